@@ -1,0 +1,1 @@
+"""Labels on disk to MONAI datalists, split by patient."""

@@ -1,0 +1,1 @@
+"""Figures: classification, key slices, quality of the maps."""

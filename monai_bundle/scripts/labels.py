@@ -1,0 +1,90 @@
+"""Label vocabularies: key, name, codes and colour of everything the bundle can find.
+
+Codes are SNOMED CT (coding scheme designator ``SCT``, DICOM PS3.16 section 8). A haemorrhage is coded as
+the general finding together with the region that it occupies, because both concepts exist in every edition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Code:
+    """One coded concept, as in DICOM's Code Sequence Macro (PS3.3, table 8.8-1)."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Label:
+    """One thing the network can find.
+
+    Attributes
+    ----------
+    key : str
+        Name used in files, configuration and datasets, e.g. ``"subdural"``.
+    name : str
+        Name shown to a person, e.g. ``"Subdural haemorrhage"``.
+    finding, region : Code
+        What it is and where it lies.
+    colour : tuple of int
+        Red, green, blue, 0..255; the same in the report and in 3D Slicer.
+    """
+
+    key: str
+    name: str
+    finding: Code
+    region: Code
+    colour: tuple[int, int, int]
+
+
+_HAEMORRHAGE = Code("SCT", "50960005", "Hemorrhage")
+_FRACTURE = Code("SCT", "125605004", "Fracture of bone")
+_MASS_EFFECT = Code("SCT", "49755003", "Morphologically abnormal structure")
+_BRAIN = Code("SCT", "12738006", "Brain")
+_VENTRICLE = Code("SCT", "35764002", "Brain ventricle")
+_SUBARACHNOID_SPACE = Code("SCT", "35951006", "Subarachnoid space")
+_SUBDURAL_SPACE = Code("SCT", "54214006", "Subdural space")
+_SKULL = Code("SCT", "89546000", "Skull")
+
+_ANY = Label("any", "Any intracranial haemorrhage", _HAEMORRHAGE, _BRAIN, (230, 75, 53))
+_EPIDURAL = Label("epidural", "Epidural haemorrhage", _HAEMORRHAGE, _SKULL, (240, 160, 40))
+_INTRAPARENCHYMAL = Label("intraparenchymal", "Intraparenchymal haemorrhage", _HAEMORRHAGE, _BRAIN, (190, 60, 160))
+_INTRAVENTRICULAR = Label("intraventricular", "Intraventricular haemorrhage", _HAEMORRHAGE, _VENTRICLE, (70, 130, 210))
+_SUBARACHNOID = Label("subarachnoid", "Subarachnoid haemorrhage", _HAEMORRHAGE, _SUBARACHNOID_SPACE, (40, 175, 160))
+_SUBDURAL = Label("subdural", "Subdural haemorrhage", _HAEMORRHAGE, _SUBDURAL_SPACE, (120, 190, 60))
+
+RSNA: tuple[Label, ...] = (_ANY, _EPIDURAL, _INTRAPARENCHYMAL, _INTRAVENTRICULAR, _SUBARACHNOID, _SUBDURAL)
+"""RSNA 2019's six labels, in the alphabetical order of its label file."""
+
+CQ500: tuple[Label, ...] = (
+    _ANY,
+    _INTRAPARENCHYMAL,
+    _INTRAVENTRICULAR,
+    _SUBDURAL,
+    _EPIDURAL,
+    _SUBARACHNOID,
+    Label("calvarial_fracture", "Calvarial fracture", _FRACTURE, _SKULL, (150, 110, 80)),
+    Label("mass_effect", "Mass effect", _MASS_EFFECT, _BRAIN, (130, 130, 130)),
+    Label("midline_shift", "Midline shift", _MASS_EFFECT, _BRAIN, (90, 90, 170)),
+)
+"""CQ500's nine labels, in the order of its table of reads."""
+
+VOCABULARIES: dict[str, tuple[Label, ...]] = {"rsna": RSNA, "cq500": CQ500}
+
+
+def vocabulary(name: str) -> tuple[Label, ...]:
+    """Return the labels of one vocabulary.
+
+    Raises
+    ------
+    ValueError
+        If no vocabulary has this name.
+    """
+    try:
+        return VOCABULARIES[name]
+    except KeyError:
+        raise ValueError(f"unknown label vocabulary {name!r}; choose one of {', '.join(VOCABULARIES)}") from None

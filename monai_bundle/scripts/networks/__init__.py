@@ -1,0 +1,1 @@
+"""The networks: VGG16 features, attention, DrCT1 and DrCT2."""

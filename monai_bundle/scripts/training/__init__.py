@@ -1,0 +1,1 @@
+"""Training on cached features of the frozen backbone."""
