@@ -1,0 +1,48 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench train lock
+
+# The Python that the virtual environment is made with.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+
+# Your own CT for the demo (a DICOM folder, a zip of one, a NIfTI or NRRD file), and where results go.
+STUDY ?=
+OUTPUT ?= output/demo
+
+# Real head CT, for training and for the tests that want it.
+export ICH_DATA ?= $(CURDIR)/../shared/data
+export PYTHONUTF8 := 1
+export PYTHONUNBUFFERED := 1
+
+help:  ## Say what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-6s %s\n' "$$name" "$$text"; done
+
+$(READY): pyproject.toml setup/constraints.txt setup/venv.sh
+	@PYTHON="$(PYTHON)" setup/venv.sh $(VENV)
+	@touch $@
+
+demo: $(READY)  ## Read a made-up head CT with haemorrhage, or your own: make demo STUDY=folder-or-file [OUTPUT=folder]
+	@PYTHONPATH=monai_bundle $(VENV)/bin/python -m scripts.demo $(if $(STUDY),--study "$(STUDY)") --output "$(OUTPUT)"
+
+# One thread each: the workers share the cores. A file's tests stay on one worker, which then makes their fixtures once.
+test: $(READY)  ## Run the whole test suite
+	@setup/debian-packages.sh test || true
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile --cov --cov-report term Testing
+
+lint: $(READY)  ## Check style, format and types
+	@$(VENV)/bin/python -m ruff check .
+	@$(VENV)/bin/python -m ruff format --check .
+	@$(VENV)/bin/python -m mypy
+
+bench: $(READY)  ## Time each stage of a reading beside the plain path
+	@cd monai_bundle && ../$(VENV)/bin/python -m scripts.bench
+
+train: $(READY)  ## Train the shipped weights on the data in ICH_DATA
+	@cd monai_bundle && ../$(VENV)/bin/python -m monai.bundle run --config_file configs/train.json --logging_file configs/logging.conf --dataset_dir "$(ICH_DATA)"
+
+lock: $(READY)  ## Write down the version of every installed package
+	@{ head -2 setup/constraints.txt; $(VENV)/bin/python -m pip freeze | sed 's/+cpu$$//'; } > setup/constraints.new
+	@mv setup/constraints.new setup/constraints.txt

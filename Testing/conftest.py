@@ -1,0 +1,52 @@
+"""What every test may ask for (real data), and how strictly a skip counts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+REAL_DATA_ABSENT = "real data absent"
+IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+# No deadline: the first example pays for imports and caches, and the cores are shared by the workers.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if IN_CI else "local")
+
+
+@pytest.fixture(scope="session")
+def ich_data() -> Path:
+    """Return the folder of real head CT (environment variable ICH_DATA), or skip the test."""
+    folder = Path(os.environ.get("ICH_DATA") or PROJECT_ROOT / ".." / "shared" / "data").resolve()
+    if not (folder / "ct-ich").is_dir():
+        pytest.skip(f"{REAL_DATA_ABSENT}: set ICH_DATA to the folder that holds ct-ich and its neighbours")
+    return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
+    return _fail_needless_skip(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    report = yield
+    return _fail_needless_skip(report)
+
+
+def _fail_needless_skip(report: pytest.TestReport | pytest.CollectReport) -> pytest.TestReport | pytest.CollectReport:
+    """Turn a skip into a failure in continuous integration, where only real data may be absent."""
+    if not (IN_CI and report.skipped) or hasattr(report, "wasxfail"):
+        return report
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not reason.removeprefix("Skipped: ").startswith(REAL_DATA_ABSENT):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where CI admits no skip: {reason}"
+    return report
