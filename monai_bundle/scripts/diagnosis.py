@@ -60,16 +60,17 @@ class EvidenceMap:
     Attributes
     ----------
     kind : str
-        ``"attention"``, ``"gradcam"`` or ``"gradcam++"``.
+        ``"attention"``, ``"feature_attention"``, ``"gradcam"`` or ``"gradcam++"``.
     label : Label or None
-        The label that a Grad-CAM belongs to.
+        The label that a Grad-CAM belongs to; None for the two kinds of attention.
     voxels : ndarray of uint8, shape (slices, rows, columns)
         0 outside the head and where the evidence is against the label.
     scale : float
-        Value that 255 stands for: a share of attention, or a Grad-CAM value in logits. One for the whole scan.
+        Value that 255 stands for: a share of attention, an attended activation, or a Grad-CAM value in logits. One
+        for the whole scan.
     """
 
-    kind: Literal["attention", "gradcam", "gradcam++"]
+    kind: Literal["attention", "feature_attention", "gradcam", "gradcam++"]
     label: Label | None
     voxels: NDArray[np.uint8]
     scale: float
@@ -77,7 +78,7 @@ class EvidenceMap:
     @property
     def file_name(self) -> str:
         """Name of the map's file in the result folder."""
-        return "attention.nii.gz" if self.label is None else f"gradcam_{self.label.key}.nii.gz"
+        return f"{self.kind}.nii.gz" if self.label is None else f"gradcam_{self.label.key}.nii.gz"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,81 @@
+"""The three steps by which DrCT2 reads a stack of slice features: feature attention, dependencies, slice attention."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+FeatureAttentionKind = Literal["softmax", "normalised_softmax"]
+
+
+class FeatureAttention(nn.Module):
+    """Which of the 512 features of a slice matter: w = softmax(z), x = w * z (DrCT2, eq. 3).
+
+    Parameters
+    ----------
+    kind : str
+        ``"softmax"`` is the equation as printed. Its weights are nearly one-hot, because VGG16's maxima differ by tens,
+        and its values shrink to about 1/512, so that the layers behind it hardly learn. ``"normalised_softmax"`` puts
+        a layer normalisation before the softmax and another behind the product: the same equation at a usable scale.
+    channels : int
+        Features per slice.
+    """
+
+    def __init__(self, kind: FeatureAttentionKind, channels: int) -> None:
+        super().__init__()
+        if kind not in ("softmax", "normalised_softmax"):
+            raise ValueError(f"feature_attention must be 'softmax' or 'normalised_softmax', not {kind!r}")
+        normalised = kind == "normalised_softmax"
+        self.before: nn.Module = nn.LayerNorm(channels) if normalised else nn.Identity()
+        self.behind: nn.Module = nn.LayerNorm(channels) if normalised else nn.Identity()
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the attended features x and the weights w, both of the shape of ``features`` (..., 512)."""
+        scaled = self.before(features)
+        weights = scaled.softmax(dim=-1)
+        return self.behind(weights * scaled), weights
+
+
+class DependenciesLearning(nn.Module):
+    """What the neighbours say about a slice: y_t = g(W_y [a_forward, a_backward] + b_y) (DrCT2, eq. 4).
+
+    The activations come from a bidirectional gated recurrent unit over the slices; g is the hyperbolic tangent.
+    """
+
+    def __init__(self, channels: int, hidden: int, width: int) -> None:
+        super().__init__()
+        self.recurrent = nn.GRU(channels, hidden, batch_first=True, bidirectional=True)
+        self.output = nn.Sequential(nn.Linear(2 * hidden, width), nn.Tanh())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Turn features (batch, slices, channels) into rows y (batch, slices, width)."""
+        activations, _ = self.recurrent(features)
+        rows: Tensor = self.output(activations)
+        return rows
+
+
+class SliceAttention(nn.Module):
+    """How much each slice matters: one value per row, softmax over the slices (DrCT2, eq. 5 and 6)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return attention (batch, slices), summing to 1 over the slices, for rows (batch, slices, width)."""
+        attention: Tensor = self.score(rows).squeeze(-1).softmax(dim=-1)
+        return attention
+
+
+def classifier(inputs: int, hidden: int, labels: int, dropout: float) -> nn.Sequential:
+    """Three fully connected layers: ReLU, ReLU, logits; dropout in front of the second and the third."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, labels),
+    )

@@ -1,0 +1,272 @@
+"""DrCT1 and DrCT2: networks that read a head CT like a doctor (Wang, Fu, Li, Pei, Medical Physics 2022).
+
+doi 10.1002/mp.15871; equation numbers are the paper's. Decisions where it is silent: ``docs/README.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from scripts.networks.attention import (
+    DependenciesLearning,
+    FeatureAttention,
+    FeatureAttentionKind,
+    SliceAttention,
+    classifier,
+)
+from scripts.networks.vgg16 import CHANNELS, VGG16Features, pool
+
+Aggregation = Literal["flatten", "attention"]
+ZoomedFeatures = Callable[[Tensor], Tensor]
+"""Indices of key slices (batch, m_key) -> features of those slices seen at 512 x 512 (batch, m_key, 512)."""
+
+
+@dataclass(frozen=True)
+class HeadSizes:
+    """Sizes of everything behind the backbone, which the paper leaves open.
+
+    Attributes
+    ----------
+    hidden : int
+        Units of the recurrent layer in each direction.
+    width : int
+        Length of a row y_t.
+    classifier : int
+        Units of the first two fully connected layers.
+    dropout : float
+        Probability, in front of the second and third fully connected layer.
+    """
+
+    hidden: int = 128
+    width: int = 128
+    classifier: int = 128
+    dropout: float = 0.5
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Everything that one pass through the heads gives.
+
+    Attributes
+    ----------
+    logits : Tensor, shape (batch, labels)
+        The answer: of the fusion, or of the primary network where there is no other.
+    branch_logits : tuple of Tensor
+        Logits of the branches with a loss of their own: primary and APS for DrCT2, none for DrCT1.
+    slice_attention : Tensor, shape (batch, m)
+        Sums to 1 over the slices.
+    feature_attention : Tensor, shape (batch, m, 512)
+        Sums to 1 over the features.
+    key_slices : Tensor of int64, shape (batch, m_key)
+        Positions in the sample, ascending; m_key is 0 for DrCT1.
+    """
+
+    logits: Tensor
+    branch_logits: tuple[Tensor, ...]
+    slice_attention: Tensor
+    feature_attention: Tensor
+    key_slices: Tensor
+
+
+class PrimaryNetwork(nn.Module):
+    """Reads all m slices: feature attention, dependencies learning, slice attention (eq. 3 to 6)."""
+
+    def __init__(
+        self, labels: int, slices: int, sizes: HeadSizes, kind: FeatureAttentionKind, how: Aggregation
+    ) -> None:
+        super().__init__()
+        self.feature_attention = FeatureAttention(kind, CHANNELS)
+        self.dependencies = DependenciesLearning(CHANNELS, sizes.hidden, sizes.width)
+        self.slice_attention = SliceAttention(sizes.width)
+        self.aggregate = Aggregate(how)
+        self.classifier = classifier(self.aggregate.width(slices, sizes.width), sizes.classifier, labels, sizes.dropout)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return logits, attended rows (batch, m, width), slice attention and feature attention."""
+        attended, feature_attention = self.feature_attention(features)
+        rows = self.dependencies(attended)
+        slice_attention = self.slice_attention(rows)
+        rows = rows * slice_attention[..., None]
+        return self.classifier(self.aggregate(rows)), rows, slice_attention, feature_attention
+
+
+class KeySliceNetwork(nn.Module):
+    """APS: reads the key slices again, seen at 512 x 512 (eq. 9 and 10)."""
+
+    def __init__(self, labels: int, slices: int, sizes: HeadSizes, how: Aggregation) -> None:
+        super().__init__()
+        self.normalisation = nn.BatchNorm1d(CHANNELS)
+        self.fully_connected = nn.Sequential(nn.Linear(CHANNELS, CHANNELS), nn.ReLU())
+        self.dependencies = DependenciesLearning(CHANNELS, sizes.hidden, sizes.width)
+        self.aggregate = Aggregate(how)
+        self.classifier = classifier(self.aggregate.width(slices, sizes.width), sizes.classifier, labels, sizes.dropout)
+
+    def forward(self, features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and rows (batch, m_key, width) for features (batch, m_key, 512).
+
+        ``weights`` (batch, m_key) is multiplied onto the rows.
+        """
+        normalised = self.normalisation(features.flatten(0, 1)).unflatten(0, features.shape[:2])
+        rows = self.dependencies(self.fully_connected(normalised)) * weights[..., None]
+        return self.classifier(self.aggregate(rows)), rows
+
+
+class Aggregate(nn.Module):
+    """How rows (batch, slices, width) reach a fully connected layer.
+
+    ``"flatten"`` is the paper's: one input per slice and unit, tied to the slice's place in the sample. ``"attention"``
+    adds the rows, which carry their attention already: as many inputs as a row has, wherever the bleeding lies.
+    """
+
+    def __init__(self, how: Aggregation) -> None:
+        super().__init__()
+        if how not in ("flatten", "attention"):
+            raise ValueError(f"aggregation must be 'flatten' or 'attention', not {how!r}")
+        self.how = how
+
+    def width(self, slices: int, width: int) -> int:
+        """Return the number of inputs that it hands on."""
+        return slices * width if self.how == "flatten" else width
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Turn rows (batch, slices, width) into (batch, inputs)."""
+        return rows.flatten(1) if self.how == "flatten" else rows.sum(dim=1)
+
+
+class DrCT1(nn.Module):
+    """The primary network alone.
+
+    Parameters
+    ----------
+    labels : int
+        Number of logits.
+    slices : int
+        m: 32 as the paper uses for CQ500, 28 as for RSNA.
+    feature_attention : {"normalised_softmax", "softmax"}
+        See :class:`~scripts.networks.attention.FeatureAttention`.
+    aggregation : {"attention", "flatten"}
+        See :class:`Aggregate`.
+    sizes : dict, optional
+        Fields of :class:`HeadSizes`.
+    """
+
+    def __init__(
+        self,
+        labels: int = 6,
+        slices: int = 32,
+        feature_attention: FeatureAttentionKind = "normalised_softmax",
+        aggregation: Aggregation = "attention",
+        sizes: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.slices = slices
+        self.sizes = HeadSizes(**(sizes or {}))  # type: ignore[arg-type]
+        self.backbone = VGG16Features()
+        self.primary = PrimaryNetwork(labels, slices, self.sizes, feature_attention, aggregation)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits (batch, labels) for windowed slices (batch, 3, m, height, width)."""
+        return self.read(self.features_of(image), self.zoom_of(image)).logits
+
+    def features_of(self, image: Tensor) -> Tensor:
+        """Return z, the pooled features (batch, m, 512), of windowed slices (batch, 3, m, height, width) (eq. 2)."""
+        slices = image.movedim(1, 2).flatten(0, 1)
+        return pool(self.backbone(slices)).unflatten(0, (image.shape[0], image.shape[2]))
+
+    def zoom_of(self, image: Tensor) -> ZoomedFeatures:
+        """Return what the network asks for the features of zoomed slices; DrCT1 never asks."""
+        raise_if_asked: ZoomedFeatures = _no_zoom
+        return raise_if_asked
+
+    def read(self, features: Tensor, zoomed_features: ZoomedFeatures) -> Reading:
+        """Read pooled features (batch, m, 512) of one sample per batch entry."""
+        logits, _, slice_attention, feature_attention = self.primary(features)
+        no_key_slices = torch.empty(features.shape[0], 0, dtype=torch.int64, device=features.device)
+        return Reading(logits, (), slice_attention, feature_attention, no_key_slices)
+
+
+class DrCT2(DrCT1):
+    """Primary network, APS network on the zoomed key slices, and their fusion.
+
+    Parameters
+    ----------
+    key_slices : int
+        m_key: how many slices are read again.
+    zoom : int
+        Rows and columns to which ``forward`` enlarges key slices (eq. 8).
+    fusion : {"by_position", "first_rows"}
+        How the m_key rows of the APS network are added to the m rows of the primary network: each at its slice's
+        position, or, as a literal reading, onto the first m_key rows.
+    weighted_key_slices : bool
+        Whether APS rows carry their slice's share of the attention, as the primary network's rows do.
+    labels, slices, feature_attention, aggregation, sizes
+        As for :class:`DrCT1`.
+    """
+
+    def __init__(
+        self,
+        labels: int = 6,
+        slices: int = 32,
+        key_slices: int = 16,
+        zoom: int = 512,
+        fusion: Literal["by_position", "first_rows"] = "by_position",
+        weighted_key_slices: bool = True,
+        feature_attention: FeatureAttentionKind = "normalised_softmax",
+        aggregation: Aggregation = "attention",
+        sizes: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__(labels, slices, feature_attention, aggregation, sizes)
+        if fusion not in ("by_position", "first_rows"):
+            raise ValueError(f"fusion must be 'by_position' or 'first_rows', not {fusion!r}")
+        if not 1 <= key_slices <= slices:
+            raise ValueError(f"key_slices must lie between 1 and slices ({slices}), not {key_slices}")
+        self.key_slices = key_slices
+        self.zoom = zoom
+        self.fusion_kind = fusion
+        self.weighted_key_slices = weighted_key_slices
+        self.aps = KeySliceNetwork(labels, key_slices, self.sizes, aggregation)
+        self.aggregate = Aggregate(aggregation)
+        width = self.aggregate.width(slices, self.sizes.width)
+        self.fusion = classifier(width, self.sizes.classifier, labels, self.sizes.dropout)
+
+    def zoom_of(self, image: Tensor) -> ZoomedFeatures:
+        """Return a function that enlarges the asked slices of ``image`` and gives their features (eq. 8 and 9)."""
+
+        def zoomed_features(key_slices: Tensor) -> Tensor:
+            chosen = torch.stack([sample[:, keys] for sample, keys in zip(image, key_slices, strict=True)])
+            slices = chosen.movedim(1, 2).flatten(0, 1)
+            enlarged = functional.interpolate(slices, size=(self.zoom, self.zoom), mode="bilinear")
+            return pool(self.backbone(enlarged)).unflatten(0, key_slices.shape)
+
+        return zoomed_features
+
+    def read(self, features: Tensor, zoomed_features: ZoomedFeatures) -> Reading:
+        """Read all slices, then the key slices again, then both together (eq. 10 to 13)."""
+        primary_logits, rows, slice_attention, feature_attention = self.primary(features)
+        # Ascending: the recurrent layer needs the anatomical order.
+        keys = slice_attention.topk(self.key_slices, dim=1).indices.sort(dim=1).values
+        aps_logits, key_rows = self.aps(zoomed_features(keys), self._weights(slice_attention, keys))
+        fused = rows + self._on_all_slices(key_rows, keys, rows)
+        logits = self.fusion(self.aggregate(fused))
+        return Reading(logits, (primary_logits, aps_logits), slice_attention, feature_attention, keys)
+
+    def _weights(self, slice_attention: Tensor, keys: Tensor) -> Tensor:
+        if not self.weighted_key_slices:
+            return torch.ones_like(slice_attention.gather(1, keys))
+        attention = slice_attention.gather(1, keys)
+        return attention / attention.sum(dim=1, keepdim=True)
+
+    def _on_all_slices(self, key_rows: Tensor, keys: Tensor, rows: Tensor) -> Tensor:
+        if self.fusion_kind == "first_rows":
+            keys = torch.arange(self.key_slices, device=keys.device).expand_as(keys)
+        return torch.zeros_like(rows).scatter_add(1, keys[..., None].expand_as(key_rows), key_rows)
+
+
+def _no_zoom(key_slices: Tensor) -> Tensor:
+    raise RuntimeError("DrCT1 reads no key slices again")

@@ -1,0 +1,202 @@
+"""Which stored voxels the network reads, and the way back from its maps to those voxels.
+
+Stored slices become read slices (slabs of about 5 mm), a square around the head becomes the network's picture in
+radiological convention (anterior up, the patient's right on the left), and read slices are dealt into samples of m.
+Every step here is undone exactly by its counterpart, whatever the study's orientation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from scripts.intake.study import AIR_HU, CTStudy
+
+
+@dataclass(frozen=True)
+class ReadingPlane:
+    """A rectangle of stored rows and columns, square in mm and centred on the head, and how it is turned for reading.
+
+    Bounds may lie outside the stored matrix; what lies outside is read as air.
+
+    Attributes
+    ----------
+    first_row, last_row, first_column, last_column : int
+        Half-open bounds in stored rows and columns.
+    flip_rows, flip_columns : bool
+        Whether stored rows run posterior to anterior, stored columns left to right of the patient.
+    """
+
+    first_row: int
+    last_row: int
+    first_column: int
+    last_column: int
+    flip_rows: bool
+    flip_columns: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the rectangle."""
+        return self.last_row - self.first_row, self.last_column - self.first_column
+
+    def cut(self, slices: Tensor) -> Tensor:
+        """Cut and turn stored slices of shape (..., rows, columns); voxels outside the matrix become air."""
+        rows, columns = slices.shape[-2:]
+        padding = (-self.first_column, self.last_column - columns, -self.first_row, self.last_row - rows)
+        return self._turn(functional.pad(slices, padding, value=float(AIR_HU)))
+
+    def paste(self, maps: Tensor, stored_shape: tuple[int, int]) -> Tensor:
+        """Bring maps of any resolution that cover the plane, shape (slices, h, w), onto the stored rows and columns.
+
+        Values between the cells are interpolated bilinearly; voxels outside the plane are 0.
+        """
+        on_plane = functional.interpolate(maps[:, None], size=self.shape, mode="bilinear", align_corners=False)[:, 0]
+        rows, columns = stored_shape
+        padding = (self.first_column, columns - self.last_column, self.first_row, rows - self.last_row)
+        return functional.pad(self._turn(on_plane), padding)
+
+    def _turn(self, slices: Tensor) -> Tensor:
+        axes = [axis for axis, flip in ((-2, self.flip_rows), (-1, self.flip_columns)) if flip]
+        return slices.flip(axes) if axes else slices
+
+
+@dataclass(frozen=True)
+class ReadingGeometry:
+    """How one study is read.
+
+    Attributes
+    ----------
+    plane : ReadingPlane
+        In-plane field of view.
+    slabs : tuple of tuple of int
+        For each read slice, from the patient's feet to the head, the stored slices averaged into it.
+    stored_shape : tuple of int
+        (slices, rows, columns) of the study.
+    """
+
+    plane: ReadingPlane
+    slabs: tuple[tuple[int, ...], ...]
+    stored_shape: tuple[int, int, int]
+
+    def read(self, voxels: NDArray[np.int16], size: int) -> Tensor:
+        """Average slabs, cut the plane and resample it.
+
+        Parameters
+        ----------
+        voxels : ndarray of int16, shape (slices, rows, columns)
+            Hounsfield units.
+        size : int
+            Rows and columns of the result.
+
+        Returns
+        -------
+        Tensor of float32, shape (read slices, size, size)
+            Hounsfield units.
+        """
+        pictures = []
+        for slab in self.slabs:
+            mean = torch.from_numpy(voxels[list(slab)].mean(axis=0, dtype=np.float32))
+            picture = self.plane.cut(mean)[None, None]
+            pictures.append(functional.interpolate(picture, size=(size, size), mode="bilinear", antialias=True)[0, 0])
+        return torch.stack(pictures)
+
+    def to_stored(self, maps: Tensor) -> Tensor:
+        """Bring one map per read slice, shape (read slices, h, w), onto the stored voxels (slices, rows, columns)."""
+        pasted = self.plane.paste(maps, self.stored_shape[1:])
+        stored = pasted.new_zeros(self.stored_shape)
+        for read_index, slab in enumerate(self.slabs):
+            stored[list(slab)] = pasted[read_index]
+        return stored
+
+    def share_between_stored(self, weights: Tensor) -> Tensor:
+        """Divide one weight per read slice evenly among its stored slices; the sum is kept."""
+        stored = weights.new_zeros(self.stored_shape[0])
+        for read_index, slab in enumerate(self.slabs):
+            stored[list(slab)] = weights[read_index] / len(slab)
+        return stored
+
+
+def head_centred_plane(study: CTStudy, head: NDArray[np.bool_], margin: float) -> ReadingPlane:
+    """Return the square (in mm) around the head, turned to radiological convention.
+
+    Parameters
+    ----------
+    study : CTStudy
+        Gives spacing and orientation.
+    head : ndarray of bool, shape (slices, rows, columns)
+        Voxels of the head; if empty, the whole matrix is taken.
+    margin : float
+        Side of the square relative to the longer side of the head, e.g. 1.1.
+    """
+    column_mm, row_mm, _ = study.spacing_mm
+    first_row, last_row = _extent(head.any(axis=(0, 2)))
+    first_column, last_column = _extent(head.any(axis=(0, 1)))
+    side_mm = margin * max((last_row - first_row) * row_mm, (last_column - first_column) * column_mm)
+    rows, columns = max(1, round(side_mm / row_mm)), max(1, round(side_mm / column_mm))
+    top = (first_row + last_row - rows) // 2
+    left = (first_column + last_column - columns) // 2
+    return ReadingPlane(
+        first_row=top,
+        last_row=top + rows,
+        first_column=left,
+        last_column=left + columns,
+        flip_rows=bool(study.affine[1, 1] > 0),
+        flip_columns=bool(study.affine[0, 0] > 0),
+    )
+
+
+def _extent(present: NDArray[np.bool_]) -> tuple[int, int]:
+    """First and one past the last true position; everything where none is true."""
+    positions = np.flatnonzero(present)
+    return (int(positions[0]), int(positions[-1]) + 1) if positions.size else (0, present.size)
+
+
+def slabs_of(study: CTStudy, slab_mm: float) -> tuple[tuple[int, ...], ...]:
+    """Group neighbouring stored slices into slabs no thicker than ``slab_mm``, ordered from the feet to the head.
+
+    A slice that is more than half as thick stays alone: averaging it with a neighbour would give a slab thicker than
+    asked for. Uneven stacks are grouped by position.
+    """
+    positions = study.positions_mm
+    # A slab's thickness counts from edge to edge: the centres' distance plus one slice; 10 % over is still "about".
+    limit = slab_mm * 1.1
+    slabs: list[list[int]] = [[0]]
+    for index in range(1, len(positions)):
+        gap = abs(positions[index] - positions[index - 1])
+        if abs(positions[index] - positions[slabs[-1][0]]) + gap <= limit:
+            slabs[-1].append(index)
+        else:
+            slabs.append([index])
+    if float(study.affine[2, 2]) < 0:
+        slabs.reverse()
+    return tuple(tuple(slab) for slab in slabs)
+
+
+def interleaved_samples(read_slices: int, sample_size: int) -> NDArray[np.int64]:
+    """Deal read slices into samples of m so that each is seen at least once.
+
+    The scan's length is divided into k x m equal steps, k being the smallest number of samples that leaves no read slice
+    between two steps; sample p takes the steps p, p + k, p + 2k ... A sample thus spans the whole head, and a position
+    in it always means the same height. A scan shorter than m repeats slices.
+
+    Parameters
+    ----------
+    read_slices : int
+        Number of read slices, at least 1.
+    sample_size : int
+        m of the network.
+
+    Returns
+    -------
+    ndarray of int64, shape (samples, m)
+        Indices of read slices, ascending in each row.
+    """
+    count = -(-read_slices // sample_size)
+    steps = np.arange(count * sample_size, dtype=np.int64)
+    indices = (2 * steps + 1) * read_slices // (2 * count * sample_size)
+    return indices.reshape(sample_size, count).T
