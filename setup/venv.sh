@@ -19,7 +19,7 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     "$python" -m venv "$venv"
 fi
 
-install() { "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@"; }
+install() { "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input "$@"; }
 echo "Preparing $venv (some minutes and 3 GB the first time) ..." >&2
 # Dependency groups came with pip 25.1, which no stable Debian ships.
 install --upgrade "pip>=25.1"

@@ -1,0 +1,91 @@
+"""The demo's words: what the terminal shows of a result, and how a user's mistake ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from scripts import demo
+
+REPORT = Path("results/head/report.html")
+
+
+def a_finding(key: str, name: str, probability: float, *, positive: bool) -> dict[str, object]:
+    return {"key": key, "name": name, "probability": probability, "threshold": 0.5, "positive": positive}
+
+
+def a_result() -> dict[str, object]:
+    return {
+        "status": "evaluated",
+        "study": {"source_name": "head"},
+        "model": {"notice": "Research use only."},
+        "findings": [
+            a_finding("any", "Any intracranial haemorrhage", 0.913, positive=True),
+            a_finding("epidural", "Epidural haemorrhage", 0.071, positive=False),
+            a_finding("subdural", "Subdural haemorrhage", 0.25, positive=False),
+        ],
+    }
+
+
+def test_the_truth_stands_beside_each_finding():
+    lines = demo.summary(a_result(), REPORT, truth=("subdural",)).splitlines()
+    assert lines[0] == "head: Research use only."
+    assert lines[1].split() == ["finding", "probability", "threshold", "answer", "truth"]
+    assert lines[2].split()[-4:] == ["0.913", "0.500", "positive", "present"]
+    assert lines[3].split()[-4:] == ["0.071", "0.500", "negative", "absent"]
+    assert lines[4].split()[-4:] == ["0.250", "0.500", "negative", "present"]
+    assert lines[5] == f"Report: {REPORT}"
+
+
+def test_a_head_without_haemorrhage_has_no_haemorrhage_of_any_kind():
+    lines = demo.summary(a_result(), REPORT, truth=()).splitlines()
+    assert [line.split()[-1] for line in lines[2:5]] == ["absent"] * 3
+
+
+def test_no_truth_is_claimed_for_the_users_own_study():
+    text = demo.summary(a_result(), REPORT)
+    assert "truth" not in text
+    assert "present" not in text
+
+
+def test_a_refused_study_shows_its_reason():
+    refused = a_result() | {
+        "status": "not_evaluable",
+        "reason": {"code": "few", "message": "7 slices, at least 12 needed"},
+    }
+    assert demo.summary(refused, REPORT).splitlines()[0] == "head: not evaluable: 7 slices, at least 12 needed"
+
+
+def test_results_of_an_earlier_run_are_not_shown_again(tmp_path: Path):
+    for name in ("old", "renewed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text("{}", encoding="utf-8")
+    before = demo.result_files(tmp_path)
+    os.utime(tmp_path / "renewed" / "result.json", ns=(1, 1))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "result.json").write_text("{}", encoding="utf-8")
+    assert [file.parent.name for file in demo.fresh_results(tmp_path, before)] == ["new", "renewed"]
+
+
+def test_a_study_that_does_not_exist_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.ERROR):
+        status = demo.main(["--study", str(tmp_path / "nowhere"), "--output", str(tmp_path)])
+    assert status == 1
+    assert "nowhere does not exist" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [
+        ("raise SystemExit(0)", 0),
+        ("raise SystemExit(3)", 3),
+        ("raise SystemExit(130)", 130),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", 130),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 1),
+    ],
+)
+def test_the_exit_status_of_the_bundle_is_handed_on(ending: str, status: int):
+    assert demo.run_python(["-c", ending]) == status

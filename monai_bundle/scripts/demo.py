@@ -1,0 +1,123 @@
+"""What ``make demo`` runs: a study through the bundle, then its findings in a short table.
+
+Without a study of the user's own it writes a phantom with haemorrhage first, and shows the truth beside the findings.
+
+    python -m scripts.demo [--study STUDY] [--output OUTPUT]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+BUNDLE_ROOT = Path(__file__).resolve().parents[1]
+PHANTOM_KINDS = ("intraparenchymal", "subdural")
+EXIT_FAILURE, EXIT_CANCELLED = 1, 130
+
+logger = logging.getLogger(__name__)
+
+
+def write_phantom(folder: Path) -> int:
+    """Write the phantom as a DICOM series; return the exit status of ``scripts.phantom``."""
+    command = ["-m", "scripts.phantom", "--output", str(folder), "--format", "dicom", "--haemorrhages", *PHANTOM_KINDS]
+    return run_python(command)
+
+
+def read_study(study: Path, results: Path) -> int:
+    """Run the bundle on one study (or a folder of studies); return its exit status.
+
+    0 all studies evaluated, 3 some not evaluable, 1 failure, 130 cancelled.
+    """
+    command = ["-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
+    command += ["--logging_file", "configs/logging.conf"]
+    command += ["--dataset_dir", str(study.resolve()), "--output_dir", str(results.resolve())]
+    return run_python(command)
+
+
+def run_python(arguments: Sequence[str]) -> int:
+    """Run this Python in the bundle's folder; return its exit status, 130 where it was interrupted or terminated."""
+    status = subprocess.run([sys.executable, *arguments], cwd=BUNDLE_ROOT, check=False).returncode
+    # A child that a signal ended reports the signal's negative number.
+    return EXIT_CANCELLED if status in (-signal.SIGINT, -signal.SIGTERM) else EXIT_FAILURE if status < 0 else status
+
+
+def summary(result: dict[str, Any], report: Path, truth: Sequence[str] | None = None) -> str:
+    """Lay out one result for the terminal.
+
+    Parameters
+    ----------
+    result : dict
+        The content of ``result.json`` (docs/result.schema.json).
+    report : Path
+        Where the report lies.
+    truth : sequence of str, optional
+        Keys of the kinds of haemorrhage that are known to be there; None where nobody knows.
+
+    Returns
+    -------
+    str
+        Lines: one per finding, or the reason why there is none; then the report's path.
+    """
+    name = result["study"]["source_name"]
+    if result["status"] == "not_evaluable":
+        return f"{name}: not evaluable: {result['reason']['message']}\nReport: {report}"
+    lines = [
+        f"{'finding':<32}{'probability':>12}{'threshold':>11}  {'answer':<9}{'' if truth is None else 'truth'}".rstrip()
+    ]
+    for finding in result["findings"]:
+        answer = "positive" if finding["positive"] else "negative"
+        row = f"{finding['name']:<32}{finding['probability']:>12.3f}{finding['threshold']:>11.3f}  {answer:<9}"
+        if truth is not None:
+            present = bool(truth) if finding["key"] == "any" else finding["key"] in truth
+            row += "present" if present else "absent"
+        lines.append(row.rstrip())
+    return "\n".join([f"{name}: {result['model']['notice']}", *lines, f"Report: {report}"])
+
+
+def fresh_results(results: Path, before: dict[Path, int]) -> list[Path]:
+    """Return the result files that are new or rewritten since ``result_files`` was asked, by name."""
+    return [file for file, written in sorted(result_files(results).items()) if before.get(file) != written]
+
+
+def result_files(results: Path) -> dict[Path, int]:
+    """Return each ``result.json`` under a folder with its time of writing (ns)."""
+    return {file: file.stat().st_mtime_ns for file in results.glob("*/result.json")}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return the exit status of the bundle."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--study", type=Path, help="your own head CT; without it a phantom is made")
+    parser.add_argument("--output", type=Path, default=Path("output/demo"), help="folder for results")
+    options = parser.parse_args(arguments)
+    if options.study is not None and not options.study.exists():
+        logger.error("%s does not exist; STUDY names a DICOM folder, a zip of one, a NIfTI or NRRD file", options.study)
+        return EXIT_FAILURE
+
+    study, truth = options.study, None
+    if study is None:
+        study, truth = (options.output / "study" / "phantom").resolve(), PHANTOM_KINDS
+        status = write_phantom(study)
+        if status:
+            return status
+    before = result_files(options.output)
+    status = read_study(study, options.output)
+    for file in fresh_results(options.output, before):
+        result = json.loads(file.read_text(encoding="utf-8"))
+        sys.stdout.write("\n" + summary(result, file.with_name("report.html"), truth) + "\n")
+    return status
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(EXIT_CANCELLED)
