@@ -1,0 +1,177 @@
+"""How a run ended, in words: exit status and last log lines to a message and what to do. Standard library only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+EVALUATED = 0
+FAILED = 1
+SOME_NOT_EVALUABLE = 3
+CANCELLED = 130
+_KILLED = frozenset({-9, 137})
+# Ends by signal: -n from the operating system, 128 + n from the keeper. Windows reports an NTSTATUS.
+_CRASHED = frozenset({-4, 132, -6, 134, -7, 135, -8, 136, -11, 139, 0xC0000005, 0xC000001D, 0xC0000374, 0xC0000409})
+_WINDOWS_NO_MEMORY = frozenset({0xC0000017, 0xC000012D})
+
+Translate = Callable[[str], str]
+
+
+class Ending(Enum):
+    """The four ways in which a run ends."""
+
+    EVALUATED = "evaluated"
+    SOME_NOT_EVALUABLE = "some not evaluable"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Remedy(Enum):
+    """What the module can offer to do about a failure."""
+
+    NONE = "none"
+    RUN_ON_CPU = "run on CPU"
+    FREE_MEMORY = "free memory"
+    FREE_DISK_SPACE = "free disk space"
+    CHECK_INSTALLATION = "check installation"
+    READ_LOG = "read log"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes
+    ----------
+    ending : Ending
+        Evaluated, some not evaluable, failed or cancelled.
+    exit_status : int
+        Of the process; -n or 128 + n where signal n ended it.
+    message : str
+        One sentence for the person at the screen.
+    suggestion : str
+        What they can do; empty when there is nothing to do.
+    remedy : Remedy
+        What the module can offer (a button).
+    log_tail : tuple of str
+        The last lines of the log.
+    """
+
+    ending: Ending
+    exit_status: int
+    message: str
+    suggestion: str = ""
+    remedy: Remedy = Remedy.NONE
+    log_tail: tuple[str, ...] = ()
+
+    @property
+    def has_results(self) -> bool:
+        """Whether the run wrote result folders."""
+        return self.ending in (Ending.EVALUATED, Ending.SOME_NOT_EVALUABLE)
+
+
+def explain_ending(
+    exit_status: int, log_tail: Sequence[str], cancelled: bool = False, _: Translate = str
+) -> Outcome:
+    """Turn an exit status and the end of the log into words.
+
+    Parameters
+    ----------
+    exit_status : int
+        Of the process: 0 all evaluated, 3 some not evaluable, 1 failure, 130 cancelled, else a crash.
+    log_tail : sequence of str
+        The last lines of the log, oldest first.
+    cancelled : bool
+        Whether the person asked to cancel: then nothing else needs an explanation.
+    _ : callable
+        Translates a message (``slicer.i18n.tr``).
+
+    Returns
+    -------
+    Outcome
+        With the bundle's own one-line error as the message where it gave one.
+    """
+    tail = tuple(log_tail)
+    if cancelled or exit_status == CANCELLED:
+        return Outcome(Ending.CANCELLED, exit_status, _("The analysis was cancelled."), log_tail=tail)
+    if exit_status == EVALUATED:
+        return Outcome(Ending.EVALUATED, exit_status, _("The analysis is complete."), log_tail=tail)
+    if exit_status == SOME_NOT_EVALUABLE:
+        message = _("The analysis is complete, but not every study could be evaluated.")
+        suggestion = _("Each result says why.")
+        return Outcome(Ending.SOME_NOT_EVALUABLE, exit_status, message, suggestion, log_tail=tail)
+    message, suggestion, remedy = _explain_failure(exit_status, tail, _)
+    return Outcome(Ending.FAILED, exit_status, message, suggestion, remedy, tail)
+
+
+def _explain_failure(exit_status: int, tail: tuple[str, ...], _: Translate) -> tuple[str, str, Remedy]:
+    error = _last_error(tail)
+    remedy = _recognise(exit_status, tail)
+    # Spelled out one by one, so that the translators' tool finds each sentence.
+    if remedy is Remedy.RUN_ON_CPU:
+        if _OUT_OF_GPU_MEMORY.search("\n".join(tail)):
+            return _("The graphics card ran out of memory."), _("Run again on the CPU: slower, same result."), remedy
+        return _("The graphics card could not be used: {error}").format(error=error), _("Run again on the CPU."), remedy
+    if remedy is Remedy.FREE_MEMORY:
+        message = _("The analysis was ended by the system: out of memory, or killed.")
+        return message, _("Close other applications or volumes and run again."), remedy
+    if remedy is Remedy.FREE_DISK_SPACE:
+        return _("The disk is full: {error}").format(error=error), _("Free some space and run again."), remedy
+    if remedy is Remedy.CHECK_INSTALLATION:
+        message = error or _("Python could not start the analysis.")
+        return message, _("Check the installation."), remedy
+    if exit_status in _CRASHED:
+        message = _("The analysis crashed (status {status}).").format(status=exit_status)
+        return message, _("Run again on the CPU, and report the log if it happens again."), Remedy.RUN_ON_CPU
+    message = error or _("The analysis failed without a message (status {status}).").format(status=exit_status)
+    return message, _("The log has the details."), Remedy.READ_LOG
+
+
+_OUT_OF_GPU_MEMORY = re.compile(
+    r"(CUDA|HIP|MPS backend) out of memory|OutOfMemoryError|(CUDNN|CUBLAS)_STATUS_ALLOC_FAILED|CUDA error: out of memory",
+    re.IGNORECASE,
+)
+_GPU_UNUSABLE = re.compile(
+    r"not compiled with CUDA|No CUDA GPUs are available|no kernel image is available|CUDA driver|CUDA error"
+    r"|no NVIDIA driver|(CUDNN|CUBLAS)_STATUS_\w+",
+    re.IGNORECASE,
+)
+_OUT_OF_MEMORY = re.compile(
+    r"MemoryError|DefaultCPUAllocator|not enough memory|Cannot allocate memory|bad_alloc|Errno 12\b", re.IGNORECASE
+)
+_DISK_FULL = re.compile(
+    r"No space left on device|not enough space on the disk|quota exceeded|File too large|Errno (28|27|122)\b",
+    re.IGNORECASE,
+)
+_INSTALLATION = re.compile(
+    r"ModuleNotFoundError|No module named|ImportError|DLL load failed|sha-?256|checksum|cannot start ", re.IGNORECASE
+)
+# The order is the order of trust: a full disk or card also leaves follow-up errors of the later kinds in the log.
+_RECOGNISED = (
+    (_OUT_OF_GPU_MEMORY, Remedy.RUN_ON_CPU),
+    (_DISK_FULL, Remedy.FREE_DISK_SPACE),
+    (_OUT_OF_MEMORY, Remedy.FREE_MEMORY),
+    (_GPU_UNUSABLE, Remedy.RUN_ON_CPU),
+    (_INSTALLATION, Remedy.CHECK_INSTALLATION),
+)
+_ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL|error:|\w*(Error|Exception):)")
+_LOG_PREFIX = re.compile(r"^(\d{4}-\d\d-\d\d[ T][\d:.,]+)?[\s\-|:]*(\[?(ERROR|CRITICAL)\]?[\s\-|:]+)(root[\s\-|:]+)?")
+
+
+def _recognise(exit_status: int, tail: tuple[str, ...]) -> Remedy:
+    if exit_status in _WINDOWS_NO_MEMORY:
+        return Remedy.FREE_MEMORY
+    errors = "\n".join(line for line in tail[-_LINES_OF_AN_ERROR:])
+    for pattern, remedy in _RECOGNISED:
+        if pattern.search(errors):
+            return remedy
+    return Remedy.FREE_MEMORY if exit_status in _KILLED else Remedy.NONE
+
+
+def _last_error(tail: tuple[str, ...]) -> str:
+    """Return the last line that says what went wrong, else the last line that says anything."""
+    spoken = [line.strip() for line in tail if line.strip()]
+    errors = [line for line in spoken if _ERROR_LINE.search(line)]
+    return _LOG_PREFIX.sub("", (errors or spoken or [""])[-1])
