@@ -23,7 +23,6 @@ case ${1:-} in
             libgl1-mesa-dri    # the software renderer behind both, where there is no graphics card
             libdbus-1-3        # linked by Qt
             libfontconfig1     # linked by Qt
-            libglib2.0-0       # linked by Qt
             libx11-6           # linked by VTK
             libxkbcommon0      # linked by Qt
         )
