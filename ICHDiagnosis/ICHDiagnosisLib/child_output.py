@@ -1,4 +1,4 @@
-"""What the bundle says while it runs: bytes to lines, lines to progress, lines to a bounded log. Standard library only."""
+"""What the bundle says: bytes to lines, lines to progress, lines to a bounded log. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TextIO
 LONGEST_LINE = 4000
 LOG_BYTES = 4 * 1024 * 1024
 _TAIL_LINES = 400
-_PROGRESS = re.compile(r"PROGRESS (\d{1,9})/(\d{1,9}) (\S.{0,119})")
+_PROGRESS = re.compile(r"PROGRESS ([0-9]{1,9})/([0-9]{1,9}) (\S.{0,119})")
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 

@@ -72,9 +72,40 @@ class Outcome:
         return self.ending in (Ending.EVALUATED, Ending.SOME_NOT_EVALUABLE)
 
 
-def explain_ending(
-    exit_status: int, log_tail: Sequence[str], cancelled: bool = False, _: Translate = str
-) -> Outcome:
+_LINES_OF_AN_ERROR = 60
+_OUT_OF_GPU_MEMORY = re.compile(
+    r"(CUDA|HIP|MPS backend) out of memory|OutOfMemoryError|CUDA error: out of memory"
+    r"|(CUDNN|CUBLAS)_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+_GPU_UNUSABLE = re.compile(
+    r"not compiled with CUDA|No CUDA GPUs are available|no kernel image is available|CUDA driver|CUDA error"
+    r"|no NVIDIA driver|(CUDNN|CUBLAS)_STATUS_\w+",
+    re.IGNORECASE,
+)
+_OUT_OF_MEMORY = re.compile(
+    r"MemoryError|DefaultCPUAllocator|not enough memory|Cannot allocate memory|bad_alloc|Errno 12\b", re.IGNORECASE
+)
+_DISK_FULL = re.compile(
+    r"No space left on device|not enough space on the disk|quota exceeded|File too large|Errno (28|27|122)\b",
+    re.IGNORECASE,
+)
+_INSTALLATION = re.compile(
+    r"ModuleNotFoundError|No module named|ImportError|DLL load failed|sha-?256|checksum|cannot start ", re.IGNORECASE
+)
+# The order is the order of trust: a full disk or card also leaves follow-up errors of the later kinds in the log.
+_RECOGNISED = (
+    (_OUT_OF_GPU_MEMORY, Remedy.RUN_ON_CPU),
+    (_DISK_FULL, Remedy.FREE_DISK_SPACE),
+    (_OUT_OF_MEMORY, Remedy.FREE_MEMORY),
+    (_GPU_UNUSABLE, Remedy.RUN_ON_CPU),
+    (_INSTALLATION, Remedy.CHECK_INSTALLATION),
+)
+_ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL|error:|\w*(Error|Exception):)")
+_LOG_PREFIX = re.compile(r"^(\d{4}-\d\d-\d\d[ T][\d:.,]+)?[\s\-|:]*(\[?(ERROR|CRITICAL)\]?[\s\-|:]+)(root[\s\-|:]+)?")
+
+
+def explain_ending(exit_status: int, log_tail: Sequence[str], cancelled: bool = False, _: Translate = str) -> Outcome:
     """Turn an exit status and the end of the log into words.
 
     Parameters
@@ -107,67 +138,42 @@ def explain_ending(
 
 
 def _explain_failure(exit_status: int, tail: tuple[str, ...], _: Translate) -> tuple[str, str, Remedy]:
+    """Return message, suggestion and remedy; each sentence is spelled out for the translators' tool."""
     error = _last_error(tail)
     remedy = _recognise(exit_status, tail)
-    # Spelled out one by one, so that the translators' tool finds each sentence.
-    if remedy is Remedy.RUN_ON_CPU:
-        if _OUT_OF_GPU_MEMORY.search("\n".join(tail)):
-            return _("The graphics card ran out of memory."), _("Run again on the CPU: slower, same result."), remedy
-        return _("The graphics card could not be used: {error}").format(error=error), _("Run again on the CPU."), remedy
-    if remedy is Remedy.FREE_MEMORY:
-        message = _("The analysis was ended by the system: out of memory, or killed.")
-        return message, _("Close other applications or volumes and run again."), remedy
-    if remedy is Remedy.FREE_DISK_SPACE:
-        return _("The disk is full: {error}").format(error=error), _("Free some space and run again."), remedy
-    if remedy is Remedy.CHECK_INSTALLATION:
-        message = error or _("Python could not start the analysis.")
-        return message, _("Check the installation."), remedy
-    if exit_status in _CRASHED:
+    message, suggestion = error, _("The log has the details.")
+    if remedy is Remedy.RUN_ON_CPU and _OUT_OF_GPU_MEMORY.search("\n".join(tail)):
+        message = _("The graphics card ran out of memory.")
+        suggestion = _("Run again on the CPU: slower, same result.")
+    elif remedy is Remedy.RUN_ON_CPU:
+        message = _("The graphics card could not be used: {error}").format(error=error)
+        suggestion = _("Run again on the CPU.")
+    elif remedy is Remedy.FREE_MEMORY:
+        message = _("The system ended the analysis: out of memory, or killed.")
+        suggestion = _("Close other applications or volumes and run again.")
+    elif remedy is Remedy.FREE_DISK_SPACE:
+        message = _("The disk is full: {error}").format(error=error)
+        suggestion = _("Free some space and run again.")
+    elif remedy is Remedy.CHECK_INSTALLATION:
+        suggestion = _("Check the installation.")
+    elif exit_status in _CRASHED:
         message = _("The analysis crashed (status {status}).").format(status=exit_status)
-        return message, _("Run again on the CPU, and report the log if it happens again."), Remedy.RUN_ON_CPU
-    message = error or _("The analysis failed without a message (status {status}).").format(status=exit_status)
-    return message, _("The log has the details."), Remedy.READ_LOG
-
-
-_OUT_OF_GPU_MEMORY = re.compile(
-    r"(CUDA|HIP|MPS backend) out of memory|OutOfMemoryError|(CUDNN|CUBLAS)_STATUS_ALLOC_FAILED|CUDA error: out of memory",
-    re.IGNORECASE,
-)
-_GPU_UNUSABLE = re.compile(
-    r"not compiled with CUDA|No CUDA GPUs are available|no kernel image is available|CUDA driver|CUDA error"
-    r"|no NVIDIA driver|(CUDNN|CUBLAS)_STATUS_\w+",
-    re.IGNORECASE,
-)
-_OUT_OF_MEMORY = re.compile(
-    r"MemoryError|DefaultCPUAllocator|not enough memory|Cannot allocate memory|bad_alloc|Errno 12\b", re.IGNORECASE
-)
-_DISK_FULL = re.compile(
-    r"No space left on device|not enough space on the disk|quota exceeded|File too large|Errno (28|27|122)\b",
-    re.IGNORECASE,
-)
-_INSTALLATION = re.compile(
-    r"ModuleNotFoundError|No module named|ImportError|DLL load failed|sha-?256|checksum|cannot start ", re.IGNORECASE
-)
-# The order is the order of trust: a full disk or card also leaves follow-up errors of the later kinds in the log.
-_RECOGNISED = (
-    (_OUT_OF_GPU_MEMORY, Remedy.RUN_ON_CPU),
-    (_DISK_FULL, Remedy.FREE_DISK_SPACE),
-    (_OUT_OF_MEMORY, Remedy.FREE_MEMORY),
-    (_GPU_UNUSABLE, Remedy.RUN_ON_CPU),
-    (_INSTALLATION, Remedy.CHECK_INSTALLATION),
-)
-_ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL|error:|\w*(Error|Exception):)")
-_LOG_PREFIX = re.compile(r"^(\d{4}-\d\d-\d\d[ T][\d:.,]+)?[\s\-|:]*(\[?(ERROR|CRITICAL)\]?[\s\-|:]+)(root[\s\-|:]+)?")
+        suggestion = _("Run again on the CPU, and report the log if it happens again.")
+        remedy = Remedy.RUN_ON_CPU
+    elif not error:
+        message = _("The analysis failed without a message (status {status}).").format(status=exit_status)
+    return message, suggestion, remedy
 
 
 def _recognise(exit_status: int, tail: tuple[str, ...]) -> Remedy:
+    """Return the remedy for the first known failure that the end of the log speaks of."""
     if exit_status in _WINDOWS_NO_MEMORY:
         return Remedy.FREE_MEMORY
-    errors = "\n".join(line for line in tail[-_LINES_OF_AN_ERROR:])
+    errors = "\n".join(line for line in tail[-_LINES_OF_AN_ERROR:] if "warning" not in line.lower())
     for pattern, remedy in _RECOGNISED:
         if pattern.search(errors):
             return remedy
-    return Remedy.FREE_MEMORY if exit_status in _KILLED else Remedy.NONE
+    return Remedy.FREE_MEMORY if exit_status in _KILLED else Remedy.READ_LOG
 
 
 def _last_error(tail: tuple[str, ...]) -> str:

@@ -12,9 +12,9 @@ started the child and needs code between fork and exec, which may deadlock in a 
 standard input, because the PythonSlicer launcher does not pass its standard input on, while it does pass on open
 descriptors.
 
-On Linux the keeper adopts orphans (``PR_SET_CHILD_SUBREAPER``), so that even a descendant that called ``setsid`` and lost
-its parent stays below it in ``/proc``. On macOS the process group of the bundle is ended (``killpg``); a descendant that
-opens a session of its own escapes there. Windows needs no keeper: see ``windows_job.py``.
+On Linux the keeper adopts orphans (``PR_SET_CHILD_SUBREAPER``), so that even a descendant that called ``setsid`` and
+lost its parent stays below it in ``/proc``. On macOS the bundle's process group is ended (``killpg``); a descendant
+that opens a session of its own escapes there. Windows needs no keeper: see ``windows_job.py``.
 
 Standard library only.
 """
@@ -143,7 +143,10 @@ def keep(command: list[str], lifeline: int) -> int:
         signal.signal(number, lambda received, _frame: stop_requests.append(received))
     try:
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_ties_to_keeper()
+            command,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_ties_to_keeper(),  # noqa: PLW1509 - safe: the keeper has a single thread
         )
     except OSError as error:
         logging.error("cannot start %s: %s", command[0], error.strerror)
@@ -171,7 +174,6 @@ def _ties_to_keeper() -> Callable[[], None] | None:
         if os.getppid() != keeper:
             os._exit(CANCELLED)
 
-    # Safe here, where it is not in the application: the keeper has a single thread.
     return die_with_keeper
 
 
@@ -231,7 +233,7 @@ def _send_to_group(group: int, number: int) -> bool:
 def _pids() -> list[int]:
     if not _PROC.is_dir():
         return []
-    return [int(name) for name in os.listdir(_PROC) if name.isdigit()]
+    return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
 
 
 def _read(path: Path) -> bytes:

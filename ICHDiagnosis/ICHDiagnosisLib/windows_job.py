@@ -1,8 +1,8 @@
 """A Windows Job Object: processes that end together, at the latest when the application ends, however it ends.
 
 Every process started by a member of the job is a member too. The job is told to kill its members when its last handle
-closes (``JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE``); the application holds the only handle, and Windows closes the handles of
-a process that ends or crashes. Source: Microsoft, "Job Objects". Standard library only.
+closes (``JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE``); the application holds the only handle, and Windows closes the handles
+of a process that ends or crashes. Source: Microsoft, "Job Objects". Standard library only.
 
 The PythonSlicer launcher is put into the job right after it was started; it needs some hundred milliseconds before it
 starts Python itself, so nothing can slip out between.
@@ -25,13 +25,13 @@ class BasicLimits(ctypes.Structure):
     _fields_ = (
         ("PerProcessUserTimeLimit", ctypes.c_int64),
         ("PerJobUserTimeLimit", ctypes.c_int64),
-        ("LimitFlags", wintypes.DWORD),
+        ("LimitFlags", ctypes.c_uint32),
         ("MinimumWorkingSetSize", ctypes.c_size_t),
         ("MaximumWorkingSetSize", ctypes.c_size_t),
-        ("ActiveProcessLimit", wintypes.DWORD),
+        ("ActiveProcessLimit", ctypes.c_uint32),
         ("Affinity", ctypes.c_size_t),
-        ("PriorityClass", wintypes.DWORD),
-        ("SchedulingClass", wintypes.DWORD),
+        ("PriorityClass", ctypes.c_uint32),
+        ("SchedulingClass", ctypes.c_uint32),
     )
 
 
@@ -115,13 +115,13 @@ class WindowsJob:
 
 
 def _load_kernel32() -> Kernel32:
-    if sys.platform != "win32":
-        raise OSError("job objects exist on Windows only")
-    kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-    kernel32.CreateJobObjectW.argtypes = (ctypes.c_void_p, wintypes.LPCWSTR)
-    kernel32.CreateJobObjectW.restype = wintypes.HANDLE
-    kernel32.SetInformationJobObject.argtypes = (wintypes.HANDLE, ctypes.c_int, ctypes.c_void_p, wintypes.DWORD)
-    kernel32.AssignProcessToJobObject.argtypes = (wintypes.HANDLE, wintypes.HANDLE)
-    kernel32.TerminateJobObject.argtypes = (wintypes.HANDLE, wintypes.UINT)
-    kernel32.CloseHandle.argtypes = (wintypes.HANDLE,)
-    return kernel32
+    if sys.platform == "win32":
+        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel32.CreateJobObjectW.argtypes = (ctypes.c_void_p, wintypes.LPCWSTR)
+        kernel32.CreateJobObjectW.restype = wintypes.HANDLE
+        kernel32.SetInformationJobObject.argtypes = (wintypes.HANDLE, ctypes.c_int, ctypes.c_void_p, wintypes.DWORD)
+        kernel32.AssignProcessToJobObject.argtypes = (wintypes.HANDLE, wintypes.HANDLE)
+        kernel32.TerminateJobObject.argtypes = (wintypes.HANDLE, wintypes.UINT)
+        kernel32.CloseHandle.argtypes = (wintypes.HANDLE,)
+        return kernel32
+    raise OSError("job objects exist on Windows only")

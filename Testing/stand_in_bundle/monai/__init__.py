@@ -1,0 +1,1 @@
+"""Stands in for MONAI: found first, because the bundle runs in its own folder."""
