@@ -19,7 +19,7 @@ MOST_LINES = 350
 DOWNWARDS = ("intake", "networks", "explanation", "output")
 # What tools and runs leave in the tree; .gitignore keeps it out of the repository.
 LEFT_BY_RUNS = {ROOT / name for name in ("build", "cache", "htmlcov", "output", "runs")}
-LEFT_BY_RUNS |= {BUNDLE / name for name in ("cache", "output", "runs")}
+LEFT_BY_RUNS |= {BUNDLE / name for name in ("cache", "eval", "output", "runs")}
 
 
 def our_files(folder: Path = ROOT, suffix: str = "") -> Iterator[Path]:
@@ -100,16 +100,18 @@ def test_nothing_in_the_slicer_library_imports_torch_monai_or_the_bundle():
     assert not offenders(files, LIBRARY.parent, ("torch", "monai", "scripts"))
 
 
-def test_result_and_child_process_of_the_slicer_library_import_the_standard_library_alone():
-    # Among themselves they may: none of them reaches beyond the standard library.
-    alone = ("json_fields", "result_types", "result", "bundle_process")
-    siblings = tuple(f"ICHDiagnosisLib.{name}." for name in alone)
-    found = []
-    for path in (LIBRARY / f"{name}.py" for name in alone):
-        if path.is_file():
-            modules = imports_of(path.read_text(encoding="utf-8"), "ICHDiagnosisLib")
-            modules = {m for m in modules if not m.startswith(siblings)}
-            found += [f"{path.name} imports {m}" for m in modules if m.split(".")[0] not in sys.stdlib_module_names]
+def test_result_and_child_process_of_the_slicer_library_need_the_standard_library_alone():
+    waiting, seen, found = ["result", "bundle_process"], set(), []
+    while waiting:
+        seen.add(name := waiting.pop())
+        path = LIBRARY / f"{name}.py"
+        for module in imports_of(path.read_text(encoding="utf-8"), LIBRARY.name) if path.is_file() else ():
+            first, _, rest = module.partition(".")
+            neighbour = rest.split(".")[0]
+            if first == LIBRARY.name and neighbour not in seen:
+                waiting.append(neighbour)
+            elif first not in {LIBRARY.name, *sys.stdlib_module_names}:
+                found.append(f"{path.name} imports {module}")
     assert not found
 
 
@@ -167,3 +169,15 @@ def test_every_pinned_package_is_locked_at_the_same_version():
     pins = {re.sub(r"[-_.]+", "-", pin).lower() for group in groups.values() for pin in group if isinstance(pin, str)}
     assert len(pins) > 20
     assert pins <= locked
+
+
+def test_the_bundle_names_the_versions_that_it_was_tested_with():
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    pins = {pin for group in groups.values() for pin in group if isinstance(pin, str)}
+    metadata = json.loads((BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    named = {f"{package}=={version}" for package, version in metadata["required_packages_version"].items()}
+    named |= {
+        f"{package}=={metadata[f'{key}_version']}"
+        for package, key in {"torch": "pytorch", "monai": "monai", "numpy": "numpy"}.items()
+    }
+    assert named <= pins
