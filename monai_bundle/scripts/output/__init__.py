@@ -1,0 +1,1 @@
+"""The result folder: result.json, maps, report (docs/result.schema.json)."""

@@ -1,0 +1,109 @@
+"""Write a folder whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+RESULT_SCHEMA = "ich-diagnosis-result/1"
+RESULT_FILE = "result.json"
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full; free some space or choose another output folder",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another output folder",
+    errno.EACCES: "no permission to write there; choose another output folder",
+    errno.EPERM: "no permission to write there; choose another output folder",
+    errno.EROFS: "the disk is read-only; choose another output folder",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another output folder",
+    errno.EEXIST: "a file stands where a folder is needed; choose another output folder",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter output folder",
+}
+
+
+class OutputError(Exception):
+    """The result cannot be written; the message is one line that names the fault and the remedy."""
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file through to the disk, so that the rename of its folder never overtakes its content."""
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextmanager
+def whole_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Give a temporary sibling to write into; it becomes ``parent / name`` when the block ends well.
+
+    On any exception, ``KeyboardInterrupt`` included, the temporary folder is removed and the folder of an earlier run
+    stays as it was.
+
+    Parameters
+    ----------
+    parent : Path
+        The output folder; made when missing.
+    name : str
+        Name of the result folder.
+
+    Yields
+    ------
+    Path
+        The temporary folder, on the same file system.
+
+    Raises
+    ------
+    OutputError
+        If the name is no plain name, if something other than an earlier result stands there, or if the disk refuses.
+    """
+    if name in {"", ".", ".."} or any(character in name for character in "/\\\0"):
+        raise OutputError(f"study id {name!r} cannot name a result folder; rename the study's folder or file")
+    target, partial = parent / name, parent / f".{uuid4().hex}.partial"
+    try:
+        _refuse_foreign(target)
+        parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+        yield partial
+        _put_in_place(partial, target)
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; choose another output folder")
+        raise OutputError(f"result folder {name!r} cannot be written: {remedy}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _refuse_foreign(target: Path) -> None:
+    """Refuse to replace anything but a result: an output folder set to the input's parent would cost the CT itself."""
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir() or not (_is_result(target) or not any(target.iterdir())):
+        raise OutputError(f"{target.name!r} exists and is no result of an earlier run; choose another output folder")
+
+
+def _is_result(folder: Path) -> bool:
+    try:
+        document = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("schema") == RESULT_SCHEMA
+
+
+def _put_in_place(partial: Path, target: Path) -> None:
+    """Rename; an earlier folder steps aside first, because no rename replaces a folder that holds files."""
+    if not target.exists():
+        partial.rename(target)
+        return
+    earlier = partial.with_suffix(".replaced")
+    try:
+        target.rename(earlier)
+        partial.rename(target)
+    finally:
+        if earlier.exists() and not target.exists():
+            earlier.rename(target)
+        shutil.rmtree(earlier, ignore_errors=True)
