@@ -25,8 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 def write_phantom(folder: Path) -> int:
-    """Write the phantom as a DICOM series; return the exit status of ``scripts.phantom``."""
-    command = ["-m", "scripts.phantom", "--output", str(folder), "--format", "dicom", "--haemorrhages", *PHANTOM_KINDS]
+    """Write the phantom, a DICOM series in ``ct`` with its true masks beside; return the exit status of the writer."""
+    command = ["-m", "scripts.phantom", "--format", "dicom", "--output", str(folder)]
+    for kind in PHANTOM_KINDS:
+        command += ["--haemorrhage", kind]
     return run_python(command)
 
 
@@ -103,9 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     study, truth = options.study, None
     if study is None:
-        study, truth = (options.output / "study" / "phantom").resolve(), PHANTOM_KINDS
-        status = write_phantom(study)
-        if status:
+        phantom = (options.output / "phantom").resolve()
+        study, truth = phantom / "ct", PHANTOM_KINDS
+        if status := write_phantom(phantom):
             return status
     before = result_files(options.output)
     status = read_study(study, options.output)
