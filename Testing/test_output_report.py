@@ -94,7 +94,7 @@ def test_it_opens_from_disk_without_error_request_or_broken_picture(show, probab
         "const done = arguments[0], images = [...document.images];"
         "Promise.all(images.map(image => image.decode())).then(() => done(images.map(image => image.naturalWidth)))"
     )
-    assert len(widths) == 1 + 1 + 5 * 2 + 6 + 12
+    assert len(widths) == 2 + 1 + 5 * 2 + 6 + 12
     assert min(widths) > 100
 
 
@@ -178,6 +178,17 @@ def test_nothing_sticks_out_at_any_width(show, width):
 def test_it_prints_on_a_few_pages(show):
     browser = show(render_report(a_diagnosis(a_study((36, 64, 64), warnings=(WARNING,)))))
     assert 2 <= pages_printed(browser) <= 4
+
+
+@pytest.mark.parametrize(("medium", "shown"), [("screen", "on-dark"), ("print", "on-light")])
+def test_paper_is_light_even_when_the_screen_is_dark(show, medium, shown):
+    browser = show(render_report(a_diagnosis()), dark=True)
+    scheme = {"name": "prefers-color-scheme", "value": "dark"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium, "features": [scheme]})
+    histograms = browser.find_elements(By.CLASS_NAME, "histogram")
+    visible = [image.get_attribute("class") for image in histograms if image.is_displayed()]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert visible == [f"histogram {shown}"]
 
 
 def test_a_refusal_says_why_and_what_to_do(show):

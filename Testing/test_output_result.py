@@ -12,6 +12,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from ICHDiagnosisLib.result import read_result
 from sample_diagnosis import a_diagnosis, a_marked_map, a_refusal, a_study, an_affine
 from scripts.diagnosis import Diagnosis, EvidenceMap
 from scripts.intake.study import Provenance, QualityWarning
@@ -89,6 +90,14 @@ def test_the_folder_holds_what_result_json_names(tmp_path: Path):
     assert {path.name for path in folder.iterdir()} == named
     assert len(named) == 9
     assert [path.name for path in folder.parent.iterdir()] == ["study-1"]
+
+
+def test_the_slicer_half_reads_what_the_bundle_writes(tmp_path: Path):
+    diagnosis = a_diagnosis(a_study(warnings=(QualityWarning("gap", "One slice is missing."),)))
+    read = read_result(write_result_folder(diagnosis, tmp_path))
+    assert [finding.probability for finding in read.findings] == [entry.probability for entry in diagnosis.findings]
+    assert [entry.attention for entry in read.slices] == [entry.attention for entry in diagnosis.slices]
+    assert not read_result(write_refusal_folder(a_refusal(), tmp_path)).findings
 
 
 def test_the_folder_of_a_refusal_holds_no_map(tmp_path: Path):
