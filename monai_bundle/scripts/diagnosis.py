@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scripts.intake.study import CTStudy
 from scripts.labels import Label
 
+MapKind = Literal["attention", "feature_attention", "gradcam", "gradcam++"]
 RESEARCH_USE_ONLY = "Research use only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -70,7 +71,7 @@ class EvidenceMap:
         for the whole scan.
     """
 
-    kind: Literal["attention", "feature_attention", "gradcam", "gradcam++"]
+    kind: MapKind
     label: Label | None
     voxels: NDArray[np.uint8]
     scale: float

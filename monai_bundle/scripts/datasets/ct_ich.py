@@ -1,12 +1,15 @@
-"""CT-ICH in its JPEG release: two windowed 8-bit pictures per slice, a label per slice, masks (Hssayeni 2020, CC BY 4.0)."""
+"""CT-ICH in its JPEG release: two windowed 8-bit pictures per slice, masks (Hssayeni 2020, CC BY 4.0)."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from monai.transforms import MapTransform
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -57,8 +60,8 @@ class CTICHScan:
 def find_scans(ct_ich: Path) -> list[CTICHScan]:
     """List the scans of a CT-ICH folder (``Patients_CT/`` and ``hemorrhage_diagnosis.csv``), by patient number.
 
-    Patients in the table without a folder are left out (the JPEG release holds 82 scans), and so are slices that lack one
-    of their two pictures (one slice, the last of patient 084).
+    Patients in the table without a folder are left out (the JPEG release holds 82 scans), and so are slices that lack
+    one of their two pictures (one slice, the last of patient 084).
 
     Raises
     ------
@@ -70,11 +73,11 @@ def find_scans(ct_ich: Path) -> list[CTICHScan]:
         for row in csv.DictReader(table):
             rows.setdefault(int(row["PatientNumber"]), []).append(row)
     scans = []
-    for number, slices in sorted(rows.items()):
+    for number, listed in sorted(rows.items()):
         folder = ct_ich / "Patients_CT" / f"{number:03d}"
         if not folder.is_dir():
             continue
-        slices = sorted((row for row in slices if _has_pictures(folder, row)), key=lambda row: int(row["SliceNumber"]))
+        slices = sorted((row for row in listed if _has_pictures(folder, row)), key=lambda row: int(row["SliceNumber"]))
         labels = {key: np.array([row[column] == "1" for row in slices]) for key, column in _COLUMNS.items()}
         labels["any"] = np.logical_or.reduce(list(labels.values()))
         scans.append(CTICHScan(folder.name, folder, tuple(int(row["SliceNumber"]) for row in slices), labels))
@@ -124,6 +127,49 @@ def _read_slice(folder: Path, number: int) -> NDArray[np.int16]:
 def _read_picture(path: Path) -> NDArray[np.float32]:
     with Image.open(path) as picture:
         return np.asarray(picture.convert("L"), dtype=np.float32)
+
+
+class ReadCTICHd(MapTransform):
+    """Map transform that replaces a :class:`CTICHScan` by its study."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Read the scan under each key."""
+        entry = dict(data)
+        for key in self.key_iterator(entry):
+            entry[key] = read_scan(entry[key])
+        return entry
+
+
+def datalist(ct_ich: str | Path, labels: Sequence[str], folds: int = 5) -> list[dict[str, Any]]:
+    """List the scans as MONAI data entries.
+
+    Parameters
+    ----------
+    ct_ich : path
+        The CT-ICH folder.
+    labels : sequence of str
+        Keys of the vocabulary, in its order.
+    folds : int
+        Number of folds.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``folder``, ``study`` (a :class:`CTICHScan`, for :class:`ReadCTICHd`), ``label`` (0 or 1 per label),
+        ``slice_labels`` (slices, labels) and ``fold``.
+    """
+    scans = find_scans(Path(ct_ich))
+    return [
+        {
+            "name": scan.patient,
+            "folder": str(scan.folder),
+            "study": scan,
+            "label": [int(scan.labels[key]) for key in labels],
+            "slice_labels": np.stack([scan.slice_labels[key] for key in labels], axis=1),
+            "fold": int(fold),
+        }
+        for scan, fold in zip(scans, folds_by_patient(scans, folds), strict=True)
+    ]
 
 
 def folds_by_patient(scans: list[CTICHScan], count: int, seed: int = 0) -> NDArray[np.int64]:

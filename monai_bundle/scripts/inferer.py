@@ -1,0 +1,170 @@
+"""Reads one study: every slice once through the backbone, the heads over samples of m, one map per label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor
+from torch.nn import functional
+
+from scripts.explanation import FeatureMaps, Method, feature_attention_map, label_map
+from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.vgg16 import micro_batches, pool
+from scripts.precision import Precision, PrecisionName, choose_precision
+from scripts.reading_geometry import ReadingGeometry, interleaved_samples
+
+Report = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class StudyReading:
+    """What the network says of one study.
+
+    Attributes
+    ----------
+    probabilities : Tensor, shape (labels,)
+        Mean over the samples.
+    slice_attention : Tensor, shape (read slices,)
+        Sums to 1.
+    label_maps : tuple of Tensor, shape (slices, rows, columns)
+        One per label, signed, in logits, on the stored voxels.
+    feature_attention : Tensor or None, shape (slices, rows, columns)
+        Attended activation on the stored voxels, if asked for.
+    precision : str
+        Number format of the backbone, e.g. ``"bfloat16"``.
+    """
+
+    probabilities: Tensor
+    slice_attention: Tensor
+    label_maps: tuple[Tensor, ...]
+    feature_attention: Tensor | None
+    precision: str
+
+
+class StudyInferer(Inferer):
+    """Runs DrCT1 or DrCT2 over a study of any number of read slices.
+
+    Parameters
+    ----------
+    precision : {"auto", "bfloat16", "float16", "float32"}
+        Number format of the backbone.
+    method : {"gradcam", "gradcam++"}
+        How labels are explained.
+    micro_batch, zoom_micro_batch : int
+        Slices at once in the backbone, at the picture's size and at the zoomed size; bounds the peak memory.
+    with_feature_attention : bool
+        Whether to make the map of feature attention too.
+    """
+
+    def __init__(
+        self,
+        precision: PrecisionName = "auto",
+        method: Method = "gradcam",
+        micro_batch: int = 8,
+        zoom_micro_batch: int = 2,
+        with_feature_attention: bool = True,
+    ) -> None:
+        super().__init__()
+        self.precision: PrecisionName = precision
+        self.method: Method = method
+        self.micro_batch = micro_batch
+        self.zoom_micro_batch = zoom_micro_batch
+        self.with_feature_attention = with_feature_attention
+
+    def __call__(self, inputs: dict[str, Any], network: DrCT1, *args: Any, **kwargs: Any) -> StudyReading:
+        """Read one study.
+
+        Parameters
+        ----------
+        inputs : dict
+            ``image``: Tensor (3, read slices, 224, 224); ``zoom``: the same slices at 512, or absent to enlarge
+            ``image``; ``geometry``: :class:`ReadingGeometry`.
+        network : DrCT1 or DrCT2
+            In evaluation mode, on the device to use.
+        *args, **kwargs
+            ``report``: called with a stage and a percentage.
+        """
+        report: Report = kwargs.get("report", _silent)
+        # cuDNN's recurrent layers have no backward pass in evaluation mode.
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            return self._read(inputs, network, report)
+
+    def _read(self, inputs: dict[str, Any], network: DrCT1, report: Report) -> StudyReading:
+        device = next(network.parameters()).device
+        reader = _SliceReader(network, choose_precision(device, self.precision), device)
+        image, geometry = inputs["image"].movedim(0, 1), inputs["geometry"]
+        all_slices = reader.read(image, self.micro_batch, lambda done: report("slices", 20 + 20 * done))
+        samples = torch.from_numpy(interleaved_samples(len(image), network.slices)).to(device)
+        readings = [all_slices]
+
+        def zoomed_features(positions: Tensor) -> Tensor:
+            wanted, inverse = samples.gather(1, positions).unique(return_inverse=True)
+            zoomed = inputs["zoom"].movedim(0, 1)[wanted.cpu()] if "zoom" in inputs else reader.enlarge(image, wanted)
+            key_slices = reader.read(zoomed, self.zoom_micro_batch, lambda done: report("key slices", 40 + 40 * done))
+            readings.append(FeatureMaps(key_slices.maps, wanted))
+            return pool(key_slices.maps)[inverse]
+
+        reading = network.read(pool(all_slices.maps)[samples], zoomed_features)
+        logits = reading.logits.mean(dim=0)
+        maps = []
+        for number, logit in enumerate(logits):
+            report("explanation", 80 + 10 * number / len(logits))
+            maps.append(label_map(logit, readings, geometry, self.method).cpu())
+        return StudyReading(
+            probabilities=reading.logits.detach().sigmoid().mean(dim=0).cpu(),
+            slice_attention=_per_read_slice(reading.slice_attention, samples, len(image)).cpu(),
+            label_maps=tuple(maps),
+            feature_attention=self._feature_attention(reading.feature_attention, samples, all_slices, geometry),
+            precision=reader.precision.name,
+        )
+
+    def _feature_attention(
+        self, weights: Tensor, samples: Tensor, all_slices: FeatureMaps, geometry: ReadingGeometry
+    ) -> Tensor | None:
+        if not self.with_feature_attention:
+            return None
+        # A read slice has the same weights in every sample that holds it: any of them will do.
+        of_read = weights.detach().new_zeros(len(all_slices.maps), weights.shape[-1])
+        of_read[samples.flatten()] = weights.detach().flatten(0, 1)
+        return feature_attention_map(all_slices, of_read, geometry).cpu()
+
+
+@dataclass(frozen=True)
+class _SliceReader:
+    """The backbone in its fastest form on one device."""
+
+    network: DrCT1
+    precision: Precision
+    device: torch.device
+
+    def read(self, slices: Tensor, micro_batch: int, report: Callable[[float], None]) -> FeatureMaps:
+        """Return feature maps in float32, as a leaf of the heads' graph, of slices (n, 3, size, size)."""
+        backbone = self.network.backbone.to(memory_format=torch.channels_last)
+        maps = []
+        with torch.no_grad(), self.precision.autocast():
+            for batch in micro_batches(slices, micro_batch):
+                report(len(maps) * micro_batch / len(slices))
+                on_device = batch.to(self.device).contiguous(memory_format=torch.channels_last)
+                maps.append(backbone(on_device).float())
+        return FeatureMaps(torch.cat(maps).requires_grad_(), torch.arange(len(slices), device=self.device))
+
+    def enlarge(self, image: Tensor, wanted: Tensor) -> Tensor:
+        """Enlarge the wanted slices of the picture (eq. 8)."""
+        if not isinstance(self.network, DrCT2):
+            raise TypeError("only DrCT2 reads key slices again")
+        size = (self.network.zoom, self.network.zoom)
+        return functional.interpolate(image[wanted.to(image.device)], size=size, mode="bilinear")
+
+
+def _per_read_slice(slice_attention: Tensor, samples: Tensor, read_slices: int) -> Tensor:
+    """Add up the attention (samples, m) of each read slice; every sample counts the same."""
+    total = slice_attention.new_zeros(read_slices)
+    return total.index_add(0, samples.flatten(), slice_attention.flatten()).detach() / len(samples)
+
+
+def _silent(stage: str, percent: float) -> None:
+    """Report to nobody."""

@@ -1,0 +1,196 @@
+"""The MONAI engine of inference: one study in, one result folder out, and a refusal never stops the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+
+from scripts.diagnosis import Diagnosis, EvidenceMap, Finding, MapKind, ModelIdentity, Refusal, SliceEvidence
+from scripts.explanation import StoredMap, as_stored_map, attention_map, key_slice_ranks
+from scripts.inferer import StudyInferer, StudyReading
+from scripts.intake.discovery import StudySource
+from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
+from scripts.labels import Label
+from scripts.networks.drct import DrCT1
+from scripts.output.result import write_refusal_folder, write_result_folder
+from scripts.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+
+class StudyDataset(Dataset):
+    """Studies to evaluate; one that cannot be used becomes an entry with a ``refusal`` instead of an exception.
+
+    Parameters
+    ----------
+    data : sequence of StudySource
+        From :func:`scripts.intake.discovery.find_studies`.
+    transform : callable
+        The preprocessing; its first transform reads ``image``.
+    """
+
+    def __init__(self, data: Sequence[StudySource], transform: Callable[[Any], Any]) -> None:
+        super().__init__(data, transform)
+        self.progress = Progress(studies=len(data))
+
+    def _transform(self, index: int) -> dict[str, Any]:
+        source: StudySource = self.data[index]
+        self.progress.begin_study()
+        self.progress.report("reading", 0)
+        try:
+            entry: dict[str, Any] = self.transform({"image": source})
+        except Exception as error:
+            refusal = _intake_error_behind(error)
+            if refusal is None:
+                raise
+            entry = {"refusal": refusal}
+        return entry | {"source": source}
+
+
+def _intake_error_behind(error: BaseException | None) -> IntakeError | None:
+    """Find the named error that MONAI's transforms wrap into a RuntimeError."""
+    while error is not None and not isinstance(error, IntakeError):
+        error = error.__cause__
+    return error
+
+
+def study_loader(dataset: StudyDataset) -> DataLoader:
+    """Load one study after the other in this process: workers hang in 3D Slicer, whose executable is a launcher."""
+    return DataLoader(dataset, batch_size=1, num_workers=0, collate_fn=_only_study)
+
+
+def _only_study(batch: list[dict[str, Any]]) -> dict[str, Any]:
+    return batch[0]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who reads, with which vocabulary and operating point: the constant part of every diagnosis."""
+
+    model: ModelIdentity
+    labels: tuple[Label, ...]
+    operating_point: str
+    thresholds: tuple[float, ...]
+    key_slices: int = 5
+
+    def __post_init__(self) -> None:
+        """Check that model, labels and thresholds belong together."""
+        if self.model.labels != tuple(label.key for label in self.labels):
+            raise ValueError(f"the model's labels {self.model.labels} are not those of the configured vocabulary")
+        if len(self.thresholds) != len(self.labels):
+            raise ValueError("one threshold per label is needed")
+
+
+class StudyEvaluator(SupervisedEvaluator):
+    """Evaluates studies one by one and writes their result folders.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the network runs.
+    val_data_loader : DataLoader
+        From :func:`study_loader`.
+    network : DrCT1 or DrCT2
+        With its weights.
+    inferer : StudyInferer
+        How a study is read and explained.
+    reader : Reader
+        Labels, thresholds and the model's identity.
+    output_dir : path
+        Result folders are written here.
+    val_handlers : sequence, optional
+        MONAI handlers.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        val_data_loader: DataLoader,
+        network: DrCT1,
+        inferer: StudyInferer,
+        reader: Reader,
+        output_dir: str | Path,
+        val_handlers: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__(
+            device=device,
+            val_data_loader=val_data_loader,
+            network=network,
+            inferer=inferer,
+            val_handlers=val_handlers,
+            decollate=False,
+        )
+        self.reader = reader
+        self.output_dir = Path(output_dir)
+        self.progress: Progress = val_data_loader.dataset.progress
+        self.diagnoses: list[str] = []
+        self.refusals: list[Refusal] = []
+
+    def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> dict[str, Any]:
+        source: StudySource = batchdata["source"]
+        if "refusal" in batchdata:
+            self._refuse(source, batchdata["refusal"])
+        else:
+            self._evaluate(source, batchdata)
+        self.progress.finish_study()
+        return {}
+
+    def _refuse(self, source: StudySource, error: IntakeError) -> None:
+        code = error.code if isinstance(error, NotEvaluableError) else "unreadable"
+        refusal = Refusal(source.study_id, source.source_name, code, str(error), self.reader.model)
+        logger.warning("%s: not evaluable: %s", source.study_id, error)
+        write_refusal_folder(refusal, self.output_dir)
+        self.refusals.append(refusal)
+
+    def _evaluate(self, source: StudySource, entry: dict[str, Any]) -> None:
+        reading: StudyReading = self.inferer(entry, self.network, report=self.progress.report)
+        self.progress.report("maps", 90)
+        diagnosis = self._diagnosis(source.study_id, entry, reading)
+        self.progress.report("writing", 95)
+        folder = write_result_folder(diagnosis, self.output_dir)
+        self.diagnoses.append(source.study_id)
+        logger.info("%s: evaluated, report in %s", source.study_id, folder.name)
+
+    def _diagnosis(self, study_id: str, entry: dict[str, Any], reading: StudyReading) -> Diagnosis:
+        study: CTStudy = entry["study"]
+        head, geometry, reader = entry["head"], entry["geometry"], self.reader
+        attention = geometry.share_between_stored(reading.slice_attention)
+        ranks = key_slice_ranks(reading.slice_attention, geometry, reader.key_slices)
+        maps = [_evidence("attention", None, attention_map(attention, head))]
+        if reading.feature_attention is not None:
+            maps.append(_evidence("feature_attention", None, as_stored_map(reading.feature_attention, head)))
+        for label, values in zip(reader.labels, reading.label_maps, strict=True):
+            maps.append(_evidence(self.inferer.method, label, as_stored_map(values, head)))
+        return Diagnosis(
+            study_id=study_id,
+            study=study,
+            head=head,
+            findings=tuple(
+                Finding(label, float(probability), threshold)
+                for label, probability, threshold in zip(
+                    reader.labels, reading.probabilities, reader.thresholds, strict=True
+                )
+            ),
+            slices=tuple(
+                SliceEvidence(index, float(position), float(share), ranks.get(index), read=True)
+                for index, (position, share) in enumerate(zip(study.positions_mm, attention, strict=True))
+            ),
+            maps=tuple(maps),
+            read_slices=geometry.slabs,
+            model=reader.model,
+            operating_point=reader.operating_point,
+            device=str(self.state.device),
+            precision=reading.precision,
+            seconds={stage: round(seconds, 3) for stage, seconds in self.progress.times().items()},
+        )
+
+
+def _evidence(kind: MapKind, label: Label | None, stored: StoredMap) -> EvidenceMap:
+    return EvidenceMap(kind, label, stored.voxels, stored.scale)

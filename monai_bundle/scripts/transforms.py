@@ -1,0 +1,132 @@
+"""MONAI map transforms from a study to the network's input: quality, geometry, read slices, windows.
+
+In a configuration they stand between MONAI's ``LoadImaged`` and ``NormalizeIntensityd``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, ScaleIntensityRange, Transform
+from torch import Tensor
+
+from scripts.intake.head import head_mask
+from scripts.intake.reader import study_of
+from scripts.intake.study import AIR_HU, CTStudy
+from scripts.reading_geometry import ReadingGeometry, head_centred_plane, slabs_of
+
+Entry = Mapping[Hashable, Any]
+
+
+class StudyFromImaged(MapTransform):
+    """Takes the :class:`CTStudy` that ``LoadImaged`` with a ``CTStudyReader`` left in the image's metadata.
+
+    Parameters
+    ----------
+    keys : KeysCollection
+        The key that holds the loaded image; the image makes room for the network's, the study goes to ``study``.
+    """
+
+    def __call__(self, data: Entry) -> dict[Hashable, Any]:
+        """Put the study in the place of the loaded image."""
+        entry = dict(data)
+        for key in self.key_iterator(entry):
+            entry["study"] = study_of(entry.pop(key))
+        return entry
+
+
+class ReadingGeometryd(MapTransform):
+    """Decides which stored voxels are read: adds ``head`` (mask) and ``geometry`` (:class:`ReadingGeometry`).
+
+    Parameters
+    ----------
+    keys : KeysCollection
+        The key that holds the study.
+    slab_mm : float
+        Thin slices are averaged to slabs of about this thickness (mm).
+    margin : float
+        Side of the picture relative to the longer side of the head.
+    """
+
+    def __init__(self, keys: KeysCollection, slab_mm: float = 5.0, margin: float = 1.1) -> None:
+        super().__init__(keys)
+        self.slab_mm = slab_mm
+        self.margin = margin
+
+    def __call__(self, data: Entry) -> dict[Hashable, Any]:
+        """Add the geometry and the head of the study."""
+        entry = dict(data)
+        for key in self.key_iterator(entry):
+            study: CTStudy = entry[key]
+            head = head_mask(study.voxels, study.spacing_mm)
+            plane = head_centred_plane(study, head, self.margin)
+            entry["head"] = head
+            entry["geometry"] = ReadingGeometry(plane, slabs_of(study, self.slab_mm), study.voxels.shape)
+        return entry
+
+
+class ReadSlicesd(MapTransform):
+    """Adds the read slices of a study in Hounsfield units, once per resolution; everything outside the head is air.
+
+    Parameters
+    ----------
+    keys : KeysCollection
+        The key that holds the study.
+    sizes : dict
+        New key to rows and columns, e.g. ``{"image": 224, "zoom": 512}``; the tensors are float32 of shape
+        (1, read slices, size, size).
+    """
+
+    def __init__(self, keys: KeysCollection, sizes: Mapping[str, int]) -> None:
+        super().__init__(keys)
+        self.sizes = dict(sizes)
+
+    def __call__(self, data: Entry) -> dict[Hashable, Any]:
+        """Add one tensor per resolution."""
+        entry = dict(data)
+        for key in self.key_iterator(entry):
+            voxels = np.where(entry["head"], entry[key].voxels, np.int16(AIR_HU))
+            for name, size in self.sizes.items():
+                entry[name] = entry["geometry"].read(voxels, size)[None]
+        return entry
+
+
+class HounsfieldWindows(Transform):
+    """Shows Hounsfield units through several windows at once, one channel each, scaled to 0..1.
+
+    Parameters
+    ----------
+    windows : sequence of (float, float)
+        Centre and width in HU of each channel.
+    """
+
+    def __init__(self, windows: Sequence[Sequence[float]]) -> None:
+        self.scalers = [
+            ScaleIntensityRange(centre - width / 2, centre + width / 2, 0.0, 1.0, clip=True)
+            for centre, width in windows
+        ]
+
+    def __call__(self, hounsfield: Tensor) -> Tensor:
+        """Turn (1, slices, height, width) in HU into (windows, slices, height, width)."""
+        return torch.cat([torch.as_tensor(scaler(hounsfield)) for scaler in self.scalers])
+
+
+class HounsfieldWindowsd(MapTransform):
+    """Dictionary wrapper of :class:`HounsfieldWindows`."""
+
+    def __init__(
+        self, keys: KeysCollection, windows: Sequence[Sequence[float]], allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.windows = HounsfieldWindows(windows)
+
+    def __call__(self, data: Entry) -> dict[Hashable, Any]:
+        """Replace Hounsfield units by windows."""
+        entry = dict(data)
+        for key in self.key_iterator(entry):
+            entry[key] = self.windows(entry[key])
+        return entry

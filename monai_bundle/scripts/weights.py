@@ -1,0 +1,131 @@
+"""Weights on disk: two plain state dicts, checked against the sha256 in the metadata before they are opened."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from scripts.diagnosis import ModelIdentity
+from scripts.networks.drct import DrCT1
+from scripts.networks.vgg16 import VGG16Features
+
+BACKBONE_FILE = "models/backbone.pt"
+MODEL_FILE = "models/model.pt"
+
+
+class WeightsError(Exception):
+    """Weights are missing or are not the ones that the metadata names; the message is one line with the remedy."""
+
+
+def read_metadata(bundle_root: str | Path) -> dict[str, object]:
+    """Return the bundle's ``configs/metadata.json``."""
+    content: dict[str, object] = json.loads((Path(bundle_root) / "configs" / "metadata.json").read_text("utf-8"))
+    return content
+
+
+def expected_sha256(bundle_root: str | Path) -> dict[str, str]:
+    """Return the sha256 of each weight file, by its path inside the bundle, as the metadata states it."""
+    stated = read_metadata(bundle_root)["weights"]
+    if not isinstance(stated, dict):
+        raise WeightsError("configs/metadata.json: 'weights' must map files to their sha256; restore the file")
+    return {str(name): str(digest) for name, digest in stated.items()}
+
+
+def read_state(bundle_root: str | Path, name: str, expected: str | None) -> dict[str, Tensor]:
+    """Open one weight file as float32 tensors.
+
+    Parameters
+    ----------
+    bundle_root : path
+        The bundle's folder.
+    name : str
+        Path inside the bundle.
+    expected : str or None
+        sha256 that the file must have; None to accept any, as after training one's own.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or has another sha256.
+    """
+    path = Path(bundle_root) / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{name}: cannot be read ({error.strerror}); fetch the bundle again") from error
+    found = hashlib.sha256(content).hexdigest()
+    if expected is not None and found != expected:
+        raise WeightsError(
+            f"{name}: sha256 {found[:12]}... is not {expected[:12]}... of configs/metadata.json; fetch the bundle "
+            "again, or, for weights of your own, put their sha256 there"
+        )
+    state: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+
+
+def load_network(network: nn.Module, bundle_root: str | Path) -> nn.Module:
+    """Fill a network with the backbone's and the trained weights and put it into evaluation mode.
+
+    ``model.pt`` may hold backbone layers of its own (fine-tuned ones), which then replace ImageNet's.
+
+    Raises
+    ------
+    WeightsError
+        If a file is missing, changed, or belongs to a network of another shape.
+    """
+    digests = expected_sha256(bundle_root)
+    state = load_backbone_state(bundle_root) | read_state(bundle_root, MODEL_FILE, digests[MODEL_FILE])
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{MODEL_FILE} does not fit the network of the configuration; train it anew (make train): {error}"
+        ) from error
+    return network.eval()
+
+
+def load_backbone_state(bundle_root: str | Path) -> dict[str, Tensor]:
+    """Return the ImageNet backbone's state with the names that DrCT1 and DrCT2 use."""
+    state = read_state(bundle_root, BACKBONE_FILE, expected_sha256(bundle_root)[BACKBONE_FILE])
+    return {f"backbone.{key}": tensor for key, tensor in state.items()}
+
+
+def load_backbone(network: DrCT1, bundle_root: str | Path) -> VGG16Features:
+    """Fill a network's backbone with ImageNet's weights, freeze it and return it; the heads stay as they are."""
+    network.load_state_dict(load_backbone_state(bundle_root), strict=False)
+    return network.backbone.requires_grad_(False)
+
+
+def save_trained(network: nn.Module, path: Path) -> str:
+    """Write all weights but the frozen backbone's, in half precision, and return the file's sha256.
+
+    Half precision costs nothing that shows: the heads' weights are of order 1, and the test of the shipped weights
+    compares probabilities before and after to 1e-3.
+    """
+    state = {
+        key: tensor.half() if tensor.is_floating_point() else tensor
+        for key, tensor in network.state_dict().items()
+        if not key.startswith("backbone.")
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def model_identity(bundle_root: str | Path, network_name: str) -> ModelIdentity:
+    """Return which model speaks, as every result states it."""
+    metadata = read_metadata(bundle_root)
+    channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]  # type: ignore[index]
+    return ModelIdentity(
+        name=str(metadata["name"]),
+        version=str(metadata["version"]),
+        network=network_name,
+        weights_sha256=expected_sha256(bundle_root),
+        labels=tuple(channels[key] for key in sorted(channels, key=int)),
+        trained_on=str(metadata["data_source"]),
+    )
