@@ -180,9 +180,9 @@ def slabs_of(study: CTStudy, slab_mm: float) -> tuple[tuple[int, ...], ...]:
 def interleaved_samples(read_slices: int, sample_size: int) -> NDArray[np.int64]:
     """Deal read slices into samples of m so that each is seen at least once.
 
-    The scan's length is divided into k x m equal steps, k being the smallest number of samples that leaves no read slice
-    between two steps; sample p takes the steps p, p + k, p + 2k ... A sample thus spans the whole head, and a position
-    in it always means the same height. A scan shorter than m repeats slices.
+    The scan's length is divided into k x m equal steps, k being the smallest number of samples that leaves no read
+    slice between two steps; sample p takes the steps p, p + k, p + 2k ... A sample thus spans the whole head, and a
+    position in it always means the same height. A scan shorter than m repeats slices.
 
     Parameters
     ----------

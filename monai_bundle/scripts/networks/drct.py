@@ -203,8 +203,6 @@ class DrCT2(DrCT1):
     fusion : {"by_position", "first_rows"}
         How the m_key rows of the APS network are added to the m rows of the primary network: each at its slice's
         position, or, as a literal reading, onto the first m_key rows.
-    weighted_key_slices : bool
-        Whether APS rows carry their slice's share of the attention, as the primary network's rows do.
     labels, slices, feature_attention, aggregation, sizes
         As for :class:`DrCT1`.
     """
@@ -216,7 +214,6 @@ class DrCT2(DrCT1):
         key_slices: int = 16,
         zoom: int = 512,
         fusion: Literal["by_position", "first_rows"] = "by_position",
-        weighted_key_slices: bool = True,
         feature_attention: FeatureAttentionKind = "normalised_softmax",
         aggregation: Aggregation = "attention",
         sizes: dict[str, float] | None = None,
@@ -229,7 +226,6 @@ class DrCT2(DrCT1):
         self.key_slices = key_slices
         self.zoom = zoom
         self.fusion_kind = fusion
-        self.weighted_key_slices = weighted_key_slices
         self.aps = KeySliceNetwork(labels, key_slices, self.sizes, aggregation)
         self.aggregate = Aggregate(aggregation)
         width = self.aggregate.width(slices, self.sizes.width)
@@ -257,9 +253,10 @@ class DrCT2(DrCT1):
         return Reading(logits, (primary_logits, aps_logits), slice_attention, feature_attention, keys)
 
     def _weights(self, slice_attention: Tensor, keys: Tensor) -> Tensor:
-        if not self.weighted_key_slices:
-            return torch.ones_like(slice_attention.gather(1, keys))
+        """Shares of the attention, so that rows which are added weigh as the primary network's do; else 1."""
         attention = slice_attention.gather(1, keys)
+        if self.aggregate.how == "flatten":
+            return torch.ones_like(attention)
         return attention / attention.sum(dim=1, keepdim=True)
 
     def _on_all_slices(self, key_rows: Tensor, keys: Tensor, rows: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 51
 class VGG16Features(nn.Module):
     """VGG16 up to its last convolution, with torchvision's parameter names.
 
-    The fifth max-pooling is left out: DrCT2 takes the maximum of the 7 x 7 map that it gives (eq. 2), and the maximum of
-    the 14 x 14 map in front of it is the same number, while Grad-CAM gains twice the resolution.
+    The fifth max-pooling is left out: DrCT2 takes the maximum of the 7 x 7 map that it gives (eq. 2), and the maximum
+    of the 14 x 14 map in front of it is the same number, while Grad-CAM gains twice the resolution.
     """
 
     def __init__(self) -> None:
