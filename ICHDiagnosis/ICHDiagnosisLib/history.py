@@ -1,0 +1,288 @@
+"""Past analyses in an SQLite file of the user's settings folder. Standard library only.
+
+Kept per analysis: what it was given as the study's name (study UID or volume name), when, findings, model version and
+result folder. No patient names: none is passed in, and none is looked up. Several Slicers may use the file at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+FILE_NAME = "ICHDiagnosisHistory.sqlite"
+_LOCK_SECONDS = 10.0
+# One script per schema version: a file of version n gets the scripts from n on. Never change one that was released.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE analysis (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        study TEXT NOT NULL,
+        date TEXT NOT NULL,
+        findings TEXT NOT NULL,
+        model_version TEXT NOT NULL,
+        result_folder TEXT NOT NULL
+    );
+    CREATE INDEX analysis_by_date ON analysis (date);
+    """,
+)
+
+
+class HistoryError(RuntimeError):
+    """The history cannot be used; the analysis itself is not concerned."""
+
+
+@dataclass(frozen=True)
+class PastFinding:
+    """One finding as it was reported."""
+
+    name: str
+    probability: float
+    positive: bool
+
+
+@dataclass(frozen=True)
+class PastAnalysis:
+    """One analysis of the history.
+
+    Attributes
+    ----------
+    identifier : int
+        Number in the history; never given twice.
+    study : str
+        Study UID or volume name.
+    date : datetime
+        When it was recorded, with the time zone (UTC).
+    findings : tuple of PastFinding
+        In the order in which they were reported.
+    model_version : str
+        Version of the model that spoke.
+    result_folder : Path
+        Where the results were.
+    """
+
+    identifier: int
+    study: str
+    date: datetime
+    findings: tuple[PastFinding, ...]
+    model_version: str
+    result_folder: Path
+
+    @property
+    def can_be_opened(self) -> bool:
+        """Whether the result folder still exists."""
+        return (self.result_folder / "result.json").is_file()
+
+
+class History:
+    """The list of past analyses.
+
+    Parameters
+    ----------
+    folder : Path
+        The user's settings folder; the file is made with the first record.
+    enabled : bool
+        The setting: when off, nothing is recorded (what is there can still be listed and deleted).
+    migrations : sequence of str
+        SQL scripts, one per schema version.
+
+    Attributes
+    ----------
+    notice : str or None
+        What the person should be told once: a damaged history was set aside.
+    """
+
+    def __init__(self, folder: Path, enabled: bool = True, migrations: Sequence[str] = MIGRATIONS) -> None:
+        self.file = folder / FILE_NAME
+        self.enabled = enabled
+        self.notice: str | None = None
+        self._migrations = migrations
+
+    def record(
+        self,
+        study: str,
+        findings: Sequence[PastFinding],
+        model_version: str,
+        result_folder: Path,
+        date: datetime | None = None,
+    ) -> int | None:
+        """Add one analysis.
+
+        Parameters
+        ----------
+        study : str
+            Study UID or volume name; never a patient's name.
+        findings : sequence of PastFinding
+            What was reported.
+        model_version : str
+            Version of the model.
+        result_folder : Path
+            Where the results are.
+        date : datetime, optional
+            With a time zone; now otherwise.
+
+        Returns
+        -------
+        int or None
+            Its number; None where the history is switched off.
+
+        Raises
+        ------
+        HistoryError
+            If the file cannot be written.
+        ValueError
+            If the date has no time zone.
+        """
+        if not self.enabled:
+            return None
+        date = date or datetime.now(timezone.utc)
+        if date.tzinfo is None:
+            raise ValueError("the date of an analysis needs a time zone")
+        kept = [[finding.name, finding.probability, finding.positive] for finding in findings]
+        with self._open() as connection:
+            row = connection.execute(
+                "INSERT INTO analysis (study, date, findings, model_version, result_folder) VALUES (?, ?, ?, ?, ?)",
+                (
+                    study,
+                    date.astimezone(timezone.utc).isoformat(timespec="seconds"),
+                    json.dumps(kept, ensure_ascii=False),
+                    model_version,
+                    str(result_folder),
+                ),
+            )
+            return row.lastrowid
+
+    def search(self, text: str = "") -> tuple[PastAnalysis, ...]:
+        """List past analyses, the latest first.
+
+        Parameters
+        ----------
+        text : str
+            Words that must all occur, in any case, in study, date, model version or the name of a positive finding.
+
+        Returns
+        -------
+        tuple of PastAnalysis
+            Empty where nothing was ever recorded.
+
+        Raises
+        ------
+        HistoryError
+            If the file cannot be read.
+        """
+        if not self.file.exists():
+            return ()
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT id, study, date, findings, model_version, result_folder FROM analysis"
+                " ORDER BY date DESC, id DESC"
+            ).fetchall()
+        # In Python, for SQLite compares without case in ASCII only.
+        words = text.casefold().split()
+        analyses = (_analysis(row) for row in rows)
+        return tuple(analysis for analysis in analyses if all(word in _searchable(analysis) for word in words))
+
+    def delete(self, identifier: int) -> None:
+        """Forget one analysis; its result folder stays. Unknown numbers are ignored.
+
+        Raises
+        ------
+        HistoryError
+            If the file cannot be written.
+        """
+        self._delete("DELETE FROM analysis WHERE id = ?", (identifier,))
+
+    def clear(self) -> None:
+        """Forget all analyses; the result folders stay.
+
+        Raises
+        ------
+        HistoryError
+            If the file cannot be written.
+        """
+        self._delete("DELETE FROM analysis", ())
+
+    def _delete(self, statement: str, values: tuple[int, ...]) -> None:
+        if self.file.exists():
+            with self._open() as connection:
+                connection.execute(statement, values)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """Open the file for one transaction, up to date; set it aside and begin anew where it is damaged."""
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            connection = self._connect()
+        except (OSError, sqlite3.Error) as error:
+            raise HistoryError(f"The history cannot be opened: {error}") from error
+        try:
+            with connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise HistoryError(f"The history cannot be read or written: {error}") from error
+        finally:
+            connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return self._connect_and_migrate()
+        except sqlite3.DatabaseError as error:
+            # Its sub-classes are about a lock, a full disk or a program's mistake, not about damage.
+            if type(error) is not sqlite3.DatabaseError:
+                raise
+            self._set_aside()
+        return self._connect_and_migrate()
+
+    def _connect_and_migrate(self) -> sqlite3.Connection:
+        self.file.touch(mode=0o600, exist_ok=True)
+        connection = sqlite3.connect(self.file, timeout=_LOCK_SECONDS, isolation_level=None)
+        try:
+            # What is deleted is overwritten on disk as well.
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("BEGIN IMMEDIATE")
+            self._migrate(connection)
+            damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if damage != "ok":
+                raise sqlite3.DatabaseError(damage)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        """Bring the schema up to date inside the transaction that was begun, so that only one process does it."""
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(self._migrations):
+            raise HistoryError("The history was written by a newer version of ICHDiagnosis: update the extension")
+        for script in self._migrations[version:]:
+            for statement in filter(None, (part.strip() for part in script.split(";"))):
+                connection.execute(statement)
+        if version < len(self._migrations):
+            connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
+
+    def _set_aside(self) -> None:
+        now = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
+        aside = self.file.with_name(f"{self.file.stem}-damaged-{now}{self.file.suffix}")
+        self.file.replace(aside)
+        self.notice = f"The history was damaged and a new one was begun; the old file is kept as {aside.name}"
+        logging.warning(self.notice)
+
+
+def _analysis(row: tuple[int, str, str, str, str, str]) -> PastAnalysis:
+    identifier, study, date, findings, model_version, result_folder = row
+    try:
+        kept = tuple(PastFinding(str(name), float(value), bool(is_on)) for name, value, is_on in json.loads(findings))
+        return PastAnalysis(identifier, study, datetime.fromisoformat(date), kept, model_version, Path(result_folder))
+    except (ValueError, TypeError) as error:
+        raise HistoryError(f"Entry {identifier} of the history cannot be read: {error}") from error
+
+
+def _searchable(analysis: PastAnalysis) -> str:
+    positive = [finding.name for finding in analysis.findings if finding.positive]
+    parts = [analysis.study, analysis.date.isoformat(), analysis.model_version, *positive]
+    return "\n".join(parts).casefold()
