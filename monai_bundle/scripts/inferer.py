@@ -14,7 +14,7 @@ from torch.nn import functional
 from scripts.explanation import FeatureMaps, Method, feature_attention_map, label_map
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import micro_batches, pool
-from scripts.precision import Precision, PrecisionName, choose_precision
+from scripts.precision import Precision, PrecisionName, choose_precision, fastest_layout
 from scripts.reading_geometry import ReadingGeometry, interleaved_samples
 
 Report = Callable[[str, float], None]
@@ -75,7 +75,9 @@ class StudyInferer(Inferer):
         self.zoom_micro_batch = zoom_micro_batch
         self.with_feature_attention = with_feature_attention
 
-    def __call__(self, inputs: dict[str, Any], network: DrCT1, *args: Any, **kwargs: Any) -> StudyReading:
+    def __call__(  # type: ignore[override]  # MONAI's inferers take one tensor; a study is more
+        self, inputs: dict[str, Any], network: DrCT1, *args: Any, **kwargs: Any
+    ) -> StudyReading:
         """Read one study.
 
         Parameters
@@ -143,8 +145,8 @@ class _SliceReader:
 
     def read(self, slices: Tensor, micro_batch: int, report: Callable[[float], None]) -> FeatureMaps:
         """Return feature maps in float32, as a leaf of the heads' graph, of slices (n, 3, size, size)."""
-        backbone = self.network.backbone.to(memory_format=torch.channels_last)
-        maps = []
+        backbone = fastest_layout(self.network.backbone)
+        maps: list[Tensor] = []
         with torch.no_grad(), self.precision.autocast():
             for batch in micro_batches(slices, micro_batch):
                 report(len(maps) * micro_batch / len(slices))

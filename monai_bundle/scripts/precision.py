@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import nn
 
 PrecisionName = Literal["auto", "bfloat16", "float16", "float32"]
 _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -39,6 +40,12 @@ class Precision:
         enabled = self.dtype != torch.float32
         with torch.autocast(self.device_type, self.dtype if enabled else torch.bfloat16, enabled=enabled):
             yield
+
+
+def fastest_layout(network: nn.Module) -> nn.Module:
+    """Store convolutions with their channels last, which processors and GPUs alike read faster; in place."""
+    laid_out: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return laid_out
 
 
 def choose_precision(device: torch.device, name: PrecisionName = "auto") -> Precision:

@@ -134,8 +134,8 @@ def head_centred_plane(study: CTStudy, head: NDArray[np.bool_], margin: float) -
         Side of the square relative to the longer side of the head, e.g. 1.1.
     """
     column_mm, row_mm, _ = study.spacing_mm
-    first_row, last_row = _extent(head.any(axis=(0, 2)))
-    first_column, last_column = _extent(head.any(axis=(0, 1)))
+    first_row, last_row = _extent(np.asarray(head.any(axis=(0, 2))))
+    first_column, last_column = _extent(np.asarray(head.any(axis=(0, 1))))
     side_mm = margin * max((last_row - first_row) * row_mm, (last_column - first_column) * column_mm)
     rows, columns = max(1, round(side_mm / row_mm)), max(1, round(side_mm / column_mm))
     top = (first_row + last_row - rows) // 2

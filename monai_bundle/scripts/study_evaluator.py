@@ -105,6 +105,8 @@ class StudyEvaluator(SupervisedEvaluator):
         Labels, thresholds and the model's identity.
     output_dir : path
         Result folders are written here.
+    progress : Progress
+        The dataset's, which begins each study.
     val_handlers : sequence, optional
         MONAI handlers.
     """
@@ -117,6 +119,7 @@ class StudyEvaluator(SupervisedEvaluator):
         inferer: StudyInferer,
         reader: Reader,
         output_dir: str | Path,
+        progress: Progress,
         val_handlers: Sequence[Any] | None = None,
     ) -> None:
         super().__init__(
@@ -129,7 +132,9 @@ class StudyEvaluator(SupervisedEvaluator):
         )
         self.reader = reader
         self.output_dir = Path(output_dir)
-        self.progress: Progress = val_data_loader.dataset.progress
+        self.study_network = network
+        self.study_inferer = inferer
+        self.progress = progress
         self.diagnoses: list[str] = []
         self.refusals: list[Refusal] = []
 
@@ -150,7 +155,7 @@ class StudyEvaluator(SupervisedEvaluator):
         self.refusals.append(refusal)
 
     def _evaluate(self, source: StudySource, entry: dict[str, Any]) -> None:
-        reading: StudyReading = self.inferer(entry, self.network, report=self.progress.report)
+        reading: StudyReading = self.study_inferer(entry, self.study_network, report=self.progress.report)
         self.progress.report("maps", 90)
         diagnosis = self._diagnosis(source.study_id, entry, reading)
         self.progress.report("writing", 95)
@@ -167,7 +172,7 @@ class StudyEvaluator(SupervisedEvaluator):
         if reading.feature_attention is not None:
             maps.append(_evidence("feature_attention", None, as_stored_map(reading.feature_attention, head)))
         for label, values in zip(reader.labels, reading.label_maps, strict=True):
-            maps.append(_evidence(self.inferer.method, label, as_stored_map(values, head)))
+            maps.append(_evidence(self.study_inferer.method, label, as_stored_map(values, head)))
         return Diagnosis(
             study_id=study_id,
             study=study,

@@ -106,7 +106,7 @@ def read_scan(scan: CTICHScan) -> CTStudy:
     return CTStudy(
         voxels=np.stack(slices),
         affine=affine,
-        positions_mm=np.arange(len(slices)) * SLICE_MM,
+        positions_mm=np.arange(len(slices), dtype=np.float64) * SLICE_MM,
         provenance=Provenance(scan.patient, "nifti", slice_thickness_mm=SLICE_MM),
     )
 

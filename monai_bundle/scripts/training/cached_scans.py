@@ -15,6 +15,31 @@ from scripts.networks.drct import DrCT1
 from scripts.reading_geometry import interleaved_samples
 from scripts.training.feature_cache import ScanFeatures
 
+LabelledFeatures = tuple[Mapping[str, Any], ScanFeatures]
+
+
+def split(
+    entries: Sequence[Mapping[str, Any]],
+    features: Sequence[ScanFeatures],
+    held_out_fold: int | None,
+    held_out: bool,
+) -> list[LabelledFeatures]:
+    """Take the scans of one side of a split by patient.
+
+    Parameters
+    ----------
+    entries, features : sequence
+        Datalist with ``fold``, and the features of each entry.
+    held_out_fold : int or None
+        The fold that training must not see; None trains on all, and then nothing is held out.
+    held_out : bool
+        Whether to return the held-out scans or the others.
+    """
+    pairs = zip(entries, features, strict=True)
+    if held_out_fold is None:
+        return [] if held_out else list(pairs)
+    return [(entry, scan) for entry, scan in pairs if (entry["fold"] == held_out_fold) == held_out]
+
 
 class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
     """One sample of m slices per scan.
@@ -25,10 +50,8 @@ class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
 
     Parameters
     ----------
-    entries : sequence of mapping
-        Datalist with ``label``.
-    features : sequence of ScanFeatures
-        One per entry.
+    data : sequence of (mapping, ScanFeatures)
+        Datalist entries with ``label``, each with its features; see :func:`split`.
     sample_size : int
         m.
     random : bool
@@ -37,28 +60,26 @@ class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
 
     def __init__(
         self,
-        entries: Sequence[Mapping[str, Any]],
-        features: Sequence[ScanFeatures],
+        data: Sequence[LabelledFeatures],
         sample_size: int,
         random: bool,
     ) -> None:
-        self.entries = entries
-        self.features = features
+        self.data = data
         self.sample_size = sample_size
         self.random = random
 
     def __len__(self) -> int:
         """Return the number of scans."""
-        return len(self.entries)
+        return len(self.data)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Return ``image`` (2, m, 512), the features at both sizes, and ``label`` (labels,)."""
-        scan = self.features[index]
+        entry, scan = self.data[index]
         variant, phase = self._draw(len(scan.image)) if self.random else (0, 0.5)
         slices = scan.image.shape[1]
         chosen = np.floor((np.arange(self.sample_size) + phase) * slices / self.sample_size).astype(np.int64)
         image = torch.stack([scan.image[variant, chosen], scan.zoom[variant, chosen]])
-        return {"image": image, "label": torch.as_tensor(self.entries[index]["label"], dtype=torch.float32)}
+        return {"image": image, "label": torch.as_tensor(entry["label"], dtype=torch.float32)}
 
     def _draw(self, variants: int) -> tuple[int, float]:
         return int(self.R.randint(variants)), float(self.R.random_sample())

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from scripts.networks.vgg16 import micro_batches, pool
-from scripts.precision import PrecisionName, choose_precision
+from scripts.precision import PrecisionName, choose_precision, fastest_layout
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def cached_features(
     """
     folder = Path(cache_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    backbone = backbone.eval().to(device, memory_format=torch.channels_last)
+    backbone = fastest_layout(backbone.eval().to(device))
     features = []
     for number, entry in enumerate(tqdm(entries, desc="features", unit="scan")):
         path, mark = folder / f"{entry['name']}.pt", fingerprint(entry, recipe, backbone)

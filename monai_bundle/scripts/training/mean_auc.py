@@ -1,0 +1,46 @@
+"""The key metric of training: the mean area under the ROC curve, over the labels that have one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from monai.handlers import IgniteMetricHandler
+from monai.metrics import CumulativeIterationMetric, compute_roc_auc
+from torch import Tensor
+
+
+class MeanAUCMetric(CumulativeIterationMetric):
+    """Mean ROC AUC over labels; labels without a positive or without a negative are left out.
+
+    MONAI's macro average is NaN as soon as one label lacks either, and NaN never improves: a checkpoint saver would
+    keep its first epoch for ever. Where no label can be judged the result is 0.5, no information.
+    """
+
+    def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if y is None:
+            raise ValueError("the area under the ROC curve needs the true labels")
+        return y_pred, y
+
+    def aggregate(self, *args: Any, **kwargs: Any) -> float:
+        """Return the mean area."""
+        predicted, true = self.get_buffer()
+        judged = (true.amin(dim=0) == 0) & (true.amax(dim=0) == 1)
+        if not bool(judged.any()):
+            return 0.5
+        areas = compute_roc_auc(predicted[:, judged], true[:, judged], average="none")
+        return float(np.mean(np.asarray(areas, dtype=np.float64)))
+
+
+class MeanAUC(IgniteMetricHandler):
+    """Handler of :class:`MeanAUCMetric` for MONAI's engines.
+
+    Parameters
+    ----------
+    output_transform : callable
+        From the engine's output to predictions and labels, e.g. ``monai.handlers.from_engine(["pred", "label"])``.
+    """
+
+    def __init__(self, output_transform: Callable[[Any], Any]) -> None:
+        super().__init__(metric_fn=MeanAUCMetric(), output_transform=output_transform, save_details=False)
