@@ -1,0 +1,53 @@
+"""One DICOM study from its slice headers to a CTStudy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scripts.intake.dicom_header import SliceHeader
+from scripts.intake.dicom_pixels import read_voxels
+from scripts.intake.dicom_series import choose_stack
+from scripts.intake.slice_geometry import gap_warnings, stack_affine
+from scripts.intake.study import CTStudy, Provenance, QualityWarning
+
+
+def read_dicom_study(headers: Sequence[SliceHeader], source_name: str) -> CTStudy:
+    """Choose one series of a study and read it.
+
+    Slices ascend along the slice normal, so the affine is right-handed. Of the header's text only the kernel is kept.
+
+    Parameters
+    ----------
+    headers : sequence of SliceHeader
+        All images of one study, in any order.
+    source_name : str
+        Name of the folder or file, for the provenance.
+
+    Raises
+    ------
+    NotEvaluableError
+        For everything that :func:`choose_stack` and :func:`read_voxels` refuse; the message starts with the source.
+    """
+    stack, series_choice = choose_stack(headers)
+    voxels, warnings = read_voxels(stack.headers)
+    first = stack.first
+    positions = np.array([header.position for header in stack.headers], dtype=np.float64)
+    if stack.contrast:
+        warnings += (QualityWarning("contrast", "contrast medium was given: bright vessels can resemble haemorrhage"),)
+    return CTStudy(
+        voxels=voxels,
+        affine=stack_affine(first.orientation or (), first.pixel_spacing or (), positions),
+        positions_mm=stack.positions_mm,
+        provenance=Provenance(
+            source_name=source_name,
+            source_format="dicom",
+            study_uid=first.study_uid or None,
+            series_uid=first.series_uid,
+            kernel=first.kernel,
+            slice_thickness_mm=first.thickness_mm,
+            series_choice=series_choice,
+        ),
+        warnings=(*warnings, *gap_warnings(stack.positions_mm)),
+    )

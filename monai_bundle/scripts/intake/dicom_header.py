@@ -1,0 +1,224 @@
+"""Headers of DICOM slices, read before any pixel: only technical attributes, none that describes a patient."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import pydicom
+from pydicom import config
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
+
+from scripts.intake.file_location import FileLocation, FileOpener
+
+_HEADER_TAGS: list[Any] = [
+    "SOPClassUID",
+    "ImageType",
+    "Modality",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "AcquisitionNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "ConvolutionKernel",
+    "ContrastBolusAgent",
+    "ContrastBolusAgentSequence",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "NumberOfFrames",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
+_CT_STORAGE = {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
+_DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
+
+READING_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    RuntimeError,
+    NotImplementedError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What pydicom and its decoders raise for damaged files."""
+
+
+class DamagedFileError(Exception):
+    """A file that should be a slice but cannot be read; the message is the rest of a sentence after its name."""
+
+
+@dataclass(frozen=True)
+class SliceHeader:
+    """What choosing and placing one slice needs.
+
+    Attributes
+    ----------
+    location : FileLocation
+        The file.
+    frame : int or None
+        Frame of a multi-frame file, 0-based; None for a classic single slice.
+    study_uid, series_uid : str
+        As written, even where they are no valid UIDs (RSNA 2019: ``"ID_1f6d1e8aeb"``).
+    orientation : tuple of float or None
+        Image Orientation (Patient), six direction cosines in LPS.
+    position : tuple of float or None
+        Image Position (Patient), mm in LPS.
+    pixel_spacing : tuple of float or None
+        Between rows, between columns (mm).
+    """
+
+    location: FileLocation
+    frame: int | None
+    study_uid: str
+    series_uid: str
+    series_number: int | None
+    acquisition: int | None
+    modality: str
+    image_type: tuple[str, ...]
+    rows: int
+    columns: int
+    samples: int
+    orientation: tuple[float, ...] | None
+    position: tuple[float, ...] | None
+    pixel_spacing: tuple[float, ...] | None
+    thickness_mm: float | None
+    kernel: str | None
+    contrast: bool
+
+
+@dataclass(frozen=True)
+class HeaderScan:
+    """Headers of many files, and the files that should have had one: location and what is wrong."""
+
+    headers: tuple[SliceHeader, ...]
+    damaged: tuple[tuple[FileLocation, str], ...]
+
+
+def scan_headers(locations: Iterable[FileLocation]) -> HeaderScan:
+    """Read the headers of all DICOM images among these files; files of other kinds are passed over."""
+    headers: list[SliceHeader] = []
+    damaged: list[tuple[FileLocation, str]] = []
+    with FileOpener() as opener, config.disable_value_validation():
+        for location in locations:
+            try:
+                headers.extend(_headers_of(location, opener))
+            except DamagedFileError as fault:
+                damaged.append((location, str(fault)))
+    return HeaderScan(tuple(headers), tuple(damaged))
+
+
+def _headers_of(location: FileLocation, opener: FileOpener) -> list[SliceHeader]:
+    is_named_dicom = PurePosixPath(location.name).suffix.lower() in _DICOM_SUFFIXES
+    try:
+        with opener.open(location) as file:
+            if file.read(132)[128:] != b"DICM" and not is_named_dicom:
+                return []
+            file.seek(0)
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
+    except InvalidDicomError:
+        raise DamagedFileError("is no DICOM file or lost its beginning; copy it again") from None
+    except PermissionError:
+        raise DamagedFileError("no permission to read; ask its owner for read access") from None
+    except READING_ERRORS:
+        raise DamagedFileError("has a damaged header; copy it again") from None
+    try:
+        return _parse(location, dataset)
+    except READING_ERRORS:
+        raise DamagedFileError("has a damaged header; copy it again") from None
+
+
+def _parse(location: FileLocation, dataset: FileDataset) -> list[SliceHeader]:
+    storage = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+    modality = str(dataset.get("Modality") or ("CT" if storage in _CT_STORAGE else ""))
+    if "Rows" not in dataset or "Columns" not in dataset:
+        if storage in _CT_STORAGE or storage is None:
+            raise DamagedFileError("is cut off before its image; copy it again")
+        return []
+    if not dataset.get("SeriesInstanceUID"):
+        raise DamagedFileError("names no series; export the study again")
+    if "PerFrameFunctionalGroupsSequence" not in dataset:
+        return [_single_slice(location, dataset, modality)]
+    shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    return [
+        _single_slice(location, dataset, modality, frame=index, groups=(groups, shared[0]))
+        for index, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence)
+    ]
+
+
+def _single_slice(
+    location: FileLocation,
+    dataset: Dataset,
+    modality: str,
+    frame: int | None = None,
+    groups: tuple[Dataset, ...] = (),
+) -> SliceHeader:
+    def value(keyword: str, functional_group: str) -> Any:  # noqa: ANN401 (DICOM values have many types)
+        """Find an attribute in the frame's functional groups (PS3.3 C.7.6.16), else in the data set itself."""
+        for group in groups:
+            if group.get(functional_group):
+                return group[functional_group].value[0].get(keyword)
+        return dataset.get(keyword)
+
+    return SliceHeader(
+        location=location,
+        frame=frame,
+        study_uid=str(dataset.get("StudyInstanceUID") or ""),
+        series_uid=str(dataset.SeriesInstanceUID),
+        series_number=_integer(dataset.get("SeriesNumber")),
+        acquisition=_integer(value("AcquisitionNumber", "CTAcquisitionTypeSequence")),
+        modality=modality,
+        image_type=tuple(str(part).upper() for part in _several(dataset.get("ImageType"))),
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
+        samples=int(dataset.get("SamplesPerPixel") or 1),
+        orientation=_numbers(value("ImageOrientationPatient", "PlaneOrientationSequence"), 6),
+        position=_numbers(value("ImagePositionPatient", "PlanePositionSequence"), 3),
+        pixel_spacing=_numbers(value("PixelSpacing", "PixelMeasuresSequence"), 2),
+        thickness_mm=_thickness(value("SliceThickness", "PixelMeasuresSequence")),
+        kernel=" ".join(_several(value("ConvolutionKernel", "CTReconstructionSequence"))) or None,
+        contrast=_has_contrast(dataset),
+    )
+
+
+def _several(value: Any) -> list[str]:  # noqa: ANN401 (DICOM values have many types)
+    if value is None or value == "":
+        return []
+    return [value] if isinstance(value, str) else [str(part) for part in value]
+
+
+def _numbers(value: Any, count: int) -> tuple[float, ...] | None:  # noqa: ANN401 (DICOM values have many types)
+    if value is None or isinstance(value, str) or len(value) != count:
+        return None
+    return tuple(float(part) for part in value)
+
+
+def _integer(value: object) -> int | None:
+    return None if value is None or value == "" else int(str(value))
+
+
+def _thickness(value: object) -> float | None:
+    return None if value is None or value == "" else float(str(value))
+
+
+def _has_contrast(dataset: Dataset) -> bool:
+    if dataset.get("ContrastBolusAgentSequence"):
+        return True
+    agent = str(dataset.get("ContrastBolusAgent") or "").strip().upper()
+    return agent not in {"", "NO", "NONE", "N", "WITHOUT"}

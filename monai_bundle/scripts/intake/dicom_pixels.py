@@ -1,0 +1,234 @@
+"""Stored DICOM pixels to Hounsfield units, slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom import config
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.pixels import get_decoder
+from scipy import ndimage
+
+from scripts.intake.dicom_header import READING_ERRORS, SliceHeader
+from scripts.intake.file_location import FileLocation, FileOpener, no_permission
+from scripts.intake.study import AIR_HU, NotEvaluableError, QualityWarning
+
+_PIXEL_TAGS: list[Any] = [
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "PixelData",
+]
+DECODER_PACKAGE = "python-gdcm"
+_WRAP_OFFSET = 1000
+_HIGHEST_TWELVE_BIT_HU = 3071
+_CERTAIN_PADDING_HU = -500
+_AIR_AT_MOST_HU = -500
+_CORNER = 8
+_HIGHEST_HU = np.iinfo(np.int16).max
+
+
+@dataclass(frozen=True)
+class _Conversion:
+    """How the stored values of one slice become Hounsfield units."""
+
+    slope: float
+    intercept: float
+    wrapped: bool
+    inverted: bool
+
+
+def read_voxels(headers: Sequence[SliceHeader]) -> tuple[NDArray[np.int16], tuple[QualityWarning, ...]]:
+    """Read the pixels of a stack in the order given.
+
+    Slope and intercept are each slice's own. Padding and everything below -1024 HU become air.
+
+    Returns
+    -------
+    ndarray of int16, shape (slices, rows, columns); tuple of QualityWarning
+        Hounsfield units, and what had to be set right: ``"wrapped_values"``, ``"inverted_values"``.
+
+    Raises
+    ------
+    NotEvaluableError
+        ``"unreadable_pixel_data"``, ``"missing_decoder"``, ``"no_hounsfield_units"`` or ``"no_permission"``; the
+        message names the file.
+    """
+    voxels = np.empty((len(headers), headers[0].rows, headers[0].columns), dtype=np.int16)
+    conversions: list[_Conversion] = []
+    opened: tuple[FileLocation, FileDataset, NDArray[np.generic]] | None = None
+    with FileOpener() as opener, config.disable_value_validation():
+        for index, header in enumerate(headers):
+            if opened is None or header.frame is None or opened[0] != header.location:
+                opened = (header.location, *_decode(header.location, opener))
+            _, dataset, pixels = opened
+            stored = pixels if header.frame is None or pixels.ndim == 2 else pixels[header.frame]
+            if stored.shape != voxels.shape[1:]:
+                raise _unreadable(header.location.name)
+            try:
+                voxels[index], conversion = hounsfield_units(stored, dataset, header.frame)
+            except NotEvaluableError as fault:
+                raise NotEvaluableError(fault.code, f"{header.location.name}: {fault}") from None
+            conversions.append(conversion)
+    return voxels, _warnings(conversions)
+
+
+def hounsfield_units(
+    stored: NDArray[np.generic], dataset: Dataset, frame: int | None = None
+) -> tuple[NDArray[np.int16], _Conversion]:
+    """Convert one slice.
+
+    RSNA 2019's rule for wrapped values: 12 bits stored, unsigned, intercept above -100 cannot hold air, so 1000 is
+    added, what reaches 4096 has wrapped, and the intercept is -1000. Air's noise below -1000 HU would come out at 3072
+    to 3095 HU, which no 12-bit scanner reaches; it counts as wrapped too.
+
+    Photometric Interpretation MONOCHROME1 concerns display alone (PS3.3 C.7.6.3.1.2); only where its corners come out
+    bright are the stored values themselves inverted.
+
+    Parameters
+    ----------
+    stored : ndarray of int, shape (rows, columns)
+        Pixels as decoded.
+    dataset : Dataset
+        Rescale, padding and bit attributes of the file.
+    frame : int or None
+        Frame of a multi-frame file.
+
+    Raises
+    ------
+    NotEvaluableError
+        ``"no_hounsfield_units"`` where the file holds no Rescale Slope and Intercept.
+    """
+    values = stored.astype(np.int32)
+    slope, intercept = _rescale(dataset, frame)
+    bits = int(dataset.BitsStored)
+    signed = bool(dataset.PixelRepresentation)
+    padding = _padding_mask(values, dataset, slope, intercept)
+    wrapped = bits == 12 and not signed and intercept > -100
+    if wrapped:
+        values += _WRAP_OFFSET
+        values[values > _HIGHEST_TWELVE_BIT_HU + _WRAP_OFFSET] -= 4096
+        slope, intercept = 1.0, -float(_WRAP_OFFSET)
+    inverted = dataset.PhotometricInterpretation == "MONOCHROME1" and _is_inverted(
+        values, bits, signed, slope, intercept
+    )
+    if inverted:
+        values = _mirror(values, bits, signed)
+    hounsfield = np.rint(values * slope + intercept).clip(AIR_HU, _HIGHEST_HU).astype(np.int16)
+    hounsfield[padding] = AIR_HU
+    return hounsfield, _Conversion(slope, intercept, wrapped, inverted)
+
+
+def _decode(location: FileLocation, opener: FileOpener) -> tuple[FileDataset, NDArray[np.generic]]:
+    try:
+        with opener.open(location) as file:
+            dataset = pydicom.dcmread(file, specific_tags=_PIXEL_TAGS)
+        _check_decoder(location.name, dataset)
+        return dataset, dataset.pixel_array
+    except PermissionError:
+        raise no_permission(location.name) from None
+    except READING_ERRORS:
+        raise _unreadable(location.name) from None
+
+
+def _check_decoder(name: str, dataset: FileDataset) -> None:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed:
+        return
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError:
+        available = False
+    if not available:
+        raise NotEvaluableError(
+            "missing_decoder",
+            f"{name}: compressed as {syntax.name}; install the package {DECODER_PACKAGE} or export uncompressed",
+        )
+
+
+def _unreadable(name: str) -> NotEvaluableError:
+    return NotEvaluableError("unreadable_pixel_data", f"{name}: pixel data is cut off or damaged; copy the file again")
+
+
+def _rescale(dataset: Dataset, frame: int | None) -> tuple[float, float]:
+    source: Dataset = dataset
+    if frame is not None:
+        per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+        groups = [*per_frame[frame : frame + 1], *(dataset.get("SharedFunctionalGroupsSequence") or [])]
+        source = next(
+            (
+                group.PixelValueTransformationSequence[0]
+                for group in groups
+                if "PixelValueTransformationSequence" in group
+            ),
+            dataset,
+        )
+    slope, intercept = source.get("RescaleSlope"), source.get("RescaleIntercept")
+    if slope is None or intercept is None or float(slope) == 0:
+        raise NotEvaluableError("no_hounsfield_units", "has no rescale slope and intercept; export the original series")
+    return float(slope), float(intercept)
+
+
+def _padding_mask(values: NDArray[np.int32], dataset: Dataset, slope: float, intercept: float) -> NDArray[np.bool_]:
+    """Find padded voxels; a padding value that tissue can have counts only where it touches the image's border."""
+    padding = dataset.get("PixelPaddingValue")
+    if padding is None or padding == "":
+        return np.zeros(values.shape, dtype=np.bool_)
+    limit = dataset.get("PixelPaddingRangeLimit")
+    ends = [_as_stored(int(end), dataset) for end in (padding, padding if limit in (None, "") else limit)]
+    padded = (values >= min(ends)) & (values <= max(ends))
+    if max(ends) * slope + intercept <= _CERTAIN_PADDING_HU:
+        return padded
+    regions, _ = ndimage.label(padded)
+    on_border = np.unique(np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]]))
+    return np.isin(regions, on_border[on_border > 0])
+
+
+def _as_stored(padding: int, dataset: Dataset) -> int:
+    """Read the padding value with the sign of the pixels; some writers give it the other value representation."""
+    bits = int(dataset.BitsAllocated)
+    unsigned = padding & ((1 << bits) - 1)
+    return unsigned - (1 << bits) if dataset.PixelRepresentation and unsigned >> (bits - 1) else unsigned
+
+
+def _is_inverted(values: NDArray[np.int32], bits: int, signed: bool, slope: float, intercept: float) -> bool:
+    corners = np.concatenate([values[rows, columns].ravel() for rows in _CORNERS for columns in _CORNERS])
+    as_stored = float(np.median(corners)) * slope + intercept
+    turned = float(np.median(_mirror(corners, bits, signed))) * slope + intercept
+    return as_stored > _AIR_AT_MOST_HU >= turned
+
+
+_CORNERS = (slice(None, _CORNER), slice(-_CORNER, None))
+
+
+def _mirror(values: NDArray[np.int32], bits: int, signed: bool) -> NDArray[np.int32]:
+    return (-1 if signed else (1 << bits) - 1) - values
+
+
+def _warnings(conversions: Sequence[_Conversion]) -> tuple[QualityWarning, ...]:
+    warnings = []
+    if wrapped := sum(conversion.wrapped for conversion in conversions):
+        message = f"stored values of {wrapped} slices had wrapped at 12 bits and were set right"
+        warnings.append(QualityWarning("wrapped_values", message))
+    if inverted := sum(conversion.inverted for conversion in conversions):
+        warnings.append(QualityWarning("inverted_values", f"stored values of {inverted} slices were inverted"))
+    return tuple(warnings)

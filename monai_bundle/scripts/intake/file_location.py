@@ -1,0 +1,141 @@
+"""Files of a study, wherever they lie: in a folder or inside a zip archive that is never unpacked to disk."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO
+
+from scripts.intake.study import NotEvaluableError
+
+MAXIMUM_UNPACKED_BYTES = 16 * 2**30
+"""A head CT study unpacks to a few hundred MB; a zip that claims more than this is damaged or hostile."""
+_MAP_NAMES = ("attention.", "gradcam_", "gradcam++_")
+
+
+@dataclass(frozen=True)
+class FileLocation:
+    """One file on disk, or one member of a zip archive on disk."""
+
+    path: Path
+    member: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Name shown to a person: the file's own name, without folders."""
+        return self.path.name if self.member is None else PurePosixPath(self.member).name
+
+    @property
+    def folder(self) -> str:
+        """Folder that holds the file, on disk or inside its archive."""
+        if self.member is None:
+            return str(self.path.parent)
+        return f"{self.path}!{PurePosixPath(self.member).parent}"
+
+
+class FileOpener:
+    """Opens many locations in turn and keeps each archive open in between.
+
+    Use as a context manager, so that the archives are closed at the end.
+    """
+
+    def __init__(self) -> None:
+        self._archives: dict[Path, zipfile.ZipFile] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> FileOpener:
+        """Start with no archive open."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close every archive."""
+        self._stack.close()
+
+    def open(self, location: FileLocation) -> IO[bytes]:
+        """Open one location for reading bytes.
+
+        Raises
+        ------
+        OSError, zipfile.BadZipFile, RuntimeError
+            If the file cannot be opened; the last for a member that needs a password.
+        """
+        if location.member is None:
+            return location.path.open("rb")
+        archive = self._archives.get(location.path)
+        if archive is None:
+            archive = self._stack.enter_context(zipfile.ZipFile(location.path))
+            self._archives[location.path] = archive
+        return archive.open(location.member)
+
+
+def files_in_zip(path: Path) -> list[FileLocation]:
+    """List the files inside a zip archive.
+
+    Raises
+    ------
+    NotEvaluableError
+        ``"unsafe_zip"`` for member names that are absolute or climb out with ``..``; ``"unreadable_zip"`` for a
+        damaged archive, one that needs a password or one that unpacks to more than 16 GiB.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+    except PermissionError:
+        raise no_permission(path.name) from None
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        raise NotEvaluableError("unreadable_zip", f"{path.name}: damaged zip archive; copy or pack it again") from None
+    if any(climbs_out(member.filename) for member in members):
+        raise NotEvaluableError(
+            "unsafe_zip", f"{path.name}: holds file names that leave the archive ('..' or absolute); pack it again"
+        )
+    if any(member.flag_bits & 0x1 for member in members):
+        raise NotEvaluableError("unreadable_zip", f"{path.name}: needs a password; unpack it first")
+    if sum(member.file_size for member in members) > MAXIMUM_UNPACKED_BYTES:
+        raise NotEvaluableError("unreadable_zip", f"{path.name}: unpacks to more than 16 GiB; unpack one study of it")
+    return [FileLocation(path, member.filename) for member in members if not is_hidden(PurePosixPath(member.filename))]
+
+
+def files_in_folder(folder: Path) -> tuple[list[FileLocation], list[Path]]:
+    """Walk a folder of any nesting in sorted order, each folder once even where links form a circle.
+
+    Maps of an earlier run are passed over: they are no studies.
+
+    Returns
+    -------
+    list of FileLocation, list of Path
+        The files, and the folders that may not be listed.
+    """
+    files: list[FileLocation] = []
+    refused: list[OSError] = []
+    seen: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=refused.append):
+        status = Path(root).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not is_hidden(PurePosixPath(name)))
+        is_result = "result.json" in names
+        for name in sorted(names):
+            if not is_hidden(PurePosixPath(name)) and not (is_result and name.startswith(_MAP_NAMES)):
+                files.append(FileLocation(Path(root) / name))
+    return files, [Path(error.filename) for error in refused]
+
+
+def is_hidden(path: PurePosixPath) -> bool:
+    """Whether a file belongs to an operating system rather than to a study (``.DS_Store``, ``__MACOSX``)."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def climbs_out(name: str) -> bool:
+    """Whether a name inside an archive is absolute or holds ``..``, by the rules of Unix or of Windows."""
+    windows, posix = PureWindowsPath(name), PurePosixPath(name)
+    return bool(windows.drive or windows.root) or posix.is_absolute() or ".." in (*windows.parts, *posix.parts)
+
+
+def no_permission(name: str) -> NotEvaluableError:
+    """Say that a file or folder may not be read."""
+    return NotEvaluableError("no_permission", f"{name}: no permission to read; ask its owner for read access")

@@ -1,0 +1,109 @@
+"""Geometry of a stack of slices: order, gaps, affine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.intake.study import QualityWarning
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+DUPLICATE_MM = 0.02
+_UNEVEN = 0.1
+_NEIGHBOURS = 3
+_MULTIPLE_TOLERANCE = 0.2
+
+
+@dataclass(frozen=True)
+class SliceGaps:
+    """Distances between neighbouring slices along the slice normal (mm), and how many slices the gaps lack."""
+
+    median_mm: float
+    smallest_mm: float
+    largest_mm: float
+    missing: int
+
+
+def slice_normal(orientation: Sequence[float]) -> NDArray[np.float64]:
+    """Return the unit vector (LPS) perpendicular to the slices: row direction x column direction.
+
+    Raises
+    ------
+    ValueError
+        If the six direction cosines are not two perpendicular unit vectors.
+    """
+    row, column = np.asarray(orientation[:3], dtype=np.float64), np.asarray(orientation[3:], dtype=np.float64)
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if not np.allclose(lengths, 1, atol=0.01) or abs(row @ column) > 0.01:
+        raise ValueError("direction cosines are not perpendicular unit vectors")
+    normal = np.cross(row, column)
+    return normal / np.linalg.norm(normal)
+
+
+def stack_affine(
+    orientation: Sequence[float], pixel_spacing: Sequence[float], positions: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Build the affine of a sorted stack (PS3.3 equation C.7.6.2.1-1, in RAS).
+
+    Parameters
+    ----------
+    orientation : sequence of float
+        Image Orientation (Patient): direction of increasing column index, then of increasing row index (LPS).
+    pixel_spacing : sequence of float
+        Pixel Spacing: between rows, between columns (mm).
+    positions : ndarray of float64, shape (slices, 3)
+        Image Position (Patient) of each slice in order (LPS, mm).
+
+    Returns
+    -------
+    ndarray of float64, shape (4, 4)
+        Voxel index (column, row, slice, 1) to RAS in mm; the third column is the mean step, sheared or not.
+    """
+    row_mm, column_mm = pixel_spacing
+    affine = np.eye(4)
+    affine[:3, 0] = LPS_TO_RAS @ np.asarray(orientation[:3]) * column_mm
+    affine[:3, 1] = LPS_TO_RAS @ np.asarray(orientation[3:]) * row_mm
+    if len(positions) > 1:
+        affine[:3, 2] = LPS_TO_RAS @ (positions[-1] - positions[0]) / (len(positions) - 1)
+    else:
+        affine[:3, 2] = LPS_TO_RAS @ slice_normal(orientation)
+    affine[:3, 3] = LPS_TO_RAS @ positions[0]
+    return affine
+
+
+def measure_gaps(positions_mm: NDArray[np.float64]) -> SliceGaps:
+    """Measure the gaps of a stack of at least two slices.
+
+    A slice counts as missing where a gap is a whole multiple of the gaps around it. Compared with its neighbours, not
+    with the whole stack, a scan planned with two spacings (thin skull base, thick vault) lacks nothing.
+    """
+    gaps = np.abs(np.diff(positions_mm))
+    missing = 0
+    for index, gap in enumerate(gaps):
+        around = np.delete(gaps, index)[max(0, index - _NEIGHBOURS) : index + _NEIGHBOURS]
+        multiple = gap / np.median(around) if around.size and np.median(around) > 0 else 1.0
+        if multiple > 1.5 and abs(multiple - round(multiple)) <= _MULTIPLE_TOLERANCE:
+            missing += round(multiple) - 1
+    return SliceGaps(float(np.median(gaps)), float(gaps.min()), float(gaps.max()), missing)
+
+
+def gap_warnings(positions_mm: NDArray[np.float64]) -> tuple[QualityWarning, ...]:
+    """Name what is irregular about the slice positions: ``"missing_slices"``, ``"uneven_slice_spacing"``."""
+    if positions_mm.size < 2:
+        return ()
+    gaps = measure_gaps(positions_mm)
+    warnings = []
+    if gaps.missing:
+        slices = "slice is" if gaps.missing == 1 else "slices are"
+        message = f"{gaps.missing} {slices} missing: median gap {gaps.median_mm:.1f} mm, largest {gaps.largest_mm:.1f}"
+        warnings.append(QualityWarning("missing_slices", f"{message} mm"))
+    if gaps.largest_mm - gaps.smallest_mm > _UNEVEN * gaps.median_mm:
+        message = (
+            f"gaps between slices from {gaps.smallest_mm:.1f} to {gaps.largest_mm:.1f} mm "
+            f"(median {gaps.median_mm:.1f} mm): positions of maps follow the mean step"
+        )
+        warnings.append(QualityWarning("uneven_slice_spacing", message))
+    return tuple(warnings)

@@ -1,0 +1,171 @@
+"""NIfTI and NRRD volumes: one head CT in Hounsfield units per file."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from scripts.intake.file_location import no_permission
+from scripts.intake.slice_geometry import LPS_TO_RAS
+from scripts.intake.study import AIR_HU, CTStudy, NotEvaluableError, Provenance, QualityWarning
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+NRRD_SUFFIXES = (".nrrd",)
+_DAMAGED = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, RuntimeError)
+_HIGHEST_HU = np.iinfo(np.int16).max
+_SAME_PLACE_MM = 1.0
+
+
+def read_nifti(path: Path) -> CTStudy:
+    """Read a NIfTI file (``.nii``, ``.nii.gz``).
+
+    The header's slope and intercept are applied. Fractions of a HU are rounded; values are clipped to -1024..32767.
+    Nothing is flipped: left-handed and oblique affines stay, and the file axis closest to superior-inferior becomes the
+    slice axis. The sform is used where it is set, else the qform.
+
+    Raises
+    ------
+    NotEvaluableError
+        ``"unreadable_file"``, ``"no_permission"``, ``"not_one_volume"``, ``"colour"``, ``"not_finite"``,
+        ``"empty_volume"``, ``"bad_geometry"``; the message names the file and the remedy.
+    """
+    try:
+        _check_permission(path)
+        image = nib.load(path)
+        if not isinstance(image, nib.Nifti1Image):
+            raise ImageFileError("no NIfTI")
+        _check_values_kind(path.name, image.get_data_dtype())
+        shape = _three_dimensions(path.name, image.shape)
+        array = np.asanyarray(image.dataobj).reshape(shape)
+    except PermissionError:
+        raise no_permission(path.name) from None
+    except _DAMAGED:
+        raise _unreadable(path.name) from None
+    affine, warnings = _nifti_affine(path.name, image)
+    return _study(path.name, array, affine, Provenance(path.name, "nifti"), warnings)
+
+
+def read_nrrd(path: Path) -> CTStudy:
+    """Read an NRRD file (``.nrrd``) by ITK; its LPS coordinates become RAS.
+
+    Values and axes are treated as in :func:`read_nifti`.
+
+    Raises
+    ------
+    NotEvaluableError
+        As :func:`read_nifti`.
+    """
+    import itk  # noqa: PLC0415 (its first use takes a second, which DICOM and NIfTI studies need not spend)
+
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"NRRD":
+                raise _unreadable(path.name)
+        information = itk.NrrdImageIO.New(FileName=str(path))
+        information.ReadImageInformation()
+        if information.GetNumberOfComponents() != 1:
+            raise _not_grey(path.name)
+        sizes = tuple(information.GetDimensions(axis) for axis in range(information.GetNumberOfDimensions()))
+        _three_dimensions(path.name, sizes)
+        image = itk.imread(str(path))
+    except PermissionError:
+        raise no_permission(path.name) from None
+    except _DAMAGED:
+        raise _unreadable(path.name) from None
+    array = itk.array_from_image(image).T.reshape(sizes[:3])
+    affine = np.eye(4)
+    direction, spacing = itk.array_from_matrix(image.GetDirection()), np.asarray(image.GetSpacing())
+    affine[:3, :3] = LPS_TO_RAS @ direction[:3, :3] @ np.diag(spacing[:3])
+    affine[:3, 3] = LPS_TO_RAS @ np.asarray(image.GetOrigin())[:3]
+    return _study(path.name, array, affine, Provenance(path.name, "nrrd"), ())
+
+
+def slice_axis(affine: NDArray[np.float64]) -> int:
+    """Return the array axis that runs closest to superior-inferior."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return int(np.argmax(np.abs(directions[2])))
+
+
+def _study(
+    name: str,
+    array: NDArray[Any],
+    affine: NDArray[np.float64],
+    provenance: Provenance,
+    warnings: tuple[QualityWarning, ...],
+) -> CTStudy:
+    """Turn an array in file order into a study; ``array`` has one axis per column of the affine."""
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise NotEvaluableError("bad_geometry", f"{name}: its affine has no volume; convert the original series again")
+    along = slice_axis(affine)
+    file_axes = (*(axis for axis in range(3) if axis != along), along)
+    in_order = affine.copy()
+    in_order[:, :3] = affine[:, list(file_axes)]
+    voxels = _hounsfield_units(name, array.transpose(file_axes[::-1]))
+    column, row, step = in_order[:3, :3].T
+    normal = np.cross(column, row) / np.linalg.norm(np.cross(column, row))
+    positions = normal @ in_order[:3, 3] + np.arange(len(voxels)) * (normal @ step)
+    axes = (file_axes[0], file_axes[1], file_axes[2])
+    return CTStudy(voxels, in_order, positions, provenance, warnings, axes)
+
+
+def _hounsfield_units(name: str, values: NDArray[Any]) -> NDArray[np.int16]:
+    if values.size == 0 or not np.any(values):
+        raise NotEvaluableError("empty_volume", f"{name}: every voxel is 0; convert the original series again")
+    if np.issubdtype(values.dtype, np.floating):
+        if not np.isfinite(values).all():
+            message = f"{name}: holds values that are not finite (NaN); convert the original series again"
+            raise NotEvaluableError("not_finite", message)
+        values = np.rint(values)
+    return np.ascontiguousarray(values.clip(AIR_HU, _HIGHEST_HU).astype(np.int16))
+
+
+def _check_values_kind(name: str, kind: np.dtype[Any]) -> None:
+    if kind.fields is not None or np.issubdtype(kind, np.complexfloating):
+        raise _not_grey(name)
+
+
+def _three_dimensions(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) < 3 or any(size != 1 for size in shape[3:]):
+        sizes = " x ".join(str(size) for size in shape)
+        message = f"{name}: holds {sizes} voxels, one volume of three dimensions needed; save a single volume"
+        raise NotEvaluableError("not_one_volume", message)
+    return shape[0], shape[1], shape[2]
+
+
+def _nifti_affine(name: str, image: nib.Nifti1Image) -> tuple[NDArray[np.float64], tuple[QualityWarning, ...]]:
+    header = image.header
+    sform, sform_code = header.get_sform(coded=True)
+    try:
+        qform, qform_code = header.get_qform(coded=True)
+    except (ValueError, HeaderDataError):
+        qform, qform_code = None, 0
+    if sform_code and qform_code and not np.allclose(sform, qform, atol=_SAME_PLACE_MM):
+        message = "sform and qform place the volume differently; the sform was used"
+        return np.asarray(sform, dtype=np.float64), (QualityWarning("two_orientations", message),)
+    if sform_code:
+        return np.asarray(sform, dtype=np.float64), ()
+    if qform_code:
+        return np.asarray(qform, dtype=np.float64), ()
+    message = f"{name} names no orientation: left and right are assumed"
+    return np.asarray(header.get_base_affine(), dtype=np.float64), (QualityWarning("unknown_orientation", message),)
+
+
+def _check_permission(path: Path) -> None:
+    """Open the file once: nibabel reports a missing permission as a damaged file."""
+    with path.open("rb"):
+        pass
+
+
+def _unreadable(name: str) -> NotEvaluableError:
+    return NotEvaluableError("unreadable_file", f"{name}: cut off, damaged or of another format; copy the file again")
+
+
+def _not_grey(name: str) -> NotEvaluableError:
+    return NotEvaluableError("colour", f"{name}: holds colours or vectors; save the CT as one grey-scale volume")
