@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -231,6 +232,32 @@ def test_a_child_that_the_bundle_leaves_behind_is_ended(a_process, a_request, a_
     assert processes_in(a_bundle) == []
 
 
+@pytest.fixture
+def a_launcher(tmp_path: Path) -> Path:
+    """Stand in for PythonSlicer, which starts Python as a child, keeps its standard input, and hands on its status."""
+    launcher = tmp_path / "PythonSlicer"
+    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@" </dev/null\nexit $?\n', encoding="utf-8")
+    launcher.chmod(0o700)
+    return launcher
+
+
+def test_behind_a_launcher_a_run_ends_with_the_bundles_status(a_process, a_request, a_launcher):
+    outcome, _ = outcome_of(a_process, replace(a_request("refuse"), python=a_launcher))
+    assert outcome.exit_status == 3
+
+
+def test_behind_a_launcher_cancel_leaves_no_process(a_process, a_request, a_bundle, a_launcher):
+    a_process.start(replace(a_request("hang_with_family"), python=a_launcher))
+    follow(a_process, until=lambda update: update.progress is not None)
+    begin = time.monotonic()
+    a_process.cancel()
+    update, _ = follow(a_process)
+    assert time.monotonic() - begin < 2.0
+    assert update.outcome is not None
+    assert update.outcome.ending is Ending.CANCELLED
+    assert processes_in(a_bundle) == []
+
+
 # --- sudden deaths
 
 
@@ -373,9 +400,7 @@ def a_full_disk(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 def test_a_full_disk_is_named_and_offers_its_remedy(a_process, a_request, a_full_disk):
     folder, limit = a_full_disk
     request = a_request("fill_the_disk", limit=limit)
-    request = BundleRequest(
-        request.python, request.bundle_root, request.dataset_dir, folder, overrides=request.overrides
-    )
+    request = replace(request, output_dir=folder)
     outcome, _ = outcome_of(a_process, request)
     assert outcome.remedy is Remedy.FREE_DISK_SPACE
     assert "cannot write attention.nii.gz" in outcome.message
@@ -399,7 +424,7 @@ def test_a_missing_bundle_is_refused_before_anything_starts(a_process, a_request
 
 def test_a_missing_python_is_a_named_error(a_process, a_request, tmp_path):
     request = a_request("evaluate")
-    request = BundleRequest(tmp_path / "no python", request.bundle_root, request.dataset_dir, request.output_dir)
+    request = replace(request, python=tmp_path / "no python")
     with pytest.raises(ProcessStartError, match="No such file"):
         a_process.start(request)
     assert not a_process.running
@@ -410,7 +435,7 @@ def test_an_output_folder_that_cannot_be_written_is_a_named_error(a_process, a_r
     (tmp_path / "a file").write_text("", encoding="utf-8")
     output = tmp_path / "a file" / "results"
     with pytest.raises(ProcessStartError, match="output folder"):
-        a_process.start(BundleRequest(sys.executable, request.bundle_root, request.dataset_dir, output))
+        a_process.start(replace(request, output_dir=output))
 
 
 def test_a_missing_package_in_the_child_points_to_the_installation(a_process, a_request):

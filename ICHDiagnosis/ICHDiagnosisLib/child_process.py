@@ -18,7 +18,7 @@ from ICHDiagnosisLib.child_output import BoundedLog, LineSplitter, Progress, par
 from ICHDiagnosisLib.outcome import CANCELLED
 from ICHDiagnosisLib.windows_job import WindowsJob
 
-_TAKE_OVER_SECONDS = 1.3
+_TAKE_OVER_SECONDS = 1.1
 _LINES_HELD = 2000
 _TAIL_LINES = 60
 _ON_WINDOWS = sys.platform == "win32"
