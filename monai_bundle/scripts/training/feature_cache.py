@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from monai.transforms import Compose
+from monai.utils import convert_to_tensor
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -158,8 +159,10 @@ def _looker(backbone: nn.Module, device: torch.device, name: PrecisionName) -> C
 
     def look(windows: Tensor, size: int) -> Tensor:
         """Pooled features (slices, 512) of windowed slices (3, slices, height, width)."""
+        # MONAI's tensor with metadata would be saved as such, and a file of those cannot be read with weights_only.
+        plain = convert_to_tensor(windows, track_meta=False)
         with torch.inference_mode(), precision.autocast():
-            batches = micro_batches(torch.as_tensor(windows).movedim(0, 1), size)
+            batches = micro_batches(plain.movedim(0, 1), size)
             seen = [pool(backbone(batch.to(device).contiguous(memory_format=torch.channels_last))) for batch in batches]
             return torch.cat(seen).float().cpu()
 
