@@ -96,8 +96,8 @@ class Bleed:
             offset = (surface - column(self.centre)) / (_EPIDURAL_RADIUS_OF_THICKNESS * self.size_mm)
             return self.size_mm * np.maximum(1.0 - squared_length(offset), 0.0)
         x, y, z = head[0] * self.haemorrhage.sign, surface[1], surface[2]
-        along = smooth_step(y, -80.0, -20.0) * smooth_step(y, 76.0, 30.0)
-        return self.size_mm * smooth_step(x, 3.0, 26.0) * np.sqrt(along) * smooth_step(z, -20.0, 2.0)
+        along = smooth_step(y, -82.0, -15.0) * smooth_step(y, 74.0, 15.0)
+        return self.size_mm * smooth_step(x, 3.0, 42.0) * along * smooth_step(z, -16.0, 14.0)
 
     def push(self, head: Values, surface: Values, depth: Values) -> Values:
         """Where the tissue now found at ``head`` lay before the bleed pushed it, in head coordinates."""

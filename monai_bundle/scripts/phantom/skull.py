@@ -145,7 +145,7 @@ def _paint_air_cells(anatomy: Anatomy, canvas: Canvas) -> None:
         values = canvas.values[chosen]
         values += sheet_coverage(nose - 0.6, 0.6, softness) * (500.0 - values)
         canvas.values[chosen] = values + coverage(nose, softness) * (density - values)
-    canvas.paint_ellipsoid((10.0, 79.0, -12.0), (26.0, 6.5, 11.0), 850.0)
+    canvas.paint_ellipsoid((9.0, 78.5, -10.0), (19.0, 5.5, 9.0), 850.0)
     _paint_chamber(canvas, (10.0, 80.0, -9.0), (10.0, 2.8, 9.0))
     chosen = canvas.near((44.0, -52.0, -76.0), (80.0, -12.0, -22.0))
     if chosen is not None:
