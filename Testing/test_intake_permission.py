@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +17,19 @@ from dicom_files import Series, head_voxels, write_series
 
 BUNDLE = Path(__file__).resolve().parents[1] / "monai_bundle"
 SMALL = Series(head_voxels(13, 24, 20))
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Return a folder that every user may enter; pytest closes its own to others."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    for closed in folder.rglob("*"):
+        closed.chmod(0o755)
+    shutil.rmtree(folder)
+
+
 AS_NOBODY = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
@@ -92,13 +107,5 @@ def make_zip(folder: Path) -> Path:
         (make_zip, "no_permission | head.zip: no permission to read; ask its owner for read access"),
     ],
 )
-def test_files_and_folders_without_permission(tmp_path: Path, make: Callable[[Path], Path], expected: str):
-    path = make(tmp_path)
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        if folder.name.startswith("pytest") or folder == tmp_path:
-            folder.chmod(0o755)
-    try:
-        assert refusal_for_a_user_without_rights(path) == expected
-    finally:
-        for closed in tmp_path.rglob("*"):
-            closed.chmod(0o755)
+def test_files_and_folders_without_permission(open_folder: Path, make: Callable[[Path], Path], expected: str):
+    assert refusal_for_a_user_without_rights(make(open_folder)) == expected

@@ -13,7 +13,7 @@ from scripts.intake.study import NotEvaluableError
 
 MAXIMUM_UNPACKED_BYTES = 16 * 2**30
 """A head CT study unpacks to a few hundred MB; a zip that claims more than this is damaged or hostile."""
-_MAP_NAMES = ("attention.", "gradcam_", "gradcam++_")
+_MAP_SUFFIX = ".nii.gz"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def files_in_folder(folder: Path) -> tuple[list[FileLocation], list[Path]]:
         folders[:] = sorted(name for name in folders if not is_hidden(PurePosixPath(name)))
         is_result = "result.json" in names
         for name in sorted(names):
-            if not is_hidden(PurePosixPath(name)) and not (is_result and name.startswith(_MAP_NAMES)):
+            if not is_hidden(PurePosixPath(name)) and not (is_result and name.endswith(_MAP_SUFFIX)):
                 files.append(FileLocation(Path(root) / name))
     return files, [Path(error.filename) for error in refused]
 

@@ -1,4 +1,7 @@
-"""The quality gate: what a study must have before a network may read it."""
+"""The quality gate: what a study must have before a network may read it.
+
+Motion, and contrast that no header names, are not judged: on single heads neither can be told honestly from anatomy.
+"""
 
 from __future__ import annotations
 
@@ -75,6 +78,11 @@ class QualityLimits:
     minimum_enclosure: float = 0.7
     largest_skull_cm2: float = 600.0
     metal_ml: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse limits under which no gap between slices could be measured."""
+        if self.minimum_slices < 2:
+            raise ValueError(f"minimum_slices is {self.minimum_slices}; at least 2 are needed to measure gaps")
 
 
 @dataclass(frozen=True)
