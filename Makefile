@@ -40,8 +40,8 @@ lint: $(READY)  ## Check style, format and types
 bench: $(READY)  ## Time each stage of a reading beside the plain path
 	@cd monai_bundle && ../$(VENV)/bin/python -m scripts.bench
 
-train: $(READY)  ## Train the shipped weights on the data in ICH_DATA
-	@cd monai_bundle && ../$(VENV)/bin/python -m monai.bundle run --config_file configs/train.json --logging_file configs/logging.conf
+train: $(READY)  ## Measure on held-out patients, then train the shipped weights, on the data in ICH_DATA
+	@cd monai_bundle && ../$(VENV)/bin/python -m scripts.training.cross_validation
 
 lock: $(READY)  ## Write down the version of every installed package
 	@{ head -2 setup/constraints.txt; $(VENV)/bin/python -m pip freeze | sed 's/+cpu$$//'; } > setup/constraints.new

@@ -55,7 +55,7 @@ class FeatureRecipe:
     variants : int
         Number of variants.
     settings : mapping
-        All that the transforms were configured with; part of the fingerprint.
+        All numbers that the transforms were configured with, as plain data; part of the fingerprint.
     micro_batch, zoom_micro_batch : int
         Slices at once in the backbone.
     precision : str
@@ -79,7 +79,9 @@ def fingerprint(entry: Mapping[str, Any], recipe: FeatureRecipe, backbone: nn.Mo
         if path.is_file():
             status = path.stat()
             digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    digest.update(json.dumps({"variants": recipe.variants, **recipe.settings}, sort_keys=True, default=str).encode())
+    steps = [type(step).__name__ for step in (*recipe.load.transforms, *recipe.augmentation.transforms)]
+    made_with = {"variants": recipe.variants, "steps": steps, **recipe.settings}
+    digest.update(json.dumps(made_with, sort_keys=True).encode())
     for name, tensor in backbone.state_dict().items():
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
@@ -145,13 +147,17 @@ def _make(
     for variant in range(recipe.variants):
         augmented = {key: loaded[key].clone() for key in ("image", "zoom")}
         if variant > 0:
-            recipe.augmentation.set_random_state(seed * recipe.variants + variant)
+            recipe.augmentation.set_random_state(_variant_seed(recipe, seed, variant))
             augmented = recipe.augmentation(augmented)
         windows = recipe.to_input(augmented)
         look = _looker(backbone, device, recipe.precision)
         images.append(look(windows["image"], recipe.micro_batch))
         zooms.append(look(windows["zoom"], recipe.zoom_micro_batch))
     return ScanFeatures(torch.stack(images), torch.stack(zooms))
+
+
+def _variant_seed(recipe: FeatureRecipe, number: int, variant: int) -> int:
+    return int(recipe.settings.get("seed", 0)) * 100_003 + number * recipe.variants + variant
 
 
 def _looker(backbone: nn.Module, device: torch.device, name: PrecisionName) -> Callable[[Tensor, int], Tensor]:
