@@ -71,9 +71,14 @@ def showInput(inputNode: slicer.vtkMRMLVolumeNode, sliceAxis: int) -> None:
     """
     for composite in compositeNodes():
         composite.SetBackgroundVolumeID(inputNode.GetID())
-    axes = slicer.util.vtkMatrixFromArray(worldAxes(inputNode, sliceAxis))
-    for sliceNode in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-        sliceNode.RotateToAxes(axes)
+    axes = worldAxes(inputNode, sliceAxis)
+    matrix = slicer.util.vtkMatrixFromArray(axes)
+    sliceNodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    for sliceNode in sliceNodes:
+        sliceNode.RotateToAxes(matrix)
+    # Views that the user has turned may all have chosen other axes.
+    if sliceNodes:
+        max(sliceNodes, key=lambda node: abs(_normal(node) @ axes[:3, sliceAxis])).RotateToAxes(matrix, sliceAxis)
     logics = slicer.app.applicationLogic().GetSliceLogics()
     for index in range(logics.GetNumberOfItems() if logics else 0):
         logics.GetItemAsObject(index).FitSliceToBackground()
@@ -99,6 +104,10 @@ def worldAxes(inputNode: slicer.vtkMRMLVolumeNode, sliceAxis: int) -> np.ndarray
     matrix[:3, sliceAxis] = normal * (normal @ steps[:, sliceAxis])
     matrix[:3, 3] = world[0] - matrix[:3, :3] @ middle
     return matrix
+
+
+def _normal(sliceNode: slicer.vtkMRMLSliceNode) -> np.ndarray:
+    return slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS())[:3, 2]
 
 
 def _share(vector: np.ndarray, direction: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import slicer
 import vtk
 
-SLICE_VIEWS = ("Red", "Yellow", "Green")
+SLICE_VIEWS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
 
 LOGIC_CLASSES = {
     "colors": "vtkSlicerColorLogic",
@@ -106,7 +106,7 @@ class LayoutManager:
 
     def sliceViewNames(self) -> tuple[str, ...]:
         """Name the slice views."""
-        return SLICE_VIEWS
+        return tuple(SLICE_VIEWS)
 
     def sliceWidget(self, name: str) -> SliceWidget | None:
         """Return one slice view by name."""
@@ -192,12 +192,11 @@ def _withoutMissingResourceErrors() -> Iterator[None]:
 def _sliceLogics(applicationLogic: slicer.vtkSlicerApplicationLogic, scene: slicer.vtkMRMLScene) -> vtk.vtkCollection:
     """Make the three slice views' nodes and logics."""
     collection = vtk.vtkCollection()
-    for name in SLICE_VIEWS:
+    for name, orientation in SLICE_VIEWS.items():
         logic = slicer.vtkMRMLSliceLogic()
         logic.SetMRMLApplicationLogic(applicationLogic)
         logic.SetMRMLScene(scene)
-        node = logic.AddSliceNode(name)
-        node.SetOrientation({"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}[name])
+        logic.AddSliceNode(name).SetOrientation(orientation)
         collection.AddItem(logic)
     return collection
 
@@ -255,5 +254,7 @@ def installScene() -> None:
 
 
 def emptyScene() -> None:
-    """Close the scene as File > Close does; views and default colours stay."""
+    """Close the scene as File > Close does; default colours stay, and views look the way they first did."""
     slicer.mrmlScene.Clear(False)
+    for name, orientation in SLICE_VIEWS.items():
+        slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().SetOrientation(orientation)
