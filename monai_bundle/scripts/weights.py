@@ -68,23 +68,25 @@ def read_state(bundle_root: str | Path, name: str, expected: str | None) -> dict
     return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
 
 
-def load_network(network: nn.Module, bundle_root: str | Path) -> nn.Module:
+def load_network(network: nn.Module, bundle_root: str | Path, model_file: str = MODEL_FILE) -> nn.Module:
     """Fill a network with the backbone's and the trained weights and put it into evaluation mode.
 
-    ``model.pt`` may hold backbone layers of its own (fine-tuned ones), which then replace ImageNet's.
+    ``model.pt`` may hold backbone layers of its own (fine-tuned ones), which then replace ImageNet's. A file that the
+    metadata does not name, such as one's own training, is opened without a checksum, as plain tensors all the same.
 
     Raises
     ------
     WeightsError
         If a file is missing, changed, or belongs to a network of another shape.
     """
-    digests = expected_sha256(bundle_root)
-    state = load_backbone_state(bundle_root) | read_state(bundle_root, MODEL_FILE, digests[MODEL_FILE])
+    expected = expected_sha256(bundle_root).get(model_file)
+    state = load_backbone_state(bundle_root) | read_state(bundle_root, model_file, expected)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
+        fault = " ".join(str(error).split())[:200]
         raise WeightsError(
-            f"{MODEL_FILE} does not fit the network of the configuration; train it anew (make train): {error}"
+            f"{model_file} does not fit the configured network; train it anew (make train): {fault}"
         ) from error
     return network.eval()
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-FeatureAttentionKind = Literal["softmax", "normalised_softmax"]
+FeatureAttentionKind = Literal["softmax", "scaled_softmax"]
 
 
 class FeatureAttention(nn.Module):
@@ -16,25 +16,37 @@ class FeatureAttention(nn.Module):
     ----------
     kind : str
         ``"softmax"`` is the equation as printed. Its weights are nearly one-hot, because VGG16's maxima differ by tens,
-        and its values shrink to about 1/512, so that the layers behind it hardly learn. ``"normalised_softmax"`` puts
-        a layer normalisation before the softmax and another behind the product: the same equation at a usable scale.
+        and its values shrink to about 1/512, so that the layers behind it hardly learn. ``"scaled_softmax"`` is the
+        same equation at a usable scale: every feature is standardised over the slices first (batch normalisation),
+        the softmax is taken at the temperature sqrt(512), as in scaled dot-product attention, and the product is
+        multiplied by 512, so that the mean weight is 1.
     channels : int
         Features per slice.
+    dropout : float
+        Probability with which an attended feature is left out in training; 0 for ``"softmax"``.
     """
 
-    def __init__(self, kind: FeatureAttentionKind, channels: int) -> None:
+    def __init__(self, kind: FeatureAttentionKind, channels: int, dropout: float) -> None:
         super().__init__()
-        if kind not in ("softmax", "normalised_softmax"):
-            raise ValueError(f"feature_attention must be 'softmax' or 'normalised_softmax', not {kind!r}")
-        normalised = kind == "normalised_softmax"
-        self.before: nn.Module = nn.LayerNorm(channels) if normalised else nn.Identity()
-        self.behind: nn.Module = nn.LayerNorm(channels) if normalised else nn.Identity()
+        if kind not in ("softmax", "scaled_softmax"):
+            raise ValueError(f"feature_attention must be 'softmax' or 'scaled_softmax', not {kind!r}")
+        scaled = kind == "scaled_softmax"
+        self.standardise: nn.Module = nn.BatchNorm1d(channels) if scaled else nn.Identity()
+        self.temperature = channels**0.5 if scaled else 1.0
+        self.gain = float(channels) if scaled else 1.0
+        self.dropout: nn.Module = nn.Dropout(dropout) if scaled else nn.Identity()
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the attended features x and the weights w, both of the shape of ``features`` (..., 512)."""
-        scaled = self.before(features)
-        weights = scaled.softmax(dim=-1)
-        return self.behind(weights * scaled), weights
+        """Return the attended features x and the weights w, both of the shape of ``features``.
+
+        Parameters
+        ----------
+        features : Tensor, shape (batch, slices, 512)
+            Pooled features z.
+        """
+        scaled = self.standardise(features.flatten(0, 1)).unflatten(0, features.shape[:2])
+        weights = (scaled / self.temperature).softmax(dim=-1)
+        return self.dropout(self.gain * weights * scaled), weights
 
 
 class DependenciesLearning(nn.Module):

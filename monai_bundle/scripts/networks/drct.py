@@ -40,12 +40,12 @@ class HeadSizes:
     classifier : int
         Units of the first two fully connected layers.
     dropout : float
-        Probability, in front of the second and third fully connected layer.
+        Probability, in front of the second and third fully connected layer and behind a scaled feature attention.
     """
 
-    hidden: int = 128
-    width: int = 128
-    classifier: int = 128
+    hidden: int = 32
+    width: int = 64
+    classifier: int = 64
     dropout: float = 0.5
 
 
@@ -81,7 +81,7 @@ class PrimaryNetwork(nn.Module):
         self, labels: int, slices: int, sizes: HeadSizes, kind: FeatureAttentionKind, how: Aggregation
     ) -> None:
         super().__init__()
-        self.feature_attention = FeatureAttention(kind, CHANNELS)
+        self.feature_attention = FeatureAttention(kind, CHANNELS, sizes.dropout)
         self.dependencies = DependenciesLearning(CHANNELS, sizes.hidden, sizes.width)
         self.slice_attention = SliceAttention(sizes.width)
         self.aggregate = Aggregate(how)
@@ -148,7 +148,7 @@ class DrCT1(nn.Module):
         Number of logits.
     slices : int
         m: 32 as the paper uses for CQ500, 28 as for RSNA.
-    feature_attention : {"normalised_softmax", "softmax"}
+    feature_attention : {"scaled_softmax", "softmax"}
         See :class:`~scripts.networks.attention.FeatureAttention`.
     aggregation : {"attention", "flatten"}
         See :class:`Aggregate`.
@@ -160,7 +160,7 @@ class DrCT1(nn.Module):
         self,
         labels: int = 6,
         slices: int = 32,
-        feature_attention: FeatureAttentionKind = "normalised_softmax",
+        feature_attention: FeatureAttentionKind = "scaled_softmax",
         aggregation: Aggregation = "attention",
         sizes: dict[str, float] | None = None,
     ) -> None:
@@ -214,7 +214,7 @@ class DrCT2(DrCT1):
         key_slices: int = 16,
         zoom: int = 512,
         fusion: Literal["by_position", "first_rows"] = "by_position",
-        feature_attention: FeatureAttentionKind = "normalised_softmax",
+        feature_attention: FeatureAttentionKind = "scaled_softmax",
         aggregation: Aggregation = "attention",
         sizes: dict[str, float] | None = None,
     ) -> None:
