@@ -1,0 +1,237 @@
+"""Stand-ins of the Slicer and CTK widgets that a panel's ``.ui`` file names."""
+
+from __future__ import annotations
+
+import slicer
+from PySide6.QtCore import Property, QSignalBlocker, Qt, Signal
+from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QGroupBox, QHBoxLayout, QLineEdit, QSlider, QWidget
+
+
+class qMRMLWidget(QWidget):
+    """Root of a panel: hands the scene to every widget below it that wants one."""
+
+    mrmlSceneChanged = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._scene: slicer.vtkMRMLScene | None = None
+
+    def setMRMLScene(self, scene: slicer.vtkMRMLScene | None) -> None:
+        self._scene = scene
+        for child in self.findChildren(QWidget):
+            if hasattr(child, "setMRMLScene"):
+                child.setMRMLScene(scene)
+        self.mrmlSceneChanged.emit(scene)
+
+    def mrmlScene(self) -> slicer.vtkMRMLScene | None:
+        return self._scene
+
+
+def _removeObservers(observers: list[tuple[slicer.vtkMRMLScene, int]]) -> None:
+    while observers:
+        scene, tag = observers.pop()
+        scene.RemoveObserver(tag)
+
+
+class qMRMLNodeComboBox(QComboBox):
+    """Selector of a node of some classes; follows the scene as nodes come, go and change their names."""
+
+    currentNodeChanged = Signal(object)
+    currentNodeIDChanged = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._types: list[str] = []
+        self._noneEnabled = False
+        self._scene: slicer.vtkMRMLScene | None = None
+        self._observers: list[tuple[slicer.vtkMRMLScene, int]] = []
+        observers = self._observers
+        self.destroyed.connect(lambda: _removeObservers(observers))
+        self._required: list[tuple[str, str, str | None]] = []
+        self._shownID = ""
+        self.currentIndexChanged.connect(self._report)
+
+    def _getTypes(self) -> list[str]:
+        return self._types
+
+    def _setTypes(self, types: list[str]) -> None:
+        self._types = list(types)
+        self._refresh()
+
+    def _getNoneEnabled(self) -> bool:
+        return self._noneEnabled
+
+    def _setNoneEnabled(self, enabled: bool) -> None:
+        self._noneEnabled = enabled
+        self._refresh()
+
+    nodeTypes = Property("QStringList", _getTypes, _setTypes)
+    noneEnabled = Property(bool, _getNoneEnabled, _setNoneEnabled)
+
+    def addAttribute(self, nodeType: str, name: str, value: str | None = None) -> None:
+        """Offer nodes of a class only if they have an attribute (of that value)."""
+        self._required.append((nodeType, name, value))
+        self._refresh()
+
+    def setMRMLScene(self, scene: slicer.vtkMRMLScene | None) -> None:
+        _removeObservers(self._observers)
+        self._scene = scene
+        if scene is not None:
+            for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent):
+                self._observers.append((scene, scene.AddObserver(event, lambda *_: self._refresh())))
+        self._refresh()
+
+    def mrmlScene(self) -> slicer.vtkMRMLScene | None:
+        return self._scene
+
+    def currentNode(self) -> slicer.vtkMRMLNode | None:
+        return self._scene.GetNodeByID(self.currentData or "") if self._scene is not None else None
+
+    def setCurrentNode(self, node: slicer.vtkMRMLNode | None) -> None:
+        self.setCurrentNodeID(node.GetID() if node is not None else "")
+
+    def setCurrentNodeID(self, identifier: str | None) -> None:
+        self.setCurrentIndex(self.findData(identifier or ""))
+
+    def _getCurrentID(self) -> str:
+        return self.currentData or ""
+
+    currentNodeID = Property(str, _getCurrentID, setCurrentNodeID)
+
+    def _offers(self, node: slicer.vtkMRMLNode) -> bool:
+        if node.GetHideFromEditors() or node.GetClassName() not in self._types:
+            return False
+        rules = [(name, value) for cls, name, value in self._required if cls == node.GetClassName()]
+        return all(
+            node.GetAttribute(name) is not None and value in (None, node.GetAttribute(name)) for name, value in rules
+        )
+
+    def _refresh(self) -> None:
+        before = self.currentData or ""
+        nodes = []
+        if self._scene is not None:
+            nodes = [self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes())]
+        with QSignalBlocker(self):
+            self.clear()
+            if self._noneEnabled:
+                self.addItem("None", "")
+            for node in filter(self._offers, nodes):
+                self.addItem(node.GetName(), node.GetID())
+            self.setCurrentIndex(max(self.findData(before), 0 if self.count else -1))
+        self._report()
+
+    def _report(self) -> None:
+        if (self.currentData or "") == self._shownID:
+            return
+        self._shownID = self.currentData or ""
+        self.currentNodeChanged.emit(self.currentNode())
+        self.currentNodeIDChanged.emit(self._shownID)
+
+
+class ctkCollapsibleButton(QGroupBox):
+    """Section of a panel that folds up."""
+
+    contentsCollapsed = Signal(bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._collapsed = False
+
+    def _getText(self) -> str:
+        return self.property("title")
+
+    def _getCollapsed(self) -> bool:
+        return self._collapsed
+
+    def _setCollapsed(self, collapsed: bool) -> None:
+        self._collapsed = collapsed
+        for child in self.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            child.setVisible(not collapsed)
+        self.contentsCollapsed.emit(collapsed)
+
+    text = Property(str, _getText, QGroupBox.setTitle)
+    collapsed = Property(bool, _getCollapsed, _setCollapsed)
+
+    def setText(self, text: str) -> None:
+        self.setTitle(text)
+
+    def setCollapsed(self, collapsed: bool) -> None:
+        self._setCollapsed(collapsed)
+
+
+class ctkSliderWidget(QWidget):
+    """Slider with a spin box for numbers with decimals."""
+
+    STEPS = 1000
+    valueChanged = Signal(float)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._slider, self._box = QSlider(Qt.Orientation.Horizontal, self), QDoubleSpinBox(self)
+        self._slider.setRange(0, self.STEPS)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._slider)
+        layout.addWidget(self._box)
+        self._box.setRange(0, 99)
+        self._box.valueChanged.connect(self._onBox)
+        self._slider.sliderMoved.connect(self._onSlider)
+
+    def _onBox(self, value: float) -> None:
+        low, high = self._box.property("minimum"), self._box.property("maximum")
+        self._slider.setValue(round(self.STEPS * (value - low) / ((high - low) or 1)))
+        self.valueChanged.emit(value)
+
+    def _onSlider(self, place: int) -> None:
+        low, high = self._box.property("minimum"), self._box.property("maximum")
+        self._box.setValue(low + (high - low) * place / self.STEPS)
+
+    def _get(name: str):
+        return lambda self: self._box.property(name)
+
+    def _set(name: str):
+        return lambda self, value: self._box.setProperty(name, value)
+
+    value = Property(float, _get("value"), _set("value"))
+    minimum = Property(float, _get("minimum"), _set("minimum"))
+    maximum = Property(float, _get("maximum"), _set("maximum"))
+    singleStep = Property(float, _get("singleStep"), _set("singleStep"))
+    decimals = Property(int, _get("decimals"), _set("decimals"))
+    suffix = Property(str, _get("suffix"), _set("suffix"))
+
+    def setValue(self, value: float) -> None:
+        self._box.setValue(value)
+
+    def setMinimum(self, value: float) -> None:
+        self._box.setMinimum(value)
+
+    def setMaximum(self, value: float) -> None:
+        self._box.setMaximum(value)
+
+
+class ctkPathLineEdit(QWidget):
+    """Line with a path; the history and the button that opens a dialogue are left out."""
+
+    currentPathChanged = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._line = QLineEdit(self)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._line)
+        self._line.textChanged.connect(self.currentPathChanged)
+
+    def _getPath(self) -> str:
+        return self._line.property("text")
+
+    def setCurrentPath(self, path: str) -> None:
+        self._line.setText(path)
+
+    currentPath = Property(str, _getPath, setCurrentPath)
+
+    def addCurrentPathToHistory(self) -> None:
+        """Do nothing: there is no history."""
+
+
+ALL = (qMRMLWidget, qMRMLNodeComboBox, ctkCollapsibleButton, ctkSliderWidget, ctkPathLineEdit)
