@@ -86,7 +86,8 @@ def label_map(logit: Tensor, readings: list[FeatureMaps], geometry: ReadingGeome
     """Explain one logit on the stored voxels.
 
     Grad-CAM averages the gradient over a map's cells. Maps of different resolution are brought to one unit, logits, by
-    undoing that average, and then added, as the network adds the readings that they come from.
+    undoing that average, and then added, as the network adds the readings that they come from. Grad-CAM++ sums over the
+    cells by itself.
 
     Parameters
     ----------
@@ -104,15 +105,28 @@ def label_map(logit: Tensor, readings: list[FeatureMaps], geometry: ReadingGeome
     Tensor of float32, shape (slices, rows, columns)
         Signed, in logits.
     """
+    return geometry.to_stored(*label_layers(logit, readings, len(geometry.slabs), method))
+
+
+def label_layers(logit: Tensor, readings: list[FeatureMaps], read_slices: int, method: Method) -> list[Tensor]:
+    """Explain one logit cell by cell: one layer per reading, to be added on the stored voxels (:func:`label_map`).
+
+    Returns
+    -------
+    list of Tensor, shape (read slices, h, w)
+        Signed, in logits; 0 for slices that a reading left out.
+    """
     gradients = torch.autograd.grad(logit, [reading.maps for reading in readings], retain_graph=True)
-    on_voxels = torch.zeros(geometry.stored_shape, device=logit.device)
+    layers = []
     with torch.no_grad():
         for reading, gradient in zip(readings, gradients, strict=True):
-            values = METHODS[method](reading.maps, gradient) * gradient.shape[-2] * gradient.shape[-1]
-            of_all = values.new_zeros((len(geometry.slabs), *values.shape[1:]))
-            of_all[reading.read_indices] = values
-            on_voxels += geometry.to_stored(of_all)
-    return on_voxels
+            values = METHODS[method](reading.maps, gradient)
+            if method == "gradcam":
+                values = values * gradient.shape[-2] * gradient.shape[-1]
+            layer = values.new_zeros((read_slices, *values.shape[1:]))
+            layer[reading.read_indices] = values
+            layers.append(layer)
+    return layers
 
 
 def feature_attention_map(reading: FeatureMaps, weights: Tensor, geometry: ReadingGeometry) -> Tensor:
@@ -141,11 +155,13 @@ def as_stored_map(values: Tensor, head: NDArray[np.bool_]) -> StoredMap:
 
     A scan whose strongest evidence speaks against the label therefore stays dark.
     """
-    inside = np.where(head, values.detach().cpu().numpy(), 0.0)
-    scale = float(np.abs(inside).max())
+    inside = np.where(head, values.detach().cpu().numpy(), np.float32(0))
+    scale = max(float(inside.max()), -float(inside.min()))
     if scale == 0.0:
         return StoredMap(np.zeros(head.shape, dtype=np.uint8), 0.0)
-    return StoredMap(np.round(inside.clip(min=0) * (255 / scale)).astype(np.uint8), scale)
+    # In place: a volume of thin slices is large.
+    np.multiply(inside.clip(min=0, out=inside), 255 / scale, out=inside)
+    return StoredMap(np.round(inside, out=inside).astype(np.uint8), scale)
 
 
 def attention_map(slice_attention: Tensor, head: NDArray[np.bool_]) -> StoredMap:

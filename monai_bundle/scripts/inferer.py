@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from monai.inferers import Inferer
+from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.nn import functional
 
-from scripts.explanation import FeatureMaps, Method, feature_attention_map, label_map
+from scripts.explanation import FeatureMaps, Method, StoredMap, as_stored_map, feature_attention_map, label_layers
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import micro_batches, pool
 from scripts.precision import Precision, PrecisionName, choose_precision, fastest_layout
@@ -30,9 +31,9 @@ class StudyReading:
         Mean over the samples.
     slice_attention : Tensor, shape (read slices,)
         Sums to 1.
-    label_maps : tuple of Tensor, shape (slices, rows, columns)
-        One per label, signed, in logits, on the stored voxels.
-    feature_attention : Tensor or None, shape (slices, rows, columns)
+    label_maps : tuple of StoredMap
+        One per label, on the stored voxels; the scale is in logits.
+    feature_attention : StoredMap or None
         Attended activation on the stored voxels, if asked for.
     precision : str
         Number format of the backbone, e.g. ``"bfloat16"``.
@@ -40,8 +41,8 @@ class StudyReading:
 
     probabilities: Tensor
     slice_attention: Tensor
-    label_maps: tuple[Tensor, ...]
-    feature_attention: Tensor | None
+    label_maps: tuple[StoredMap, ...]
+    feature_attention: StoredMap | None
     precision: str
 
 
@@ -84,7 +85,7 @@ class StudyInferer(Inferer):
         ----------
         inputs : dict
             ``image``: Tensor (3, read slices, 224, 224); ``zoom``: the same slices at 512, or absent to enlarge
-            ``image``; ``geometry``: :class:`ReadingGeometry`.
+            ``image``; ``geometry``: :class:`ReadingGeometry`; ``head``: mask of the stored voxels in the head.
         network : DrCT1 or DrCT2
             In evaluation mode, on the device to use.
         *args, **kwargs
@@ -98,29 +99,34 @@ class StudyInferer(Inferer):
     def _read(self, inputs: dict[str, Any], network: DrCT1, report: Report) -> StudyReading:
         device = next(network.parameters()).device
         reader = _SliceReader(network, choose_precision(device, self.precision), device)
-        image, geometry = inputs["image"].movedim(0, 1), inputs["geometry"]
+        # Plain tensors: the metadata that MONAI's carry is looked after in every operation.
+        pictures = {key: convert_to_tensor(inputs[key]).movedim(0, 1) for key in ("image", "zoom") if key in inputs}
+        image, geometry = pictures["image"], inputs["geometry"]
         all_slices = reader.read(image, self.micro_batch, lambda done: report("slices", 20 + 20 * done))
         samples = torch.from_numpy(interleaved_samples(len(image), network.slices)).to(device)
         readings = [all_slices]
 
         def zoomed_features(positions: Tensor) -> Tensor:
             wanted, inverse = samples.gather(1, positions).unique(return_inverse=True)
-            zoomed = inputs["zoom"].movedim(0, 1)[wanted.cpu()] if "zoom" in inputs else reader.enlarge(image, wanted)
+            zoomed = pictures["zoom"][wanted.cpu()] if "zoom" in pictures else reader.enlarge(image, wanted)
             key_slices = reader.read(zoomed, self.zoom_micro_batch, lambda done: report("key slices", 40 + 40 * done))
             readings.append(FeatureMaps(key_slices.maps, wanted))
             return pool(key_slices.maps)[inverse]
 
         reading = network.read(pool(all_slices.maps)[samples], zoomed_features)
-        logits = reading.logits.mean(dim=0)
+        report("explanation", 80)
+        labels = [label_layers(logit, readings, len(image), self.method) for logit in reading.logits.mean(dim=0)]
         maps = []
-        for number, logit in enumerate(logits):
-            report("explanation", 80 + 10 * number / len(logits))
-            maps.append(label_map(logit, readings, geometry, self.method).cpu())
+        for number, layers in enumerate(labels):
+            report("maps", 82 + 8 * number / len(labels))
+            # One volume of float32 at a time: thin slices make it large.
+            maps.append(as_stored_map(geometry.to_stored(*layers), inputs["head"]))
+        attended = self._feature_attention(reading.feature_attention, samples, all_slices, geometry)
         return StudyReading(
             probabilities=reading.logits.detach().sigmoid().mean(dim=0).cpu(),
             slice_attention=_per_read_slice(reading.slice_attention, samples, len(image)).cpu(),
             label_maps=tuple(maps),
-            feature_attention=self._feature_attention(reading.feature_attention, samples, all_slices, geometry),
+            feature_attention=None if attended is None else as_stored_map(attended, inputs["head"]),
             precision=reader.precision.name,
         )
 
@@ -132,7 +138,7 @@ class StudyInferer(Inferer):
         # A read slice has the same weights in every sample that holds it: any of them will do.
         of_read = weights.detach().new_zeros(len(all_slices.maps), weights.shape[-1])
         of_read[samples.flatten()] = weights.detach().flatten(0, 1)
-        return feature_attention_map(all_slices, of_read, geometry).cpu()
+        return feature_attention_map(all_slices, of_read, geometry)
 
 
 @dataclass(frozen=True)

@@ -105,9 +105,21 @@ class ReadingGeometry:
             pictures.append(functional.interpolate(picture, size=(size, size), mode="bilinear", antialias=True)[0, 0])
         return torch.stack(pictures)
 
-    def to_stored(self, maps: Tensor) -> Tensor:
-        """Bring one map per read slice, shape (read slices, h, w), onto the stored voxels (slices, rows, columns)."""
-        pasted = self.plane.paste(maps, self.stored_shape[1:])
+    def to_stored(self, *layers: Tensor) -> Tensor:
+        """Bring maps onto the stored voxels; several layers are added there, each from its own resolution.
+
+        Parameters
+        ----------
+        *layers : Tensor, shape (read slices, h, w)
+            One map per read slice.
+
+        Returns
+        -------
+        Tensor, shape (slices, rows, columns)
+        """
+        pasted = self.plane.paste(layers[0], self.stored_shape[1:])
+        for layer in layers[1:]:
+            pasted += self.plane.paste(layer, self.stored_shape[1:])
         stored = pasted.new_zeros(self.stored_shape)
         for read_index, slab in enumerate(self.slabs):
             stored[list(slab)] = pasted[read_index]

@@ -13,7 +13,7 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 
 from scripts.diagnosis import Diagnosis, EvidenceMap, Finding, MapKind, ModelIdentity, Refusal, SliceEvidence
-from scripts.explanation import StoredMap, as_stored_map, attention_map, key_slice_ranks
+from scripts.explanation import StoredMap, attention_map, key_slice_ranks
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.discovery import StudySource
 from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
@@ -170,9 +170,9 @@ class StudyEvaluator(SupervisedEvaluator):
         ranks = key_slice_ranks(reading.slice_attention, geometry, reader.key_slices)
         maps = [_evidence("attention", None, attention_map(attention, head))]
         if reading.feature_attention is not None:
-            maps.append(_evidence("feature_attention", None, as_stored_map(reading.feature_attention, head)))
-        for label, values in zip(reader.labels, reading.label_maps, strict=True):
-            maps.append(_evidence(self.study_inferer.method, label, as_stored_map(values, head)))
+            maps.append(_evidence("feature_attention", None, reading.feature_attention))
+        for label, stored in zip(reader.labels, reading.label_maps, strict=True):
+            maps.append(_evidence(self.study_inferer.method, label, stored))
         return Diagnosis(
             study_id=study_id,
             study=study,
