@@ -29,7 +29,9 @@ class ReadingPlane:
     first_row, last_row, first_column, last_column : int
         Half-open bounds in stored rows and columns.
     flip_rows, flip_columns : bool
-        Whether stored rows run posterior to anterior, stored columns left to right of the patient.
+        Whether stored rows, stored columns run against the picture's direction (posterior, or the patient's left).
+    transpose : bool
+        Whether stored rows become the picture's columns: some files run rows from side to side.
     """
 
     first_row: int
@@ -38,29 +40,32 @@ class ReadingPlane:
     last_column: int
     flip_rows: bool
     flip_columns: bool
+    transpose: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the rectangle."""
+        """Stored rows and columns of the rectangle."""
         return self.last_row - self.first_row, self.last_column - self.first_column
 
     def cut(self, slices: Tensor) -> Tensor:
         """Cut and turn stored slices of shape (..., rows, columns); voxels outside the matrix become air."""
         rows, columns = slices.shape[-2:]
         padding = (-self.first_column, self.last_column - columns, -self.first_row, self.last_row - rows)
-        return self._turn(functional.pad(slices, padding, value=float(AIR_HU)))
+        turned = self._flip(functional.pad(slices, padding, value=float(AIR_HU)))
+        return turned.transpose(-2, -1) if self.transpose else turned
 
     def paste(self, maps: Tensor, stored_shape: tuple[int, int]) -> Tensor:
         """Bring maps of any resolution that cover the plane, shape (slices, h, w), onto the stored rows and columns.
 
         Values between the cells are interpolated bilinearly; voxels outside the plane are 0.
         """
-        on_plane = functional.interpolate(maps[:, None], size=self.shape, mode="bilinear", align_corners=False)[:, 0]
+        as_stored = maps.transpose(-2, -1) if self.transpose else maps
+        on_plane = functional.interpolate(as_stored[:, None], size=self.shape, mode="bilinear", align_corners=False)
         rows, columns = stored_shape
         padding = (self.first_column, columns - self.last_column, self.first_row, rows - self.last_row)
-        return functional.pad(self._turn(on_plane), padding)
+        return functional.pad(self._flip(on_plane[:, 0]), padding)
 
-    def _turn(self, slices: Tensor) -> Tensor:
+    def _flip(self, slices: Tensor) -> Tensor:
         axes = [axis for axis, flip in ((-2, self.flip_rows), (-1, self.flip_columns)) if flip]
         return slices.flip(axes) if axes else slices
 
@@ -152,13 +157,19 @@ def head_centred_plane(study: CTStudy, head: NDArray[np.bool_], margin: float) -
     rows, columns = max(1, round(side_mm / row_mm)), max(1, round(side_mm / column_mm))
     top = (first_row + last_row - rows) // 2
     left = (first_column + last_column - columns) // 2
+    # Patient coordinates (RAS): 0 to the right, 1 to the front. The picture's columns run from right to left, its rows
+    # from front to back.
+    transpose = abs(study.affine[0, 0]) / column_mm < abs(study.affine[0, 1]) / row_mm
+    across, down = (1, 0) if transpose else (0, 1)
+    flip = {across: bool(study.affine[0, across] > 0), down: bool(study.affine[1, down] > 0)}
     return ReadingPlane(
         first_row=top,
         last_row=top + rows,
         first_column=left,
         last_column=left + columns,
-        flip_rows=bool(study.affine[1, 1] > 0),
-        flip_columns=bool(study.affine[0, 0] > 0),
+        flip_rows=flip[1],
+        flip_columns=flip[0],
+        transpose=bool(transpose),
     )
 
 
