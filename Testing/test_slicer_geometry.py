@@ -220,3 +220,11 @@ def test_there_is_no_jump_to_a_slice_that_is_not_there(ct, result, index: int):
     scene.showResult(result, ct)
     with pytest.raises(IndexError):
         scene.jumpToSlice(ct, index)
+
+
+def test_every_view_turns_to_an_axis_of_an_oblique_volume_of_its_own(ct, result: Result):
+    scene.showResult(result, ct)
+    axes = GEOMETRIES["oblique"][:3, :3] / SPACING
+    turned = [np.abs(axes.T @ plane_of(view)[:3, 2]) for view in slicer.app.layoutManager().sliceViewNames()]
+    assert np.allclose(np.sort(turned, axis=1), [[0, 0, 1]] * 3, atol=1e-6)
+    assert sorted(int(np.argmax(along)) for along in turned) == [0, 1, 2]

@@ -105,14 +105,13 @@ def _series(
 
 
 def _fill(table: slicer.vtkMRMLTableNode, columns: dict[str, Sequence[str | float]]) -> None:
-    """Replace a table's columns; the type of each is kept in the saved scene too."""
+    """Replace a table's columns; a saved scene keeps their types."""
     was_modifying = table.StartModify()
     table.RemoveAllColumns()
     for name, values in columns.items():
         column = _column(values)
         column.SetName(name)
         table.AddColumn(column)
-        table.SetColumnType(name, column.GetDataType())
     table.SetUseColumnTitleAsColumnHeader(True)
     table.SetLocked(True)
     table.EndModify(was_modifying)
