@@ -92,7 +92,7 @@ class StudyInferer(Inferer):
             ``report``: called with a stage and a percentage.
         """
         report: Report = kwargs.get("report", _silent)
-        # cuDNN's recurrent layers have no backward pass in evaluation mode.
+        # cuDNN's recurrent layers have no backward pass in evaluation mode; the backbone turns cuDNN on for itself.
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             return self._read(inputs, network, report)
 
@@ -153,7 +153,7 @@ class _SliceReader:
         """Return feature maps in float32, as a leaf of the heads' graph, of slices (n, 3, size, size)."""
         backbone = fastest_layout(self.network.backbone)
         maps: list[Tensor] = []
-        with torch.no_grad(), self.precision.autocast():
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True), self.precision.autocast():
             for batch in micro_batches(slices, micro_batch):
                 report(len(maps) * micro_batch / len(slices))
                 on_device = batch.to(self.device).contiguous(memory_format=torch.channels_last)
