@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import pickle
 from pathlib import Path
 
 import torch
@@ -30,7 +31,7 @@ def read_metadata(bundle_root: str | Path) -> dict[str, object]:
 
 def expected_sha256(bundle_root: str | Path) -> dict[str, str]:
     """Return the sha256 of each weight file, by its path inside the bundle, as the metadata states it."""
-    stated = read_metadata(bundle_root)["weights"]
+    stated = read_metadata(bundle_root).get("weights")
     if not isinstance(stated, dict):
         raise WeightsError("configs/metadata.json: 'weights' must map files to their sha256; restore the file")
     return {str(name): str(digest) for name, digest in stated.items()}
@@ -51,7 +52,7 @@ def read_state(bundle_root: str | Path, name: str, expected: str | None) -> dict
     Raises
     ------
     WeightsError
-        If the file is missing or has another sha256.
+        If the file is missing, has another sha256 or holds anything but plain tensors.
     """
     path = Path(bundle_root) / name
     try:
@@ -64,8 +65,18 @@ def read_state(bundle_root: str | Path, name: str, expected: str | None) -> dict
             f"{name}: sha256 {found[:12]}... is not {expected[:12]}... of configs/metadata.json; fetch the bundle "
             "again, or, for weights of your own, put their sha256 there"
         )
-    state: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state = _plain_tensors(name, content)
     return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+
+
+def _plain_tensors(name: str, content: bytes) -> dict[str, Tensor]:
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise WeightsError(f"{name}: cut off, damaged or no file of plain tensors; copy or train it again") from error
+    if not (isinstance(state, dict) and all(isinstance(tensor, Tensor) for tensor in state.values())):
+        raise WeightsError(f"{name}: holds more than one network's tensors; save the network's state dict alone")
+    return state
 
 
 def load_network(network: nn.Module, bundle_root: str | Path, model_file: str = MODEL_FILE) -> nn.Module:

@@ -1,0 +1,311 @@
+"""The networks and their loss against the paper's equations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from scripts.networks.attention import DependenciesLearning, FeatureAttention, SliceAttention
+from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.vgg16 import VGG16Features, pool
+from scripts.training.cached_scans import CachedReading, parameter_groups
+from scripts.training.losses import DrCTLoss
+
+torch.set_num_threads(1)
+
+LITERAL: dict[str, Any] = {"feature_attention": "softmax", "aggregation": "flatten", "fusion": "first_rows"}
+# torchvision 0.x, vgg16().features: place of each convolution in the sequence, channels in and out.
+TORCHVISION_CONVOLUTIONS = {
+    0: (3, 64),
+    2: (64, 64),
+    5: (64, 128),
+    7: (128, 128),
+    10: (128, 256),
+    12: (256, 256),
+    14: (256, 256),
+    17: (256, 512),
+    19: (512, 512),
+    21: (512, 512),
+    24: (512, 512),
+    26: (512, 512),
+    28: (512, 512),
+}
+
+
+class SmallBackbone(nn.Module):
+    """Stands in for VGG16 where only its place matters: 512 maps from the picture's own values; remembers pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.seen.append(image)
+        cells = functional.adaptive_avg_pool2d(image, 4)
+        return torch.cat([cells * gain for gain in torch.linspace(-2, 2, 171)], dim=1)[:, :512]
+
+
+def drct1(**settings: Any) -> DrCT1:
+    torch.manual_seed(3)
+    return with_small_backbone(DrCT1(slices=4, **settings))
+
+
+def drct2(**settings: Any) -> DrCT2:
+    torch.manual_seed(3)
+    return with_small_backbone(DrCT2(**({"slices": 6, "key_slices": 3, "zoom": 32} | settings)))
+
+
+def with_small_backbone(network: Any) -> Any:
+    network.backbone = SmallBackbone()
+    return network.eval()
+
+
+def outputs_of(module: nn.Module) -> list[Any]:
+    """Collect what a module returns from now on."""
+    outputs: list[Any] = []
+    module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    return outputs
+
+
+def inputs_of(module: nn.Module) -> list[Tensor]:
+    inputs: list[Tensor] = []
+    module.register_forward_hook(lambda _module, arguments, _output: inputs.append(arguments[0]))
+    return inputs
+
+
+def test_the_backbone_has_torchvisions_parameters():
+    expected = {}
+    for place, (channels_in, channels_out) in TORCHVISION_CONVOLUTIONS.items():
+        expected[f"features.{place}.weight"] = (channels_out, channels_in, 3, 3)
+        expected[f"features.{place}.bias"] = (channels_out,)
+    assert {name: tuple(tensor.shape) for name, tensor in VGG16Features().state_dict().items()} == expected
+
+
+def test_the_backbone_gives_512_maps_of_a_sixteenth_of_the_size():
+    with torch.no_grad():
+        maps = VGG16Features()(torch.randn(2, 3, 64, 48))
+    assert maps.shape == (2, 512, 4, 3)
+    assert maps.min() >= 0
+
+
+def test_the_maximum_of_the_map_before_the_fifth_pooling_is_that_of_the_map_behind_it():
+    maps = torch.rand(3, 512, 14, 14, generator=torch.Generator().manual_seed(1))
+    seven_by_seven = functional.max_pool2d(maps, 2)
+    assert seven_by_seven.shape[-2:] == (7, 7)
+    assert torch.equal(pool(maps), functional.adaptive_max_pool2d(seven_by_seven, 1).flatten(1))
+
+
+def test_literal_feature_attention_is_equation_3():
+    features = torch.rand(2, 3, 512, generator=torch.Generator().manual_seed(1)) * 4
+    attended, weights = FeatureAttention("softmax", 512, 0.5).train()(features)
+    for scan in range(2):
+        for position in range(3):
+            z = features[scan, position].double().numpy()
+            w = np.exp(z) / np.exp(z).sum()
+            np.testing.assert_allclose(weights[scan, position].numpy(), w, rtol=1e-4)
+            np.testing.assert_allclose(attended[scan, position].numpy(), w * z, rtol=1e-4)
+
+
+def test_scaled_feature_attention_keeps_its_weights_summing_to_one_and_its_values_at_a_usable_scale():
+    features = torch.rand(4, 8, 512, generator=torch.Generator().manual_seed(1)) * 40
+    attended, weights = FeatureAttention("scaled_softmax", 512, 0.0).train()(features)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(4, 8))
+    assert 0.5 < attended.std() < 2.0
+
+
+@pytest.mark.parametrize("wrong", [{"feature_attention": "sharp"}, {"aggregation": "mean"}])
+def test_an_unknown_choice_is_refused_by_name(wrong: dict[str, str]):
+    with pytest.raises(ValueError, match=next(iter(wrong.values()))):
+        DrCT1(**wrong)
+    with pytest.raises(ValueError, match="fusion must be"):
+        DrCT2(fusion="sum")
+    with pytest.raises(ValueError, match="key_slices"):
+        DrCT2(slices=8, key_slices=9)
+
+
+def test_dependencies_run_through_the_stack_in_both_directions():
+    torch.manual_seed(0)
+    dependencies = DependenciesLearning(512, 8, 10)
+    features = torch.randn(1, 5, 512)
+    changed_first, changed_last = features.clone(), features.clone()
+    changed_first[:, 0] += 1
+    changed_last[:, -1] += 1
+    rows = dependencies(features)
+    assert rows.shape == (1, 5, 10)
+    assert not torch.allclose(dependencies(changed_first)[:, -1], rows[:, -1])
+    assert not torch.allclose(dependencies(changed_last)[:, 0], rows[:, 0])
+    assert rows.abs().max() <= 1
+
+
+def test_dependencies_are_equation_4():
+    torch.manual_seed(0)
+    dependencies = DependenciesLearning(512, 8, 10)
+    features = torch.randn(1, 5, 512)
+    activations, _ = dependencies.recurrent(features)
+    linear = dependencies.output[0]
+    expected = torch.tanh(activations @ linear.weight.T + linear.bias)
+    torch.testing.assert_close(dependencies(features), expected)
+
+
+def test_slice_attention_is_a_softmax_over_the_slices():
+    torch.manual_seed(0)
+    attention = SliceAttention(10)
+    rows = torch.randn(2, 7, 10)
+    scores = (rows @ attention.score.weight.T + attention.score.bias)[..., 0]
+    expected = scores.exp() / scores.exp().sum(dim=1, keepdim=True)
+    torch.testing.assert_close(attention(rows), expected)
+    torch.testing.assert_close(attention(rows).sum(dim=1), torch.ones(2))
+
+
+@pytest.mark.parametrize("labels", [6, 9])
+@pytest.mark.parametrize("make", [drct1, drct2])
+def test_forward_gives_one_logit_per_label(make: Callable[..., DrCT1], labels: int):
+    network = make(labels=labels)
+    assert network(torch.randn(2, 3, network.slices, 32, 32)).shape == (2, labels)
+
+
+def test_forward_runs_through_vgg16_itself():
+    torch.manual_seed(3)
+    network = DrCT2(slices=2, key_slices=1, zoom=48).eval()
+    with torch.no_grad():
+        logits = network(torch.randn(1, 3, 2, 32, 32))
+    assert logits.shape == (1, 6)
+    assert logits.isfinite().all()
+
+
+def test_the_slices_of_a_batch_do_not_mix():
+    network = drct2()
+    image = torch.randn(2, 3, 6, 32, 32, generator=torch.Generator().manual_seed(1))
+    together = network(image)
+    torch.testing.assert_close(together, torch.cat([network(image[:1]), network(image[1:])]), atol=1e-5, rtol=1e-4)
+
+
+def test_key_slices_are_those_of_most_attention_in_anatomical_order():
+    network = drct2()
+    features = torch.randn(3, 6, 512) * 3
+    reading = network.read(features, lambda keys: torch.zeros(*keys.shape, 512))
+    torch.testing.assert_close(reading.slice_attention.sum(dim=1), torch.ones(3))
+    torch.testing.assert_close(reading.feature_attention.sum(dim=2), torch.ones(3, 6))
+    for attention, keys in zip(reading.slice_attention, reading.key_slices, strict=True):
+        assert keys.tolist() == sorted(keys.tolist())
+        assert set(keys.tolist()) == set(attention.argsort(descending=True)[:3].tolist())
+
+
+def test_key_slices_are_enlarged_and_looked_at_again():
+    network = drct2()
+    image = torch.randn(2, 3, 6, 16, 16, generator=torch.Generator().manual_seed(1))
+    reading = network.read(network.features_of(image), network.zoom_of(image))
+    all_slices, key_slices = network.backbone.seen
+    assert all_slices.shape == (12, 3, 16, 16)
+    wanted = torch.cat([image[scan][:, keys].movedim(1, 0) for scan, keys in enumerate(reading.key_slices)])
+    expected = functional.interpolate(wanted, size=(32, 32), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(key_slices, expected)
+
+
+def test_drct1_has_no_key_slices_and_no_branches():
+    reading = drct1().read(torch.randn(2, 4, 512), pytest.fail)
+    assert reading.key_slices.shape == (2, 0)
+    assert reading.branch_logits == ()
+
+
+@pytest.mark.parametrize("fusion", ["by_position", "first_rows"])
+def test_rows_of_key_slices_are_added_where_the_configuration_says(fusion: str):
+    network = drct2(aggregation="flatten", fusion=fusion)
+    primary, aps, fused = outputs_of(network.primary), outputs_of(network.aps), inputs_of(network.fusion)
+    reading = network.read(torch.randn(2, 6, 512) * 3, lambda keys: torch.randn(*keys.shape, 512))
+    rows, key_rows = primary[0][1], aps[0][1]
+    added = fused[0].view_as(rows) - rows
+    for scan in range(2):
+        places = reading.key_slices[scan].tolist() if fusion == "by_position" else [0, 1, 2]
+        expected = torch.zeros_like(added[scan])
+        expected[places] = key_rows[scan]
+        torch.testing.assert_close(added[scan], expected, atol=1e-6, rtol=1e-4)
+
+
+def test_rows_are_weighed_by_slice_attention():
+    network = drct1()
+    dependencies, primary = outputs_of(network.primary.dependencies), outputs_of(network.primary)
+    reading = network.read(torch.randn(2, 4, 512), pytest.fail)
+    torch.testing.assert_close(primary[0][1], dependencies[0] * reading.slice_attention[..., None])
+
+
+def test_added_rows_of_key_slices_weigh_as_much_as_all_rows_do():
+    network = drct2(aggregation="attention")
+    dependencies, aps = outputs_of(network.aps.dependencies), outputs_of(network.aps)
+    reading = network.read(torch.randn(1, 6, 512) * 3, lambda keys: torch.randn(*keys.shape, 512))
+    attention = reading.slice_attention[0, reading.key_slices[0]]
+    expected = dependencies[0][0] * (attention / attention.sum())[:, None]
+    torch.testing.assert_close(aps[0][1][0], expected)
+
+
+def test_the_literal_reading_flattens_all_rows():
+    network = drct2(**LITERAL)
+    width = network.sizes.width
+    assert network.primary.classifier[0].in_features == 6 * width
+    assert network.aps.classifier[0].in_features == 3 * width
+    assert network.fusion[0].in_features == 6 * width
+    assert network(torch.randn(1, 3, 6, 32, 32)).shape == (1, 6)
+
+
+@pytest.mark.parametrize("settings", [{}, LITERAL], ids=["default", "literal"])
+def test_the_loss_reaches_every_weight_of_the_heads(settings: dict[str, Any]):
+    network = drct2(**settings).train()
+    torch.manual_seed(0)
+    features, target = torch.rand(8, 2, 6, 512) * 5, torch.randint(0, 2, (8, 6)).float()
+    DrCTLoss()(CachedReading(network)(features), target).backward()
+    unreached = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
+    # A constant added to every score leaves the softmax as it is.
+    assert set(unreached) <= {"primary.slice_attention.score.bias"}
+
+
+def test_cached_features_are_read_as_slices_are():
+    network = drct2()
+    image = torch.randn(2, 3, 6, 32, 32, generator=torch.Generator().manual_seed(1))
+    reading = network.read(network.features_of(image), network.zoom_of(image))
+    slices = image.movedim(1, 2).flatten(0, 1)
+    zoomed = functional.interpolate(slices, size=(32, 32), mode="bilinear")
+    seen = [pool(network.backbone(pictures)).unflatten(0, (2, 6)) for pictures in (slices, zoomed)]
+    logits = CachedReading(network)(torch.stack(seen, dim=1))
+    assert logits.shape == (2, 3, 6)
+    expected = torch.stack((reading.logits, *reading.branch_logits), dim=1)
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_aps_network_learns_at_its_own_rate_and_the_backbone_not_at_all():
+    torch.manual_seed(0)
+    network = DrCT2(slices=4, key_slices=2)
+    groups = parameter_groups(network, 5e-4, 3e-4)
+    assert [group["lr"] for group in groups] == [5e-4, 3e-4]
+    names = {id(weight): name for name, weight in network.named_parameters()}
+    main, aps = ({names[id(weight)] for weight in group["params"]} for group in groups)
+    assert all(name.startswith("aps.") for name in aps)
+    assert main | aps == {name for name in names.values() if not name.startswith("backbone.")}
+    assert not main & aps
+
+
+@pytest.mark.parametrize("branches", ["mse", "bce"])
+def test_the_loss_is_the_sum_of_equations_11_to_13(branches: str):
+    logits = torch.tensor([[[0.5, -1.0], [2.0, 0.0], [-0.5, 1.5]], [[0.0, 3.0], [1.0, 1.0], [0.2, -2.0]]])
+    target = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    p, y = 1 / (1 + np.exp(-logits.double().numpy())), target.double().numpy()
+    entropy = [-(y * np.log(p[:, branch]) + (1 - y) * np.log(1 - p[:, branch])).mean() for branch in range(3)]
+    squares = [((p[:, branch] - y) ** 2).mean() for branch in range(3)]
+    expected = entropy[0] + (squares[1] + squares[2] if branches == "mse" else entropy[1] + entropy[2])
+    assert DrCTLoss(branches)(logits, target).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_of_a_network_without_branches_is_its_cross_entropy():
+    logits, target = torch.tensor([[[0.5, -1.0]]]), torch.tensor([[1.0, 0.0]])
+    expected = -(np.log(1 / (1 + np.exp(-0.5))) + np.log(1 - 1 / (1 + np.exp(1.0)))) / 2
+    assert DrCTLoss()(logits, target).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_unknown_loss_is_refused_by_name():
+    with pytest.raises(ValueError, match="hinge"):
+        DrCTLoss("hinge")

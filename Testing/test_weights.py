@@ -1,0 +1,151 @@
+"""Weights on disk: what is written comes back, and what is not the right file is refused in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from scripts.networks.drct import DrCT1, DrCT2
+from scripts.weights import WeightsError, load_backbone, load_network, save_trained
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def trained_network() -> DrCT2:
+    torch.manual_seed(5)
+    network = DrCT2(slices=4, key_slices=2, zoom=48)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.running_mean.uniform_(0, 5)
+            module.running_var.uniform_(1, 30)
+    return network.eval()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, backbone_file: Path, trained_network: DrCT2) -> Path:
+    """A bundle's folder with weights that fit its metadata."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "backbone.pt").hardlink_to(backbone_file)
+    digest = save_trained(trained_network, tmp_path / "models" / "model.pt")
+    write_metadata(tmp_path, digest)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def backbone_file(tmp_path_factory: pytest.TempPathFactory, trained_network: DrCT2) -> Path:
+    path = tmp_path_factory.mktemp("backbone") / "backbone.pt"
+    torch.save({name: tensor.half() for name, tensor in trained_network.backbone.state_dict().items()}, path)
+    return path
+
+
+def write_metadata(bundle: Path, model_digest: str) -> None:
+    (bundle / "configs").mkdir(exist_ok=True)
+    backbone_digest = hashlib.sha256((bundle / "models" / "backbone.pt").read_bytes()).hexdigest()
+    weights = {"models/backbone.pt": backbone_digest, "models/model.pt": model_digest}
+    (bundle / "configs" / "metadata.json").write_text(json.dumps({"weights": weights}), encoding="utf-8")
+
+
+def a_fresh_network(**settings: Any) -> DrCT2:
+    return DrCT2(**({"slices": 4, "key_slices": 2, "zoom": 48} | settings))
+
+
+def error_of_loading(bundle: Path, network: nn.Module | None = None, **settings: Any) -> str:
+    """The message of the named error, which must be one line."""
+    with pytest.raises(WeightsError) as caught:
+        load_network(network or a_fresh_network(), bundle, **settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(bundle) not in message
+    return message
+
+
+def test_weights_come_back_from_disk_as_they_were(bundle: Path, trained_network: DrCT2):
+    loaded = load_network(a_fresh_network().train(), bundle)
+    assert not loaded.training
+    image = torch.randn(1, 3, 4, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        probabilities, expected = (network(image).sigmoid() for network in (loaded, trained_network))
+    torch.testing.assert_close(probabilities, expected, atol=1e-3, rtol=0)
+    assert all(weight.dtype == torch.float32 for weight in loaded.parameters())
+
+
+def test_the_trained_file_holds_plain_half_precision_tensors_and_no_backbone(bundle: Path):
+    state = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    assert not [name for name in state if name.startswith("backbone.")]
+    assert {tensor.dtype for tensor in state.values()} == {torch.float16, torch.int64}
+
+
+def test_a_finetuned_layer_of_the_backbone_replaces_imagenets(bundle: Path):
+    path = bundle / "models" / "model.pt"
+    state = torch.load(path, weights_only=True)
+    state["backbone.features.28.bias"] = torch.full((512,), 7.0)
+    torch.save(state, path)
+    write_metadata(bundle, hashlib.sha256(path.read_bytes()).hexdigest())
+    assert load_network(a_fresh_network(), bundle).backbone.features[28].bias.unique().tolist() == [7.0]
+
+
+def test_a_frozen_backbone_is_loaded_without_touching_the_heads(bundle: Path, trained_network: DrCT2):
+    network = a_fresh_network()
+    before = network.fusion[0].weight.clone()
+    backbone = load_backbone(network, bundle)
+    assert not any(weight.requires_grad for weight in backbone.parameters())
+    torch.testing.assert_close(
+        backbone.features[0].weight, trained_network.backbone.features[0].weight, atol=1e-3, rtol=1e-3
+    )
+    assert torch.equal(network.fusion[0].weight, before)
+    assert network.fusion[0].weight.requires_grad
+
+
+@pytest.mark.parametrize("name", ["models/model.pt", "models/backbone.pt"])
+def test_a_changed_file_is_refused(bundle: Path, name: str):
+    path = bundle / name
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content + b"\0")
+    message = error_of_loading(bundle)
+    assert name in message
+    assert "sha256" in message
+
+
+@pytest.mark.parametrize("name", ["models/model.pt", "models/backbone.pt"])
+def test_a_missing_file_is_named(bundle: Path, name: str):
+    (bundle / name).unlink()
+    assert name in error_of_loading(bundle)
+
+
+def test_weights_of_another_shape_are_refused(bundle: Path):
+    message = error_of_loading(bundle, a_fresh_network(labels=9))
+    assert "models/model.pt" in message
+    assert "does not fit" in message
+
+
+def test_weights_of_another_network_are_refused(bundle: Path):
+    assert "does not fit" in error_of_loading(bundle, DrCT1(slices=4))
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\3\4 cut off"], ids=["empty", "text", "cut off"])
+def test_a_file_of_ones_own_that_holds_no_weights_is_refused(bundle: Path, content: bytes):
+    (bundle / "models" / "own.pt").write_bytes(content)
+    assert "models/own.pt" in error_of_loading(bundle, model_file="models/own.pt")
+
+
+def test_a_checkpoint_that_holds_more_than_weights_is_refused(bundle: Path):
+    torch.save({"network": {"a": torch.zeros(1)}, "epoch": 3}, bundle / "models" / "own.pt")
+    assert "models/own.pt" in error_of_loading(bundle, model_file="models/own.pt")
+
+
+def test_a_file_that_would_run_code_is_refused(bundle: Path):
+    torch.save({"a": Path("x")}, bundle / "models" / "own.pt")
+    assert "models/own.pt" in error_of_loading(bundle, model_file="models/own.pt")
+
+
+def test_metadata_without_weights_are_refused(bundle: Path):
+    (bundle / "configs" / "metadata.json").write_text(json.dumps({"version": "1"}), encoding="utf-8")
+    assert "configs/metadata.json" in error_of_loading(bundle)
