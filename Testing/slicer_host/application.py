@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -131,6 +132,8 @@ class Application:
         self._temporaryDirectory = tempfile.TemporaryDirectory(prefix="slicer-host-")
         self.temporaryPath = self._temporaryDirectory.name
         self.slicerHome = ""
+        self.slicerUserSettingsFilePath = f"{self.temporaryPath}/Slicer.ini"
+        self.startupCompleted = SimpleNamespace(connect=lambda _slot: None)
         logic.SetTemporaryPath(self.temporaryPath)
         _allowReadingBundles(slicer.mrmlScene, self.temporaryPath)
 
@@ -158,6 +161,10 @@ class Application:
 
     def processEvents(self) -> None:
         """Do nothing until Qt is installed (:mod:`slicer_host.python_qt` replaces this method)."""
+
+    def startupEnvironment(self) -> SimpleNamespace:
+        """Return what ``QProcessEnvironment`` tells of the environment before the launcher changed it."""
+        return SimpleNamespace(keys=lambda: list(os.environ), value=lambda name: os.environ[name])
 
     def testingEnabled(self) -> bool:
         """Tell slicer.util that no dialogue may open."""

@@ -1,0 +1,260 @@
+"""3D Slicer module: intracranial haemorrhage on a head CT, with the evidence. The work is done in ICHDiagnosisLib."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+from ICHDiagnosisLib.analysis import AnalysisUpdate
+from ICHDiagnosisLib.batch import Batch
+from ICHDiagnosisLib.batch_study import BatchStudy
+from ICHDiagnosisLib.bundle_command import BundleMissingError
+from ICHDiagnosisLib.bundle_location import findBundle
+from ICHDiagnosisLib.bundle_process import BundleProcess
+from ICHDiagnosisLib.bundle_run import BundleRun
+from ICHDiagnosisLib.environment import MissingPackage, find_missing, read_requirements
+from ICHDiagnosisLib.history import History
+from ICHDiagnosisLib.installers import python_executable
+from ICHDiagnosisLib.logic import AnalysisLogic, recordAnalysis, settingsOf
+from ICHDiagnosisLib.outcome import Ending
+from ICHDiagnosisLib.parameters import NOT_CHOSEN, Parameters
+from ICHDiagnosisLib.sample_data import loadPhantom, phantomCommand, registerSampleData
+
+KEEP_HISTORY_SETTING = "ICHDiagnosis/KeepHistory"
+
+
+class ICHDiagnosis(ScriptedLoadableModule):
+    """What the application shows of the module before it is opened."""
+
+    def __init__(self, parent: object) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("ICH Diagnosis")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Neuroimaging")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["ICHDiagnosis developers"]
+        self.parent.helpText = _(
+            "Reads a non-contrast head CT, says how likely each kind of intracranial haemorrhage is, and shows the "
+            "slices and voxels that spoke for it. "
+            "Research use only: not a medical device, not for diagnosis or treatment."
+        )
+        self.parent.acknowledgementText = _(
+            "An open re-implementation of DrCT2 (Wang, Fu, Li, Pei. Medical Physics 2022) as a MONAI bundle."
+        )
+        slicer.app.startupCompleted.connect(self.onStartupCompleted)
+
+    def onStartupCompleted(self) -> None:
+        """Offer the sample data; nothing else happens before the module is opened."""
+        registerSampleData(makePhantom, Path(self.resourcePath("Icons/ICHDiagnosis.png")))
+
+
+def makePhantom(_source: object = None) -> slicer.vtkMRMLScalarVolumeNode:
+    """Make a phantom with haemorrhage for the Sample Data module, and load it."""
+    with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=True):
+        return ICHDiagnosisLogic().loadPhantom()
+
+
+class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
+    """Puts the parts together: analysis, batch, history and sample data around one child process.
+
+    Attributes
+    ----------
+    bundleRoot : Path
+        Folder of the bundle.
+    history : History
+        Past analyses.
+    analysis : AnalysisLogic
+        One volume at a time.
+    batch : Batch
+        Many studies; never beside an analysis.
+
+    Raises
+    ------
+    BundleMissingError
+        If the bundle is not where the extension puts it.
+    """
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.bundleRoot = findBundle(Path(__file__))
+        self.history = History(Path(slicer.app.slicerUserSettingsFilePath).parent)
+        run = BundleRun(
+            BundleProcess(slicer.util.startupEnvironment(), translate=_), python_executable(), self.bundleRoot
+        )
+        self.analysis = AnalysisLogic(run, self.missingPackages, self.history, getattr(slicer, "dicomDatabase", None))
+        self.batch = Batch(
+            run, self.missingPackages, record=lambda result, name: recordAnalysis(self.history, result, name)
+        )
+
+    def getParameterNode(self) -> Parameters:
+        """Return the parameters of the scene, with the person's settings where the scene has none."""
+        node = super().getParameterNode()
+        isNew = not node.GetParameterCount()
+        parameters = Parameters(node)
+        if isNew:
+            keep = slicer.util.settingsValue(KEEP_HISTORY_SETTING, True, converter=slicer.util.toBool)
+            parameters.keepHistory = keep
+        if parameters.outputFolder == NOT_CHOSEN:
+            documents = qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation)
+            parameters.outputFolder = Path(documents) / "ICHDiagnosis"
+        return parameters
+
+    def missingPackages(self) -> tuple[MissingPackage, ...]:
+        """Return the Python packages that the bundle needs and that are not there."""
+        return find_missing(read_requirements())
+
+    def startAnalysis(self) -> None:
+        """Start an analysis with the parameters of the scene; errors as :meth:`AnalysisLogic.start`."""
+        parameters = self.getParameterNode()
+        self._rememberHistorySetting(parameters)
+        self.analysis.start(parameters.inputVolume, settingsOf(parameters))
+
+    def startBatch(self, studies: "tuple[BatchStudy, ...]") -> None:
+        """Start a batch with the parameters of the scene; errors as :meth:`Batch.start`."""
+        parameters = self.getParameterNode()
+        self._rememberHistorySetting(parameters)
+        self.batch.start(studies, settingsOf(parameters))
+
+    def loadPhantom(self, options: "dict[str, str] | None" = None) -> slicer.vtkMRMLScalarVolumeNode:
+        """Make a phantom with haemorrhage and load it; errors as :func:`loadPhantom` of the sample data."""
+        runner = BundleProcess(slicer.util.startupEnvironment(), phantomCommand, _)
+        return loadPhantom(runner, python_executable(), self.bundleRoot, slicer.app.processEvents, options)
+
+    def close(self) -> None:
+        """End whatever runs, and wait for that."""
+        self.analysis.close()
+        self.batch.close()
+
+    def _rememberHistorySetting(self, parameters: Parameters) -> None:
+        self.history.enabled = parameters.keepHistory
+        qt.QSettings().setValue(KEEP_HISTORY_SETTING, parameters.keepHistory)
+
+
+class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Holds the panel and tells it when the module is opened or left and when the scene is closed."""
+
+    def __init__(self, parent: "qt.QWidget | None" = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.panel = None
+        self._entered = False
+
+    def setup(self) -> None:
+        """Build the panel; without the bundle, say so instead."""
+        ScriptedLoadableModuleWidget.setup(self)
+        try:
+            self.logic = ICHDiagnosisLogic()
+        except BundleMissingError as error:
+            label = qt.QLabel(str(error))
+            label.wordWrap = True
+            self.layout.addWidget(label)
+            return
+        from ICHDiagnosisLib.panel import Panel  # noqa: PLC0415 - needs the widgets of the application
+
+        self.panel = Panel(self.logic, self.resourcePath("UI/ICHDiagnosis.ui"))
+        self.layout.addWidget(self.panel.widget)
+        self.panel.setParameters(self.logic.getParameterNode())
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose)
+
+    def cleanup(self) -> None:
+        """End what runs, and let the panel go: the application ends, or the module is reloaded."""
+        self.removeObservers()
+        if self.panel is not None:
+            self.logic.close()
+            self.panel.setParameters(None)
+            self.panel.close()
+
+    def enter(self) -> None:
+        """Show the scene as it is now: the module was opened."""
+        self._entered = True
+        if self.panel is not None:
+            self.panel.setParameters(self.logic.getParameterNode())
+            self.panel.enter()
+
+    def exit(self) -> None:
+        """Give up keyboard shortcuts: the module was left. An analysis goes on."""
+        self._entered = False
+        if self.panel is not None:
+            self.panel.exit()
+
+    def onSceneStartClose(self, _caller: object, _event: object) -> None:
+        """End what runs: its volume is about to go."""
+        self.logic.close()
+        self.panel.setParameters(None)
+
+    def onSceneEndClose(self, _caller: object, _event: object) -> None:
+        """Take up the new scene's parameters, where the module is open."""
+        if self._entered:
+            self.panel.setParameters(self.logic.getParameterNode())
+
+
+class ICHDiagnosisTest(ScriptedLoadableModuleTest):
+    """The main steps in the real application: phantom, analysis, result on the scene, second run, cancel."""
+
+    def setUp(self) -> None:
+        """Begin with an empty scene and a folder that goes with the test."""
+        slicer.mrmlScene.Clear()
+        folder = tempfile.TemporaryDirectory(prefix="ich-diagnosis-test-")
+        self.addCleanup(folder.cleanup)
+        self.outputFolder = Path(folder.name)
+
+    def runTest(self) -> None:
+        """Run all steps."""
+        for test in (self.test_a_phantom_is_read_and_shown, self.test_cancel_leaves_no_result):
+            self.setUp()
+            test()
+
+    def test_a_phantom_is_read_and_shown(self) -> None:
+        """From the phantom to segments on the scene, in the way of a person who presses Apply."""
+        logic = self._startedLogic()
+        ending = None
+        while ending is None:
+            ending = self._poll(logic).ending
+        self.delayDisplay(ending.outcome.message)
+        self.assertTrue(ending.outcome.has_results, ending.outcome)
+        self.assertTrue(ending.resultFolder.is_dir())
+        self.assertIsNotNone(ending.shown)
+        self.assertEqual(len(ending.shown.heatMapNodes), len(ending.result.findings))
+        self.assertTrue(ending.logFile.is_file())
+
+    def test_cancel_leaves_no_result(self) -> None:
+        """Cancel as soon as the bundle works."""
+        logic = self._startedLogic()
+        update = self._poll(logic)
+        while update.fraction is None and update.ending is None:
+            update = self._poll(logic)
+        logic.analysis.cancel()
+        while update.ending is None:
+            update = self._poll(logic)
+        self.assertIs(update.ending.outcome.ending, Ending.CANCELLED)
+        self.assertIsNone(update.ending.shown)
+
+    def _startedLogic(self) -> ICHDiagnosisLogic:
+        logic = ICHDiagnosisLogic()
+        self.addCleanup(logic.close)
+        self.assertEqual(logic.missingPackages(), (), "open the module and press Apply once to install what it needs")
+        parameters = logic.getParameterNode()
+        parameters.inputVolume = logic.loadPhantom({"pixels": "128", "slices": "24"})
+        parameters.outputFolder = self.outputFolder
+        parameters.keepHistory = False
+        logic.startAnalysis()
+        return logic
+
+    def _poll(self, logic: ICHDiagnosisLogic) -> AnalysisUpdate:
+        slicer.app.processEvents()
+        time.sleep(0.05)
+        return logic.analysis.poll()

@@ -1,0 +1,76 @@
+"""The original DICOM files of a volume, handed to the bundle under names that say nothing of the patient."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+import slicer
+
+INSTANCE_UIDS = "DICOM.instanceUIDs"
+"""Attribute in which the DICOM module keeps the SOP Instance UIDs (0008,0018) of a volume that it loaded."""
+
+
+class FileDatabase(Protocol):
+    """The part of Slicer's DICOM database that is used."""
+
+    def fileForInstance(self, sopInstanceUID: str) -> str:
+        """Return the path of an instance's file, or an empty text."""
+
+
+def isFromDICOM(volumeNode: slicer.vtkMRMLVolumeNode) -> bool:
+    """Tell whether a volume was loaded from DICOM."""
+    return bool(_instanceUIDs(volumeNode))
+
+
+def originalFiles(volumeNode: slicer.vtkMRMLVolumeNode, database: FileDatabase | None) -> list[Path]:
+    """Find the DICOM files that a volume was loaded from.
+
+    Parameters
+    ----------
+    volumeNode : vtkMRMLVolumeNode
+        The volume.
+    database : FileDatabase or None
+        Knows the files; None where there is no database.
+
+    Returns
+    -------
+    list of Path
+        One per instance; empty unless all are there and as many as the volume has slices (or one, of many frames): a
+        volume that was cropped or resampled is no longer what its files hold.
+    """
+    uids = _instanceUIDs(volumeNode)
+    if database is None or not uids or volumeNode.GetImageData() is None:
+        return []
+    if len(uids) not in (1, *volumeNode.GetImageData().GetDimensions()):
+        return []
+    found = [database.fileForInstance(uid) for uid in uids]
+    files = [Path(name) for name in found if name]
+    return files if len(files) == len(uids) and all(file.is_file() for file in files) else []
+
+
+def linkOriginalFiles(volumeNode: slicer.vtkMRMLVolumeNode, folder: Path, database: FileDatabase | None) -> bool:
+    """Put the original files of a volume into an empty folder, numbered; return whether there were any.
+
+    Files are linked where the file system allows it, else copied.
+
+    Raises
+    ------
+    OSError
+        If a file can be neither linked nor copied.
+    """
+    files = originalFiles(volumeNode, database)
+    for number, file in enumerate(files, start=1):
+        place = folder / f"{number:05d}.dcm"
+        try:
+            os.link(file, place)
+        except OSError:
+            # Another disk, a file system without links, or somebody else's file.
+            shutil.copyfile(file, place)
+    return bool(files)
+
+
+def _instanceUIDs(volumeNode: slicer.vtkMRMLVolumeNode) -> list[str]:
+    return (volumeNode.GetAttribute(INSTANCE_UIDS) or "").split()

@@ -1,0 +1,130 @@
+"""Sample data: a phantom with haemorrhage, made on the spot, and a public head CT with haemorrhage."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from .bundle_command import BundleRequest
+from .bundle_process import BundleRunner
+
+CATEGORY = "ICHDiagnosis"
+PHANTOM_NAME = "ICHPhantom"
+PHANTOM_HAEMORRHAGES = ("intraparenchymal", "subdural")
+HEAD_CT_NAME = "ICH-ADAPT2"
+HEAD_CT_FILE = "ICH-ADAPT2.nii.gz"
+HEAD_CT_SHA256 = "40e9f1cb82dd68e8bd19dccf0ad116c8cb2eb67a8cfadf3ad9155642e4851d89"
+HEAD_CT_ADDRESS = f"https://github.com/lassoan/SlicerMONAIAuto3DSeg/releases/download/TestingData/{HEAD_CT_FILE}"
+_LOOK_SECONDS = 0.05
+
+
+class SampleDataError(RuntimeError):
+    """The sample could not be made; the message is one line for a person."""
+
+
+def phantomCommand(request: BundleRequest) -> list[str]:
+    """Build the command line that writes a phantom into ``request.output_dir``; overrides are further options.
+
+    To be given to :class:`ICHDiagnosisLib.bundle_process.BundleProcess` as ``build``.
+    """
+    command = [str(request.python), "-m", "scripts.phantom", "--format", "nifti", "--output", str(request.output_dir)]
+    for kind in PHANTOM_HAEMORRHAGES:
+        command += ["--haemorrhage", kind]
+    for option, value in request.overrides.items():
+        command += [f"--{option}", value]
+    return command
+
+
+def loadPhantom(
+    runner: BundleRunner,
+    python: Path,
+    bundleRoot: Path,
+    keepAlive: Callable[[], None],
+    options: dict[str, str] | None = None,
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Make a phantom in a child process and load it; takes some seconds.
+
+    Parameters
+    ----------
+    runner : BundleRunner
+        Made with :func:`phantomCommand`; its ``cancel()`` ends this call with an error.
+    python : Path
+        Python that runs the bundle.
+    bundleRoot : Path
+        Folder of the bundle.
+    keepAlive : callable
+        Called again and again while waiting (``slicer.app.processEvents``).
+    options : dict of str to str, optional
+        Of ``python -m scripts.phantom``, for example ``{"pixels": "128"}``.
+
+    Raises
+    ------
+    SampleDataError
+        If the phantom could not be made or loaded.
+    BundleMissingError, ProcessStartError, AlreadyRunningError
+        As :meth:`BundleProcess.start`.
+    """
+    with tempfile.TemporaryDirectory(prefix="ich-phantom-") as name:
+        folder = Path(name)
+        runner.start(BundleRequest(python, bundleRoot, folder, folder, overrides=options or {}))
+        outcome = None
+        try:
+            while outcome is None:
+                keepAlive()
+                time.sleep(_LOOK_SECONDS)
+                outcome = runner.poll().outcome
+        finally:
+            runner.close()
+        if outcome.exit_status != 0:
+            raise SampleDataError(f"{outcome.message} {outcome.suggestion}".strip())
+        return _loadForGood(folder / "ct.nii.gz", PHANTOM_NAME)
+
+
+def registerSampleData(makePhantom: Callable[[object], object], thumbnail: Path) -> None:
+    """Offer both samples in the Sample Data module.
+
+    Parameters
+    ----------
+    makePhantom : callable
+        Called with the source when the phantom is asked for.
+    thumbnail : Path
+        Picture of the buttons.
+    """
+    import SampleData  # noqa: PLC0415 - a module of the application, complete only after its start
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category=CATEGORY,
+        sampleName=PHANTOM_NAME,
+        uris="",
+        fileNames="",
+        nodeNames=PHANTOM_NAME,
+        thumbnailFileName=str(thumbnail),
+        customDownloader=makePhantom,
+    )
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category=CATEGORY,
+        sampleName=HEAD_CT_NAME,
+        uris=HEAD_CT_ADDRESS,
+        fileNames=HEAD_CT_FILE,
+        nodeNames=HEAD_CT_NAME,
+        checksums=f"SHA256:{HEAD_CT_SHA256}",
+        thumbnailFileName=str(thumbnail),
+    )
+
+
+def _loadForGood(path: Path, nodeName: str) -> slicer.vtkMRMLScalarVolumeNode:
+    """Load a volume whose file is about to go: it must be saved with the scene, not looked for again."""
+    try:
+        node = slicer.util.loadVolume(str(path), {"name": nodeName})
+    except RuntimeError as error:
+        raise SampleDataError(_("The phantom could not be loaded.")) from error
+    storage = node.GetStorageNode()
+    if storage is not None:
+        slicer.mrmlScene.RemoveNode(storage)
+    node.SetAndObserveStorageNodeID(None)
+    return node
