@@ -105,6 +105,13 @@ def test_a_document_that_is_no_object_is_refused(content: str):
         parse_result(content)
 
 
+def test_the_attention_within_slices_is_a_map_of_the_whole_scan(a_folder: Path):
+    extra = {"kind": "feature_attention", "label": None, "file": "feature_attention.nii.gz", "scale": 0.9}
+    (a_folder / "feature_attention.nii.gz").write_bytes((a_folder / "attention.nii.gz").read_bytes())
+    result = read_result(rewrite(a_folder, lambda content: content["maps"].append(extra)))
+    assert [evidence.kind for evidence in result.maps if evidence.label is None] == ["attention", "feature_attention"]
+
+
 def test_a_missing_map_is_refused(a_folder: Path):
     (a_folder / "gradcam_subdural.nii.gz").unlink()
     with pytest.raises(ResultError, match=r"gradcam_subdural\.nii\.gz' is missing"):

@@ -27,7 +27,8 @@ __all__ = [
 ]
 
 SCHEMA = "ich-diagnosis-result/1"
-MAP_KINDS = ("attention", "gradcam", "gradcam++")
+WHOLE_SCAN_KINDS = ("attention", "feature_attention")
+MAP_KINDS = (*WHOLE_SCAN_KINDS, "gradcam", "gradcam++")
 
 
 def read_result(folder: str | Path) -> Result:
@@ -196,8 +197,8 @@ def _check_consistency(result: Result) -> None:
         raise ResultError("two key slices have the same rank")
     if len(result.slices) not in result.study.shape:
         raise ResultError("the number of slices does not fit the shape of the maps")
-    labels = [evidence.label for evidence in result.maps]
-    if len(set(labels)) != len(labels) or not set(labels) <= {None, *keys}:
-        raise ResultError("there must be at most one map per finding, and none of anything else")
-    if any((evidence.kind == "attention") != (evidence.label is None) for evidence in result.maps):
+    if any((evidence.kind in WHOLE_SCAN_KINDS) != (evidence.label is None) for evidence in result.maps):
         raise ResultError("attention has no label, and every Grad-CAM has one")
+    labels = [evidence.label or evidence.kind for evidence in result.maps]
+    if len(set(labels)) != len(labels) or not set(labels) <= {*WHOLE_SCAN_KINDS, *keys}:
+        raise ResultError("there must be at most one map per finding, and none of anything else")

@@ -124,6 +124,8 @@ def _mapsOnVolume(result: Result, inputNode: slicer.vtkMRMLScalarVolumeNode) -> 
     attention, gradCAM = None, {}
     first: tuple[MapFile, VoxelMatch] | None = None
     for evidence in result.maps:
+        if evidence.kind == "feature_attention":
+            continue
         mapFile = readMap(result.map_path(evidence))
         if mapFile.voxels.shape != result.study.shape:
             raise GeometryError(f"{evidence.file!r} is of shape {mapFile.voxels.shape}, not {result.study.shape}")
