@@ -117,6 +117,9 @@ def _read_slice(folder: Path, number: int) -> NDArray[np.int16]:
     except OSError as error:
         message = f"CT-ICH patient {folder.name}: slice {number} cannot be read ({error.strerror or 'damaged'})"
         raise NotEvaluableError("missing_slice", message) from error
+    if brain.shape != bone.shape:
+        message = f"CT-ICH patient {folder.name}: slice {number} has pictures of different sizes"
+        raise NotEvaluableError("mixed_sizes", message)
     soft = _BRAIN_WINDOW[0] + brain * (_BRAIN_WINDOW[1] - _BRAIN_WINDOW[0]) / 255
     wide = _BONE_WINDOW[0] + bone * (_BONE_WINDOW[1] - _BONE_WINDOW[0]) / 255
     # JPEG noise blurs both ends of the brain window by a few grey values.
@@ -178,8 +181,15 @@ def folds_by_patient(scans: list[CTICHScan], count: int, seed: int = 0) -> NDArr
     Returns
     -------
     ndarray of int64, shape (scans,)
-        Fold of each scan, 0 .. count - 1.
+        Fold of each scan, 0 .. count - 1; none is empty.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two folds, or more than scans: one side of the split would be empty.
     """
+    if not 2 <= count <= len(scans):
+        raise ValueError(f"{count} folds of {len(scans)} scans: choose from 2 to {len(scans)}")
     generator = np.random.default_rng(seed)
     folds = np.empty(len(scans), dtype=np.int64)
     start = 0
