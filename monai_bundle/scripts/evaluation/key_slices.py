@@ -24,8 +24,10 @@ def top_h_share(slice_attention: NDArray[np.floating], positive: NDArray[np.bool
     Raises
     ------
     ValueError
-        If no slice is positive.
+        If no slice is positive, or there is not one attention per slice.
     """
+    if slice_attention.shape != positive.shape:
+        raise ValueError(f"attention of {slice_attention.shape[0]} slices, labels of {positive.shape[0]}")
     count = int(positive.sum())
     if count == 0:
         raise ValueError("a scan without a positive slice has no key slices to find")

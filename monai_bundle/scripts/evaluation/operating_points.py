@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,8 @@ def operating_points(
     """Choose the thresholds of every label at three operating points.
 
     ``balanced`` maximises sensitivity + specificity (Youden); the other two reach 0.95 of what their name says and as
-    much of the other as that allows.
+    much of the other as that allows. A scan is positive from its threshold upwards; a threshold of 1 says that no other
+    reaches the specificity.
 
     Parameters
     ----------
@@ -46,10 +48,18 @@ def operating_points(
             "high_specificity": int(np.flatnonzero(false_positive <= 1 - TARGET)[-1]),
         }
         for name, index in chosen.items():
-            points[name][key] = _rounded_down(float(cuts[index]))
+            below = float(cuts[index + 1]) if index + 1 < len(cuts) else -np.inf
+            points[name][key] = _shortened(float(cuts[index]), below)
     return points
 
 
-def _rounded_down(threshold: float) -> float:
-    """Four decimals, never above the scan that set the threshold: it would turn negative."""
-    return float(np.floor(threshold * 1e4) / 1e4)
+def _shortened(threshold: float, below: float) -> float:
+    """Cut off the decimals that are not needed, four at least: no scan may change its side.
+
+    Above ``threshold`` the scan that set it would turn negative, at ``below`` the next one would turn positive.
+    """
+    for decimals in range(4, 17):
+        shorter = math.floor(threshold * 10**decimals) / 10**decimals
+        if below < shorter <= threshold:
+            return shorter
+    return threshold
