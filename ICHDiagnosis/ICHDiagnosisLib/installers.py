@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ICHDiagnosisLib.bundle_command import child_environment
 from ICHDiagnosisLib.environment import NEVER_REPLACED, InstallationError, Installers, OnLog, Requirement
-from ICHDiagnosisLib.installed_packages import THIS_PYTHON
+from ICHDiagnosisLib.installed_packages import THIS_PYTHON, canonical
 
 REQUESTER = "ICHDiagnosis"
 
@@ -176,7 +176,8 @@ class WheelFolderInstaller:
 @contextlib.contextmanager
 def _constraints() -> Iterator[Path]:
     """Write a constraints file that holds what must not be replaced at its installed version."""
-    held = [(name, THIS_PYTHON.version(name)) for name in NEVER_REPLACED]
+    installed = THIS_PYTHON.versions()
+    held = [(name, installed.get(canonical(name))) for name in NEVER_REPLACED]
     with tempfile.TemporaryDirectory(prefix="ich-diagnosis-pip-") as folder:
         path = Path(folder) / "constraints.txt"
         path.write_text("".join(f"{name}=={version}\n" for name, version in held if version), encoding="utf-8")
