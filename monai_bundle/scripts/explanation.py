@@ -160,7 +160,8 @@ def as_stored_map(values: Tensor, head: NDArray[np.bool_]) -> StoredMap:
     if scale == 0.0:
         return StoredMap(np.zeros(head.shape, dtype=np.uint8), 0.0)
     # In place: a volume of thin slices is large.
-    np.multiply(inside.clip(min=0, out=inside), 255 / scale, out=inside)
+    np.divide(inside.clip(min=0, out=inside), np.float32(scale), out=inside)
+    np.multiply(inside, np.float32(255), out=inside)
     return StoredMap(np.round(inside, out=inside).astype(np.uint8), scale)
 
 
