@@ -7,8 +7,10 @@ carries a fingerprint of everything it was made from; another fingerprint means 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,11 +128,17 @@ def cached_features(
 def _read(path: Path, mark: str) -> ScanFeatures | None:
     if not path.is_file():
         return None
-    content = torch.load(path, weights_only=True)
-    if content["fingerprint"] != mark:
+    stored = io.BytesIO(path.read_bytes())
+    try:
+        content: dict[str, Any] = dict(torch.load(stored, weights_only=True))
+        found, image, zoom = (content[key] for key in ("fingerprint", "image", "zoom"))
+    except (EOFError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError) as error:
+        logger.warning("%s: the cache's file is damaged (%s), features are made again", path.stem, type(error).__name__)
+        return None
+    if found != mark:
         logger.info("%s: inputs changed, features are made again", path.stem)
         return None
-    return ScanFeatures(content["image"].float(), content["zoom"].float())
+    return ScanFeatures(image.float(), zoom.float())
 
 
 def _write(path: Path, mark: str, features: ScanFeatures) -> None:
@@ -153,7 +161,8 @@ def _make(
         look = _looker(backbone, device, recipe.precision)
         images.append(look(windows["image"], recipe.micro_batch))
         zooms.append(look(windows["zoom"], recipe.zoom_micro_batch))
-    return ScanFeatures(torch.stack(images), torch.stack(zooms))
+    # As the cache keeps them: a training must not depend on whether its features were made or read.
+    return ScanFeatures(torch.stack(images).half().float(), torch.stack(zooms).half().float())
 
 
 def _variant_seed(recipe: FeatureRecipe, number: int, variant: int) -> int:
