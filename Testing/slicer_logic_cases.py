@@ -1,0 +1,149 @@
+"""Volumes, DICOM series and analyses for the tests of the logic.
+
+Test files name this module in ``pytest_plugins`` for its fixtures, and import the rest.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import slicer
+import vtk
+from numpy.typing import NDArray
+
+import slicer_host
+
+slicer_host.install()
+
+from ICHDiagnosisLib.analysis import AnalysisEnding  # noqa: E402 - after its host
+from ICHDiagnosisLib.bundle_run import BundleRun, RunSettings  # noqa: E402
+from ICHDiagnosisLib.dicom_source import INSTANCE_UIDS  # noqa: E402
+from ICHDiagnosisLib.input_folder import PREFIX  # noqa: E402
+from ICHDiagnosisLib.logic import AnalysisLogic  # noqa: E402
+from scripts.phantom.grid import Grid  # noqa: E402
+from scripts.phantom.haemorrhage import Haemorrhage  # noqa: E402
+from scripts.phantom.rendering import Phantom, make_phantom  # noqa: E402
+from scripts.phantom.writing import write_dicom_series  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+BUNDLE = ROOT / "monai_bundle"
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """Where inputs are written for the bundle; nothing may be left there."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def a_logic(temporary: Path) -> Callable[..., AnalysisLogic]:
+    def make(runner: object, **seams: object) -> AnalysisLogic:
+        run = BundleRun(runner, Path(sys.executable), BUNDLE, temporary)
+        return AnalysisLogic(run, **{"findMissing": tuple, **seams})
+
+    return make
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> RunSettings:
+    return RunSettings(tmp_path / "résultats", device="cpu")
+
+
+def ended(logic: AnalysisLogic, seconds: float = 300.0) -> AnalysisEnding:
+    """Follow an analysis to its end, as a timer would."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        update = logic.poll()
+        if update.ending is not None:
+            return update.ending
+        time.sleep(0.02)
+    raise AssertionError("the analysis did not end in time")
+
+
+def left_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob(f"{PREFIX}*")]
+
+
+class Database:
+    """Slicer's DICOM database, as far as it is used."""
+
+    def __init__(self, files: dict[str, Path]) -> None:
+        self.files = files
+
+    def fileForInstance(self, uid: str) -> str:
+        return str(self.files.get(uid, ""))
+
+
+@functools.cache
+def a_phantom(tilt: float, pixels: int) -> Phantom:
+    grid = Grid((20, pixels, pixels), (236.0 / pixels, 236.0 / pixels, 7.0), tilt_degrees=tilt)
+    return make_phantom(grid, [Haemorrhage("subdural", "left", 40.0)], seed=2)
+
+
+def a_tilted_series(
+    folder: Path, tilt: float = 15.0, pixels: int = 64
+) -> tuple[slicer.vtkMRMLScalarVolumeNode, Database]:
+    """Write a phantom as a tilted DICOM series, and put it on the scene as 3D Slicer's DICOM module does.
+
+    That is: an upright volume with the geometry of the first slice, under a grid transform that leans it.
+    """
+    phantom = a_phantom(tilt, pixels)
+    headers = sorted(
+        (pydicom.dcmread(file, stop_before_pixels=True) for file in write_dicom_series(phantom, folder)),
+        key=lambda header: float(header.SliceLocation if "SliceLocation" in header else header.InstanceNumber),
+    )
+    true = phantom.affine
+    normal = np.cross(true[:3, 0], true[:3, 1])
+    normal /= np.linalg.norm(normal)
+    upright = true.copy()
+    upright[:3, 2] = normal * (normal @ true[:3, 2])
+    node = slicer.util.addVolumeFromArray(phantom.voxels, upright, "Head tilted")
+    node.SetAndObserveTransformNodeID(leaning(upright, true, phantom.voxels.shape).GetID())
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    hierarchy.SetItemUID(hierarchy.GetItemByDataNode(node), "DICOM", str(headers[0].SeriesInstanceUID))
+    files = {str(header.SOPInstanceUID): Path(header.filename) for header in headers}
+    node.SetAttribute(INSTANCE_UIDS, " ".join(files))
+    return node, Database(files)
+
+
+def leaning(upright: NDArray, true: NDArray, shape: tuple[int, ...]) -> slicer.vtkMRMLGridTransformNode:
+    """Return the grid transform from an upright stack of shape (k, j, i) to its true place, one plane per slice."""
+    ends = np.array([shape[2] - 1, shape[1] - 1, 1.0])
+    spacing = np.linalg.norm(upright[:3, :3], axis=0)
+    grid = vtk.vtkImageData()
+    grid.SetDimensions(2, 2, shape[0])
+    grid.SetOrigin(*upright[:3, 3])
+    grid.SetSpacing(*(spacing * ends))
+    grid.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    for i, j, k in np.ndindex(2, 2, shape[0]):
+        for component, millimetres in enumerate((true - upright)[:3, 2] * k):
+            grid.SetScalarComponentFromDouble(i, j, k, component, millimetres)
+    directions = np.eye(4)
+    directions[:3, :3] = upright[:3, :3] / spacing
+    transform = slicer.vtkOrientedGridTransform()
+    transform.SetDisplacementGridData(grid)
+    transform.SetGridDirectionMatrix(slicer.util.vtkMatrixFromArray(directions))
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", "Head tilted acquisition transform")
+    node.SetAndObserveTransformToParent(transform)
+    return node
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Find who works in a folder: the stand-in and its family stay where they start."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "cwd").readlink().is_relative_to(folder):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
