@@ -17,6 +17,7 @@ import torch
 
 from scripts.intake.study import IntakeError
 from scripts.output.folder import OutputError
+from scripts.settings import SettingError
 from scripts.study_evaluator import StudyEvaluator
 from scripts.weights import WeightsError
 
@@ -27,10 +28,10 @@ logger = logging.getLogger(__name__)
 
 
 def or_exit(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a function; a named error of intake, weights or output ends the process with one line and status 1."""
+    """Call a function; a named error of the bundle's own ends the process with one line and status 1."""
     try:
         return function(*arguments)
-    except (IntakeError, WeightsError, OutputError) as error:
+    except (IntakeError, WeightsError, SettingError, OutputError) as error:
         logger.error("%s", error)
     except torch.cuda.OutOfMemoryError:
         logger.error("the GPU's memory is full: close other programs that use it, or run again with --device cpu")

@@ -12,11 +12,20 @@ from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.nn import functional
 
-from scripts.explanation import FeatureMaps, Method, StoredMap, as_stored_map, feature_attention_map, label_layers
+from scripts.explanation import (
+    METHODS,
+    FeatureMaps,
+    Method,
+    StoredMap,
+    as_stored_map,
+    feature_attention_map,
+    label_layers,
+)
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import micro_batches, pool
 from scripts.precision import Precision, PrecisionName, choose_precision, fastest_layout
 from scripts.reading_geometry import ReadingGeometry, interleaved_samples
+from scripts.settings import SettingError
 
 Report = Callable[[str, float], None]
 
@@ -90,8 +99,15 @@ class StudyInferer(Inferer):
             In evaluation mode, on the device to use.
         *args, **kwargs
             ``report``: called with a stage and a percentage.
+
+        Raises
+        ------
+        SettingError
+            If the method or the precision is unknown.
         """
         report: Report = kwargs.get("report", _silent)
+        if self.method not in METHODS:
+            raise SettingError(f"explanation_method must be one of {', '.join(METHODS)}, not {self.method!r}")
         # cuDNN's recurrent layers have no backward pass in evaluation mode; the backbone turns cuDNN on for itself.
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             return self._read(inputs, network, report)

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from scripts.settings import SettingError
+
 PrecisionName = Literal["auto", "bfloat16", "float16", "float32"]
 _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -56,13 +58,13 @@ def choose_precision(device: torch.device, name: PrecisionName = "auto") -> Prec
 
     Raises
     ------
-    ValueError
+    SettingError
         If the name is unknown.
     """
     if name in _TYPES:
         return Precision(device.type, _TYPES[name])
     if name != "auto":
-        raise ValueError(f"precision must be 'auto', {', '.join(map(repr, _TYPES))}, not {name!r}")
+        raise SettingError(f"precision must be 'auto', {', '.join(map(repr, _TYPES))}, not {name!r}")
     if device.type == "cuda":
         return Precision("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
     native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

@@ -1,0 +1,176 @@
+"""How a run ends and what it says on the way: exit status, one line for a user's mistake, progress, settings."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from scripts import exit_status
+from scripts.exit_status import or_exit
+from scripts.inferer import StudyInferer
+from scripts.intake.study import IntakeError, NotEvaluableError
+from scripts.networks.drct import DrCT1
+from scripts.operating_points import thresholds
+from scripts.output.folder import OutputError
+from scripts.precision import choose_precision
+from scripts.progress import Progress
+from scripts.settings import SettingError, usable_device
+from scripts.weights import WeightsError
+
+torch.set_num_threads(1)
+
+
+class Evaluator:
+    """Stands in for the engine: evaluates and refuses as many studies as it is told, then does something."""
+
+    def __init__(self, evaluated: int = 1, refused: int = 0, then: Callable[[], None] = lambda: None) -> None:
+        self.diagnoses, self.refusals = ["study"] * evaluated, ["refusal"] * refused
+        self.run = then
+
+
+@pytest.fixture
+def keep_signal_handlers():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def ends_with(function: Callable[[], object]) -> int | str | None:
+    with pytest.raises(SystemExit) as caught:
+        function()
+    return caught.value.code
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def function() -> None:
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(("refused", "status"), [(0, 0), (1, 3)])
+@pytest.mark.usefixtures("keep_signal_handlers")
+def test_a_run_ends_with_3_where_a_study_was_refused_and_with_0_otherwise(refused: int, status: int):
+    assert ends_with(lambda: exit_status.run(Evaluator(refused=refused))) == status
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        IntakeError("head: empty folder"),
+        NotEvaluableError("damaged_file", "head.nii: cut off"),
+        WeightsError("models/model.pt: missing"),
+        OutputError("the disk is full"),
+        SettingError("no such device"),
+    ],
+)
+@pytest.mark.usefixtures("keep_signal_handlers")
+def test_a_named_error_is_one_line_and_status_1(error: Exception, caplog: pytest.LogCaptureFixture):
+    assert ends_with(lambda: exit_status.run(Evaluator(then=raising(error)))) == 1
+    assert [record.getMessage() for record in caplog.records] == [str(error)]
+    assert caplog.records[0].levelno == logging.ERROR
+    assert caplog.records[0].exc_info is None
+
+
+def test_a_full_gpu_says_what_to_do(caplog: pytest.LogCaptureFixture):
+    assert ends_with(lambda: or_exit(raising(torch.cuda.OutOfMemoryError("2 GiB")))) == 1
+    assert "--device cpu" in caplog.text
+
+
+def test_an_error_that_nobody_foresaw_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        or_exit(raising(ZeroDivisionError()))
+
+
+def test_what_succeeds_returns_its_value():
+    assert or_exit(max, 2, 5) == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.usefixtures("keep_signal_handlers")
+def test_a_signal_cancels(number: signal.Signals, caplog: pytest.LogCaptureFixture):
+    cancelled = Evaluator(evaluated=2, then=lambda: os.kill(os.getpid(), number))
+    assert ends_with(lambda: exit_status.run(cancelled)) == 130
+    assert "cancelled after 2 studies" in caplog.text
+
+
+def test_progress_is_a_line_per_step_over_all_studies(capsys: pytest.CaptureFixture[str]):
+    progress = Progress(studies=2)
+    for percents in ((0, 50), (0.4, 99.6)):
+        progress.begin_study()
+        for percent in percents:
+            progress.report("slices", percent)
+        progress.finish_study()
+    assert capsys.readouterr().out.splitlines() == [
+        "PROGRESS 0/200 slices",
+        "PROGRESS 50/200 slices",
+        "PROGRESS 100/200 done",
+        "PROGRESS 100/200 slices",
+        "PROGRESS 200/200 slices",
+        "PROGRESS 200/200 done",
+    ]
+
+
+def test_each_stage_of_each_study_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch):
+    now = 100.0
+    monkeypatch.setattr("scripts.progress.time.perf_counter", lambda: now)
+    progress = Progress(studies=2)
+    for offset, stage in ((0.0, "reading"), (2.0, "slices"), (3.0, "slices"), (5.5, "maps")):
+        now = 100.0 + offset
+        if stage == "reading":
+            progress.begin_study()
+        progress.report(stage, 10 * offset)
+    now = 106.0
+    assert progress.times() == pytest.approx({"reading": 2.0, "slices": 3.5, "maps": 0.5})
+    now = 110.0
+    assert progress.times()["maps"] == pytest.approx(4.5)
+    progress.begin_study()
+    assert progress.times() == {}
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    (tmp_path / "configs").mkdir()
+    points = {"balanced": {"any": 0.4, "subdural": 0.25}, "sensitive": {"any": 0.1}}
+    (tmp_path / "configs" / "operating_points.json").write_text(json.dumps(points), encoding="utf-8")
+    return tmp_path
+
+
+def test_thresholds_follow_the_order_of_the_labels(bundle: Path):
+    assert thresholds(bundle, "balanced", ("subdural", "any")) == (0.25, 0.4)
+
+
+def test_an_unknown_operating_point_names_the_known_ones(bundle: Path):
+    with pytest.raises(SettingError, match="'strict'; choose one of balanced, sensitive"):
+        thresholds(bundle, "strict", ("any",))
+
+
+def test_an_operating_point_without_a_label_is_refused(bundle: Path):
+    with pytest.raises(SettingError, match="'sensitive' has no threshold for subdural"):
+        thresholds(bundle, "sensitive", ("any", "subdural"))
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "toaster"])
+def test_a_device_that_is_not_there_is_refused_with_the_remedy(name: str):
+    with pytest.raises(SettingError, match="--device cpu") as caught:
+        usable_device(name)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_processor_can_always_be_used():
+    assert usable_device("cpu") == usable_device(torch.device("cpu")) == torch.device("cpu")
+
+
+def test_an_unknown_precision_or_method_is_refused_by_name():
+    with pytest.raises(SettingError, match="'half'"):
+        choose_precision(torch.device("cpu"), "half")
+    with pytest.raises(SettingError, match="'lime'"):
+        StudyInferer(method="lime")({}, DrCT1(slices=2))
