@@ -6,6 +6,7 @@ anywhere else on the scene is found out.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -89,7 +90,8 @@ class ReadingRunner:
 
 
 def answer(source: StudySource, output_dir: Path) -> bool:
-    """Write the result folder of one study; return whether it could be evaluated."""
+    """Write the result folder of one study in place of an earlier one; return whether it could be evaluated."""
+    shutil.rmtree(output_dir / source.study_id, ignore_errors=True)
     try:
         study = read_study(source)
     except NotEvaluableError as error:

@@ -1,19 +1,13 @@
-"""Volumes, DICOM series and analyses for the tests of the logic.
-
-Test files name this module in ``pytest_plugins`` for its fixtures, and import the rest.
-"""
+"""DICOM series as 3D Slicer shows them, and ways to follow an analysis, for the tests of the logic."""
 
 from __future__ import annotations
 
 import functools
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pydicom
-import pytest
 import slicer
 import vtk
 from numpy.typing import NDArray
@@ -23,7 +17,6 @@ import slicer_host
 slicer_host.install()
 
 from ICHDiagnosisLib.analysis import AnalysisEnding  # noqa: E402 - after its host
-from ICHDiagnosisLib.bundle_run import BundleRun, RunSettings  # noqa: E402
 from ICHDiagnosisLib.dicom_source import INSTANCE_UIDS  # noqa: E402
 from ICHDiagnosisLib.input_folder import PREFIX  # noqa: E402
 from ICHDiagnosisLib.logic import AnalysisLogic  # noqa: E402
@@ -34,28 +27,6 @@ from scripts.phantom.writing import write_dicom_series  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "monai_bundle"
-
-
-@pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    """Where inputs are written for the bundle; nothing may be left there."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def a_logic(temporary: Path) -> Callable[..., AnalysisLogic]:
-    def make(runner: object, **seams: object) -> AnalysisLogic:
-        run = BundleRun(runner, Path(sys.executable), BUNDLE, temporary)
-        return AnalysisLogic(run, **{"findMissing": tuple, **seams})
-
-    return make
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> RunSettings:
-    return RunSettings(tmp_path / "résultats", device="cpu")
 
 
 def ended(logic: AnalysisLogic, seconds: float = 300.0) -> AnalysisEnding:

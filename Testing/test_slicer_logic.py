@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import slicer
 
+# The library needs the application, which this stands in for.
 from slicer_scene_cases import GEOMETRIES, SHAPE, a_ct, slicer_host
 
-from ICHDiagnosisLib import logic as logic_module  # isort: skip - after its host
+# isort: split
+from ICHDiagnosisLib import logic as logic_module
 from ICHDiagnosisLib.analysis import (
     AnalysisState,
     CannotStartError,
@@ -29,7 +31,7 @@ from ICHDiagnosisLib.parameters import NOT_CHOSEN
 from reading_runner import ReadingRunner
 from slicer_logic_cases import ended, left_in
 
-pytest_plugins = ["slicer_logic_cases"]
+pytest_plugins = ["slicer_logic_fixtures"]
 
 OUT_OF_GPU_MEMORY = (1, ("RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB",))
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import slicer
 
+# The library needs the application, which this stands in for.
 from slicer_scene_cases import GEOMETRIES, a_ct, gantry_tilt, slicer_host
 
-from ICHDiagnosisLib import logic as logic_module  # isort: skip - after its host
+# isort: split
+from ICHDiagnosisLib import logic as logic_module
 from ICHDiagnosisLib.dicom_source import INSTANCE_UIDS, isFromDICOM, originalFiles
 from ICHDiagnosisLib.outcome import Ending
 from ICHDiagnosisLib.parameters import NOT_CHOSEN, DeviceChoice, ExplanationMethod, Parameters
@@ -23,7 +25,7 @@ from reading_runner import ReadingRunner, mark_of
 from scripts.intake.volume_file import read_nrrd
 from slicer_logic_cases import a_tilted_series, ended
 
-pytest_plugins = ["slicer_logic_cases"]
+pytest_plugins = ["slicer_logic_fixtures"]
 
 
 @pytest.fixture(autouse=True)

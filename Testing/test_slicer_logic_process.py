@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import slicer
 
+# The library needs the application, which this stands in for.
 from slicer_scene_cases import GEOMETRIES, a_ct, slicer_host
 
-from ICHDiagnosisLib import logic as logic_module  # isort: skip - after its host
+# isort: split
+from ICHDiagnosisLib import logic as logic_module
 from ICHDiagnosisLib.analysis import AnalysisState
 from ICHDiagnosisLib.bundle_location import findBundle
 from ICHDiagnosisLib.bundle_process import BundleProcess
@@ -23,7 +25,7 @@ from ICHDiagnosisLib.outcome import Ending
 from ICHDiagnosisLib.volume_geometry import seriesUID
 from slicer_logic_cases import ROOT, a_tilted_series, ended, left_in, processes_in
 
-pytest_plugins = ["slicer_bundle_fixtures", "slicer_logic_cases"]
+pytest_plugins = ["slicer_bundle_fixtures", "slicer_logic_fixtures"]
 
 
 @pytest.fixture(autouse=True)

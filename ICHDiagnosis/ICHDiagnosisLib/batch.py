@@ -113,7 +113,10 @@ class Batch:
         """Go on with the batch: take up a study, follow it, or put down its result."""
         if self._current is None:
             return BatchUpdate(self.rows)
-        if self._rows[self._current].status is StudyStatus.WAITING:
+        status = self._rows[self._current].status
+        if status is StudyStatus.CANCELLED:
+            return self._end(())
+        if status is StudyStatus.WAITING:
             self._takeUp(self._current)
             return self._update() if self._rows[self._current].status is StudyStatus.RUNNING else self._next()
         update = self._run.poll()

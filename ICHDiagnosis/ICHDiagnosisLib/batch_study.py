@@ -12,9 +12,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from .dicom_source import FileDatabase
-from .study_input import writeInput
 from .volume_file import VolumeNotWritableError
 from .volume_geometry import ijkToRAS
+from .volume_input import writeInput
 
 FILE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".zip", ".dcm")
 _PREAMBLE = 128

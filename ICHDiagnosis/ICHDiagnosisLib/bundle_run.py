@@ -71,6 +71,7 @@ class BundleRun:
         self._temporaryFolder = temporaryFolder
         self._input: TemporaryInputFolder | None = None
         self._request: BundleRequest | None = None
+        self._before: dict[Path, tuple[int, int]] = {}
 
     @property
     def running(self) -> bool:
@@ -113,6 +114,7 @@ class BundleRun:
             raise AlreadyRunningError("An analysis is running: wait for its end or cancel it.")
         sweep_stale_input_folders(self._temporaryFolder)
         temporary = TemporaryInputFolder(self._temporaryFolder)
+        before = _identities(outputDir)
         try:
             request = BundleRequest(
                 python=self._python,
@@ -127,7 +129,7 @@ class BundleRun:
         except BaseException:
             temporary.remove()
             raise
-        self._input, self._request = temporary, request
+        self._input, self._request, self._before = temporary, request, before
 
     def poll(self) -> RunUpdate:
         """Report what has happened since the last look; the temporary input goes with the outcome."""
@@ -146,8 +148,14 @@ class BundleRun:
         self._removeInput()
 
     def resultFolders(self) -> list[Path]:
-        """Return the folders of the results that lie in the last run's output folder, in the order of their names."""
-        return [] if self._request is None else resultFolders(self._request.output_dir)
+        """Return the folders of the results that the last run wrote, in the order of their names.
+
+        Results of earlier runs into the same folder are left out: their studies may be there no longer.
+        """
+        if self._request is None:
+            return []
+        identities = _identities(self._request.output_dir)
+        return [folder for folder, identity in identities.items() if self._before.get(folder) != identity]
 
     def _removeInput(self) -> None:
         if self._input is not None:
@@ -159,6 +167,12 @@ def resultFolders(outputDir: Path) -> list[Path]:
     """Return the whole result folders in an output folder, in the order of their names."""
     # The bundle names half-written folders with a leading dot and renames them when they are complete.
     return sorted(path.parent for path in outputDir.glob("*/result.json") if not path.parent.name.startswith("."))
+
+
+def _identities(outputDir: Path) -> dict[Path, tuple[int, int]]:
+    """Tell each result in an output folder from any that replaces it: time of writing (ns) and place on the disk."""
+    stats = {folder: (folder / "result.json").stat() for folder in resultFolders(outputDir)}
+    return {folder: (stat.st_mtime_ns, stat.st_ino) for folder, stat in stats.items()}
 
 
 def runFolder(outputFolder: Path, name: str, now: datetime | None = None) -> Path:

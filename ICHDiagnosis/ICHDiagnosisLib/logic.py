@@ -44,8 +44,8 @@ from .outcome import Ending, Outcome, Remedy
 from .parameters import DeviceChoice, Parameters
 from .result import Result, ResultError, read_result
 from .scene import GeometryError, ShownResult, showResult
-from .study_input import writeInput
 from .volume_file import VolumeNotWritableError
+from .volume_input import writeInput
 
 _log = logging.getLogger(__name__)
 
