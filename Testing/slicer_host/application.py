@@ -81,6 +81,12 @@ class SliceWidget:
         """Return the node that holds the view's plane."""
         return self._sliceLogic.GetSliceNode()
 
+    def sliceView(self) -> Any:
+        """Return the view itself, drawn without a window."""
+        from .slice_view import SliceView  # noqa: PLC0415 - needs a software OpenGL, which not every test does
+
+        return SliceView(self._sliceLogic)
+
 
 class LayoutManager:
     """Three slice views; a layout is a remembered number, no window is arranged."""

@@ -15,6 +15,8 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 _log = logging.getLogger(__name__)
+# The .ui's connections of MRML scenes are made by the stand-ins themselves; CTK's set of path filters is not there.
+_OF_NO_CONCERN = ("propagateSizeHints", "vtkMRMLScene", "sender name:", "receiver name:", "set-type property filters")
 # Python names that a property of the same name must not hide: PySide6 itself calls them.
 KEPT_METHODS = frozenset({"property", "connect", "parent"})
 
@@ -50,8 +52,8 @@ class UiLoader(QtUiTools.QUiLoader):
 
 
 def _messages(kind: QtCore.QtMsgType, _context: object, text: str) -> None:
-    """Pass Qt's messages to logging; the .ui's connections of MRML scenes are made by the stand-ins themselves."""
-    if "vtkMRMLScene" not in text:
+    """Pass Qt's messages to logging."""
+    if not any(words in text for words in _OF_NO_CONCERN):
         _log.log(logging.DEBUG if kind == QtCore.QtMsgType.QtDebugMsg else logging.WARNING, "Qt: %s", text)
 
 
@@ -72,6 +74,11 @@ def installQt() -> None:
         return
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["slicer_host"])
     QtCore.qInstallMessageHandler(_messages)
+    # No test may find or leave settings of the person whose account it runs under.
+    QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
+    QtCore.QSettings.setPath(
+        QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, slicer.app.temporaryPath
+    )
     module = _qtModule()
     classes = [cls for cls in vars(module).values() if isinstance(cls, type) and issubclass(cls, QtCore.QObject)]
     for cls in classes:

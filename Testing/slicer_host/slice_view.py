@@ -24,24 +24,48 @@ def drawSliceView(name: str = "Red", size: tuple[int, int] = (512, 512)) -> NDAr
     ndarray of uint8, shape (rows, columns, 3)
         Red, green and blue, top row first.
     """
-    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
-    sliceLogic = slicer.app.layoutManager().sliceWidget(name).sliceLogic()
-    sliceLogic.GetSliceNode().SetDimensions(*size, 1)
-    sliceLogic.UpdatePipeline()
-    window = vtk.vtkRenderWindow()
-    window.SetOffScreenRendering(True)
-    window.SetSize(*size)
-    renderer = vtk.vtkRenderer()
-    window.AddRenderer(renderer)
-    interactor = vtk.vtkRenderWindowInteractor()
-    interactor.SetRenderWindow(window)
-    renderer.AddViewProp(_imageActor(sliceLogic))
-    group = _displayableManagers(sliceLogic, renderer)
-    window.Render()
-    picture = _grab(window)
-    group.SetMRMLDisplayableNode(None)
-    window.Finalize()
+    view = slicer.app.layoutManager().sliceWidget(name).sliceView()
+    view.resize(*size)
+    view.forceRender()
+    picture = _grab(view.renderWindow())
+    view.close()
     return picture
+
+
+class SliceView:
+    """One slice view, drawn into a window of memory at the size that its slice node has."""
+
+    def __init__(self, sliceLogic: slicer.vtkMRMLSliceLogic) -> None:
+        os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+        self._sliceLogic = sliceLogic
+        self._window = vtk.vtkRenderWindow()
+        self._window.SetOffScreenRendering(True)
+        self._renderer = vtk.vtkRenderer()
+        self._window.AddRenderer(self._renderer)
+        self._interactor = vtk.vtkRenderWindowInteractor()
+        self._interactor.SetRenderWindow(self._window)
+        self._renderer.AddViewProp(_imageActor(sliceLogic))
+        self._group = _displayableManagers(sliceLogic, self._renderer)
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the view a size (pixels)."""
+        self._sliceLogic.GetSliceNode().SetDimensions(width, height, 1)
+
+    def forceRender(self) -> None:
+        """Draw the view now."""
+        width, height, _ = self._sliceLogic.GetSliceNode().GetDimensions()
+        self._window.SetSize(width, height)
+        self._sliceLogic.UpdatePipeline()
+        self._window.Render()
+
+    def renderWindow(self) -> vtk.vtkRenderWindow:
+        """Return VTK's window."""
+        return self._window
+
+    def close(self) -> None:
+        """Let go of the scene and of the window's memory."""
+        self._group.SetMRMLDisplayableNode(None)
+        self._window.Finalize()
 
 
 def _imageActor(sliceLogic: slicer.vtkMRMLSliceLogic) -> vtk.vtkActor2D:

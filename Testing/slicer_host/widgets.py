@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import slicer
-from PySide6.QtCore import Property, QSignalBlocker, Qt, Signal
-from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QGroupBox, QHBoxLayout, QLineEdit, QSlider, QWidget
+from PySide6.QtCore import Property, QChildEvent, QPoint, QSignalBlocker, Qt, Signal
+from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLineEdit, QSlider, QWidget
+
+MOST_PIXELS = 16777215
+"""Qt's largest size of a widget (QWIDGETSIZE_MAX)."""
 
 
 class qMRMLWidget(QWidget):
@@ -33,6 +39,23 @@ def _removeObservers(observers: list[tuple[slicer.vtkMRMLScene, int]]) -> None:
         scene.RemoveObserver(tag)
 
 
+class qMRMLSortFilterProxyModel:
+    """What a node selector leaves out."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._hiddenNodeIDs: list[str] = []
+
+    def _getHiddenNodeIDs(self) -> list[str]:
+        return self._hiddenNodeIDs
+
+    def _setHiddenNodeIDs(self, identifiers: list[str]) -> None:
+        self._hiddenNodeIDs = list(identifiers)
+        self._changed()
+
+    hiddenNodeIDs = property(_getHiddenNodeIDs, _setHiddenNodeIDs)
+
+
 class qMRMLNodeComboBox(QComboBox):
     """Selector of a node of some classes; follows the scene as nodes come, go and change their names."""
 
@@ -49,6 +72,7 @@ class qMRMLNodeComboBox(QComboBox):
         self.destroyed.connect(lambda: _removeObservers(observers))
         self._required: list[tuple[str, str, str | None]] = []
         self._shownID = ""
+        self._proxyModel = qMRMLSortFilterProxyModel(self._refresh)
         self.currentIndexChanged.connect(self._report)
 
     def _getTypes(self) -> list[str]:
@@ -67,6 +91,9 @@ class qMRMLNodeComboBox(QComboBox):
 
     nodeTypes = Property("QStringList", _getTypes, _setTypes)
     noneEnabled = Property(bool, _getNoneEnabled, _setNoneEnabled)
+
+    def sortFilterProxyModel(self) -> qMRMLSortFilterProxyModel:
+        return self._proxyModel
 
     def addAttribute(self, nodeType: str, name: str, value: str | None = None) -> None:
         """Offer nodes of a class only if they have an attribute (of that value)."""
@@ -101,6 +128,8 @@ class qMRMLNodeComboBox(QComboBox):
     def _offers(self, node: slicer.vtkMRMLNode) -> bool:
         if node.GetHideFromEditors() or node.GetClassName() not in self._types:
             return False
+        if node.GetID() in self._proxyModel.hiddenNodeIDs:
+            return False
         rules = [(name, value) for cls, name, value in self._required if cls == node.GetClassName()]
         return all(
             node.GetAttribute(name) is not None and value in (None, node.GetAttribute(name)) for name, value in rules
@@ -128,35 +157,78 @@ class qMRMLNodeComboBox(QComboBox):
         self.currentNodeIDChanged.emit(self._shownID)
 
 
-class ctkCollapsibleButton(QGroupBox):
-    """Section of a panel that folds up."""
+class ctkCollapsibleButton(QWidget):
+    """Section of a panel that folds up: a bar with an arrow and a title, and the contents below it."""
 
+    BAR = 22
     contentsCollapsed = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._text = ""
         self._collapsed = False
+        self._folded: list[QWidget] = []
+        self.setContentsMargins(0, self.BAR, 0, 0)
+        self.setMinimumHeight(self.BAR)
 
     def _getText(self) -> str:
-        return self.property("title")
+        return self._text
+
+    def _setText(self, text: str) -> None:
+        self._text = text
+        self.update()
 
     def _getCollapsed(self) -> bool:
         return self._collapsed
 
     def _setCollapsed(self, collapsed: bool) -> None:
+        if collapsed == self._collapsed:
+            return
         self._collapsed = collapsed
-        for child in self.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
-            child.setVisible(not collapsed)
+        if collapsed:
+            for child in self.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
+                self._fold(child)
+        else:
+            for child in self._folded:
+                child.setVisible(True)
+            self._folded.clear()
+        self.setMaximumHeight(self.BAR if collapsed else MOST_PIXELS)
         self.contentsCollapsed.emit(collapsed)
 
-    text = Property(str, _getText, QGroupBox.setTitle)
+    text = Property(str, _getText, _setText)
     collapsed = Property(bool, _getCollapsed, _setCollapsed)
 
     def setText(self, text: str) -> None:
-        self.setTitle(text)
+        self._setText(text)
 
     def setCollapsed(self, collapsed: bool) -> None:
         self._setCollapsed(collapsed)
+
+    def _fold(self, child: QWidget) -> None:
+        """Hide a child that was not hidden by the panel itself."""
+        if not child.isHidden():
+            child.setVisible(False)
+            self._folded.append(child)
+
+    def childEvent(self, event: QChildEvent) -> None:
+        # A .ui file folds the section before it fills it.
+        if self._collapsed and event.polished() and isinstance(event.child(), QWidget):
+            self._fold(event.child())
+        super().childEvent(event)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        if event.position().y() < self.BAR:
+            self._setCollapsed(not self._collapsed)
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.fillRect(0, 0, self.width, self.BAR - 1, self.palette.button().color().darker(108))
+        painter.drawText(24, self.BAR - 7, self._text)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setBrush(self.palette.windowText())
+        painter.setPen(Qt.PenStyle.NoPen)
+        corners = [(9, 7), (9, 15), (15, 11)] if self._collapsed else [(7, 8), (17, 8), (12, 14)]
+        painter.drawPolygon([QPoint(*corner) for corner in corners])
 
 
 class ctkSliderWidget(QWidget):
