@@ -180,6 +180,14 @@ def test_each_label_has_its_own_thresholds():
     assert set(points) == {"high_sensitivity", "balanced", "high_specificity"}
 
 
+def test_a_label_that_too_few_scans_show_gets_no_threshold_from_them():
+    probabilities = np.array([[0.1, 0.8], [0.2, 0.9], [0.7, 0.1], [0.6, 0.2]])
+    labels = np.array([[0, 1], [0, 0], [1, 0], [1, 0]])
+    points = operating_points(probabilities, labels, ["any", "subdural"], fewest=2)
+    assert points["balanced"] == {"any": 0.6, "subdural": 0.5}
+    assert points["high_sensitivity"]["subdural"] == points["high_specificity"]["subdural"] == 0.5
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_label_without_one_class_gets_no_operating_point(label: int):
     with pytest.raises(ValueError, match="epidural: an operating point needs positive and negative scans"):

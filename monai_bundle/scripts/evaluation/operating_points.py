@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
+UNCHOSEN = 0.5
+"""Threshold of a label that too few scans show."""
+
 TARGET = 0.95
 """Sensitivity of the point "high_sensitivity" and specificity of the point "high_specificity"."""
 
 
 def operating_points(
-    probabilities: NDArray[np.floating], labels: NDArray[np.integer], keys: Sequence[str]
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], keys: Sequence[str], fewest: int = 0
 ) -> dict[str, dict[str, float]]:
     """Choose the thresholds of every label at three operating points.
 
@@ -28,16 +31,23 @@ def operating_points(
         Predictions for held-out patients, and 0 or 1.
     keys : sequence of str
         The label of each column.
+    fewest : int
+        A label with fewer positive or negative scans gets 0.5 everywhere: nothing can be chosen from so few.
 
     Raises
     ------
     ValueError
-        If a label has no positive or no negative scan.
+        If a label has no positive or no negative scan, and ``fewest`` does not excuse it.
     """
     points: dict[str, dict[str, float]] = {"high_sensitivity": {}, "balanced": {}, "high_specificity": {}}
     for column, key in enumerate(keys):
         true = labels[:, column]
-        if len(np.unique(true)) < 2:
+        rarest = min(int((true == 1).sum()), int((true == 0).sum()))
+        if rarest < fewest:
+            for point in points.values():
+                point[key] = UNCHOSEN
+            continue
+        if rarest == 0:
             raise ValueError(f"{key}: an operating point needs positive and negative scans")
         false_positive, true_positive, cuts = roc_curve(true, probabilities[:, column], drop_intermediate=False)
         # roc_curve's first cut is infinite, "nothing is positive": a threshold is a probability.

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from scripts.evaluation.key_slices import top_h_share
 from scripts.evaluation.operating_points import operating_points
-from scripts.evaluation.scan_figures import label_figures
+from scripts.evaluation.scan_figures import FEW, label_figures
 from scripts.labels import vocabulary
 from scripts.training.cached_scans import LabelledFeatures, scan_probabilities
 from scripts.weights import MODEL_FILE
@@ -90,10 +90,17 @@ def cross_validate(overrides: Mapping[str, Any]) -> HeldOut:
 
 
 def write_shipped(overrides: Mapping[str, Any], held_out: HeldOut, keys: Sequence[str]) -> None:
-    """Train on all patients and put weights, figures and operating points into the bundle."""
+    """Train on all patients and put weights, figures and operating points into the bundle.
+
+    Raises
+    ------
+    ValueError
+        If a label has no operating point; the bundle is then as it was.
+    """
+    points = operating_points(held_out.probabilities, held_out.labels, keys, fewest=FEW)
     workflow = train({**overrides, "held_out_fold": None, "model_path": MODEL_FILE})
     workflow.finalize()
-    _write_json(Path("configs/operating_points.json"), operating_points(held_out.probabilities, held_out.labels, keys))
+    _write_json(Path("configs/operating_points.json"), points)
     path = Path("configs/metadata.json")
     metadata = json.loads(path.read_text("utf-8"))
     metadata["weights"][MODEL_FILE] = _sha256(Path(MODEL_FILE))
