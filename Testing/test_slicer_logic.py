@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,16 +21,19 @@ from ICHDiagnosisLib.analysis import (
     AnalysisState,
     CannotStartError,
     PackagesMissingError,
+    stageName,
     whatIsMissing,
 )
 from ICHDiagnosisLib.bundle_process import BundleProcess, RunUpdate
 from ICHDiagnosisLib.bundle_run import BundleRun
+from ICHDiagnosisLib.child_output import Progress
 from ICHDiagnosisLib.environment import MissingPackage, Requirement
 from ICHDiagnosisLib.history import History
+from ICHDiagnosisLib.input_folder import PREFIX
 from ICHDiagnosisLib.outcome import Ending, Remedy, explain_ending
 from ICHDiagnosisLib.parameters import NOT_CHOSEN
 from reading_runner import ReadingRunner
-from slicer_logic_cases import ended, left_in
+from slicer_logic_cases import BUNDLE, ended, left_in
 
 pytest_plugins = ["slicer_logic_fixtures"]
 
@@ -125,6 +129,26 @@ def test_a_result_is_shown_recorded_and_kept_with_its_log(a_logic, settings, tem
     assert (past.study, past.result_folder) == ("Head", ending.resultFolder)
     assert past.findings[0].name == "Any intracranial haemorrhage"
     assert left_in(temporary) == []
+
+
+def test_what_a_crashed_application_left_is_swept_before_the_next_run(a_logic, settings, temporary):
+    crashed = temporary / f"{PREFIX}crashed"
+    (crashed / "input").mkdir(parents=True)
+    (crashed / "in-use-by-pid").write_text("1")
+    a_logic(ReadingRunner()).start(a_ct(GEOMETRIES["oblique"]), settings)
+    assert not crashed.exists()
+    assert len(left_in(temporary)) == 1
+
+
+def test_every_stage_of_the_bundle_has_a_name_for_the_person_at_the_screen():
+    # The benchmark's own plain path reports stages too, but to nobody here.
+    files = [path for path in (BUNDLE / "scripts").rglob("*.py") if path.parent.name != "bench"]
+    sources = [path.read_text(encoding="utf-8") for path in files]
+    stages = {stage for source in sources for stage in re.findall(r'\breport\("([^"]+)"', source)}
+    assert {"reading", "slices", "maps"} <= stages
+    assert {stage for stage in stages if stageName(Progress(1, 2, stage)) == stage} == set()
+    assert stageName(None) == "Starting"
+    assert stageName(Progress(1, 2, "a stage of tomorrow")) == "a stage of tomorrow"
 
 
 def test_two_analyses_of_one_volume_keep_both_results(a_logic, settings):

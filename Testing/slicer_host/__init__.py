@@ -7,7 +7,7 @@ are inside the application; :func:`emptyScene` closes the scene between tests; :
 What they cannot show. The scene, the logics, storage, subject hierarchy, segmentations and slice views are Slicer's
 own code, so what a test says of them holds; the windows are not. Layouts are remembered, not arranged; there is no
 plot, table or 3D view, no module selector, no subject hierarchy tree and none of its plugins (nodes are listed when
-they appear, nothing more), no DICOM database, no Sample Data or Extensions Manager, no loaded terminology, and no
+they appear, nothing more), no DICOM database, no Extensions Manager, no loaded terminology, and no
 colour files beyond the built-in tables. Widgets are PySide6's with PythonQt's manners: they have the properties,
 methods and signals that a panel uses, not the looks, the drag and drop or every property of the real ones, and
 signals connect as ``widget.signal.connect(f)`` only, and PythonQt's own faults (lost overloads, objects that die with
