@@ -32,11 +32,12 @@ class HistorySection:
     history : History
         What was recorded.
     onShown : callable
-        Called with the volume and the folder of a result that was put on the scene again.
+        Called with the volume and the folder of a result that was put on the scene again, and with what the person
+        should know of it.
     """
 
     def __init__(
-        self, ui: Widgets, history: History, onShown: Callable[[slicer.vtkMRMLScalarVolumeNode, Path], None]
+        self, ui: Widgets, history: History, onShown: Callable[[slicer.vtkMRMLScalarVolumeNode, Path, list[str]], None]
     ) -> None:
         self._ui = ui
         self._history = history
@@ -98,7 +99,8 @@ class HistorySection:
             return
         if node is not None:
             showBanner(self._ui.historyLabel, "", Tone.PLAIN)
-            self._onShown(node, analysis.result_folder)
+            notice = _("Shown on the loaded volume of the same name: make sure that it is the same study.")
+            self._onShown(node, analysis.result_folder, [] if seriesUID(node) else [notice])
             return
         showBanner(self._ui.historyLabel, _("Its study is not loaded; the report was opened instead."), Tone.QUIET)
         openWithSystem(analysis.result_folder / "report.html")

@@ -235,12 +235,13 @@ class Panel:
             self.result.show(node, shown, notices or ())
         self.export.refresh()
 
-    def _onShownAgain(self, node: slicer.vtkMRMLScalarVolumeNode, folder: Path) -> None:
+    def _onShownAgain(self, node: slicer.vtkMRMLScalarVolumeNode, folder: Path, notices: list[str]) -> None:
         if self._parameters is None:
             return
         self.export.rememberFolder(node.GetID(), folder)
         self._parameters.inputVolume = node
-        self.refresh(anew=True)
+        self.refresh()
+        self._showResult(notices)
         self.result.lookAtMostTelling()
 
     def _onBusy(self) -> None:
