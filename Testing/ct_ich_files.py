@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ JPEG_QUALITY = 75
 
 @dataclass(frozen=True)
 class Patient:
-    """What to write: kinds of haemorrhage, and slices (1 is the lowest) that lack their bone picture."""
+    """What to write: kinds of haemorrhage, slices (1 is the lowest) that lack their bone picture, and whose head."""
 
     number: int
     kinds: tuple[str, ...] = ()
     without_bone: tuple[int, ...] = ()
+    head: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,32 @@ TEN_PATIENTS = (
 )
 """Five with haemorrhage, five without; every kind; numbers below and above 100, as in the release."""
 
+THIRTY_PATIENTS = tuple(
+    replace(patient, number=patient.number + 100 * more, head=patient.number)
+    for more in range(3)
+    for patient in TEN_PATIENTS
+)
+"""The ten and two doubles of each, for tests that need many labels and no pictures."""
+
 
 def write_ct_ich(folder: Path, patients: Sequence[Patient], slices: int = 10, size: int = 96) -> CTICHTree:
     """Write pictures, masks and table; the head fills the picture, as it does in the release."""
     grid = Grid((slices, size, size), (230.0 / size, 230.0 / size, 150.0 / slices))
     phantoms = {}
     for patient in patients:
-        bleeds = [_bleed(kind) for kind in patient.kinds]
-        phantoms[patient.number] = make_phantom(grid, bleeds, seed=patient.number)
+        phantoms[patient.number] = _phantom(
+            grid, patient.kinds, patient.number if patient.head is None else patient.head
+        )
         write_pictures(folder / "Patients_CT" / f"{patient.number:03d}", phantoms[patient.number])
         for number in patient.without_bone:
             (folder / "Patients_CT" / f"{patient.number:03d}" / "bone" / f"{number}.jpg").unlink()
     write_table(folder / "hemorrhage_diagnosis.csv", phantoms)
     return CTICHTree(folder, tuple(patients), phantoms)
+
+
+@functools.cache
+def _phantom(grid: Grid, kinds: tuple[str, ...], seed: int) -> Phantom:
+    return make_phantom(grid, [_bleed(kind) for kind in kinds], seed=seed)
 
 
 def _bleed(kind: str) -> Haemorrhage:
