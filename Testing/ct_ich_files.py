@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scripts.phantom import Grid, Haemorrhage, Phantom, make_phantom
+from scripts.phantom.haemorrhage import Kind
 from scripts.training.feature_cache import ScanFeatures
 
 COLUMNS = ("Intraventricular", "Intraparenchymal", "Subarachnoid", "Epidural", "Subdural")
@@ -30,7 +31,7 @@ class Patient:
     """What to write: kinds of haemorrhage, slices (1 is the lowest) that lack their bone picture, and whose head."""
 
     number: int
-    kinds: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
     without_bone: tuple[int, ...] = ()
     head: int | None = None
 
@@ -92,11 +93,11 @@ def write_ct_ich(folder: Path, patients: Sequence[Patient], slices: int = 10, si
 
 
 @functools.cache
-def _phantom(grid: Grid, kinds: tuple[str, ...], seed: int) -> Phantom:
+def _phantom(grid: Grid, kinds: tuple[Kind, ...], seed: int) -> Phantom:
     return make_phantom(grid, [_bleed(kind) for kind in kinds], seed=seed)
 
 
-def _bleed(kind: str) -> Haemorrhage:
+def _bleed(kind: Kind) -> Haemorrhage:
     both_sides = kind in ("intraventricular", "subarachnoid")
     return Haemorrhage(kind, "both" if both_sides else "left", 8.0 if both_sides else 25.0)
 
@@ -109,8 +110,8 @@ def write_pictures(folder: Path, phantom: Phantom) -> None:
         for number, voxels in enumerate(phantom.voxels, start=1):
             grey = np.clip((voxels.astype(np.float64) - low) / (high - low), 0.0, 1.0) * 255
             save(grey, folder / window / f"{number}.jpg")
-    for number in np.flatnonzero(blood.any(axis=(1, 2))) + 1:
-        save(blood[number - 1] * 255.0, folder / "brain" / f"{number}_HGE_Seg.jpg")
+    for index in np.flatnonzero(blood.any(axis=(1, 2))):
+        save(blood[index] * 255.0, folder / "brain" / f"{index + 1}_HGE_Seg.jpg")
 
 
 def save(grey: NDArray[np.floating], path: Path) -> None:
@@ -124,7 +125,7 @@ def write_table(path: Path, phantoms: Mapping[int, Phantom]) -> None:
         writer.writerow(["PatientNumber", "SliceNumber", *COLUMNS, "No_Hemorrhage", "Fracture_Yes_No"])
         writer.writerows(_rows(NO_FOLDER, {}, 3))
         for number, phantom in phantoms.items():
-            shown = {kind: mask.any(axis=(1, 2)) for kind, mask in phantom.masks.items()}
+            shown = {kind: np.asarray(mask.any(axis=(1, 2))) for kind, mask in phantom.masks.items()}
             writer.writerows(_rows(number, shown, len(phantom.voxels)))
 
 

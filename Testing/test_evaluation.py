@@ -194,6 +194,15 @@ def test_a_label_without_one_class_gets_no_operating_point(label: int):
         operating_points(np.linspace(0, 1, 5)[:, None], np.full((5, 1), label), ["epidural"])
 
 
+def test_a_label_with_too_few_scans_of_a_class_gets_one_half_everywhere():
+    probabilities = np.linspace(0, 0.9, 20)[:, None].repeat(3, axis=1)
+    labels = np.stack([np.arange(20) >= 20 - positive for positive in (0, 4, 5)], axis=1).astype(int)
+    points = operating_points(probabilities, labels, ["epidural", "subdural", "any"], fewest=5)
+    for point in points.values():
+        assert (point["epidural"], point["subdural"]) == (0.5, 0.5)
+    assert points["balanced"]["any"] == math.floor(probabilities[15, 0] * 1e4) / 1e4
+
+
 def test_a_probability_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="NaN"):
         operating_points(np.array([[0.1], [math.nan]]), np.array([[0], [1]]), ["any"])
