@@ -7,6 +7,7 @@ Every step here is undone exactly by its counterpart, whatever the study's orien
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from scripts.intake.study import AIR_HU, CTStudy
+
+_EVEN = 1.1
+"""Largest gap between slices, relative to the smallest, of a stack that counts as evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -183,11 +187,24 @@ def slabs_of(study: CTStudy, slab_mm: float) -> tuple[tuple[int, ...], ...]:
     """Group neighbouring stored slices into slabs no thicker than ``slab_mm``, ordered from the feet to the head.
 
     A slice that is more than half as thick stays alone: averaging it with a neighbour would give a slab thicker than
-    asked for. Uneven stacks are grouped by position.
+    asked for. Slabs of an even stack differ by one slice at most, so that none is left over at the end whose few
+    slices would share a whole slab's attention. Uneven stacks are grouped by position.
     """
-    positions = study.positions_mm
+    gaps = np.abs(np.diff(study.positions_mm))
     # A slab's thickness counts from edge to edge: the centres' distance plus one slice; 10 % over is still "about".
     limit = slab_mm * 1.1
+    if gaps.size and gaps.max() <= _EVEN * gaps.min():
+        in_slab = max(1, math.floor(limit / gaps.max() + 1e-6))
+        parts = np.array_split(np.arange(gaps.size + 1), math.ceil((gaps.size + 1) / in_slab))
+        slabs = [part.tolist() for part in parts]
+    else:
+        slabs = _grouped_by_position(study.positions_mm, limit)
+    if float(study.affine[2, 2]) < 0:
+        slabs.reverse()
+    return tuple(tuple(slab) for slab in slabs)
+
+
+def _grouped_by_position(positions: NDArray[np.float64], limit: float) -> list[list[int]]:
     slabs: list[list[int]] = [[0]]
     for index in range(1, len(positions)):
         gap = abs(positions[index] - positions[index - 1])
@@ -195,9 +212,7 @@ def slabs_of(study: CTStudy, slab_mm: float) -> tuple[tuple[int, ...], ...]:
             slabs[-1].append(index)
         else:
             slabs.append([index])
-    if float(study.affine[2, 2]) < 0:
-        slabs.reverse()
-    return tuple(tuple(slab) for slab in slabs)
+    return slabs
 
 
 def interleaved_samples(read_slices: int, sample_size: int) -> NDArray[np.int64]:
