@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scripts.intake.head import head_mask
 from scripts.intake.reader import study_of
-from scripts.intake.study import AIR_HU, CTStudy
+from scripts.intake.study import AIR_HU, CTStudy, NotEvaluableError
 from scripts.reading_geometry import ReadingGeometry, head_centred_plane, slabs_of
 
 Entry = Mapping[Hashable, Any]
@@ -58,11 +58,19 @@ class ReadingGeometryd(MapTransform):
         self.margin = margin
 
     def __call__(self, data: Entry) -> dict[Hashable, Any]:
-        """Add the geometry and the head of the study."""
+        """Add the geometry and the head of the study.
+
+        Raises
+        ------
+        NotEvaluableError
+            If there is no head to centre on.
+        """
         entry = dict(data)
         for key in self.key_iterator(entry):
             study: CTStudy = entry[key]
             head = head_mask(study.voxels, study.spacing_mm)
+            if not head.any():
+                raise NotEvaluableError("no_head", f"{study.provenance.source_name}: no head found; give a head CT")
             plane = head_centred_plane(study, head, self.margin)
             entry["head"] = head
             entry["geometry"] = ReadingGeometry(plane, slabs_of(study, self.slab_mm), study.voxels.shape)
