@@ -63,31 +63,40 @@ def a_phantom(tilt: float, pixels: int) -> Phantom:
 def a_tilted_series(
     folder: Path, tilt: float = 15.0, pixels: int = 64
 ) -> tuple[slicer.vtkMRMLScalarVolumeNode, Database]:
-    """Write a phantom as a tilted DICOM series, and put it on the scene as 3D Slicer's DICOM module does.
+    """Write a phantom as a tilted DICOM series, and put it on the scene."""
+    return on_scene(write_dicom_series(a_phantom(tilt, pixels), folder))
 
-    That is: an upright volume with the geometry of the first slice, under a grid transform that leans it.
+
+def on_scene(files: list[Path]) -> tuple[slicer.vtkMRMLScalarVolumeNode, Database]:
+    """Put a DICOM series on the scene as 3D Slicer's DICOM module does, read without the bundle.
+
+    That is: an upright, regular volume with the geometry of the first slice, under a grid transform that carries every
+    slice to its true place.
     """
-    phantom = a_phantom(tilt, pixels)
-    headers = sorted(
-        (pydicom.dcmread(file, stop_before_pixels=True) for file in write_dicom_series(phantom, folder)),
-        key=lambda header: float(header.SliceLocation if "SliceLocation" in header else header.InstanceNumber),
-    )
-    true = phantom.affine
-    normal = np.cross(true[:3, 0], true[:3, 1])
-    normal /= np.linalg.norm(normal)
-    upright = true.copy()
-    upright[:3, 2] = normal * (normal @ true[:3, 2])
-    node = slicer.util.addVolumeFromArray(phantom.voxels, upright, "Head tilted")
-    node.SetAndObserveTransformNodeID(leaning(upright, true, phantom.voxels.shape).GetID())
+    slices = [pydicom.dcmread(file) for file in files]
+    column, row = np.reshape(np.array(slices[0].ImageOrientationPatient, dtype=float), (2, 3))
+    normal = np.cross(column, row)
+    slices.sort(key=lambda header: float(normal @ np.array(header.ImagePositionPatient, dtype=float)))
+    places = np.array([header.ImagePositionPatient for header in slices], dtype=float)
+    row_mm, column_mm = (float(mm) for mm in slices[0].PixelSpacing)
+    upright = np.eye(4)
+    step = normal * (normal @ (places[-1] - places[0])) / (len(places) - 1)
+    upright[:3] = np.column_stack([column * column_mm, row * row_mm, step, places[0]])
+    shifts = places - (places[0] + np.arange(len(places))[:, np.newaxis] * step)
+    to_ras = np.diag([-1.0, -1.0, 1.0])
+    upright[:3] = to_ras @ upright[:3]
+    voxels = [header.pixel_array * float(header.RescaleSlope) + float(header.RescaleIntercept) for header in slices]
+    node = slicer.util.addVolumeFromArray(np.array(voxels, dtype=np.int16), upright, "Head tilted")
+    node.SetAndObserveTransformNodeID(carrying(upright, shifts @ to_ras, np.shape(voxels)).GetID())
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    hierarchy.SetItemUID(hierarchy.GetItemByDataNode(node), "DICOM", str(headers[0].SeriesInstanceUID))
-    files = {str(header.SOPInstanceUID): Path(header.filename) for header in headers}
-    node.SetAttribute(INSTANCE_UIDS, " ".join(files))
-    return node, Database(files)
+    hierarchy.SetItemUID(hierarchy.GetItemByDataNode(node), "DICOM", str(slices[0].SeriesInstanceUID))
+    database = Database({str(header.SOPInstanceUID): Path(header.filename) for header in slices})
+    node.SetAttribute(INSTANCE_UIDS, " ".join(database.files))
+    return node, database
 
 
-def leaning(upright: NDArray, true: NDArray, shape: tuple[int, ...]) -> slicer.vtkMRMLGridTransformNode:
-    """Return the grid transform from an upright stack of shape (k, j, i) to its true place, one plane per slice."""
+def carrying(upright: NDArray, shifts: NDArray, shape: tuple[int, ...]) -> slicer.vtkMRMLGridTransformNode:
+    """Return the grid transform that shifts each slice (mm, RAS) of an upright stack of shape (k, j, i)."""
     ends = np.array([shape[2] - 1, shape[1] - 1, 1.0])
     spacing = np.linalg.norm(upright[:3, :3], axis=0)
     grid = vtk.vtkImageData()
@@ -96,7 +105,7 @@ def leaning(upright: NDArray, true: NDArray, shape: tuple[int, ...]) -> slicer.v
     grid.SetSpacing(*(spacing * ends))
     grid.AllocateScalars(vtk.VTK_DOUBLE, 3)
     for i, j, k in np.ndindex(2, 2, shape[0]):
-        for component, millimetres in enumerate((true - upright)[:3, 2] * k):
+        for component, millimetres in enumerate(shifts[k]):
             grid.SetScalarComponentFromDouble(i, j, k, component, millimetres)
     directions = np.eye(4)
     directions[:3, :3] = upright[:3, :3] / spacing

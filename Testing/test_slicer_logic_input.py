@@ -23,7 +23,7 @@ from ICHDiagnosisLib.volume_file import VolumeNotWritableError, writeStoredVoxel
 from ICHDiagnosisLib.volume_geometry import ijkToRAS
 from reading_runner import ReadingRunner, mark_of
 from scripts.intake.volume_file import read_nrrd
-from slicer_logic_cases import a_tilted_series, ended
+from slicer_logic_cases import a_tilted_series, ended, on_scene
 
 pytest_plugins = ["slicer_logic_fixtures"]
 
@@ -92,6 +92,21 @@ def test_maps_of_a_tilted_series_read_from_its_files_lie_on_the_volume_under_its
         assert heat_map.GetTransformNodeID() == ct.GetTransformNodeID()
 
 
+# RSNA 2019 has identifiers such as ID_1f6d1e8aeb.
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI:UserWarning")
+@pytest.mark.parametrize("name", ["ge-gantry-tilt", "rsna-series-iph-ivh"])
+def test_maps_of_real_tilted_series_lie_on_their_voxels_whatever_the_gaps(name, ich_data, a_logic, settings):
+    ct, database = on_scene(sorted((ich_data / name).rglob("*.dcm")))
+    logic = a_logic(ReadingRunner(), database=database)
+    logic.start(ct, settings)
+    ending = ended(logic)
+    assert ending.outcome.ending is Ending.EVALUATED, ending.outcome
+    assert ending.result.study.tilt_degrees > 5
+    # The bundle makes air of padding and of whatever lies below -1024 HU.
+    expected = mark_of(np.maximum(slicer.util.arrayFromVolume(ct), -1024))
+    assert np.array_equal(slicer.util.arrayFromVolume(ending.shown.heatMapNodes["subdural"]), expected)
+
+
 def test_a_tilted_series_read_from_its_stored_voxels_gives_the_same_map(tmp_path, a_logic, settings):
     ct, _database = a_tilted_series(tmp_path / "dicom")
     runner = ReadingRunner()
@@ -129,6 +144,19 @@ def test_original_files_are_copied_where_they_cannot_be_linked(tmp_path, monkeyp
     assert ended(logic).outcome.ending is Ending.EVALUATED
     assert len(runner.given[0]) == 20
     assert all(file.is_file() for file in database.files.values())
+
+
+def test_files_that_do_not_fit_the_volume_are_refused_with_the_way_out(tmp_path, a_logic, settings):
+    ct, database = a_tilted_series(tmp_path / "dicom", pixels=32)
+    ct.SetOrigin(90.0, 0.0, 0.0)
+    logic = a_logic(ReadingRunner(), database=database)
+    logic.start(ct, settings)
+    outcome = ended(logic).outcome
+    assert outcome.ending is Ending.FAILED
+    assert "belongs to another volume" in outcome.message
+    assert "without the original DICOM files" in outcome.suggestion
+    logic.start(ct, replace(settings, useOriginalFiles=False))
+    assert ended(logic).outcome.ending is Ending.EVALUATED
 
 
 def test_original_files_can_be_declined(tmp_path, a_logic, settings):

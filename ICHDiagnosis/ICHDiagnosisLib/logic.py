@@ -37,7 +37,7 @@ from .analysis import (
 from .bundle_command import BundleMissingError
 from .bundle_process import AlreadyRunningError, ProcessStartError
 from .bundle_run import BundleRun, RunSettings, runFolder
-from .dicom_source import FileDatabase
+from .dicom_source import FileDatabase, isFromDICOM
 from .environment import MissingPackage
 from .history import History, HistoryError, PastFinding
 from .outcome import Ending, Outcome, Remedy
@@ -188,26 +188,40 @@ class AnalysisLogic:
         logFile = self._run.logFile
         if not outcome.has_results:
             return AnalysisEnding(outcome, logFile)
-        if len(folders) != 1:
-            message = _("The analysis wrote {count} results where one was expected.").format(count=len(folders))
-            return AnalysisEnding(_failed(outcome, message), logFile)
         try:
-            result = read_result(folders[0])
+            result = _onlyResult(folders)
         except ResultError as error:
             return AnalysisEnding(_failed(outcome, str(error)), logFile)
         if result.reason is not None:
             message = _("Not evaluable: {reason}").format(reason=result.reason.message)
             outcome = replace(outcome, message=message, suggestion="")
+        ending = AnalysisEnding(outcome, logFile, result, None, result.folder)
         inputNode = slicer.mrmlScene.GetNodeByID(self._inputID)
         if inputNode is None:
             notice = _("The volume is no longer in the scene; the result is in its folder.")
-            return AnalysisEnding(outcome, logFile, result, None, folders[0], (notice,))
+            return replace(ending, notices=(notice,))
         try:
             shown = self._show(result, inputNode)
         except (ResultError, GeometryError) as error:
-            return AnalysisEnding(_failed(outcome, str(error)), logFile, result, None, folders[0])
-        notices = recordAnalysis(self._history, result, inputNode.GetName())
-        return AnalysisEnding(outcome, logFile, result, shown, folders[0], notices)
+            return replace(ending, outcome=self._notShown(outcome, error, inputNode))
+        return replace(ending, shown=shown, notices=recordAnalysis(self._history, result, inputNode.GetName()))
+
+    def _notShown(
+        self, outcome: Outcome, error: ResultError | GeometryError, inputNode: slicer.vtkMRMLScalarVolumeNode
+    ) -> Outcome:
+        failure = _failed(outcome, str(error))
+        readFromFiles = self._settings is not None and self._settings.useOriginalFiles and isFromDICOM(inputNode)
+        if isinstance(error, GeometryError) and readFromFiles:
+            # The volume was changed after loading, or its files are read otherwise than 3D Slicer reads them.
+            return replace(failure, suggestion=_("Run again without the original DICOM files."))
+        return failure
+
+
+def _onlyResult(folders: list[Path]) -> Result:
+    """Read the result of a run on one study."""
+    if len(folders) != 1:
+        raise ResultError(_("The analysis wrote {count} results where one was expected.").format(count=len(folders)))
+    return read_result(folders[0])
 
 
 def recordAnalysis(history: History | None, result: Result, name: str) -> tuple[str, ...]:
