@@ -178,6 +178,7 @@ def test_a_volume_is_loaded_from_its_file(panel, tmp_path: Path):
     assert storage.WriteData(volume)
     loaded = slicer.util.loadVolume(tmp_path / "ct.nrrd")
     assert loaded.GetName() == "ct"
+    assert loaded.GetDisplayNode().GetColorNode() is not None
     assert np.array_equal(slicer.util.arrayFromVolume(loaded), slicer.util.arrayFromVolume(volume))
 
 

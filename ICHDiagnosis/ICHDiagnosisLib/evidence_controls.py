@@ -8,6 +8,7 @@ import slicer
 
 from . import scene
 from .banner import Widgets
+from .findings_table import tableName
 from .parameters import Parameters
 from .result_types import Result
 from .scene import ShownResult
@@ -43,7 +44,7 @@ class EvidenceControls:
         while box.count > 1:
             box.removeItem(1)
         for finding in withMap:
-            box.addItem(finding.name, finding.key)
+            box.addItem(tableName(finding), finding.key)
         box.blockSignals(blocked)
         self.refresh(shown)
 

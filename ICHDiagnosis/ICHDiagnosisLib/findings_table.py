@@ -15,7 +15,7 @@ from .result_types import Finding
 from .verdict import isClose, percent
 
 NAME, BAR, PERCENT, THRESHOLD, RESULT = range(5)
-BAR_WIDTH, BAR_HEIGHT = 96, 14
+BAR_WIDTH, BAR_HEIGHT = 76, 14
 ROW_HEIGHT, HEADER_HEIGHT = 22, 24
 _TRACK, _NEGATIVE, _TICK = (222, 226, 230), (140, 150, 160), (30, 34, 38)
 
@@ -40,7 +40,7 @@ class FindingsTable:
         for column in (BAR, PERCENT, THRESHOLD, RESULT):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(BAR, qt.QHeaderView.Fixed)
-        table.setColumnWidth(BAR, BAR_WIDTH + 12)
+        table.setColumnWidth(BAR, BAR_WIDTH + 8)
         header.setFixedHeight(HEADER_HEIGHT)
         table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         table.cellClicked.connect(self._onCell)
@@ -62,7 +62,7 @@ class FindingsTable:
     def _fill(self, row: int, finding: Finding) -> None:
         result = _("positive") if finding.positive else _("negative")
         texts = {
-            NAME: finding.name.removesuffix(" haemorrhage"),
+            NAME: tableName(finding),
             BAR: "",
             PERCENT: percent(finding.probability),
             THRESHOLD: percent(finding.threshold),
@@ -81,14 +81,21 @@ class FindingsTable:
                 font.setBold(True)
                 item.setFont(font)
             self._table.setItem(row, column, item)
-        label = qt.QLabel()
-        label.setAlignment(qt.Qt.AlignCenter)
-        label.setAttribute(qt.Qt.WA_TransparentForMouseEvents)
+        label = self._table.cellWidget(row, BAR)
+        if label is None:
+            label = qt.QLabel()
+            label.setAlignment(qt.Qt.AlignCenter)
+            label.setAttribute(qt.Qt.WA_TransparentForMouseEvents)
+            self._table.setCellWidget(row, BAR, label)
         label.setPixmap(probabilityBar(finding, self._table.devicePixelRatioF()))
-        self._table.setCellWidget(row, BAR, label)
 
     def _onCell(self, row: int, _column: int) -> None:
         self._onChosen(self._keys[row])
+
+
+def tableName(finding: Finding) -> str:
+    """Return a label's name where space is short: ``"Subdural haemorrhage"`` becomes ``"Subdural"``."""
+    return finding.name.removesuffix(" haemorrhage")
 
 
 def probabilityBar(finding: Finding, pixelRatio: float = 1.0) -> qt.QPixmap:

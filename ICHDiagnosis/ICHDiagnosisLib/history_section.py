@@ -138,7 +138,7 @@ def _cells(analysis: PastAnalysis) -> tuple[str, str, str]:
     positive = [finding for finding in analysis.findings if finding.positive]
     listed = ", ".join(f"{finding.name} ({percent(finding.probability)})" for finding in positive)
     date = analysis.date.astimezone().strftime("%Y-%m-%d %H:%M")
-    return date, analysis.study, listed or _("nothing above the operating point")
+    return date, analysis.study, listed or _("negative")
 
 
 def _loadedVolume(analysis: PastAnalysis, result: Result) -> slicer.vtkMRMLScalarVolumeNode | None:

@@ -166,7 +166,7 @@ def describe(found: InstallationCheck) -> str:
     lines = [_("All is well.")] if not found.problems else [f"⚠ {problem}" for problem in found.problems]
     lines.append(_("Model version: {version}").format(version=found.bundle_version or _("unknown")))
     for weights in found.weights:
-        lines.append(f"{weights.name}: {weights.state.value}, SHA-256 {weights.found_sha256 or '–'}")
+        lines.append(f"{weights.name}: {weights.state.value}, SHA-256 {_inGroups(weights.found_sha256 or '–')}")
     if found.device is not None:
         device = found.device
         memory = f", {device.memory_gigabytes:.0f} GB" if device.memory_gigabytes else ""
@@ -178,3 +178,8 @@ def describe(found: InstallationCheck) -> str:
     versions = [f"{name} {version or '–'}" for name, version in found.versions.items()]
     lines.append(_("Packages: {versions}").format(versions=", ".join(versions)))
     return "\n".join(lines)
+
+
+def _inGroups(digest: str) -> str:
+    """Write a hash in groups of eight, which a narrow panel can break into lines."""
+    return " ".join(digest[begin : begin + 8] for begin in range(0, len(digest), 8))

@@ -71,9 +71,13 @@ class RunControls:
         showBanner(self._ui.statusLabel, stage, Tone.PLAIN)
 
     def addToLog(self, lines: Sequence[str]) -> None:
-        """Append lines to the log."""
+        """Append lines to the log, and follow it unless the person has scrolled back."""
+        bar = self._ui.logEdit.verticalScrollBar()
+        follows = bar.value >= bar.maximum
         for line in lines:
             self._ui.logEdit.appendPlainText(line)
+        if follows:
+            bar.value = bar.maximum
 
     def showEnding(self, outcome: Outcome, logFile: Path, notices: Sequence[str] = ()) -> None:
         """Say how it ended, and offer what can be done about a failure."""

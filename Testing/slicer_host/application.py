@@ -259,6 +259,8 @@ def installScene() -> None:
             logic.SetMRMLApplicationLogic(applicationLogic)
             logic.SetMRMLScene(scene)
             setattr(slicer.modules, name, Module(name, logic))
+        # The volumes logic asks for it to give a loaded volume its grey levels.
+        applicationLogic.SetModuleLogic("Colors", slicer.modules.colors.logic())
     sliceLogics = _sliceLogics(applicationLogic, scene)
     applicationLogic.SetSliceLogics(sliceLogics)
     scene.AddNode(slicer.vtkMRMLCrosshairNode())

@@ -1,0 +1,244 @@
+"""Make the three screenshots from the real panel and real slice views, on the phantom.
+
+    python Resources/make_screenshots.py [--output Resources] [--evidence truth|network]
+
+Runs without 3D Slicer: the panel stands in the test host (Testing/slicer_host), the slice views are drawn by MRML. The
+analysis under way is the bundle's own. The result is, as every picture of it says, an illustration drawn from the
+phantom's known haemorrhages, for a network trained on patients has nothing to say of a phantom; ``--evidence network``
+shows what it says. Takes about two minutes. Needs Chromium for the picture of the report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "ICHDiagnosis")]
+
+import slicer_host  # noqa: E402 - found through the path above
+
+slicer_host.install()
+
+import numpy as np  # noqa: E402
+import qt  # noqa: E402
+import slicer  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+from ICHDiagnosisLib.result import read_result  # noqa: E402
+from ICHDiagnosisLib.scene import showResult  # noqa: E402
+from slicer_host.slice_view import drawSliceView  # noqa: E402
+
+PANEL = (450, 940)
+AXIAL = (660, 570)
+SMALL = (329, 328)
+BAR_COLOURS = {"Red": (243, 74, 51), "Yellow": (237, 213, 76), "Green": (110, 176, 75)}
+KINDS = ("intraparenchymal", "subdural")
+REPORT = (1100, 900)
+AROUND_HEIGHT = 800
+
+_log = logging.getLogger(__name__)
+
+
+def wait(until: Callable[[], object]) -> None:
+    """Let the application run until something is so."""
+    while not until():
+        slicer.app.processEvents()
+        time.sleep(0.02)
+
+
+def settle() -> None:
+    """Let layouts and repaints come to rest."""
+    for _ in range(5):
+        slicer.app.processEvents()
+
+
+def open_module(results: Path) -> Any:  # noqa: ANN401 - the module's widget
+    """Open the panel with its settings, history and results in a folder that goes with the pictures."""
+    slicer.app.slicerUserSettingsFilePath = str(results / "Slicer.ini")
+    slicer_host.loadModule(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
+    module = slicer_host.openPanel("ICHDiagnosis")
+    module.panel.ui.outputFolderEdit.setCurrentPath(str(results / "ICHDiagnosis"))
+    module.parent.resize(*PANEL)
+    module.parent.show()
+    return module
+
+
+def picture_of(widget: qt.QWidget) -> qt.QPixmap:
+    """Return a widget as it is seen."""
+    settle()
+    return widget.grab()
+
+
+def view_picture(name: str, size: tuple[int, int]) -> qt.QPixmap:
+    """Return a slice view with the coloured bar that the application puts above it."""
+    slice_node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode()
+    slice_node.SetDimensions(*size, 1)
+    place = slice_node.GetSliceToRAS()
+    offset = [place.GetElement(row, 3) for row in range(3)]
+    slicer.app.layoutManager().sliceWidget(name).sliceLogic().FitSliceToBackground()
+    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *offset, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
+    pixels = drawSliceView(name, size)
+    bar = 20
+    picture = qt.QPixmap(size[0], size[1] + bar)
+    painter = qt.QPainter()
+    painter.begin(picture)
+    painter.fillRect(0, 0, size[0], bar, qt.QColor(*BAR_COLOURS[name]))
+    painter.drawText(8, bar - 5, f"{name[0]}   {slice_node.GetOrientation()}")
+    painter.drawImage(0, bar, as_image(pixels))
+    painter.end()
+    return picture
+
+
+def as_image(pixels: NDArray[np.uint8]) -> qt.QImage:
+    """Return pixels, shape (rows, columns, 3), as an image that owns them."""
+    rows, columns, _ = pixels.shape
+    contiguous = np.ascontiguousarray(pixels)
+    return qt.QImage(contiguous.data, columns, rows, 3 * columns, qt.QImage.Format_RGB888).copy()
+
+
+def side_by_side(size: tuple[int, int], parts: Sequence[tuple[int, int, qt.QPixmap]]) -> qt.QPixmap:
+    """Put pictures onto one, each at its place (x, y)."""
+    whole = qt.QPixmap(*size)
+    whole.fill(qt.QColor(60, 60, 66))
+    painter = qt.QPainter()
+    painter.begin(whole)
+    for x, y, picture in parts:
+        painter.drawPixmap(x, y, picture)
+    painter.end()
+    return whole
+
+
+def take_running(module: Any) -> qt.QPixmap:  # noqa: ANN401 - the module's widget
+    """Press Apply and take the panel half-way."""
+    ui = module.panel.ui
+    ui.applyButton.click()
+    wait(lambda: ui.progressBar.maximum == 100 and ui.progressBar.value >= 40)
+    picture = picture_of(module.parent)
+    wait(lambda: not module.panel.running)
+    return picture
+
+
+def captioned(picture: qt.QPixmap, text: str) -> qt.QPixmap:
+    """Put a line of text below a picture; no text, no line."""
+    if not text:
+        return picture
+    bar = 24
+    whole = qt.QPixmap(picture.width(), picture.height() + bar)
+    whole.fill(qt.QColor(255, 243, 196))
+    painter = qt.QPainter()
+    painter.begin(whole)
+    painter.drawPixmap(0, 0, picture)
+    painter.setPen(qt.QColor(77, 60, 0))
+    painter.drawText(10, whole.height() - 8, text)
+    painter.end()
+    return whole
+
+
+def write_phantom(folder: Path) -> Path:
+    """Write the phantom and its true masks; return its CT."""
+    command = [sys.executable, "-m", "scripts.phantom", "--format", "nifti", "--output", str(folder)]
+    for kind in KINDS:
+        command += ["--haemorrhage", kind]
+    subprocess.run(command, cwd=ROOT / "monai_bundle", check=True, timeout=600)
+    return folder / "ct.nii.gz"
+
+
+def show_illustration(module: Any, phantom: Path) -> str:  # noqa: ANN401 - the module's widget
+    """Put the illustrated result in the place of the network's; return the line that says so."""
+    from illustrated_result import NOTICE, write_illustration  # noqa: PLC0415 - only where it is asked for
+
+    panel = module.panel
+    node = panel.ui.inputSelector.currentNode()
+    folder = write_illustration(phantom, phantom / "illustration")
+    showResult(read_result(folder), node)
+    panel.export.rememberFolder(node.GetID(), folder)
+    panel.refresh(anew=True)
+    panel.result.lookAtMostTelling()
+    return NOTICE
+
+
+def take_result(module: Any) -> qt.QPixmap:  # noqa: ANN401 - the module's widget
+    """Take the panel with its result, and beside it the slice views on the key slice."""
+    ui = module.panel.ui
+    if ui.heatMapBox.currentIndex == 0:
+        likeliest = max(module.panel.result.result.findings, key=lambda finding: finding.probability)
+        module.panel.result.goToFinding(likeliest.key)
+    panel = picture_of(module.parent)
+    axial = view_picture("Red", AXIAL)
+    below = AXIAL[1] + 22
+    parts = [(0, 0, panel), (PANEL[0] + 2, 0, axial)]
+    parts += [(PANEL[0] + 2, below, view_picture("Yellow", SMALL))]
+    parts += [(PANEL[0] + 4 + SMALL[0], below, view_picture("Green", SMALL))]
+    return side_by_side((PANEL[0] + 2 + AXIAL[0], PANEL[1]), parts)
+
+
+def take_around(module: Any) -> qt.QPixmap:  # noqa: ANN401 - the module's widget
+    """Take the sections around the result: many at once, history and the check of the installation."""
+    ui = module.panel.ui
+    ui.resultSection.setVisible(False)
+    ui.historySection.collapsed = False
+    ui.installationSection.collapsed = False
+    ui.batchSection.collapsed = False
+    ui.checkButton.click()
+    wait(lambda: ui.checkButton.enabled)
+    return picture_of(module.parent)
+
+
+def take_report(report: Path, target: Path) -> None:
+    """Take the report as a browser shows it.
+
+    Raises
+    ------
+    RuntimeError
+        If Chromium is missing or takes no picture.
+    """
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        raise RuntimeError("Chromium is needed for the picture of the report")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    command += [f"--window-size={REPORT[0]},{REPORT[1]}", f"--screenshot={target}", report.as_uri()]
+    subprocess.run(command, capture_output=True, check=True, timeout=120)
+    if not target.is_file():
+        raise RuntimeError("Chromium took no picture of the report")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make all three pictures."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description="Make the screenshots of the extension.")
+    parser.add_argument("--output", type=Path, default=ROOT / "Resources")
+    parser.add_argument("--evidence", choices=("truth", "network"), default="truth")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="ich-screenshots-") as name:
+        phantom = Path(name) / "phantom"
+        ct = write_phantom(phantom)
+        module = open_module(Path(name))
+        module.panel.ui.inputSelector.setCurrentNode(slicer.util.loadVolume(ct, {"name": "ICHPhantom"}))
+        running = take_running(module)
+        notice = show_illustration(module, phantom) if options.evidence == "truth" else ""
+        captioned(take_result(module), notice).save(str(options.output / "screenshot_result.png"))
+        report = Path(name) / "report.png"
+        take_report(module.panel.export.folder / "report.html", report)
+        captioned(qt.QPixmap(str(report)), notice).save(str(options.output / "screenshot_report.png"))
+        around = take_around(module)
+        size = (running.width() + 2 + around.width(), AROUND_HEIGHT)
+        pair = side_by_side(size, [(0, 0, running), (running.width() + 2, 0, around)])
+        pair.save(str(options.output / "screenshot_panel.png"))
+        slicer_host.closePanel(module)
+    _log.info("screenshot_result.png, screenshot_panel.png and screenshot_report.png are in %s", options.output)
+
+
+if __name__ == "__main__":
+    main()
