@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scripts.networks.attention import DependenciesLearning, FeatureAttention, SliceAttention
+from scripts.networks.attention import DependenciesLearning, FeatureAttention, SliceAttention, Standardise
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features, pool
 from scripts.training.cached_scans import CachedReading, parameter_groups
@@ -19,7 +19,11 @@ from scripts.training.losses import DrCTLoss
 
 torch.set_num_threads(1)
 
-LITERAL: dict[str, Any] = {"feature_attention": "softmax", "aggregation": "flatten", "fusion": "first_rows"}
+LITERAL: dict[str, Any] = {
+    "feature_attention": "softmax",
+    "aggregation": "flatten",
+    "fusion": "first_rows",
+}
 # torchvision 0.x, vgg16().features: place of each convolution in the sequence, channels in and out.
 TORCHVISION_CONVOLUTIONS = {
     0: (3, 64),
@@ -103,7 +107,7 @@ def test_the_maximum_of_the_map_before_the_fifth_pooling_is_that_of_the_map_behi
 
 def test_literal_feature_attention_is_equation_3():
     features = torch.rand(2, 3, 512, generator=torch.Generator().manual_seed(1)) * 4
-    attended, weights = FeatureAttention("softmax", 512, 0.5).train()(features)
+    attended, weights = FeatureAttention("softmax", 512, 0.5, "scan").train()(features)
     for scan in range(2):
         for position in range(3):
             z = features[scan, position].double().numpy()
@@ -112,9 +116,10 @@ def test_literal_feature_attention_is_equation_3():
             np.testing.assert_allclose(attended[scan, position].numpy(), w * z, rtol=1e-4)
 
 
-def test_scaled_feature_attention_keeps_its_weights_summing_to_one_and_its_values_at_a_usable_scale():
+@pytest.mark.parametrize("over", ["scan", "batch"])
+def test_scaled_feature_attention_keeps_its_weights_summing_to_one_and_its_values_at_a_usable_scale(over):
     features = torch.rand(4, 8, 512, generator=torch.Generator().manual_seed(1)) * 40
-    attended, weights = FeatureAttention("scaled_softmax", 512, 0.0).train()(features)
+    attended, weights = FeatureAttention("scaled_softmax", 512, 0.0, over).train()(features)
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(4, 8))
     assert 0.5 < attended.std() < 2.0
 
@@ -127,6 +132,27 @@ def test_an_unknown_choice_is_refused_by_name(wrong: dict[str, str]):
         DrCT2(fusion="sum")
     with pytest.raises(ValueError, match="key_slices"):
         DrCT2(slices=8, key_slices=9)
+
+
+def test_a_scan_is_standardised_by_its_own_slices_whatever_the_scanner_adds_to_every_feature():
+    torch.manual_seed(4)
+    network = DrCT1(slices=6, heads={"normalisation": "scan"}).eval()
+    features = torch.rand(1, 6, 512) * 30
+    here, elsewhere = (
+        network.read(scan, lambda keys: torch.zeros(*keys.shape, 512)).logits for scan in (features, 1.3 * features + 5)
+    )
+    torch.testing.assert_close(here, elsewhere, atol=1e-4, rtol=1e-4)
+
+
+def test_standardising_over_the_batch_keeps_what_training_saw():
+    standardise = Standardise("batch", 4).train()
+    torch.manual_seed(5)
+    for _ in range(200):
+        standardise(torch.randn(2, 6, 4) * 3 + 7)
+    told = standardise.eval()(torch.full((1, 6, 4), 10.0))
+    torch.testing.assert_close(told, torch.ones(1, 6, 4), atol=0.2, rtol=0)
+    with pytest.raises(ValueError, match="normalisation must be"):
+        Standardise("slice", 4)
 
 
 def test_dependencies_run_through_the_stack_in_both_directions():
@@ -172,9 +198,9 @@ def test_forward_gives_one_logit_per_label(make: Callable[..., DrCT1], labels: i
 
 def test_forward_runs_through_vgg16_itself():
     torch.manual_seed(3)
-    network = DrCT2(slices=2, key_slices=1, zoom=48).eval()
+    network = DrCT2(slices=3, key_slices=2, zoom=48).eval()
     with torch.no_grad():
-        logits = network(torch.randn(1, 3, 2, 32, 32))
+        logits = network(torch.randn(1, 3, 3, 32, 32))
     assert logits.shape == (1, 6)
     assert logits.isfinite().all()
 
@@ -246,7 +272,7 @@ def test_added_rows_of_key_slices_weigh_as_much_as_all_rows_do():
 
 def test_the_literal_reading_flattens_all_rows():
     network = drct2(**LITERAL)
-    width = network.sizes.width
+    width = network.heads.width
     assert network.primary.classifier[0].in_features == 6 * width
     assert network.aps.classifier[0].in_features == 3 * width
     assert network.fusion[0].in_features == 6 * width

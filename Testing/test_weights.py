@@ -149,3 +149,12 @@ def test_a_file_that_would_run_code_is_refused(bundle: Path):
 def test_metadata_without_weights_are_refused(bundle: Path):
     (bundle / "configs" / "metadata.json").write_text(json.dumps({"version": "1"}), encoding="utf-8")
     assert "configs/metadata.json" in error_of_loading(bundle)
+
+
+def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path: Path):
+    network = a_fresh_network()
+    with torch.no_grad():
+        network.primary.slice_attention.score.bias.fill_(1e6)
+    with pytest.raises(ValueError, match=r"score\.bias: not finite in half precision"):
+        save_trained(network, tmp_path / "model.pt")
+    assert not (tmp_path / "model.pt").exists()

@@ -119,12 +119,20 @@ def save_trained(network: nn.Module, path: Path) -> str:
 
     Half precision costs nothing that shows: the heads' weights are of order 1, and the test of the shipped weights
     compares probabilities before and after to 1e-3.
+
+    Raises
+    ------
+    ValueError
+        If a value is too large for half precision.
     """
     state = {
         key: tensor.half() if tensor.is_floating_point() else tensor
         for key, tensor in network.state_dict().items()
         if not key.startswith("backbone.")
     }
+    too_large = [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if too_large:
+        raise ValueError(f"{', '.join(too_large)}: not finite in half precision; the training has gone astray")
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(state, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()

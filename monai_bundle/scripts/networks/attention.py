@@ -7,6 +7,38 @@ from typing import Literal
 from torch import Tensor, nn
 
 FeatureAttentionKind = Literal["softmax", "scaled_softmax"]
+Normalisation = Literal["scan", "batch"]
+
+
+SMALLEST_VARIANCE = 0.01
+"""Added to every variance: VGG16's maxima are of order 1 to 10, and bfloat16 blurs them by some hundredths."""
+
+
+class Standardise(nn.Module):
+    """Brings every feature to mean 0 and variance 1 over slices, with a learned scale and shift.
+
+    Parameters
+    ----------
+    over : str
+        ``"batch"`` takes mean and variance over all slices of a training batch (batch normalisation, as the paper's APS
+        network) and keeps them for inference: another scanner's slices are then measured by the training scanner's.
+        ``"scan"`` takes them over the slices of the scan at hand (instance normalisation), in training and inference
+        alike: a slice is compared with its own neighbours.
+    channels : int
+        Features per slice.
+    """
+
+    def __init__(self, over: Normalisation, channels: int) -> None:
+        super().__init__()
+        if over not in ("scan", "batch"):
+            raise ValueError(f"normalisation must be 'scan' or 'batch', not {over!r}")
+        norm = nn.InstanceNorm1d if over == "scan" else nn.BatchNorm1d
+        self.norm: nn.Module = norm(channels, eps=SMALLEST_VARIANCE, affine=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardise features (batch, slices, channels)."""
+        standardised: Tensor = self.norm(features.transpose(1, 2)).transpose(1, 2)
+        return standardised
 
 
 class FeatureAttention(nn.Module):
@@ -17,21 +49,23 @@ class FeatureAttention(nn.Module):
     kind : str
         ``"softmax"`` is the equation as printed. Its weights are nearly one-hot, because VGG16's maxima differ by tens,
         and its values shrink to about 1/512, so that the layers behind it hardly learn. ``"scaled_softmax"`` is the
-        same equation at a usable scale: every feature is standardised over the slices first (batch normalisation),
-        the softmax is taken at the temperature sqrt(512), as in scaled dot-product attention, and the product is
-        multiplied by 512, so that the mean weight is 1.
+        same equation at a usable scale: every feature is standardised over the slices first, the softmax is taken at
+        the temperature sqrt(512), as in scaled dot-product attention, and the product is multiplied by 512, so that the
+        mean weight is 1.
     channels : int
         Features per slice.
     dropout : float
         Probability with which an attended feature is left out in training; 0 for ``"softmax"``.
+    over : str
+        See :class:`Standardise`; without effect for ``"softmax"``.
     """
 
-    def __init__(self, kind: FeatureAttentionKind, channels: int, dropout: float) -> None:
+    def __init__(self, kind: FeatureAttentionKind, channels: int, dropout: float, over: Normalisation) -> None:
         super().__init__()
         if kind not in ("softmax", "scaled_softmax"):
             raise ValueError(f"feature_attention must be 'softmax' or 'scaled_softmax', not {kind!r}")
         scaled = kind == "scaled_softmax"
-        self.standardise: nn.Module = nn.BatchNorm1d(channels) if scaled else nn.Identity()
+        self.standardise: nn.Module = Standardise(over, channels) if scaled else nn.Identity()
         self.temperature = channels**0.5 if scaled else 1.0
         self.gain = float(channels) if scaled else 1.0
         self.dropout: nn.Module = nn.Dropout(dropout) if scaled else nn.Identity()
@@ -44,7 +78,7 @@ class FeatureAttention(nn.Module):
         features : Tensor, shape (batch, slices, 512)
             Pooled features z.
         """
-        scaled = self.standardise(features.flatten(0, 1)).unflatten(0, features.shape[:2])
+        scaled = self.standardise(features)
         weights = (scaled / self.temperature).softmax(dim=-1)
         return self.dropout(self.gain * weights * scaled), weights
 

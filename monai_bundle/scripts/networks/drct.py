@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,9 @@ from scripts.networks.attention import (
     DependenciesLearning,
     FeatureAttention,
     FeatureAttentionKind,
+    Normalisation,
     SliceAttention,
+    Standardise,
     classifier,
 )
 from scripts.networks.vgg16 import CHANNELS, VGG16Features, pool
@@ -28,8 +30,8 @@ ZoomedFeatures = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class HeadSizes:
-    """Sizes of everything behind the backbone, which the paper leaves open.
+class HeadSettings:
+    """What the paper leaves open behind the backbone.
 
     Attributes
     ----------
@@ -39,6 +41,8 @@ class HeadSizes:
         Length of a row y_t.
     classifier : int
         Units of the first two fully connected layers.
+    normalisation : {"scan", "batch"}
+        See :class:`~scripts.networks.attention.Standardise`.
     dropout : float
         Probability, in front of the second and third fully connected layer and behind a scaled feature attention.
     """
@@ -47,6 +51,7 @@ class HeadSizes:
     width: int = 64
     classifier: int = 64
     dropout: float = 0.5
+    normalisation: Normalisation = "batch"
 
 
 @dataclass(frozen=True)
@@ -78,14 +83,14 @@ class PrimaryNetwork(nn.Module):
     """Reads all m slices: feature attention, dependencies learning, slice attention (eq. 3 to 6)."""
 
     def __init__(
-        self, labels: int, slices: int, sizes: HeadSizes, kind: FeatureAttentionKind, how: Aggregation
+        self, labels: int, slices: int, heads: HeadSettings, kind: FeatureAttentionKind, how: Aggregation
     ) -> None:
         super().__init__()
-        self.feature_attention = FeatureAttention(kind, CHANNELS, sizes.dropout)
-        self.dependencies = DependenciesLearning(CHANNELS, sizes.hidden, sizes.width)
-        self.slice_attention = SliceAttention(sizes.width)
+        self.feature_attention = FeatureAttention(kind, CHANNELS, heads.dropout, heads.normalisation)
+        self.dependencies = DependenciesLearning(CHANNELS, heads.hidden, heads.width)
+        self.slice_attention = SliceAttention(heads.width)
         self.aggregate = Aggregate(how)
-        self.classifier = classifier(self.aggregate.width(slices, sizes.width), sizes.classifier, labels, sizes.dropout)
+        self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return logits, attended rows (batch, m, width), slice attention and feature attention."""
@@ -99,21 +104,20 @@ class PrimaryNetwork(nn.Module):
 class KeySliceNetwork(nn.Module):
     """APS: reads the key slices again, seen at 512 x 512 (eq. 9 and 10)."""
 
-    def __init__(self, labels: int, slices: int, sizes: HeadSizes, how: Aggregation) -> None:
+    def __init__(self, labels: int, slices: int, heads: HeadSettings, how: Aggregation) -> None:
         super().__init__()
-        self.normalisation = nn.BatchNorm1d(CHANNELS)
+        self.normalisation = Standardise(heads.normalisation, CHANNELS)
         self.fully_connected = nn.Sequential(nn.Linear(CHANNELS, CHANNELS), nn.ReLU())
-        self.dependencies = DependenciesLearning(CHANNELS, sizes.hidden, sizes.width)
+        self.dependencies = DependenciesLearning(CHANNELS, heads.hidden, heads.width)
         self.aggregate = Aggregate(how)
-        self.classifier = classifier(self.aggregate.width(slices, sizes.width), sizes.classifier, labels, sizes.dropout)
+        self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
 
     def forward(self, features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and rows (batch, m_key, width) for features (batch, m_key, 512).
 
         ``weights`` (batch, m_key) is multiplied onto the rows.
         """
-        normalised = self.normalisation(features.flatten(0, 1)).unflatten(0, features.shape[:2])
-        rows = self.dependencies(self.fully_connected(normalised)) * weights[..., None]
+        rows = self.dependencies(self.fully_connected(self.normalisation(features))) * weights[..., None]
         return self.classifier(self.aggregate(rows)), rows
 
 
@@ -152,8 +156,8 @@ class DrCT1(nn.Module):
         See :class:`~scripts.networks.attention.FeatureAttention`.
     aggregation : {"attention", "flatten"}
         See :class:`Aggregate`.
-    sizes : dict, optional
-        Fields of :class:`HeadSizes`.
+    heads : dict, optional
+        Fields of :class:`HeadSettings`.
     """
 
     def __init__(
@@ -162,13 +166,13 @@ class DrCT1(nn.Module):
         slices: int = 32,
         feature_attention: FeatureAttentionKind = "scaled_softmax",
         aggregation: Aggregation = "attention",
-        sizes: dict[str, float] | None = None,
+        heads: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.slices = slices
-        self.sizes = HeadSizes(**(sizes or {}))  # type: ignore[arg-type]
+        self.heads = HeadSettings(**(heads or {}))
         self.backbone = VGG16Features()
-        self.primary = PrimaryNetwork(labels, slices, self.sizes, feature_attention, aggregation)
+        self.primary = PrimaryNetwork(labels, slices, self.heads, feature_attention, aggregation)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (batch, labels) for windowed slices (batch, 3, m, height, width)."""
@@ -203,7 +207,7 @@ class DrCT2(DrCT1):
     fusion : {"by_position", "first_rows"}
         How the m_key rows of the APS network are added to the m rows of the primary network: each at its slice's
         position, or, as a literal reading, onto the first m_key rows.
-    labels, slices, feature_attention, aggregation, sizes
+    labels, slices, feature_attention, aggregation, heads
         As for :class:`DrCT1`.
     """
 
@@ -216,20 +220,20 @@ class DrCT2(DrCT1):
         fusion: Literal["by_position", "first_rows"] = "by_position",
         feature_attention: FeatureAttentionKind = "scaled_softmax",
         aggregation: Aggregation = "attention",
-        sizes: dict[str, float] | None = None,
+        heads: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(labels, slices, feature_attention, aggregation, sizes)
+        super().__init__(labels, slices, feature_attention, aggregation, heads)
         if fusion not in ("by_position", "first_rows"):
             raise ValueError(f"fusion must be 'by_position' or 'first_rows', not {fusion!r}")
-        if not 1 <= key_slices <= slices:
-            raise ValueError(f"key_slices must lie between 1 and slices ({slices}), not {key_slices}")
+        if not 2 <= key_slices <= slices:
+            raise ValueError(f"key_slices must lie between 2 and slices ({slices}), not {key_slices}")
         self.key_slices = key_slices
         self.zoom = zoom
         self.fusion_kind = fusion
-        self.aps = KeySliceNetwork(labels, key_slices, self.sizes, aggregation)
+        self.aps = KeySliceNetwork(labels, key_slices, self.heads, aggregation)
         self.aggregate = Aggregate(aggregation)
-        width = self.aggregate.width(slices, self.sizes.width)
-        self.fusion = classifier(width, self.sizes.classifier, labels, self.sizes.dropout)
+        width = self.aggregate.width(slices, self.heads.width)
+        self.fusion = classifier(width, self.heads.classifier, labels, self.heads.dropout)
 
     def zoom_of(self, image: Tensor) -> ZoomedFeatures:
         """Return a function that enlarges the asked slices of ``image`` and gives their features (eq. 8 and 9)."""
