@@ -233,3 +233,13 @@ def test_the_bundle_runs_from_a_copy_elsewhere(tmp_path: Path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "none" in done.stderr.splitlines()[-1]
+
+
+def test_the_documentation_states_the_figures_of_the_metadata():
+    figures = json.loads((BUNDLE / "configs" / "metadata.json").read_text("utf-8"))["eval_metrics"]
+    page = (BUNDLE / "docs" / "README.md").read_text("utf-8")
+    for key, row in figures["labels"].items():
+        assert f"| {key} | {row['positive']} | {row['auc']:.3f} | {row['average_precision']:.3f} |" in page
+    assert f"{figures['key_slices_top_h']:.3f} (chance {figures['key_slices_top_h_chance']:.3f})" in page
+    front = (BUNDLE.parent / "README.md").read_text("utf-8")
+    assert f"ROC curve for any haemorrhage is {figures['labels']['any']['auc']:.2f};".replace(" 0.", " .") in front
