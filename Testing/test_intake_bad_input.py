@@ -16,6 +16,10 @@ from scripts.intake.discovery import find_studies, read_study
 from scripts.intake.study import IntakeError, NotEvaluableError
 
 SMALL = Series(head_voxels(13, 24, 20))
+DAMAGED_ATTRIBUTES = (
+    "unreadable_pixel_data",
+    "head: 2_004.dcm: its rescale, padding or bit attributes are damaged; export the original series",
+)
 
 
 def refusal(path: Path) -> tuple[str, str]:
@@ -115,6 +119,38 @@ def test_slices_without_rescale(tmp_path: Path):
     code, message = refusal(tmp_path / "head")
     assert code == "no_hounsfield_units"
     assert message == "head: 2_000.dcm: has no rescale slope and intercept; export the original series"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "representation", "value"),
+    [
+        ("RescaleSlope", "DS", [1, 1]),
+        ("RescaleSlope", "DS", "nan"),
+        ("RescaleIntercept", "DS", "inf"),
+        ("PixelPaddingValue", "SS", [-2000, -2000]),
+        ("PixelPaddingValue", "FD", float("inf")),
+    ],
+)
+def test_attributes_that_pixels_cannot_be_read_with(tmp_path: Path, keyword: str, representation: str, value: object):
+    def spoil(index: int, dataset: Dataset) -> None:
+        if index == 4:
+            with pydicom.config.disable_value_validation():
+                dataset.add_new(keyword, representation, value)
+
+    write_series(tmp_path / "head", SMALL, spoil)
+    assert refusal(tmp_path / "head") == DAMAGED_ATTRIBUTES
+
+
+def test_a_padding_value_of_unknown_representation(tmp_path: Path):
+    def pad(_: int, dataset: Dataset) -> None:
+        dataset.add_new("PixelPaddingValue", "SS", -2000)
+
+    path = write_series(tmp_path / "head", SMALL, pad)[4]
+    tag, value = b"\x28\x00\x20\x01", b"\x30\xf8"
+    known, unknown = tag + b"SS\x02\x00" + value, tag + b"UN\x00\x00\x03\x00\x00\x00" + value + b"\x00"
+    assert path.read_bytes().count(known) == 1
+    path.write_bytes(path.read_bytes().replace(known, unknown))
+    assert refusal(tmp_path / "head") == DAMAGED_ATTRIBUTES
 
 
 @pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])

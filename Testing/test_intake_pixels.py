@@ -198,3 +198,18 @@ def test_an_enhanced_multi_frame_ct_is_read(tmp_path: Path):
     np.testing.assert_array_equal(study.voxels, SMALL)
     assert study.spacing_mm == pytest.approx((8, 6, 5))
     assert study.provenance.slice_thickness_mm == 5
+
+
+@pytest.mark.parametrize("stored", [1, len(SMALL) - 2])
+def test_more_frames_named_than_stored_are_refused(tmp_path: Path, stored: int):
+    path = tmp_path / "enhanced.dcm"
+    enhanced_ct(path, Series(SMALL, pixel_spacing=(6.0, 8.0)))
+    dataset = pydicom.dcmread(path)
+    dataset.PixelData = dataset.PixelData[: SMALL[0].nbytes * stored]
+    dataset.NumberOfFrames = stored
+    dataset.save_as(path)
+    with pytest.raises(
+        NotEvaluableError, match=r"enhanced\.dcm: pixel data is cut off .*; copy the file again"
+    ) as fault:
+        read_only_study(path)
+    assert fault.value.code == "unreadable_pixel_data"

@@ -13,7 +13,7 @@ from typing import Any
 import pydicom
 from pydicom import config
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from scripts.intake.file_location import FileLocation, FileOpener
@@ -53,6 +53,8 @@ READING_ERRORS = (
     AttributeError,
     RuntimeError,
     NotImplementedError,
+    ArithmeticError,
+    BytesLengthException,
     struct.error,
     zipfile.BadZipFile,
     zlib.error,

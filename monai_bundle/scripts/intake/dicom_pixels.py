@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,13 +82,8 @@ def read_voxels(headers: Sequence[SliceHeader]) -> tuple[NDArray[np.int16], tupl
             if opened is None or header.frame is None or opened[0] != header.location:
                 opened = (header.location, *_decode(header.location, opener))
             _, dataset, pixels = opened
-            stored = pixels if header.frame is None or pixels.ndim == 2 else pixels[header.frame]
-            if stored.shape != voxels.shape[1:]:
-                raise _unreadable(header.location.name)
-            try:
-                voxels[index], conversion = hounsfield_units(stored, dataset, header.frame)
-            except NotEvaluableError as fault:
-                raise NotEvaluableError(fault.code, f"{header.location.name}: {fault}") from None
+            stored = _stored_slice(header, pixels, (voxels.shape[1], voxels.shape[2]))
+            voxels[index], conversion = _convert(header, stored, dataset)
             conversions.append(conversion)
     return voxels, _warnings(conversions)
 
@@ -117,6 +113,8 @@ def hounsfield_units(
     ------
     NotEvaluableError
         ``"no_hounsfield_units"`` where the file holds no Rescale Slope and Intercept.
+    ValueError, TypeError, BytesLengthException
+        For attributes with several values, of another kind or not finite.
     """
     values = stored.astype(np.int32)
     slope, intercept = _rescale(dataset, frame)
@@ -148,6 +146,30 @@ def _decode(location: FileLocation, opener: FileOpener) -> tuple[FileDataset, ND
         raise no_permission(location.name) from None
     except READING_ERRORS:
         raise _unreadable(location.name) from None
+
+
+def _stored_slice(header: SliceHeader, pixels: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
+    """Take one slice out of a file's pixels; a frame that the header names must be there."""
+    frames = pixels if header.frame is None else pixels.reshape(-1, *pixels.shape[-2:])
+    if header.frame is not None and header.frame >= len(frames):
+        raise _unreadable(header.location.name)
+    stored = frames if header.frame is None else frames[header.frame]
+    if stored.shape != shape:
+        raise _unreadable(header.location.name)
+    return stored
+
+
+def _convert(
+    header: SliceHeader, stored: NDArray[np.generic], dataset: Dataset
+) -> tuple[NDArray[np.int16], _Conversion]:
+    name = header.location.name
+    try:
+        return hounsfield_units(stored, dataset, header.frame)
+    except NotEvaluableError as fault:
+        raise NotEvaluableError(fault.code, f"{name}: {fault}") from None
+    except READING_ERRORS:
+        message = f"{name}: its rescale, padding or bit attributes are damaged; export the original series"
+        raise NotEvaluableError("unreadable_pixel_data", message) from None
 
 
 def _check_decoder(name: str, dataset: FileDataset) -> None:
@@ -185,7 +207,10 @@ def _rescale(dataset: Dataset, frame: int | None) -> tuple[float, float]:
     slope, intercept = source.get("RescaleSlope"), source.get("RescaleIntercept")
     if slope is None or intercept is None or float(slope) == 0:
         raise NotEvaluableError("no_hounsfield_units", "has no rescale slope and intercept; export the original series")
-    return float(slope), float(intercept)
+    rescale = float(slope), float(intercept)
+    if not all(map(math.isfinite, rescale)):
+        raise ValueError("rescale slope and intercept must be finite")
+    return rescale
 
 
 def _padding_mask(values: NDArray[np.int32], dataset: Dataset, slope: float, intercept: float) -> NDArray[np.bool_]:
