@@ -225,6 +225,28 @@ def test_an_oblique_sheared_nrrd_keeps_its_affine(tmp_path: Path):
     assert study.tilt_degrees == pytest.approx(np.degrees(np.arctan2(1.5, 5)), abs=0.01)
 
 
+DIRECTIONS = "space directions: (3,0,0) (0,3,0) (0,0,5)\n"
+
+
+@pytest.mark.parametrize(
+    ("geometry", "named"),
+    [
+        ("spacings: 3 3 5\n", False),
+        ("space dimension: 3\n" + DIRECTIONS, False),
+        ("space: scanner-xyz\n" + DIRECTIONS, False),
+        ("space: left-posterior-superior\n" + DIRECTIONS, True),
+        ("space: RAS\n" + DIRECTIONS, True),
+    ],
+)
+def test_an_nrrd_that_names_no_side_of_the_body_says_so(tmp_path: Path, geometry: str, named: bool):
+    path = tmp_path / "head.nrrd"
+    header = f"NRRD0005\ntype: short\ndimension: 3\nsizes: 20 24 14\nencoding: raw\nendian: little\n{geometry}\n"
+    path.write_bytes(header.encode() + HEAD.T.astype("<i2").tobytes())
+    said = [(warning.name, warning.message) for warning in read(path).warnings]
+    unknown = ("unknown_orientation", "head.nrrd names no orientation: left and right are assumed")
+    assert said == ([] if named else [unknown])
+
+
 def test_an_nrrd_with_vectors_is_refused(tmp_path: Path):
     assert refusal(save_nrrd(tmp_path / "rgb.nrrd", np.stack([HEAD.T] * 3, axis=-1), vector=True)).code == "colour"
 

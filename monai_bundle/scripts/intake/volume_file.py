@@ -55,7 +55,8 @@ def read_nifti(path: Path) -> CTStudy:
 def read_nrrd(path: Path) -> CTStudy:
     """Read an NRRD file (``.nrrd``) by ITK; its LPS coordinates become RAS.
 
-    Values and axes are treated as in :func:`read_nifti`.
+    Values and axes are treated as in :func:`read_nifti`. A header whose ``space`` names no side of the body brings the
+    warning ``"unknown_orientation"``.
 
     Raises
     ------
@@ -84,7 +85,11 @@ def read_nrrd(path: Path) -> CTStudy:
     direction, spacing = itk.array_from_matrix(image.GetDirection()), np.asarray(image.GetSpacing())
     affine[:3, :3] = LPS_TO_RAS @ direction[:3, :3] @ np.diag(spacing[:3])
     affine[:3, 3] = LPS_TO_RAS @ np.asarray(image.GetOrigin())[:3]
-    return _study(path.name, array, affine, Provenance(path.name, "nrrd"), ())
+    metadata = information.GetMetaDataDictionary()
+    space = metadata["NRRD_space"] if metadata.HasKey("NRRD_space") else ""
+    # ITK rewrites every space that names sides of the body as left-posterior-superior.
+    warnings = () if space.startswith("left-posterior-superior") else (_unknown_orientation(path.name),)
+    return _study(path.name, array, affine, Provenance(path.name, "nrrd"), warnings)
 
 
 def slice_axis(affine: NDArray[np.float64]) -> int:
@@ -153,8 +158,11 @@ def _nifti_affine(name: str, image: nib.Nifti1Image) -> tuple[NDArray[np.float64
         return np.asarray(sform, dtype=np.float64), ()
     if qform_code:
         return np.asarray(qform, dtype=np.float64), ()
-    message = f"{name} names no orientation: left and right are assumed"
-    return np.asarray(header.get_base_affine(), dtype=np.float64), (QualityWarning("unknown_orientation", message),)
+    return np.asarray(header.get_base_affine(), dtype=np.float64), (_unknown_orientation(name),)
+
+
+def _unknown_orientation(name: str) -> QualityWarning:
+    return QualityWarning("unknown_orientation", f"{name} names no orientation: left and right are assumed")
 
 
 def _check_permission(path: Path) -> None:
