@@ -8,7 +8,7 @@ from sample_diagnosis import NEGATIVE, a_diagnosis, a_study
 from scripts.diagnosis import RESEARCH_USE_ONLY, Finding
 from scripts.intake.study import QualityWarning
 from scripts.labels import CQ500, RSNA
-from scripts.output.verdict import percent, summary_table, verdict
+from scripts.output.verdict import is_close, percent, summary_table, verdict
 
 
 def findings(probabilities: dict[str, float], labels=RSNA, threshold: float = 0.5) -> tuple[Finding, ...]:
@@ -46,6 +46,29 @@ def test_the_line_follows_the_findings(probabilities, line, level):
 
 def test_a_low_probability_above_a_low_threshold_is_possible_not_likely():
     assert verdict(findings({"any": 0.3}, threshold=0.1)).line.startswith("Intracranial haemorrhage possible")
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.0001])
+def test_a_negative_scan_under_a_tiny_threshold_is_plainly_negative(probability):
+    said = verdict(findings(dict.fromkeys((label.key for label in RSNA), probability), threshold=0.0009))
+    assert (said.line, said.level) == ("No haemorrhage found above the operating point", "negative")
+
+
+@pytest.mark.parametrize(
+    ("probability", "threshold", "close"),
+    [
+        (0.46, 0.5, True),
+        (0.44, 0.5, False),
+        (0.54, 0.5, True),
+        (0.56, 0.5, False),
+        (0.00085, 0.0009, True),
+        (0.0012, 0.0009, False),
+        (0.9995, 0.9995, True),
+        (0.99, 0.9995, False),
+    ],
+)
+def test_close_is_measured_by_the_room_that_the_threshold_leaves(probability, threshold, close):
+    assert is_close(Finding(RSNA[0], probability, threshold)) is close
 
 
 def test_a_fracture_without_haemorrhage_is_said_and_is_no_haemorrhage():

@@ -41,7 +41,7 @@ shares = st.floats(0, 1)
 
 @given(data=st.data(), labels=st.sampled_from([RSNA, CQ500]))
 def test_panel_and_report_say_the_same(data: st.DataObject, labels: tuple[Label, ...]):
-    near = st.sampled_from([0.3, 0.47, 0.5, 0.52, 0.56, 0.999])
+    near = st.sampled_from([0.3, 0.47, 0.5, 0.52, 0.56, 0.999, 0.0001, 0.00085, 0.0009])
     findings = tuple(BundleFinding(label, data.draw(near | shares), data.draw(near | shares)) for label in labels)
     expected, said = bundle_verdict(findings), verdict([as_in_slicer(finding) for finding in findings])
     assert said.line == expected.line
@@ -58,6 +58,12 @@ def test_every_verdict_carries_a_caution_of_its_own(certainty: Certainty):
         Certainty.BORDERLINE: "Too close to call",
         Certainty.NEGATIVE: "does not exclude",
     }[certainty] in said.caution
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.0001])
+def test_a_negative_scan_under_a_tiny_threshold_is_plainly_negative(probability: float):
+    said = verdict([as_in_slicer(BundleFinding(label, probability, 0.0009)) for label in RSNA])
+    assert said.certainty is Certainty.NEGATIVE
 
 
 @given(width=st.integers(20, 2000), count=st.integers(1, 400))

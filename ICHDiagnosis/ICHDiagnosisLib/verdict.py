@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from .result_types import Finding
 
 CLOSE = 0.05
-"""A probability this near to its threshold could as well have fallen on the other side."""
+"""A probability this near to a threshold of 0.5 could as well have fallen on the other side."""
 
 HAEMORRHAGES = ("any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
 
@@ -46,8 +46,12 @@ def percent(probability: float) -> str:
 
 
 def isClose(finding: Finding) -> bool:
-    """Tell whether a probability lies within 0.05 of its threshold."""
-    return abs(finding.probability - finding.threshold) < CLOSE
+    """Tell whether a probability lies near its threshold: 0.05 at 0.5, in proportion less towards 0 and 1.
+
+    A threshold of 0.0009 would otherwise call every negative scan close.
+    """
+    room = min(finding.threshold, 1 - finding.threshold)
+    return abs(finding.probability - finding.threshold) <= CLOSE * 2 * room
 
 
 def shortName(finding: Finding) -> str:

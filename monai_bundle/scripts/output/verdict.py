@@ -9,7 +9,7 @@ from scripts.diagnosis import RESEARCH_USE_ONLY, Diagnosis, Finding
 from scripts.labels import RSNA
 
 CLOSE = 0.05
-"""A probability this near to its threshold could as well have fallen on the other side."""
+"""A probability this near to a threshold of 0.5 could as well have fallen on the other side."""
 
 _HAEMORRHAGES = {label.key for label in RSNA}
 
@@ -41,8 +41,12 @@ def percent(probability: float, decimals: int = 0) -> str:
 
 
 def is_close(finding: Finding) -> bool:
-    """Whether a probability lies within 0.05 of its threshold."""
-    return abs(finding.probability - finding.threshold) < CLOSE
+    """Whether a probability lies near its threshold: 0.05 at 0.5, in proportion less towards 0 and 1.
+
+    A threshold of 0.0009 would otherwise call every negative scan close.
+    """
+    room = min(finding.threshold, 1 - finding.threshold)
+    return abs(finding.probability - finding.threshold) <= CLOSE * 2 * room
 
 
 def short_name(finding: Finding) -> str:
