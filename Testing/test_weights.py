@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from scripts.networks.drct import DrCT1, DrCT2
-from scripts.weights import WeightsError, load_backbone, load_network, save_trained
+from scripts.weights import WeightsError, load_backbone, load_network, model_identity, save_trained
 
 torch.set_num_threads(1)
+
+BUNDLE = Path(__file__).resolve().parents[1] / "monai_bundle"
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,51 @@ def test_a_file_that_would_run_code_is_refused(bundle: Path):
 def test_metadata_without_weights_are_refused(bundle: Path):
     (bundle / "configs" / "metadata.json").write_text(json.dumps({"version": "1"}), encoding="utf-8")
     assert "configs/metadata.json" in error_of_loading(bundle)
+
+
+@pytest.mark.parametrize("name", ["models/model.pt", "models/backbone.pt"])
+def test_a_shipped_file_without_a_stated_sha256_is_refused(bundle: Path, name: str):
+    path = bundle / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    del metadata["weights"][name]
+    path.write_text(json.dumps(metadata), encoding="utf-8")
+    assert f"no sha256 for {name}" in error_of_loading(bundle)
+    assert "no sha256 for" in error_of_loading(bundle, model_file="./configs/../models/model.pt")
+
+
+def identity_of(bundle: Path, model_file: str) -> dict[str, str]:
+    """The stated hashes, with the rest of the metadata as the bundle ships them."""
+    shipped = json.loads((BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    stated = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    (bundle / "configs" / "metadata.json").write_text(json.dumps(shipped | stated), encoding="utf-8")
+    return model_identity(bundle, "DrCT2", model_file).weights_sha256
+
+
+@pytest.mark.parametrize("model_file", ["models/model.pt", "models/own.pt"])
+def test_the_identity_has_the_hash_of_the_file_that_is_loaded(bundle: Path, model_file: str):
+    (bundle / "models" / "own.pt").write_bytes(b"weights of one's own")
+    found = identity_of(bundle, model_file)
+    assert list(found) == ["models/backbone.pt", model_file]
+    for name, digest in found.items():
+        assert digest == hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+
+
+def test_the_identity_does_not_name_a_folder_outside_the_bundle(bundle: Path, tmp_path_factory: pytest.TempPathFactory):
+    own = tmp_path_factory.mktemp("elsewhere") / "own.pt"
+    own.write_bytes(b"weights of one's own")
+    assert list(identity_of(bundle, str(own))) == ["models/backbone.pt", "own.pt"]
+
+
+def test_the_identity_of_a_missing_file_is_refused_by_name(bundle: Path):
+    with pytest.raises(WeightsError, match=r"models/own\.pt: cannot be read"):
+        identity_of(bundle, "models/own.pt")
+
+
+def test_inference_loads_and_states_one_and_the_same_file():
+    config = json.loads((BUNDLE / "configs" / "inference.json").read_text(encoding="utf-8"))
+    assert config["model_file"] == "models/model.pt"
+    assert "@model_file" in config["network"]
+    assert "@model_file" in config["reader"]["model"]
 
 
 def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -54,11 +55,7 @@ def read_state(bundle_root: str | Path, name: str, expected: str | None) -> dict
     WeightsError
         If the file is missing, has another sha256 or holds anything but plain tensors.
     """
-    path = Path(bundle_root) / name
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{name}: cannot be read ({error.strerror}); fetch the bundle again") from error
+    content = _content(bundle_root, name)
     found = hashlib.sha256(content).hexdigest()
     if expected is not None and found != expected:
         raise WeightsError(
@@ -67,6 +64,13 @@ def read_state(bundle_root: str | Path, name: str, expected: str | None) -> dict
         )
     state = _plain_tensors(name, content)
     return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+
+
+def _content(bundle_root: str | Path, name: str) -> bytes:
+    try:
+        return (Path(bundle_root) / name).read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{name}: cannot be read ({error.strerror}); fetch the bundle again") from error
 
 
 def _plain_tensors(name: str, content: bytes) -> dict[str, Tensor]:
@@ -82,15 +86,18 @@ def _plain_tensors(name: str, content: bytes) -> dict[str, Tensor]:
 def load_network(network: nn.Module, bundle_root: str | Path, model_file: str = MODEL_FILE) -> nn.Module:
     """Fill a network with the backbone's and the trained weights and put it into evaluation mode.
 
-    ``model.pt`` may hold backbone layers of its own (fine-tuned ones), which then replace ImageNet's. A file that the
-    metadata does not name, such as one's own training, is opened without a checksum, as plain tensors all the same.
+    ``model.pt`` may hold backbone layers of its own (fine-tuned ones), which then replace ImageNet's. Another file that
+    the metadata does not name, such as one's own training, is opened without a checksum, as plain tensors all the same.
 
     Raises
     ------
     WeightsError
-        If a file is missing, changed, or belongs to a network of another shape.
+        If a file is missing, changed, or belongs to a network of another shape, or if the metadata state no sha256 of
+        a file that is shipped.
     """
-    expected = expected_sha256(bundle_root).get(model_file)
+    name = name_in_bundle(bundle_root, model_file)
+    shipped = name == MODEL_FILE
+    expected = _required_sha256(bundle_root, name) if shipped else expected_sha256(bundle_root).get(name)
     state = load_backbone_state(bundle_root) | read_state(bundle_root, model_file, expected)
     try:
         network.load_state_dict(state)
@@ -104,8 +111,27 @@ def load_network(network: nn.Module, bundle_root: str | Path, model_file: str = 
 
 def load_backbone_state(bundle_root: str | Path) -> dict[str, Tensor]:
     """Return the ImageNet backbone's state with the names that DrCT1 and DrCT2 use."""
-    state = read_state(bundle_root, BACKBONE_FILE, expected_sha256(bundle_root)[BACKBONE_FILE])
+    state = read_state(bundle_root, BACKBONE_FILE, _required_sha256(bundle_root, BACKBONE_FILE))
     return {f"backbone.{key}": tensor for key, tensor in state.items()}
+
+
+def _required_sha256(bundle_root: str | Path, name: str) -> str:
+    """Return the stated sha256 of a file that is shipped: without one a changed file would pass unseen."""
+    try:
+        return expected_sha256(bundle_root)[name]
+    except KeyError as error:
+        raise WeightsError(f"configs/metadata.json: 'weights' has no sha256 for {name}; restore the file") from error
+
+
+def name_in_bundle(bundle_root: str | Path, name: str) -> str:
+    """Return a weight file's path inside the bundle, or its bare name where it lies elsewhere.
+
+    A result states it, and a result must not tell the folders of the machine that made it.
+    """
+    # Links are not followed: a linked models/model.pt is the bundle's all the same.
+    root = Path(os.path.normpath(Path(bundle_root).absolute()))
+    path = Path(os.path.normpath(root / name))
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def load_backbone(network: DrCT1, bundle_root: str | Path) -> VGG16Features:
@@ -138,15 +164,34 @@ def save_trained(network: nn.Module, path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def model_identity(bundle_root: str | Path, network_name: str) -> ModelIdentity:
-    """Return which model speaks, as every result states it."""
+def model_identity(bundle_root: str | Path, network_name: str, model_file: str = MODEL_FILE) -> ModelIdentity:
+    """Return which model speaks, as every result states it.
+
+    Parameters
+    ----------
+    bundle_root : path
+        The bundle's folder.
+    network_name : str
+        The network's class.
+    model_file : str
+        The file that :func:`load_network` is given. It and the backbone are hashed as they lie on disk: the metadata
+        know nothing of weights of one's own.
+
+    Raises
+    ------
+    WeightsError
+        If a weight file cannot be read.
+    """
     metadata = read_metadata(bundle_root)
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]  # type: ignore[index]
     return ModelIdentity(
         name=str(metadata["name"]),
         version=str(metadata["version"]),
         network=network_name,
-        weights_sha256=expected_sha256(bundle_root),
+        weights_sha256={
+            name_in_bundle(bundle_root, name): hashlib.sha256(_content(bundle_root, name)).hexdigest()
+            for name in (BACKBONE_FILE, model_file)
+        },
         labels=tuple(channels[key] for key in sorted(channels, key=int)),
         trained_on=str(metadata["data_source"]),
     )
