@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,8 +31,10 @@ torch.set_num_threads(1)
 class Evaluator:
     """Stands in for the engine: evaluates and refuses as many studies as it is told, then does something."""
 
-    def __init__(self, evaluated: int = 1, refused: int = 0, then: Callable[[], None] = lambda: None) -> None:
-        self.diagnoses, self.refusals = ["study"] * evaluated, ["refusal"] * refused
+    def __init__(
+        self, evaluated: int = 1, refused: int = 0, failed: int = 0, then: Callable[[], None] = lambda: None
+    ) -> None:
+        self.diagnoses, self.refusals, self.failures = ["study"] * evaluated, ["refusal"] * refused, ["study"] * failed
         self.run = then
 
 
@@ -61,6 +64,14 @@ def test_a_run_ends_with_3_where_a_study_was_refused_and_with_0_otherwise(refuse
     assert ends_with(lambda: exit_status.run(Evaluator(refused=refused))) == status
 
 
+@pytest.mark.parametrize("refused", [0, 1])
+@pytest.mark.usefixtures("keep_signal_handlers")
+def test_a_run_ends_with_1_where_a_study_failed(refused: int, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    assert ends_with(lambda: exit_status.run(Evaluator(refused=refused, failed=2))) == 1
+    assert f"1 studies evaluated, {refused} not evaluable, 2 failed" in caplog.text
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -79,16 +90,19 @@ def test_a_named_error_is_one_line_and_status_1(error: Exception, caplog: pytest
     assert caplog.records[0].exc_info is None
 
 
+@pytest.mark.usefixtures("keep_signal_handlers")
 def test_a_full_gpu_says_what_to_do(caplog: pytest.LogCaptureFixture):
     assert ends_with(lambda: or_exit(raising(torch.cuda.OutOfMemoryError("2 GiB")))) == 1
     assert "--device cpu" in caplog.text
 
 
+@pytest.mark.usefixtures("keep_signal_handlers")
 def test_an_error_that_nobody_foresaw_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         or_exit(raising(ZeroDivisionError()))
 
 
+@pytest.mark.usefixtures("keep_signal_handlers")
 def test_what_succeeds_returns_its_value():
     assert or_exit(max, 2, 5) == 5
 
@@ -99,6 +113,23 @@ def test_a_signal_cancels(number: signal.Signals, caplog: pytest.LogCaptureFixtu
     cancelled = Evaluator(evaluated=2, then=lambda: os.kill(os.getpid(), number))
     assert ends_with(lambda: exit_status.run(cancelled)) == 130
     assert "cancelled after 2 studies" in caplog.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.usefixtures("keep_signal_handlers")
+def test_a_signal_cancels_what_comes_before_the_run(number: signal.Signals, caplog: pytest.LogCaptureFixture):
+    assert ends_with(lambda: or_exit(os.kill, os.getpid(), number)) == 130
+    assert [(record.levelname, record.getMessage(), record.exc_info) for record in caplog.records] == [
+        ("WARNING", "cancelled", None)
+    ]
+
+
+def test_a_step_may_run_in_another_thread_where_no_handler_can_be_set():
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(or_exit(max, 2, 5)))
+    thread.start()
+    thread.join()
+    assert found == [5]
 
 
 def test_progress_is_a_line_per_step_over_all_studies(capsys: pytest.CaptureFixture[str]):

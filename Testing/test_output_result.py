@@ -18,7 +18,7 @@ from scripts.diagnosis import Diagnosis, EvidenceMap
 from scripts.intake.study import Provenance, QualityWarning
 from scripts.labels import RSNA
 from scripts.output import result
-from scripts.output.folder import OutputError
+from scripts.output.folder import OutputError, OutputFolderError
 from scripts.output.result import refusal_document, result_document, write_refusal_folder, write_result_folder
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "monai_bundle" / "docs" / "result.schema.json").read_text())
@@ -148,7 +148,7 @@ def test_a_disk_that_refuses_is_named_in_one_line(tmp_path: Path, monkeypatch: p
         raise OSError(code, "refused")
 
     monkeypatch.setattr(result, "write_file", refused)
-    with pytest.raises(OutputError, match=remedy) as caught:
+    with pytest.raises(OutputFolderError, match=remedy) as caught:
         write_result_folder(a_diagnosis(), tmp_path)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""How a run ends: 0 all studies evaluated, 3 some not evaluable, 1 failure, 130 cancelled.
+"""How a run ends: 0 all studies evaluated, 3 some not evaluable, 1 failure (of one study or all), 130 cancelled.
 
 A configuration wraps its fallible steps in :func:`or_exit` and runs its engine through :func:`run`, so that a user's
 mistake ends in one line instead of a traceback; an error that nobody foresaw keeps its traceback.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
@@ -28,7 +29,19 @@ logger = logging.getLogger(__name__)
 
 
 def or_exit(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a function; a named error of the bundle's own ends the process with one line and status 1."""
+    """Call a function; a named error of the bundle's own ends the process with one line and status 1.
+
+    Ctrl-C and SIGTERM end it with one line and status 130; SIGTERM does so from the first call on.
+    """
+    _cancel_on_sigterm()
+    try:
+        return _or_fail(function, *arguments)
+    except KeyboardInterrupt:
+        logger.warning("cancelled")
+        sys.exit(CANCELLED)
+
+
+def _or_fail(function: Callable[..., Result], *arguments: Any) -> Result:
     try:
         return function(*arguments)
     except (IntakeError, WeightsError, SettingError, OutputError) as error:
@@ -43,14 +56,26 @@ def run(evaluator: StudyEvaluator) -> None:
 
     Ctrl-C and SIGTERM cancel: what is being written is removed, finished studies stay.
     """
-    signal.signal(signal.SIGTERM, _cancel)
+    _cancel_on_sigterm()
     try:
-        or_exit(evaluator.run)
+        _or_fail(evaluator.run)
     except KeyboardInterrupt:
-        logger.warning("cancelled after %d studies", len(evaluator.diagnoses) + len(evaluator.refusals))
+        logger.warning("cancelled after %d studies", sum(_counts(evaluator)))
         sys.exit(CANCELLED)
-    logger.info("%d studies evaluated, %d not evaluable", len(evaluator.diagnoses), len(evaluator.refusals))
+    logger.info("%d studies evaluated, %d not evaluable, %d failed", *_counts(evaluator))
+    if evaluator.failures:
+        sys.exit(FAILED)
     sys.exit(NOT_EVALUABLE if evaluator.refusals else EVALUATED)
+
+
+def _counts(evaluator: StudyEvaluator) -> tuple[int, int, int]:
+    return len(evaluator.diagnoses), len(evaluator.refusals), len(evaluator.failures)
+
+
+def _cancel_on_sigterm() -> None:
+    """Python refuses a handler from any thread but the main one, and delivers signals to that one alone."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _cancel)
 
 
 def _cancel(signal_number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The MONAI engine of inference: one study in, one result folder out, and a refusal never stops the others."""
+"""The MONAI engine of inference: one study in, one result folder out, and no study's own fault stops the others."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from scripts.intake.discovery import StudySource
 from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
 from scripts.labels import Label
 from scripts.networks.drct import DrCT1
+from scripts.output.folder import OutputError, OutputFolderError
 from scripts.output.result import write_refusal_folder, write_result_folder
 from scripts.progress import Progress
 
@@ -137,13 +138,20 @@ class StudyEvaluator(SupervisedEvaluator):
         self.progress = progress
         self.diagnoses: list[str] = []
         self.refusals: list[Refusal] = []
+        self.failures: list[str] = []
 
     def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> dict[str, Any]:
         source: StudySource = batchdata["source"]
-        if "refusal" in batchdata:
-            self._refuse(source, batchdata["refusal"])
-        else:
-            self._evaluate(source, batchdata)
+        try:
+            if "refusal" in batchdata:
+                self._refuse(source, batchdata["refusal"])
+            else:
+                self._evaluate(source, batchdata)
+        except OutputFolderError:
+            raise
+        except OutputError as error:
+            logger.error("%s: no result: %s", source.study_id, error)
+            self.failures.append(source.study_id)
         self.progress.finish_study()
         return {}
 

@@ -56,6 +56,8 @@ def measure(evaluator: StudyEvaluator, repeats: int) -> dict[str, Any]:
     for _ in range(repeats):
         evaluator.progress.finished = 0
         or_exit(evaluator.run)
+        if evaluator.failures:
+            sys.exit(1)
         if evaluator.refusals:
             logger.error("the study is not evaluable: %s; choose another one", evaluator.refusals[0].reason)
             sys.exit(1)

@@ -30,6 +30,10 @@ class OutputError(Exception):
     """The result cannot be written; the message is one line that names the fault and the remedy."""
 
 
+class OutputFolderError(OutputError):
+    """The whole output folder cannot be written, so that every further study would fail as well."""
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file through to the disk, so that the rename of its folder never overtakes its content."""
     with path.open("wb") as stream:
@@ -60,7 +64,9 @@ def whole_folder(parent: Path, name: str) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If the name is no plain name, if something other than an earlier result stands there, or if the disk refuses.
+        If the name is no plain name or too long, or if something other than an earlier result stands there.
+    OutputFolderError
+        If the disk refuses.
     """
     if name in {"", ".", ".."} or any(character in name for character in "/\\\0"):
         raise OutputError(f"study id {name!r} cannot name a result folder; rename the study's folder or file")
@@ -73,7 +79,8 @@ def whole_folder(parent: Path, name: str) -> Iterator[Path]:
         _put_in_place(partial, target)
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; choose another output folder")
-        raise OutputError(f"result folder {name!r} cannot be written: {remedy}") from error
+        fault = OutputError if error.errno == errno.ENAMETOOLONG else OutputFolderError
+        raise fault(f"result folder {name!r} cannot be written: {remedy}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
