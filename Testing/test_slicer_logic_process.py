@@ -25,6 +25,17 @@ from ICHDiagnosisLib.outcome import Ending
 from ICHDiagnosisLib.volume_geometry import seriesUID
 from slicer_logic_cases import ROOT, a_tilted_series, ended, left_in, processes_in
 
+STAGES = (
+    "Starting",
+    "Reading the study",
+    "Looking at every slice",
+    "Looking at key slices again",
+    "Explaining",
+    "Making heat maps",
+    "Writing results",
+    "Done",
+)
+
 pytest_plugins = ["slicer_bundle_fixtures", "slicer_logic_fixtures"]
 
 
@@ -75,11 +86,14 @@ def test_the_bundle_itself_reads_a_tilted_series_and_its_evidence_lies_on_the_vo
     stages, ending = [], None
     while ending is None:
         update = logic.poll()
-        stages.append(update.stage)
         ending = update.ending
+        if ending is None:
+            stages.append(update.stage)
         time.sleep(0.02)
     assert ending.outcome.ending is Ending.EVALUATED, ending.logFile.read_text(encoding="utf-8")
-    assert {"Starting", "Looking at every slice", "Explaining", "Making heat maps"} <= set(stages)
+    assert {"Starting", "Looking at every slice"} <= set(stages)
+    # Small pictures pass the later stages faster than a timer looks: they may be missed, but never come out of order.
+    assert [STAGES.index(stage) for stage in stages] == sorted(STAGES.index(stage) for stage in stages)
     assert ending.shown.caveat is None
     assert set(ending.shown.heatMapNodes) == {finding.key for finding in ending.result.findings}
     inside = slicer.util.arrayFromVolume(ct) > -200
