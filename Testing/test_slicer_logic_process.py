@@ -94,6 +94,7 @@ def test_the_bundle_itself_reads_a_tilted_series_and_its_evidence_lies_on_the_vo
     assert {"Starting", "Looking at every slice"} <= set(stages)
     # Small pictures pass the later stages faster than a timer looks: they may be missed, but never come out of order.
     assert [STAGES.index(stage) for stage in stages] == sorted(STAGES.index(stage) for stage in stages)
+    assert {"reading", "slices", "key slices", "explanation", "maps"} <= set(ending.result.seconds)
     assert ending.shown.caveat is None
     assert set(ending.shown.heatMapNodes) == {finding.key for finding in ending.result.findings}
     inside = slicer.util.arrayFromVolume(ct) > -200
