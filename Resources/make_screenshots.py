@@ -1,11 +1,9 @@
 """Make the three screenshots from the real panel and real slice views, on the phantom.
 
-    python Resources/make_screenshots.py [--output Resources] [--evidence truth|network]
+    python Resources/make_screenshots.py [--output Resources]
 
 Runs without 3D Slicer: the panel stands in the test host (Testing/slicer_host), the slice views are drawn by MRML. The
-analysis under way is the bundle's own. The result is, as every picture of it says, an illustration drawn from the
-phantom's known haemorrhages, for a network trained on patients has nothing to say of a phantom; ``--evidence network``
-shows what it says. Takes about two minutes. Needs Chromium for the picture of the report.
+analysis and everything shown of it are the bundle's own, right or wrong. Needs Chromium for the picture of the report.
 """
 
 from __future__ import annotations
@@ -36,8 +34,6 @@ import qt  # noqa: E402
 import slicer  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from ICHDiagnosisLib.result import read_result  # noqa: E402
-from ICHDiagnosisLib.scene import showResult  # noqa: E402
 from slicer_host.slice_view import drawSliceView  # noqa: E402
 
 PANEL = (450, 940)
@@ -130,22 +126,6 @@ def take_running(module: Any) -> qt.QPixmap:  # noqa: ANN401 - the module's widg
     return picture
 
 
-def captioned(picture: qt.QPixmap, text: str) -> qt.QPixmap:
-    """Put a line of text below a picture; no text, no line."""
-    if not text:
-        return picture
-    bar = 24
-    whole = qt.QPixmap(picture.width(), picture.height() + bar)
-    whole.fill(qt.QColor(255, 243, 196))
-    painter = qt.QPainter()
-    painter.begin(whole)
-    painter.drawPixmap(0, 0, picture)
-    painter.setPen(qt.QColor(77, 60, 0))
-    painter.drawText(10, whole.height() - 8, text)
-    painter.end()
-    return whole
-
-
 def write_phantom(folder: Path) -> Path:
     """Write the phantom and its true masks; return its CT."""
     command = [sys.executable, "-m", "scripts.phantom", "--format", "nifti", "--output", str(folder)]
@@ -153,20 +133,6 @@ def write_phantom(folder: Path) -> Path:
         command += ["--haemorrhage", kind]
     subprocess.run(command, cwd=ROOT / "monai_bundle", check=True, timeout=600)
     return folder / "ct.nii.gz"
-
-
-def show_illustration(module: Any, phantom: Path) -> str:  # noqa: ANN401 - the module's widget
-    """Put the illustrated result in the place of the network's; return the line that says so."""
-    from illustrated_result import NOTICE, write_illustration  # noqa: PLC0415 - only where it is asked for
-
-    panel = module.panel
-    node = panel.ui.inputSelector.currentNode()
-    folder = write_illustration(phantom, phantom / "illustration")
-    showResult(read_result(folder), node)
-    panel.export.rememberFolder(node.GetID(), folder)
-    panel.refresh(anew=True)
-    panel.result.lookAtMostTelling()
-    return NOTICE
 
 
 def take_result(module: Any) -> qt.QPixmap:  # noqa: ANN401 - the module's widget
@@ -219,19 +185,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description="Make the screenshots of the extension.")
     parser.add_argument("--output", type=Path, default=ROOT / "Resources")
-    parser.add_argument("--evidence", choices=("truth", "network"), default="truth")
     options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ich-screenshots-") as name:
         phantom = Path(name) / "phantom"
         ct = write_phantom(phantom)
         module = open_module(Path(name))
         module.panel.ui.inputSelector.setCurrentNode(slicer.util.loadVolume(ct, {"name": "ICHPhantom"}))
         running = take_running(module)
-        notice = show_illustration(module, phantom) if options.evidence == "truth" else ""
-        captioned(take_result(module), notice).save(str(options.output / "screenshot_result.png"))
-        report = Path(name) / "report.png"
-        take_report(module.panel.export.folder / "report.html", report)
-        captioned(qt.QPixmap(str(report)), notice).save(str(options.output / "screenshot_report.png"))
+        take_result(module).save(str(options.output / "screenshot_result.png"))
+        take_report(module.panel.export.folder / "report.html", options.output.resolve() / "screenshot_report.png")
         around = take_around(module)
         size = (running.width() + 2 + around.width(), AROUND_HEIGHT)
         pair = side_by_side(size, [(0, 0, running), (running.width() + 2, 0, around)])
