@@ -77,10 +77,9 @@ class FeatureRecipe:
 def fingerprint(entry: Mapping[str, Any], recipe: FeatureRecipe, backbone: nn.Module) -> str:
     """Return a sha256 over the scan's files (names, sizes, times), the recipe's settings and the backbone's weights."""
     digest = hashlib.sha256()
-    for path in sorted(Path(entry["folder"]).rglob("*")):
-        if path.is_file():
-            status = path.stat()
-            digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    for path in sorted(entry["study"].files):
+        status = path.stat()
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     steps = [type(step).__name__ for step in (*recipe.load.transforms, *recipe.augmentation.transforms)]
     made_with = {"variants": recipe.variants, "steps": steps, **recipe.settings}
     digest.update(json.dumps(made_with, sort_keys=True).encode())
@@ -101,7 +100,7 @@ def cached_features(
     Parameters
     ----------
     entries : sequence of mapping
-        Datalist; ``name`` names the cache's file, ``folder`` holds the scan's files.
+        Datalist; ``name`` names the cache's file, ``study`` (a LabelledScan) its own files.
     recipe : FeatureRecipe
         How features are made.
     backbone : nn.Module

@@ -1,0 +1,117 @@
+"""Slices of CT-ICH's JPEG release: Hounsfield units from two windowed 8-bit pictures, and the outlines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from scripts.intake.study import CTStudy, NotEvaluableError, Provenance
+
+PLANE_MM = 0.45
+"""In-plane spacing that is assumed: the release does not state it, and the network's picture does not depend on it."""
+SLICE_MM = 5.0
+
+_BRAIN_WINDOW = (-20.0, 100.0)
+_BONE_WINDOW = (-900.0, 2300.0)
+_BONE_AGREES = (-120.0, 200.0)
+"""HU in the bone picture between which the brain picture is believed: its window, and 100 HU for JPEG's error."""
+_OUTLINE_GREY = 127
+
+
+@dataclass(frozen=True)
+class PictureStack:
+    """Pictures of one patient.
+
+    Attributes
+    ----------
+    folder : Path
+        Holds ``brain/<k>.jpg``, ``bone/<k>.jpg`` and, where blood was outlined, ``brain/<k>_HGE_Seg.jpg``.
+    numbers : tuple of int
+        Numbers of the slices that have both pictures, from the lowest slice upwards.
+    """
+
+    folder: Path
+    numbers: tuple[int, ...]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All pictures of the slices, and the outlines that there are."""
+        pictures = [self.folder / window / f"{k}.jpg" for k in self.numbers for window in ("brain", "bone")]
+        return (*pictures, *(path for path in map(self._outline, self.numbers) if path.is_file()))
+
+    def read(self) -> CTStudy:
+        """Rebuild Hounsfield units from the two pictures of each slice.
+
+        The brain picture (centre 40, width 120) is exact to half a unit inside its window; where it is at either end,
+        or where the bone picture contradicts it, the bone picture (centre 700, width 3200) gives the value in steps of
+        12.5 HU.
+
+        Raises
+        ------
+        NotEvaluableError
+            ``"missing_slice"`` or ``"mixed_sizes"``: a picture cannot be read, or the sizes differ.
+        """
+        slices = [_read_slice(self.folder, number) for number in self.numbers]
+        if len({picture.shape for picture in slices}) != 1:
+            message = f"CT-ICH patient {self.folder.name}: slices of different sizes"
+            raise NotEvaluableError("mixed_sizes", message)
+        return CTStudy(
+            voxels=np.stack(slices),
+            affine=np.diag([-PLANE_MM, -PLANE_MM, SLICE_MM, 1.0]),
+            positions_mm=np.arange(len(slices), dtype=np.float64) * SLICE_MM,
+            provenance=Provenance(self.folder.name, "nifti", slice_thickness_mm=SLICE_MM),
+        )
+
+    def mask(self, study: CTStudy) -> NDArray[np.bool_]:
+        """Read the outlines of all haemorrhage; a slice without one is empty.
+
+        Raises
+        ------
+        NotEvaluableError
+            ``"bad_mask"``: an outline cannot be read or has another size than its slice.
+        """
+        mask = np.zeros(study.voxels.shape, dtype=bool)
+        for index, number in enumerate(self.numbers):
+            path = self._outline(number)
+            if path.is_file():
+                mask[index] = _read_outline(path, study.voxels.shape[1:])
+        return mask
+
+    def _outline(self, number: int) -> Path:
+        return self.folder / "brain" / f"{number}_HGE_Seg.jpg"
+
+
+def _read_slice(folder: Path, number: int) -> NDArray[np.int16]:
+    try:
+        brain, bone = (_read_picture(folder / window / f"{number}.jpg") for window in ("brain", "bone"))
+    except OSError as error:
+        message = f"CT-ICH patient {folder.name}: slice {number} cannot be read ({error.strerror or 'damaged'})"
+        raise NotEvaluableError("missing_slice", message) from error
+    if brain.shape != bone.shape:
+        message = f"CT-ICH patient {folder.name}: slice {number} has pictures of different sizes"
+        raise NotEvaluableError("mixed_sizes", message)
+    soft = _BRAIN_WINDOW[0] + brain * (_BRAIN_WINDOW[1] - _BRAIN_WINDOW[0]) / 255
+    wide = _BONE_WINDOW[0] + bone * (_BONE_WINDOW[1] - _BONE_WINDOW[0]) / 255
+    # JPEG noise blurs both ends of the brain window by a few grey values, and rings beside the skull far into it.
+    inside = (brain > 3) & (brain < 252) & (wide > _BONE_AGREES[0]) & (wide < _BONE_AGREES[1])
+    return np.round(np.where(inside, soft, wide)).astype(np.int16)
+
+
+def _read_outline(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    name = f"CT-ICH patient {path.parent.parent.name}: outline {path.name}"
+    try:
+        outline = _read_picture(path) > _OUTLINE_GREY
+    except OSError as error:
+        raise NotEvaluableError("bad_mask", f"{name} cannot be read ({error.strerror or 'damaged'})") from error
+    if outline.shape != shape:
+        raise NotEvaluableError("bad_mask", f"{name} has another size than its slice")
+    return outline
+
+
+def _read_picture(path: Path) -> NDArray[np.float32]:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("L"), dtype=np.float32)
