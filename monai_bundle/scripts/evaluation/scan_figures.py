@@ -1,27 +1,22 @@
-"""How well scan probabilities tell positive from negative scans, label by label."""
+"""The few figures of each label that stand in the bundle's metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
+from numpy.typing import ArrayLike
 
-FEW = 10
-"""Below this many positives (or negatives) a figure says little."""
+from scripts.evaluation.classification import FEW, classification_figures
 
 
-def label_figures(
-    probabilities: NDArray[np.floating], labels: NDArray[np.integer], keys: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """Return figures per label.
+def label_figures(probabilities: ArrayLike, labels: ArrayLike, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return figures per label, to three decimals.
 
     Parameters
     ----------
-    probabilities, labels : ndarray, shape (scans, labels)
-        Predictions, and 0 or 1.
+    probabilities, labels : array_like, shape (scans, labels)
+        Predictions, and 0 or 1 (NaN leaves a scan out).
     keys : sequence of str
         The label of each column.
 
@@ -31,16 +26,15 @@ def label_figures(
         Per label: ``positive`` and ``negative`` (counts), ``auc`` and ``average_precision`` (None where a class is
         missing), ``remark`` (why a figure is missing or weak, else None).
     """
-    figures = {}
-    for column, key in enumerate(keys):
-        true, predicted = labels[:, column], probabilities[:, column]
-        positive, negative = int((true == 1).sum()), int((true == 0).sum())
-        judged = min(positive, negative) > 0
-        figures[key] = {
-            "positive": positive,
-            "negative": negative,
-            "auc": round(float(roc_auc_score(true, predicted)), 3) if judged else None,
-            "average_precision": round(float(average_precision_score(true, predicted)), 3) if judged else None,
-            "remark": f"only {positive} positive, {negative} negative" if min(positive, negative) < FEW else None,
+    return {
+        key: {
+            "positive": label.positive,
+            "negative": label.negative,
+            "auc": None if label.auc is None else round(label.auc, 3),
+            "average_precision": None if label.average_precision is None else round(label.average_precision, 3),
+            "remark": f"only {label.positive} positive, {label.negative} negative"
+            if min(label.positive, label.negative) < FEW
+            else None,
         }
-    return figures
+        for key, label in classification_figures(probabilities, labels, keys).labels.items()
+    }
