@@ -68,19 +68,19 @@ def whole_network_maps(network: DrCT2, entry: dict[str, Any]) -> tuple[Tensor, l
     calls: list[Tensor] = []
 
     keys: list[Tensor] = []
-    original = network.zoom_of
+    original = network.zoomed_features
 
-    def zoom_of(image: Tensor) -> Any:
-        look = original(image)
-        return lambda positions: (keys.append(positions), look(positions))[1]
+    def observed(image: Tensor, positions: Tensor) -> Tensor:
+        keys.append(positions)
+        return original(image, positions)
 
     samples = torch.from_numpy(interleaved_samples(entry["image"].shape[1], network.slices))
     hook = network.backbone.register_forward_hook(lambda _module, _inputs, output: calls.append(output))
     try:
-        network.zoom_of = zoom_of
+        network.zoomed_features = observed
         logits = torch.cat([network(entry["image"][None, :, sample]) for sample in samples])
     finally:
-        del network.zoom_of
+        del network.zoomed_features
         hook.remove()
     maps = []
     for label in range(logits.shape[1]):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -176,7 +177,9 @@ class DrCT1(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (batch, labels) for windowed slices (batch, 3, m, height, width)."""
-        return self.read(self.features_of(image), self.zoom_of(image)).logits
+        # Not through read: torch.jit.script, by which MONAI exports, knows neither functions as arguments nor Reading.
+        logits: Tensor = self.primary(self.features_of(image))[0]
+        return logits
 
     def features_of(self, image: Tensor) -> Tensor:
         """Return z, the pooled features (batch, m, 512), of windowed slices (batch, 3, m, height, width) (eq. 2)."""
@@ -235,26 +238,41 @@ class DrCT2(DrCT1):
         width = self.aggregate.width(slices, self.heads.width)
         self.fusion = classifier(width, self.heads.classifier, labels, self.heads.dropout)
 
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits (batch, labels) for windowed slices (batch, 3, m, height, width)."""
+        _, rows, slice_attention, _ = self.primary(self.features_of(image))
+        keys = self.choose(slice_attention)
+        return self.fuse(rows, slice_attention, keys, self.zoomed_features(image, keys))[0]
+
     def zoom_of(self, image: Tensor) -> ZoomedFeatures:
         """Return a function that enlarges the asked slices of ``image`` and gives their features (eq. 8 and 9)."""
+        return partial(self.zoomed_features, image)
 
-        def zoomed_features(key_slices: Tensor) -> Tensor:
-            chosen = torch.stack([sample[:, keys] for sample, keys in zip(image, key_slices, strict=True)])
-            slices = chosen.movedim(1, 2).flatten(0, 1)
-            enlarged = functional.interpolate(slices, size=(self.zoom, self.zoom), mode="bilinear")
-            return pool(self.backbone(enlarged)).unflatten(0, key_slices.shape)
-
-        return zoomed_features
+    def zoomed_features(self, image: Tensor, key_slices: Tensor) -> Tensor:
+        """Return features (batch, m_key, 512) of the slices of ``image`` at ``key_slices``, enlarged (eq. 8 and 9)."""
+        samples = torch.arange(image.shape[0], device=key_slices.device)[:, None]
+        slices = image.movedim(1, 2)[samples, key_slices].flatten(0, 1)
+        enlarged = functional.interpolate(slices, size=(self.zoom, self.zoom), mode="bilinear")
+        return pool(self.backbone(enlarged)).unflatten(0, key_slices.shape)
 
     def read(self, features: Tensor, zoomed_features: ZoomedFeatures) -> Reading:
         """Read all slices, then the key slices again, then both together (eq. 10 to 13)."""
         primary_logits, rows, slice_attention, feature_attention = self.primary(features)
-        # Ascending: the recurrent layer needs the anatomical order.
-        keys = slice_attention.topk(self.key_slices, dim=1).indices.sort(dim=1).values
-        aps_logits, key_rows = self.aps(zoomed_features(keys), self._weights(slice_attention, keys))
-        fused = rows + self._on_all_slices(key_rows, keys, rows)
-        logits = self.fusion(self.aggregate(fused))
+        keys = self.choose(slice_attention)
+        logits, aps_logits = self.fuse(rows, slice_attention, keys, zoomed_features(keys))
         return Reading(logits, (primary_logits, aps_logits), slice_attention, feature_attention, keys)
+
+    def choose(self, slice_attention: Tensor) -> Tensor:
+        """Return the positions (batch, m_key) of the slices with the largest attention (batch, m), ascending."""
+        # Ascending: the recurrent layer needs the anatomical order.
+        return slice_attention.topk(self.key_slices, dim=1).indices.sort(dim=1).values
+
+    def fuse(self, rows: Tensor, slice_attention: Tensor, key_slices: Tensor, zoomed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits of the fusion and of the APS network for features (batch, m_key, 512) of the key slices."""
+        aps_logits, key_rows = self.aps(zoomed, self._weights(slice_attention, key_slices))
+        fused = rows + self._on_all_slices(key_rows, key_slices, rows)
+        logits: Tensor = self.fusion(self.aggregate(fused))
+        return logits, aps_logits
 
     def _weights(self, slice_attention: Tensor, keys: Tensor) -> Tensor:
         """Shares of the attention, so that rows which are added weigh as the primary network's do; else 1."""
