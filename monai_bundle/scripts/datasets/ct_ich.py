@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,11 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.datasets.ct_ich_pictures import PictureStack
+from scripts.datasets.ct_ich_pictures import find_pictures
+from scripts.datasets.ct_ich_volumes import find_volume
 from scripts.datasets.datalist import as_datalist
 from scripts.intake.study import CTStudy
 
-_TABLE = "hemorrhage_diagnosis.csv"
+logger = logging.getLogger(__name__)
+
 _DEMOGRAPHICS = "patient_demographics.csv"
 _COLUMNS = {
     "epidural": "Epidural",
@@ -40,7 +43,7 @@ class ScanFiles(Protocol):
     def read(self) -> CTStudy:
         """Read the voxels; NotEvaluableError if they cannot be read well."""
 
-    def mask(self, study: CTStudy) -> NDArray[np.bool_]:
+    def mask(self, study: CTStudy) -> NDArray[np.bool_] | None:
         """Read the outline of all haemorrhage, on the study's stored voxels."""
 
 
@@ -87,8 +90,8 @@ class CTICHScan:
         """Read the scan; :class:`NotEvaluableError` if it cannot be read well."""
         return self.source.read()
 
-    def mask(self, study: CTStudy) -> NDArray[np.bool_]:
-        """Read the outline of all haemorrhage, on the study's stored voxels; empty where none was drawn."""
+    def mask(self, study: CTStudy) -> NDArray[np.bool_] | None:
+        """Read the outline of all haemorrhage, on the study's stored voxels; empty where none was seen."""
         return self.source.mask(study)
 
 
@@ -98,25 +101,49 @@ class _Person:
     sex: str | None = None
 
 
-def find_scans(ct_ich: Path) -> list[CTICHScan]:
-    """List the scans of a CT-ICH folder (``Patients_CT/`` and ``hemorrhage_diagnosis.csv``), by patient number.
+@dataclass(frozen=True)
+class _Release:
+    """Name of the table, and how to find the files of one patient: folder, patient, numbers of the described slices."""
 
-    Patients in the table without a folder are left out (the JPEG release holds 82 scans), and so are slices that lack
-    one of their two pictures (one slice, the last of patient 084).
+    table: str
+    find: Callable[[Path, str, Iterable[int]], ScanFiles | None]
+
+
+_RELEASES = (
+    _Release("hemorrhage_diagnosis_raw_ct.csv", find_volume),
+    _Release("hemorrhage_diagnosis.csv", find_pictures),
+)
+
+
+def find_scans(ct_ich: Path) -> list[CTICHScan]:
+    """List the scans of a CT-ICH folder, by patient number.
+
+    Either release is recognised: the JPEG release by ``Patients_CT/`` beside ``hemorrhage_diagnosis.csv``, the NIfTI
+    release by ``hemorrhage_diagnosis_raw_ct.csv`` beside ``ct_scans/`` and ``masks/``; where both lie in one folder,
+    the NIfTI release is read, because it holds the whole range of HU.
+
+    Patients in the table without a scan are left out (82 scans in the JPEG release, 75 in the NIfTI release), and so
+    are slices that lack one of their two pictures (one, the last of patient 084) or that the volume does not hold.
 
     Raises
     ------
     FileNotFoundError
-        If the table is missing.
+        If neither table is there.
     """
+    release = next((release for release in _RELEASES if (ct_ich / release.table).is_file()), None)
+    if release is None:
+        tables = " or ".join(release.table for release in _RELEASES)
+        raise FileNotFoundError(f"{ct_ich.name}: no {tables}; give the folder that the release was unpacked to")
     people = _read_demographics(ct_ich)
+    table = _read_table(ct_ich / release.table)
     scans = []
-    for number, rows in sorted(_read_table(ct_ich / _TABLE).items()):
-        folder = ct_ich / "Patients_CT" / f"{number:03d}"
-        if folder.is_dir():
-            source = PictureStack(folder, tuple(k for k in sorted(rows) if _has_pictures(folder, k)))
+    for number, rows in sorted(table.items()):
+        name = f"{number:03d}"
+        source = release.find(ct_ich, name, rows)
+        if source is not None:
             person = people.get(number, _Person())
-            scans.append(CTICHScan(folder.name, source, _labels(rows, source.numbers), person.age_years, person.sex))
+            scans.append(CTICHScan(name, source, _labels(rows, source.numbers), person.age_years, person.sex))
+    logger.info("CT-ICH: %d scans; %d patients of the table have none", len(scans), len(table) - len(scans))
     return scans
 
 
@@ -134,10 +161,6 @@ def _labels(rows: dict[int, dict[str, str]], numbers: Iterable[int]) -> dict[str
     labels = {key: np.array([row[column] == "1" for row in read], dtype=bool) for key, column in _COLUMNS.items()}
     labels["any"] = np.logical_or.reduce(list(labels.values()))
     return labels
-
-
-def _has_pictures(folder: Path, number: int) -> bool:
-    return all((folder / window / f"{number}.jpg").is_file() for window in ("brain", "bone"))
 
 
 def _read_demographics(ct_ich: Path) -> dict[int, _Person]:

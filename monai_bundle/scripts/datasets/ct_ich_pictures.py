@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,28 @@ class PictureStack:
 
     def _outline(self, number: int) -> Path:
         return self.folder / "brain" / f"{number}_HGE_Seg.jpg"
+
+
+def find_pictures(ct_ich: Path, patient: str, described: Iterable[int]) -> PictureStack | None:
+    """Return the pictures of one patient, or None where the release has none of it.
+
+    Parameters
+    ----------
+    ct_ich : Path
+        Holds ``Patients_CT``.
+    patient : str
+        Three-digit number.
+    described : iterable of int
+        Slice numbers of the table; slices that lack one of their two pictures are left out.
+    """
+    folder = ct_ich / "Patients_CT" / patient
+    if not folder.is_dir():
+        return None
+    return PictureStack(folder, tuple(number for number in sorted(described) if _has_pictures(folder, number)))
+
+
+def _has_pictures(folder: Path, number: int) -> bool:
+    return all((folder / window / f"{number}.jpg").is_file() for window in ("brain", "bone"))
 
 
 def _read_slice(folder: Path, number: int) -> NDArray[np.int16]:

@@ -1,0 +1,86 @@
+"""Outlines of haemorrhage in NIfTI files, brought onto the voxels of a study."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from scripts.intake.study import CTStudy, NotEvaluableError
+
+_DAMAGED = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
+_SAME_PLACE_MM = 1.0
+
+
+def read_outline(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Read a mask file.
+
+    Returns
+    -------
+    ndarray of bool, shape of the file's array
+        Whether the voxel is at least half of the file's largest value: files hold 0 and 1, or 0 and 255.
+    ndarray of float64, shape (4, 4)
+        The file's affine (RAS, mm).
+
+    Raises
+    ------
+    NotEvaluableError
+        ``"bad_mask"`` if the file is missing, damaged or no single volume.
+    """
+    try:
+        image = nib.load(path)
+        if not isinstance(image, nib.Nifti1Image):
+            raise ImageFileError("no NIfTI")
+        values = np.asarray(image.dataobj, dtype=np.float32)
+    except _DAMAGED as error:
+        reason = getattr(error, "strerror", None) or "damaged or no NIfTI"
+        raise NotEvaluableError("bad_mask", f"mask {path.name} cannot be read ({reason})") from None
+    if values.ndim != 3 or not np.isfinite(values).all():
+        raise NotEvaluableError("bad_mask", f"mask {path.name} is no single volume of finite values")
+    largest = float(values.max(initial=0.0))
+    inside = values >= largest / 2 if largest > 0 else np.zeros(values.shape, dtype=bool)
+    return inside, np.asarray(image.affine, dtype=np.float64)
+
+
+def read_mask(path: Path, study: CTStudy) -> NDArray[np.bool_]:
+    """Read a mask that was drawn on a study's own grid.
+
+    Converters and viewers write the same grid with its axes swapped or reversed: such a file is turned back. Another
+    grid is refused, never resampled.
+
+    Returns
+    -------
+    ndarray of bool, shape (slices, rows, columns)
+        On the study's stored voxels.
+
+    Raises
+    ------
+    NotEvaluableError
+        ``"bad_mask"`` if the file cannot be read, or has other voxels than the study or lies elsewhere (the corners
+        are more than 1 mm apart).
+    """
+    inside, affine = read_outline(path)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise NotEvaluableError("bad_mask", f"mask {path.name}: its affine has no volume")
+    orientation = io_orientation(np.linalg.inv(study.affine) @ affine)
+    turned = apply_orientation(inside, orientation)
+    expected = study.voxels.shape[::-1]
+    if turned.shape != expected:
+        found, wanted = (" x ".join(map(str, shape)) for shape in (turned.shape, expected))
+        raise NotEvaluableError("bad_mask", f"mask {path.name} has {found} voxels, the study {wanted}")
+    distance = _farthest_corner(affine @ inv_ornt_aff(orientation, inside.shape), study.affine, expected)
+    if distance > _SAME_PLACE_MM:
+        message = f"mask {path.name} lies {distance:.1f} mm beside the study; save it on the CT's own grid"
+        raise NotEvaluableError("bad_mask", message)
+    return np.ascontiguousarray(turned.transpose(2, 1, 0))
+
+
+def _farthest_corner(one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]) -> float:
+    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*(size - 1 for size in shape), 1]
+    return float(np.linalg.norm(corners @ (one - other).T, axis=1).max())
