@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from scripts.evaluation.against_chance import chance_average_precision, chance_of_a_hit, mean_figure
+from scripts.evaluation.against_chance import by_patient, chance_average_precision, chance_of_a_hit, mean_figure
 from scripts.evaluation.attention_by_height import attention_by_height, overlap_with_bins
 from scripts.evaluation.interpretive_tasks import (
     AttendedScan,
@@ -177,6 +177,16 @@ def test_figures_carry_the_interval_that_was_asked_for_and_can_be_written_as_jso
     assert seen[0][1].tolist() == ["a", "b", "b"]
     written = json.dumps({name: dataclasses.asdict(figure) for name, figure in tasks.items()}, allow_nan=False)
     assert json.loads(written)["easy"]["low"] == 0.25
+
+
+def test_the_interval_of_a_mean_draws_patients_and_not_scans():
+    values, patients = np.array([1.0, 1.0, 1.0, 0.0]), ["a", "a", "a", "b"]
+    # Two patients: (a, a), (a, b) and (b, b) give means of 1, 0.75 and 0 with probability 1/4, 1/2 and 1/4.
+    wide = mean_figure(values, [0.5] * 4, patients, by_patient(500, level=0.95))
+    narrow = mean_figure(values, [0.5] * 4, patients, by_patient(500, level=0.4))
+    assert (wide.value, wide.low, wide.high) == (0.75, 0.0, 1.0)
+    assert (narrow.low, narrow.high) == (0.75, 0.75)
+    assert mean_figure(values[:3], [0.5] * 3, patients[:3], by_patient()).low is None
 
 
 def test_a_mean_leaves_out_what_is_no_number_and_says_so():

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Interval = Callable[[NDArray[np.float64], NDArray[np.str_]], "tuple[float, float] | None"]
+from scripts.evaluation.confidence import LEVEL, RESAMPLES, interval, resample_patients
+
+MeanInterval = Callable[[NDArray[np.float64], NDArray[np.str_]], "tuple[float, float] | None"]
 """Values (one per scan) and patients (one per scan) -> bounds of their mean; None where there are too few."""
 
 
@@ -24,7 +26,7 @@ class Figure:
     chance : float or None
         What the same scans would give if chance alone decided, exactly.
     low, high : float or None
-        Interval of ``value``, where one was asked for.
+        MeanInterval of ``value``, where one was asked for.
     scans, patients : int
         How many were measured.
     reason : str or None
@@ -46,7 +48,7 @@ def missing(reason: str) -> Figure:
 
 
 def mean_figure(
-    values: Sequence[float], chances: Sequence[float], patients: Sequence[str], interval: Interval | None = None
+    values: Sequence[float], chances: Sequence[float], patients: Sequence[str], bounds_of: MeanInterval | None = None
 ) -> Figure:
     """Average one value and one chance level per scan; every scan counts the same.
 
@@ -56,8 +58,8 @@ def mean_figure(
         One per scan; a scan whose value is NaN is left out of both means.
     patients : sequence of str
         Patient of each scan.
-    interval : callable, optional
-        Gives the bounds of the mean; resamples patients, not scans.
+    bounds_of : callable, optional
+        Gives the bounds of the mean, e.g. :func:`by_patient`.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def mean_figure(
     if np.isnan(chance).any():
         raise ValueError("a measured scan has no chance level")
     who = np.asarray(patients, dtype=np.str_)[measured]
-    bounds = interval(value, who) if interval is not None else None
+    bounds = bounds_of(value, who) if bounds_of is not None else None
     left_out = int((~measured).sum())
     return Figure(
         value=float(value.mean()),
@@ -85,6 +87,23 @@ def mean_figure(
         patients=len(set(who.tolist())),
         reason=f"{left_out} scans could not be measured" if left_out else None,
     )
+
+
+def by_patient(count: int = RESAMPLES, seed: int = 0, level: float = LEVEL) -> MeanInterval:
+    """Return a function that gives a mean's percentile interval, patients resampled with all their scans.
+
+    It gives None where there are fewer than two patients: one cannot show how patients differ.
+    """
+
+    def bounds_of(values: NDArray[np.float64], patients: NDArray[np.str_]) -> tuple[float, float] | None:
+        resamples = resample_patients(patients, np.ones(len(values)), count, seed)
+        if resamples.remark:
+            return None
+        weights = resamples.weights(0, count)
+        found = interval(float(values.mean()), weights @ values / weights.sum(axis=1), level, None)
+        return None if found.low is None or found.high is None else (found.low, found.high)
+
+    return bounds_of
 
 
 def chance_of_a_hit(slices: int, positive: int, chosen: int) -> float:

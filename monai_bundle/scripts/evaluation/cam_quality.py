@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 from scipy.ndimage import distance_transform_edt
 
-from scripts.evaluation.against_chance import Figure, Interval, mean_figure, missing
+from scripts.evaluation.against_chance import Figure, MeanInterval, mean_figure, missing
 
 MEASURES = ("diff_gradcam", "effective_heat_ratio_auc", "pointing_game", "energy_inside")
 
@@ -130,7 +130,7 @@ def map_quality(
 
 
 def summarise(
-    qualities: Sequence[MapQuality], patients: Sequence[str], interval: Interval | None = None
+    qualities: Sequence[MapQuality], patients: Sequence[str], interval: MeanInterval | None = None
 ) -> dict[str, dict[str, Figure]]:
     """Average maps of one label over scans, every scan counting the same, as a picture does in the literature.
 
@@ -160,7 +160,7 @@ def summarise(
 
 
 def summarise_labels(
-    qualities: Mapping[str, Sequence[tuple[str, MapQuality]]], interval: Interval | None = None
+    qualities: Mapping[str, Sequence[tuple[str, MapQuality]]], interval: MeanInterval | None = None
 ) -> dict[str, dict[str, dict[str, Figure]]]:
     """Average label by label and, under ``"overall"``, over every map of every label.
 

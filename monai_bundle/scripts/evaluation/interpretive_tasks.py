@@ -25,7 +25,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from scripts.evaluation.against_chance import (
     Figure,
-    Interval,
+    MeanInterval,
     chance_average_precision,
     chance_of_a_hit,
     mean_figure,
@@ -111,7 +111,7 @@ def attended_scans(predictions: Predictions, key: str, threshold: float = 0.5) -
 
 
 def interpretive_tasks(
-    scans: Sequence[AttendedScan], called_only: bool = False, interval: Interval | None = None
+    scans: Sequence[AttendedScan], called_only: bool = False, interval: MeanInterval | None = None
 ) -> dict[str, Figure]:
     """Measure the tasks over the truly positive scans, every scan counting the same.
 
@@ -154,7 +154,7 @@ def key_slices_per_label(
     predictions: Predictions,
     thresholds: Mapping[str, float] | None = None,
     called_only: bool = False,
-    interval: Interval | None = None,
+    interval: MeanInterval | None = None,
 ) -> dict[str, dict[str, Figure]]:
     """Measure the tasks label by label: h is then the number of slices that show this label (tables 5 and 6).
 
@@ -168,7 +168,7 @@ def key_slices_per_label(
 
 
 def slice_detection(
-    scans: Sequence[AttendedScan], called_only: bool = False, interval: Interval | None = None
+    scans: Sequence[AttendedScan], called_only: bool = False, interval: MeanInterval | None = None
 ) -> dict[str, Figure]:
     """Judge attention as a detector of positive slices within each positive scan.
 
@@ -208,7 +208,7 @@ def _figure(
     scans: Sequence[AttendedScan],
     value: Callable[[AttendedScan], float],
     chance: Callable[[AttendedScan], float],
-    interval: Interval | None,
+    interval: MeanInterval | None,
 ) -> Figure:
     if not scans:
         return missing("no such scan is positive")
