@@ -10,31 +10,9 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from rsna_slice_files import NEGATIVE, POSITIVE, head_picture, write_extract
 from scripts.datasets.rsna_slices import LabelledSlice, find_slices, head_in_picture, read_slice
 from scripts.intake.study import NotEvaluableError
-
-HEADER = "ID,any,epidural,intraparenchymal,intraventricular,subarachnoid,subdural,fold"
-POSITIVE, NEGATIVE = "ID_0123456ab", "ID_fedcba987"
-
-
-def head_picture(size: int = 384) -> np.ndarray:
-    """A skull at 255 around brain at 120 with a ventricle at 0, over a headrest two pixels thin."""
-    row, column = np.mgrid[:size, :size] - size / 2
-    radius = np.hypot(row, column)
-    grey = np.zeros((size, size), dtype=np.uint8)
-    grey[radius < 150] = 255
-    grey[radius < 140] = 120
-    grey[radius < 20] = 0
-    grey[-12:-10] = 200
-    return grey
-
-
-def write_extract(folder: Path, rows: list[str]) -> Path:
-    (folder / "slices").mkdir(parents=True)
-    (folder / "labels.csv").write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
-    for row in rows:
-        Image.fromarray(head_picture()).save(folder / "slices" / f"{row.split(',')[0]}.jpg", quality=95)
-    return folder
 
 
 @pytest.fixture

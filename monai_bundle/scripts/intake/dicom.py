@@ -8,7 +8,7 @@ import numpy as np
 
 from scripts.intake.dicom_header import SliceHeader
 from scripts.intake.dicom_pixels import read_voxels
-from scripts.intake.dicom_series import choose_stack
+from scripts.intake.dicom_series import Stack, choose_stack
 from scripts.intake.slice_geometry import gap_warnings, stack_affine
 from scripts.intake.study import CTStudy, Provenance, QualityWarning
 
@@ -31,6 +31,28 @@ def read_dicom_study(headers: Sequence[SliceHeader], source_name: str) -> CTStud
         For everything that :func:`choose_stack` and :func:`read_voxels` refuse; the message starts with the source.
     """
     stack, series_choice = choose_stack(headers)
+    return read_stack(stack, source_name, series_choice)
+
+
+def read_stack(stack: Stack, source_name: str, series_choice: tuple[str, ...] = ()) -> CTStudy:
+    """Read one stack: slice ``k`` of the study is ``stack.headers[k]``.
+
+    Parameters
+    ----------
+    stack : Stack
+        Without a fault.
+    source_name : str
+        Name for the provenance.
+    series_choice : tuple of str
+        Why this stack was chosen.
+
+    Raises
+    ------
+    NotEvaluableError
+        The stack's fault, or whatever :func:`read_voxels` refuses.
+    """
+    if stack.fault:
+        raise stack.fault
     voxels, warnings = read_voxels(stack.headers)
     first = stack.first
     positions = np.array([header.position for header in stack.headers], dtype=np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -127,23 +127,63 @@ def scan_headers(locations: Iterable[FileLocation]) -> HeaderScan:
 
 
 def _headers_of(location: FileLocation, opener: FileOpener) -> list[SliceHeader]:
+    dataset = read_attributes(location, opener)
+    return [] if dataset is None else slice_headers(location, dataset)
+
+
+def read_attributes(location: FileLocation, opener: FileOpener, further: Sequence[str] = ()) -> FileDataset | None:
+    """Read what :func:`slice_headers` needs of one file, and no pixel.
+
+    Parameters
+    ----------
+    location : FileLocation
+        The file.
+    opener : FileOpener
+        What opens it.
+    further : sequence of str
+        Keywords of further attributes to read.
+
+    Returns
+    -------
+    FileDataset or None
+        None where the file is neither DICOM nor named as if it were.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file cannot be read.
+    """
     is_named_dicom = PurePosixPath(location.name).suffix.lower() in _DICOM_SUFFIXES
     try:
         with opener.open(location) as file:
             if file.read(132)[128:] != b"DICM" and not is_named_dicom:
-                return []
+                return None
             file.seek(0)
-            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
+            return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_HEADER_TAGS, *further])
     except InvalidDicomError:
         raise DamagedFileError("is no DICOM file or lost its beginning; copy it again") from None
     except PermissionError:
         raise DamagedFileError("no permission to read; ask its owner for read access") from None
     except READING_ERRORS:
-        raise DamagedFileError("has a damaged header; copy it again") from None
+        raise _damaged_header() from None
+
+
+def slice_headers(location: FileLocation, dataset: FileDataset) -> list[SliceHeader]:
+    """Turn the attributes of one file into a header per slice; an empty list where it holds no image.
+
+    Raises
+    ------
+    DamagedFileError
+        If an attribute is damaged, or one without which no slice can be placed is missing.
+    """
     try:
         return _parse(location, dataset)
     except READING_ERRORS:
-        raise DamagedFileError("has a damaged header; copy it again") from None
+        raise _damaged_header() from None
+
+
+def _damaged_header() -> DamagedFileError:
+    return DamagedFileError("has a damaged header; copy it again")
 
 
 def _parse(location: FileLocation, dataset: FileDataset) -> list[SliceHeader]:
