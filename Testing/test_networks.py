@@ -1,4 +1,4 @@
-"""The networks and their loss against the paper's equations."""
+"""The networks against the paper's equations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 from torch.nn import functional
 
 from scripts.networks.attention import DependenciesLearning, FeatureAttention, SliceAttention, Standardise
@@ -16,6 +15,7 @@ from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features, pool
 from scripts.training.cached_scans import CachedReading, parameter_groups
 from scripts.training.losses import DrCTLoss
+from small_networks import drct1, drct2, inputs_of, outputs_of
 
 torch.set_num_threads(1)
 
@@ -40,47 +40,6 @@ TORCHVISION_CONVOLUTIONS = {
     26: (512, 512),
     28: (512, 512),
 }
-
-
-class SmallBackbone(nn.Module):
-    """Stands in for VGG16 where only its place matters: 512 maps from the picture's own values; remembers pictures."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[Tensor] = []
-
-    def forward(self, image: Tensor) -> Tensor:
-        self.seen.append(image)
-        cells = functional.adaptive_avg_pool2d(image, 4)
-        return torch.cat([cells * gain for gain in torch.linspace(-2, 2, 171)], dim=1)[:, :512]
-
-
-def drct1(**settings: Any) -> DrCT1:
-    torch.manual_seed(3)
-    return with_small_backbone(DrCT1(slices=4, **settings))
-
-
-def drct2(**settings: Any) -> DrCT2:
-    torch.manual_seed(3)
-    return with_small_backbone(DrCT2(**({"slices": 6, "key_slices": 3, "zoom": 32} | settings)))
-
-
-def with_small_backbone(network: Any) -> Any:
-    network.backbone = SmallBackbone()
-    return network.eval()
-
-
-def outputs_of(module: nn.Module) -> list[Any]:
-    """Collect what a module returns from now on."""
-    outputs: list[Any] = []
-    module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    return outputs
-
-
-def inputs_of(module: nn.Module) -> list[Tensor]:
-    inputs: list[Tensor] = []
-    module.register_forward_hook(lambda _module, arguments, _output: inputs.append(arguments[0]))
-    return inputs
 
 
 def test_the_backbone_has_torchvisions_parameters():
@@ -185,8 +144,9 @@ def test_slice_attention_is_a_softmax_over_the_slices():
     rows = torch.randn(2, 7, 10)
     scores = (rows @ attention.score.weight.T + attention.score.bias)[..., 0]
     expected = scores.exp() / scores.exp().sum(dim=1, keepdim=True)
-    torch.testing.assert_close(attention(rows), expected)
-    torch.testing.assert_close(attention(rows).sum(dim=1), torch.ones(2))
+    found = attention(rows, torch.zeros(2, 7))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(2))
 
 
 @pytest.mark.parametrize("labels", [6, 9])
@@ -279,11 +239,13 @@ def test_the_literal_reading_flattens_all_rows():
     assert network(torch.randn(1, 3, 6, 32, 32)).shape == (1, 6)
 
 
-@pytest.mark.parametrize("settings", [{}, LITERAL], ids=["default", "literal"])
+@pytest.mark.parametrize(
+    "settings", [{}, LITERAL, {"heads": {"evidence": True}}], ids=["default", "literal", "with evidence"]
+)
 def test_the_loss_reaches_every_weight_of_the_heads(settings: dict[str, Any]):
     network = drct2(**settings).train()
     torch.manual_seed(0)
-    features, target = torch.rand(8, 2, 6, 512) * 5, torch.randint(0, 2, (8, 6)).float()
+    features, target = torch.rand(8, 2, 6, 512) * 5, torch.randint(0, 2, (8, 7, 6)).float()
     DrCTLoss()(CachedReading(network)(features), target).backward()
     unreached = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
     # A constant added to every score leaves the softmax as it is.
@@ -297,7 +259,7 @@ def test_cached_features_are_read_as_slices_are():
     slices = image.movedim(1, 2).flatten(0, 1)
     zoomed = functional.interpolate(slices, size=(32, 32), mode="bilinear")
     seen = [pool(network.backbone(pictures)).unflatten(0, (2, 6)) for pictures in (slices, zoomed)]
-    logits = CachedReading(network)(torch.stack(seen, dim=1))
+    logits = CachedReading(network)(torch.stack(seen, dim=1))["logits"]
     assert logits.shape == (2, 3, 6)
     expected = torch.stack((reading.logits, *reading.branch_logits), dim=1)
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
@@ -313,25 +275,3 @@ def test_the_aps_network_learns_at_its_own_rate_and_the_backbone_not_at_all():
     assert all(name.startswith("aps.") for name in aps)
     assert main | aps == {name for name in names.values() if not name.startswith("backbone.")}
     assert not main & aps
-
-
-@pytest.mark.parametrize("branches", ["mse", "bce"])
-def test_the_loss_is_the_sum_of_equations_11_to_13(branches: str):
-    logits = torch.tensor([[[0.5, -1.0], [2.0, 0.0], [-0.5, 1.5]], [[0.0, 3.0], [1.0, 1.0], [0.2, -2.0]]])
-    target = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    p, y = 1 / (1 + np.exp(-logits.double().numpy())), target.double().numpy()
-    entropy = [-(y * np.log(p[:, branch]) + (1 - y) * np.log(1 - p[:, branch])).mean() for branch in range(3)]
-    squares = [((p[:, branch] - y) ** 2).mean() for branch in range(3)]
-    expected = entropy[0] + (squares[1] + squares[2] if branches == "mse" else entropy[1] + entropy[2])
-    assert DrCTLoss(branches)(logits, target).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_loss_of_a_network_without_branches_is_its_cross_entropy():
-    logits, target = torch.tensor([[[0.5, -1.0]]]), torch.tensor([[1.0, 0.0]])
-    expected = -(np.log(1 / (1 + np.exp(-0.5))) + np.log(1 - 1 / (1 + np.exp(1.0)))) / 2
-    assert DrCTLoss()(logits, target).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_an_unknown_loss_is_refused_by_name():
-    with pytest.raises(ValueError, match="hinge"):
-        DrCTLoss("hinge")

@@ -108,10 +108,36 @@ class SliceAttention(nn.Module):
         super().__init__()
         self.score = nn.Linear(width, 1)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Return attention (batch, slices), summing to 1 over the slices, for rows (batch, slices, width)."""
-        attention: Tensor = self.score(rows).squeeze(-1).softmax(dim=-1)
+    def forward(self, rows: Tensor, evidence: Tensor) -> Tensor:
+        """Return attention (batch, slices), summing to 1 over the slices.
+
+        Parameters
+        ----------
+        rows : Tensor, shape (batch, slices, width)
+            What the recurrent layer makes of each slice.
+        evidence : Tensor, shape (batch, slices)
+            Added to each slice's value: 0, or what the slice says by itself.
+        """
+        attention: Tensor = (self.score(rows).squeeze(-1) + evidence).softmax(dim=-1)
         return attention
+
+
+class SliceEvidence(nn.Module):
+    """What each slice says by itself: one logit per label, without its neighbours.
+
+    Not in the paper, which knows scan labels alone: where slice labels exist, this layer learns from them.
+    """
+
+    def __init__(self, channels: int, labels: int, dropout: float, over: Normalisation) -> None:
+        super().__init__()
+        self.standardise = Standardise(over, channels)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(channels, labels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Turn pooled features (batch, slices, channels) into logits (batch, slices, labels)."""
+        logits: Tensor = self.output(self.dropout(self.standardise(features)))
+        return logits
 
 
 def classifier(inputs: int, hidden: int, labels: int, dropout: float) -> nn.Sequential:

@@ -20,6 +20,7 @@ from scripts.networks.attention import (
     FeatureAttentionKind,
     Normalisation,
     SliceAttention,
+    SliceEvidence,
     Standardise,
     classifier,
 )
@@ -46,6 +47,10 @@ class HeadSettings:
         See :class:`~scripts.networks.attention.Standardise`.
     dropout : float
         Probability, in front of the second and third fully connected layer and behind a scaled feature attention.
+    evidence : bool
+        Whether each slice also speaks for itself (:class:`~scripts.networks.attention.SliceEvidence`): its logit for
+        the first label is added to its attention's value, and the mean of all slices' logits, weighted with the
+        attention, to the network's.
     """
 
     hidden: int = 32
@@ -53,6 +58,7 @@ class HeadSettings:
     classifier: int = 64
     dropout: float = 0.5
     normalisation: Normalisation = "batch"
+    evidence: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,10 @@ class Reading:
         Sums to 1 over the features.
     key_slices : Tensor of int64, shape (batch, m_key)
         Positions in the sample, ascending; m_key is 0 for DrCT1.
+    slice_logits : Tensor, shape (batch, m, labels)
+        What each slice says by itself; 0 where the heads have no evidence.
+    key_slice_logits : Tensor, shape (batch, m_key, labels)
+        The same of the zoomed key slices.
     """
 
     logits: Tensor
@@ -78,6 +88,24 @@ class Reading:
     slice_attention: Tensor
     feature_attention: Tensor
     key_slices: Tensor
+    slice_logits: Tensor
+    key_slice_logits: Tensor
+
+
+class NoEvidence(nn.Module):
+    """Stands where :class:`SliceEvidence` is not wanted: every slice says nothing."""
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        self.labels = labels
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return zeros (batch, slices, labels)."""
+        return features.new_zeros(features.shape[0], features.shape[1], self.labels)
+
+
+def _evidence(labels: int, heads: HeadSettings) -> nn.Module:
+    return SliceEvidence(CHANNELS, labels, heads.dropout, heads.normalisation) if heads.evidence else NoEvidence(labels)
 
 
 class PrimaryNetwork(nn.Module):
@@ -89,17 +117,20 @@ class PrimaryNetwork(nn.Module):
         super().__init__()
         self.feature_attention = FeatureAttention(kind, CHANNELS, heads.dropout, heads.normalisation)
         self.dependencies = DependenciesLearning(CHANNELS, heads.hidden, heads.width)
+        self.evidence = _evidence(labels, heads)
         self.slice_attention = SliceAttention(heads.width)
         self.aggregate = Aggregate(how)
         self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return logits, attended rows (batch, m, width), slice attention and feature attention."""
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return logits, attended rows (batch, m, width), slice attention, feature attention and slice logits."""
         attended, feature_attention = self.feature_attention(features)
         rows = self.dependencies(attended)
-        slice_attention = self.slice_attention(rows)
+        slice_logits = self.evidence(features)
+        slice_attention = self.slice_attention(rows, slice_logits[..., 0])
         rows = rows * slice_attention[..., None]
-        return self.classifier(self.aggregate(rows)), rows, slice_attention, feature_attention
+        logits = self.classifier(self.aggregate(rows)) + weighted_mean(slice_logits, slice_attention)
+        return logits, rows, slice_attention, feature_attention, slice_logits
 
 
 class KeySliceNetwork(nn.Module):
@@ -107,19 +138,29 @@ class KeySliceNetwork(nn.Module):
 
     def __init__(self, labels: int, slices: int, heads: HeadSettings, how: Aggregation) -> None:
         super().__init__()
+        self.evidence = _evidence(labels, heads)
         self.normalisation = Standardise(heads.normalisation, CHANNELS)
         self.fully_connected = nn.Sequential(nn.Linear(CHANNELS, CHANNELS), nn.ReLU())
         self.dependencies = DependenciesLearning(CHANNELS, heads.hidden, heads.width)
         self.aggregate = Aggregate(how)
         self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
 
-    def forward(self, features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and rows (batch, m_key, width) for features (batch, m_key, 512).
+    def forward(self, features: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, rows (batch, m_key, width) and slice logits for features (batch, m_key, 512).
 
-        ``weights`` (batch, m_key) is multiplied onto the rows.
+        ``shares`` (batch, m_key) are the key slices' shares of the attention. Rows that are added are multiplied by
+        them, so that they weigh as the primary network's do.
         """
-        rows = self.dependencies(self.fully_connected(self.normalisation(features))) * weights[..., None]
-        return self.classifier(self.aggregate(rows)), rows
+        rows = self.dependencies(self.fully_connected(self.normalisation(features)))
+        if self.aggregate.how != "flatten":
+            rows = rows * shares[..., None]
+        slice_logits = self.evidence(features)
+        return self.classifier(self.aggregate(rows)) + weighted_mean(slice_logits, shares), rows, slice_logits
+
+
+def weighted_mean(slice_logits: Tensor, shares: Tensor) -> Tensor:
+    """Mean of logits (batch, slices, labels), weighted with shares (batch, slices) that sum to 1."""
+    return (slice_logits * shares[..., None]).sum(dim=1)
 
 
 class Aggregate(nn.Module):
@@ -193,9 +234,9 @@ class DrCT1(nn.Module):
 
     def read(self, features: Tensor, zoomed_features: ZoomedFeatures) -> Reading:
         """Read pooled features (batch, m, 512) of one sample per batch entry."""
-        logits, _, slice_attention, feature_attention = self.primary(features)
+        logits, _, slice_attention, feature_attention, slice_logits = self.primary(features)
         no_key_slices = torch.empty(features.shape[0], 0, dtype=torch.int64, device=features.device)
-        return Reading(logits, (), slice_attention, feature_attention, no_key_slices)
+        return Reading(logits, (), slice_attention, feature_attention, no_key_slices, slice_logits, slice_logits[:, :0])
 
 
 class DrCT2(DrCT1):
@@ -240,9 +281,10 @@ class DrCT2(DrCT1):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (batch, labels) for windowed slices (batch, 3, m, height, width)."""
-        _, rows, slice_attention, _ = self.primary(self.features_of(image))
+        _, rows, slice_attention, _, slice_logits = self.primary(self.features_of(image))
         keys = self.choose(slice_attention)
-        return self.fuse(rows, slice_attention, keys, self.zoomed_features(image, keys))[0]
+        evidence = weighted_mean(slice_logits, slice_attention)
+        return self.fuse(rows, evidence, slice_attention, keys, self.zoomed_features(image, keys))[0]
 
     def zoom_of(self, image: Tensor) -> ZoomedFeatures:
         """Return a function that enlarges the asked slices of ``image`` and gives their features (eq. 8 and 9)."""
@@ -257,29 +299,43 @@ class DrCT2(DrCT1):
 
     def read(self, features: Tensor, zoomed_features: ZoomedFeatures) -> Reading:
         """Read all slices, then the key slices again, then both together (eq. 10 to 13)."""
-        primary_logits, rows, slice_attention, feature_attention = self.primary(features)
+        primary_logits, rows, slice_attention, feature_attention, slice_logits = self.primary(features)
         keys = self.choose(slice_attention)
-        logits, aps_logits = self.fuse(rows, slice_attention, keys, zoomed_features(keys))
-        return Reading(logits, (primary_logits, aps_logits), slice_attention, feature_attention, keys)
+        evidence = weighted_mean(slice_logits, slice_attention)
+        logits, aps_logits, key_slice_logits = self.fuse(rows, evidence, slice_attention, keys, zoomed_features(keys))
+        branches = (primary_logits, aps_logits)
+        return Reading(logits, branches, slice_attention, feature_attention, keys, slice_logits, key_slice_logits)
 
     def choose(self, slice_attention: Tensor) -> Tensor:
         """Return the positions (batch, m_key) of the slices with the largest attention (batch, m), ascending."""
         # Ascending: the recurrent layer needs the anatomical order.
         return slice_attention.topk(self.key_slices, dim=1).indices.sort(dim=1).values
 
-    def fuse(self, rows: Tensor, slice_attention: Tensor, key_slices: Tensor, zoomed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits of the fusion and of the APS network for features (batch, m_key, 512) of the key slices."""
-        aps_logits, key_rows = self.aps(zoomed, self._weights(slice_attention, key_slices))
-        fused = rows + self._on_all_slices(key_rows, key_slices, rows)
-        logits: Tensor = self.fusion(self.aggregate(fused))
-        return logits, aps_logits
+    def fuse(
+        self, rows: Tensor, evidence: Tensor, slice_attention: Tensor, key_slices: Tensor, zoomed: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits of the fusion and of the APS network, and the key slices' own, for features of the zoomed.
 
-    def _weights(self, slice_attention: Tensor, keys: Tensor) -> Tensor:
-        """Shares of the attention, so that rows which are added weigh as the primary network's do; else 1."""
-        attention = slice_attention.gather(1, keys)
-        if self.aggregate.how == "flatten":
-            return torch.ones_like(attention)
-        return attention / attention.sum(dim=1, keepdim=True)
+        Parameters
+        ----------
+        rows : Tensor, shape (batch, m, width)
+            Of the primary network, attended.
+        evidence : Tensor, shape (batch, labels)
+            Mean of its slice logits; the APS network's counts as much.
+        slice_attention : Tensor, shape (batch, m)
+            Of all slices.
+        key_slices : Tensor of int64, shape (batch, m_key)
+            Their positions.
+        zoomed : Tensor, shape (batch, m_key, 512)
+            Their features at 512 x 512.
+        """
+        attention = slice_attention.gather(1, key_slices)
+        shares = attention / attention.sum(dim=1, keepdim=True)
+        aps_logits, key_rows, key_slice_logits = self.aps(zoomed, shares)
+        fused = rows + self._on_all_slices(key_rows, key_slices, rows)
+        both = (evidence + weighted_mean(key_slice_logits, shares)) / 2
+        logits: Tensor = self.fusion(self.aggregate(fused)) + both
+        return logits, aps_logits, key_slice_logits
 
     def _on_all_slices(self, key_rows: Tensor, keys: Tensor, rows: Tensor) -> Tensor:
         if self.fusion_kind == "first_rows":

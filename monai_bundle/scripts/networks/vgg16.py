@@ -13,6 +13,9 @@ CHANNELS = 512
 STRIDE = 16
 """Image pixels per feature-map cell along one axis."""
 
+TRUNK_LAYERS = 24
+"""Layers in front of the fifth block: four blocks, each with its pooling."""
+
 _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
@@ -49,6 +52,14 @@ class VGG16Features(nn.Module):
         """
         maps: Tensor = self.features(image)
         return maps
+
+    def trunk(self) -> nn.Sequential:
+        """Return the first four blocks, the fourth pooling included; they share this network's weights."""
+        return nn.Sequential(*list(self.features)[:TRUNK_LAYERS])
+
+    def last_block(self) -> nn.Sequential:
+        """Return the fifth block, from maps (slices, 512, height / 16, width / 16) to maps of the same shape."""
+        return nn.Sequential(*list(self.features)[TRUNK_LAYERS:])
 
 
 def micro_batches(images: Tensor, size: int) -> Iterator[Tensor]:
