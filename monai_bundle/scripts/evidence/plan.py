@@ -1,0 +1,92 @@
+"""Which ways to train are compared, and in which tables: ``configs/evidence.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PLAN = Path("configs/evidence.json")
+
+
+@dataclass(frozen=True)
+class PlannedTable:
+    """One ablation.
+
+    Attributes
+    ----------
+    key, title, text : str
+        Name, heading and what the table is to show.
+    rows : tuple of str
+        Names of variants, in the order of the table.
+    against : str or None
+        The variant that the others are tested against.
+    spread : bool
+        Whether the rows are repetitions, whose mean and standard deviation are given.
+    """
+
+    key: str
+    title: str
+    text: str
+    rows: tuple[str, ...]
+    against: str | None
+    spread: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared; how each variant is trained, :mod:`scripts.evidence.variants` reads from the same file.
+
+    Attributes
+    ----------
+    shipped : str
+        Name of the variant whose weights the bundle carries.
+    titles : mapping
+        Name of every variant to what a person calls it.
+    tables : tuple of PlannedTable
+        In the order of the report.
+    remarks : tuple of str
+        Paragraphs on how far the shipped variant got, and why; words only.
+    sources : tuple of mapping
+        ``name``, ``use`` and ``terms`` of everything that the shipped weights were made with.
+    """
+
+    shipped: str
+    titles: Mapping[str, str]
+    tables: tuple[PlannedTable, ...]
+    remarks: tuple[str, ...] = ()
+    sources: tuple[Mapping[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Hold the tables to the variants.
+
+        Raises
+        ------
+        ValueError
+            If a variant is named that does not exist.
+        """
+        named = {self.shipped, *(name for table in self.tables for name in (*table.rows, table.against) if name)}
+        if unknown := sorted(named - set(self.titles)):
+            raise ValueError(f"no such variant: {', '.join(unknown)}")
+
+
+def read_plan(path: Path = PLAN) -> Plan:
+    """Read the plan.
+
+    Raises
+    ------
+    ValueError
+        If the file is no such plan, or two variants share a name.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        titles = {variant["name"]: variant["title"] for variant in content["variants"]}
+        tables = tuple(PlannedTable(**{**table, "rows": tuple(table["rows"])}) for table in content["tables"])
+        words = (tuple(content.get(name, ())) for name in ("remarks", "sources"))
+        plan = Plan(content["shipped"], titles, tables, *words)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path.name}: no plan of the evidence ({type(error).__name__}: {error})") from error
+    if len(titles) != len(content["variants"]):
+        raise ValueError(f"{path.name}: two variants share a name")
+    return plan
