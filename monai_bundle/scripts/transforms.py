@@ -21,6 +21,9 @@ from scripts.reading_geometry import ReadingGeometry, head_centred_plane, slabs_
 
 Entry = Mapping[Hashable, Any]
 
+READING_VERSION = 2
+"""To be raised when the same file comes to be read to other numbers: caches made before are then made again."""
+
 
 class StudyFromImaged(MapTransform):
     """Takes the :class:`CTStudy` that ``LoadImaged`` with a ``CTStudyReader`` left in the image's metadata.

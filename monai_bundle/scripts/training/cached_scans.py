@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 from scripts.networks.drct import DrCT1
 from scripts.reading_geometry import interleaved_samples
 from scripts.training.feature_cache import ScanFeatures
+from scripts.training.labelled_slices import labels_of_read_slices
 
 LabelledFeatures = tuple[Mapping[str, Any], ScanFeatures]
 
@@ -67,36 +69,46 @@ class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
         self.data = data
         self.sample_size = sample_size
         self.random = random
+        self.slice_labels = [_slice_labels(entry, scan) for entry, scan in data]
 
     def __len__(self) -> int:
         """Return the number of scans."""
         return len(self.data)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return ``image`` (2, m, 512), the features at both sizes, and ``label`` (labels,)."""
+        """Return ``image`` (2, m, 512), features at both sizes, and ``label`` (1 + m, labels): scan, then slices."""
         entry, scan = self.data[index]
         variant, phase = self._draw(len(scan.image)) if self.random else (0, 0.5)
         slices = scan.image.shape[1]
         chosen = np.floor((np.arange(self.sample_size) + phase) * slices / self.sample_size).astype(np.int64)
         image = torch.stack([scan.image[variant, chosen], scan.zoom[variant, chosen]])
-        return {"image": image, "label": torch.as_tensor(entry["label"], dtype=torch.float32)}
+        label = torch.as_tensor(entry["label"], dtype=torch.float32)[None]
+        return {"image": image, "label": torch.cat([label, self.slice_labels[index][chosen]])}
 
     def _draw(self, variants: int) -> tuple[int, float]:
         return int(self.R.randint(variants)), float(self.R.random_sample())
 
 
+def _slice_labels(entry: Mapping[str, Any], scan: ScanFeatures) -> Tensor:
+    """Labels (read slices, labels), NaN where unknown."""
+    if entry["slice_labels"] is None:
+        return torch.full((scan.image.shape[1], len(entry["label"])), torch.nan)
+    return labels_of_read_slices(entry["slice_labels"], scan.read_slice)
+
+
 class CachedReading(nn.Module):
     """A DrCT network that is fed cached features instead of slices.
 
-    Its ``forward`` takes features (batch, 2, m, 512), at the picture's size and at the zoomed size, and returns logits
-    (batch, readings, labels): the answer first, then the branches.
+    Its ``forward`` takes features (batch, 2, m, 512), at the picture's size and at the zoomed size, and returns the
+    fields of a :class:`~scripts.networks.drct.Reading` that training looks at; ``logits`` (batch, readings, labels)
+    holds the answer first, then the branches.
     """
 
     def __init__(self, network: DrCT1) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Read one sample per batch entry."""
         zoom = features[:, 1]
 
@@ -104,7 +116,13 @@ class CachedReading(nn.Module):
             return zoom.gather(1, positions[..., None].expand(-1, -1, zoom.shape[-1]))
 
         reading = self.network.read(features[:, 0], zoomed_features)
-        return torch.stack((reading.logits, *reading.branch_logits), dim=1)
+        return {
+            "logits": torch.stack((reading.logits, *reading.branch_logits), dim=1),
+            "slice_attention": reading.slice_attention,
+            "key_slices": reading.key_slices,
+            "slice_logits": reading.slice_logits,
+            "key_slice_logits": reading.key_slice_logits,
+        }
 
 
 def parameter_groups(network: DrCT1, learning_rate: float, aps_learning_rate: float) -> list[dict[str, Any]]:
@@ -120,18 +138,36 @@ def parameter_groups(network: DrCT1, learning_rate: float, aps_learning_rate: fl
     return [*groups, {"params": list(chosen(True)), "lr": aps_learning_rate}] if aps else groups
 
 
-@torch.no_grad()
-def scan_probabilities(network: DrCT1, features: ScanFeatures) -> tuple[Tensor, Tensor]:
-    """Read a whole scan as inference does: all its samples, probabilities averaged.
+@dataclass(frozen=True)
+class ScanReading:
+    """What the network says of one whole scan.
 
-    Returns
-    -------
+    Attributes
+    ----------
+    logits : Tensor, shape (labels,)
+        Mean over the samples of m slices.
     probabilities : Tensor, shape (labels,)
+        Mean of the samples' probabilities, as inference gives it.
     slice_attention : Tensor, shape (read slices,)
         Sums to 1.
+    slice_logits : Tensor, shape (read slices, labels)
+        What each slice says by itself; 0 without evidence.
+    key_slices : tuple of int
+        Read slices that were read again, ascending; of all samples.
     """
+
+    logits: Tensor
+    probabilities: Tensor
+    slice_attention: Tensor
+    slice_logits: Tensor
+    key_slices: tuple[int, ...]
+
+
+@torch.no_grad()
+def read_whole_scan(network: DrCT1, features: ScanFeatures, variant: int = 0) -> ScanReading:
+    """Read a whole scan as inference does: all its samples, answers averaged."""
     device = next(network.parameters()).device
-    image, zoom = features.image[0].to(device), features.zoom[0].to(device)
+    image, zoom = features.image[variant].to(device), features.zoom[variant].to(device)
     samples = torch.from_numpy(interleaved_samples(len(image), network.slices)).to(device)
 
     def zoomed_features(positions: Tensor) -> Tensor:
@@ -140,4 +176,13 @@ def scan_probabilities(network: DrCT1, features: ScanFeatures) -> tuple[Tensor, 
     reading = network.eval().read(image[samples], zoomed_features)
     attention = torch.zeros(len(image), device=device)
     attention.index_add_(0, samples.flatten(), reading.slice_attention.flatten())
-    return reading.logits.sigmoid().mean(dim=0).cpu(), (attention / len(samples)).cpu()
+    # A slice says the same in every sample that holds it.
+    slice_logits = torch.zeros(len(image), reading.slice_logits.shape[-1], device=device)
+    slice_logits[samples.flatten()] = reading.slice_logits.flatten(0, 1)
+    return ScanReading(
+        logits=reading.logits.mean(dim=0).cpu(),
+        probabilities=reading.logits.sigmoid().mean(dim=0).cpu(),
+        slice_attention=(attention / len(samples)).cpu(),
+        slice_logits=slice_logits.cpu(),
+        key_slices=tuple(samples.gather(1, reading.key_slices).unique().tolist()),
+    )

@@ -1,16 +1,9 @@
-"""Features of the frozen backbone, made once per scan and kept: training the heads then takes minutes.
-
-A scan's file is written under a temporary name and renamed, so an interrupted run goes on where it stopped. Each file
-carries a fingerprint of everything it was made from; another fingerprint means that it is made again.
-"""
+"""Features of the frozen backbone, made once per scan and kept: training the heads then takes minutes."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import logging
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +17,8 @@ from tqdm import tqdm
 
 from scripts.networks.vgg16 import micro_batches, pool
 from scripts.precision import PrecisionName, choose_precision, fastest_layout
-
-logger = logging.getLogger(__name__)
+from scripts.training.tensor_cache import read_cached, write_cached
+from scripts.transforms import READING_VERSION
 
 
 @dataclass(frozen=True)
@@ -36,10 +29,13 @@ class ScanFeatures:
     ----------
     image, zoom : Tensor of float32, shape (variants, read slices, 512)
         Every read slice seen at the picture's size and at the zoomed size.
+    read_slice : Tensor of int64, shape (stored slices,)
+        The read slice that each stored slice was averaged into.
     """
 
     image: Tensor
     zoom: Tensor
+    read_slice: Tensor
 
 
 @dataclass(frozen=True)
@@ -73,18 +69,46 @@ class FeatureRecipe:
     zoom_micro_batch: int = 2
     precision: PrecisionName = "auto"
 
+    def variant(self, loaded: Mapping[str, Tensor], number: int, variant: int) -> dict[str, Tensor]:
+        """Return windowed slices of one variant of the ``number``-th entry; variant 0 is the scan as it is."""
+        pictures = {key: slices.clone() for key, slices in loaded.items()}
+        if variant > 0:
+            seed = int(self.settings.get("seed", 0)) * 100_003 + number * self.variants + variant
+            self.augmentation.set_random_state(seed)
+            pictures = self.augmentation(pictures)
+        windows: dict[str, Tensor] = self.to_input(pictures)
+        return windows
 
-def fingerprint(entry: Mapping[str, Any], recipe: FeatureRecipe, backbone: nn.Module) -> str:
-    """Return a sha256 over the scan's files (names, sizes, times), the recipe's settings and the backbone's weights."""
+
+def read_slice_of_stored(loaded: Mapping[str, Any]) -> Tensor:
+    """Return the read slice that each stored slice of a loaded scan belongs to; single slices stand for themselves."""
+    if "geometry" not in loaded:
+        return torch.arange(loaded["image"].shape[1])
+    slabs = loaded["geometry"].slabs
+    read_slice = torch.empty(loaded["geometry"].stored_shape[0], dtype=torch.int64)
+    for number, slab in enumerate(slabs):
+        read_slice[list(slab)] = number
+    return read_slice
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Return a sha256 over a network's weights and their names."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def fingerprint(entry: Mapping[str, Any], recipe: FeatureRecipe, weights: str) -> str:
+    """Return a sha256 over the scan's files (names, sizes, times), the recipe's settings and the digest of weights."""
     digest = hashlib.sha256()
     for path in sorted(entry["study"].files):
         status = path.stat()
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     steps = [type(step).__name__ for step in (*recipe.load.transforms, *recipe.augmentation.transforms)]
-    made_with = {"variants": recipe.variants, "steps": steps, **recipe.settings}
-    digest.update(json.dumps(made_with, sort_keys=True).encode())
-    for name, tensor in backbone.state_dict().items():
-        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    made_with = {"version": READING_VERSION, "precision": recipe.precision, "steps": steps}
+    made_with |= {"variants": recipe.variants, **recipe.settings}
+    digest.update(json.dumps(made_with, sort_keys=True).encode() + weights.encode())
     return digest.hexdigest()
 
 
@@ -113,59 +137,30 @@ def cached_features(
     folder = Path(cache_dir)
     folder.mkdir(parents=True, exist_ok=True)
     backbone = fastest_layout(backbone.eval().to(device))
-    features = []
+    features, weights = [], weights_digest(backbone)
     for number, entry in enumerate(tqdm(entries, desc="features", unit="scan")):
-        path, mark = folder / f"{entry['name']}.pt", fingerprint(entry, recipe, backbone)
-        found = _read(path, mark)
+        path, mark = folder / f"{entry['name']}.pt", fingerprint(entry, recipe, weights)
+        found = read_cached(path, mark, ("image", "zoom", "read_slice"))
         if found is None:
-            found = _make(entry, recipe, backbone, device, seed=number)
-            _write(path, mark, found)
-        features.append(found)
+            found = _make(entry, recipe, backbone, device, number)
+            write_cached(path, mark, found)
+        features.append(ScanFeatures(found["image"].float(), found["zoom"].float(), found["read_slice"]))
     return features
 
 
-def _read(path: Path, mark: str) -> ScanFeatures | None:
-    if not path.is_file():
-        return None
-    stored = io.BytesIO(path.read_bytes())
-    try:
-        content: dict[str, Any] = dict(torch.load(stored, weights_only=True))
-        found, image, zoom = (content[key] for key in ("fingerprint", "image", "zoom"))
-    except (EOFError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError) as error:
-        logger.warning("%s: the cache's file is damaged (%s), features are made again", path.stem, type(error).__name__)
-        return None
-    if found != mark:
-        logger.info("%s: inputs changed, features are made again", path.stem)
-        return None
-    return ScanFeatures(image.float(), zoom.float())
-
-
-def _write(path: Path, mark: str, features: ScanFeatures) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save({"fingerprint": mark, "image": features.image.half(), "zoom": features.zoom.half()}, partial)
-    partial.replace(path)
-
-
 def _make(
-    entry: Mapping[str, Any], recipe: FeatureRecipe, backbone: nn.Module, device: torch.device, seed: int
-) -> ScanFeatures:
+    entry: Mapping[str, Any], recipe: FeatureRecipe, backbone: nn.Module, device: torch.device, number: int
+) -> dict[str, Tensor]:
     loaded = recipe.load(dict(entry))
+    look = _looker(backbone, device, recipe.precision)
     images, zooms = [], []
     for variant in range(recipe.variants):
-        augmented = {key: loaded[key].clone() for key in ("image", "zoom")}
-        if variant > 0:
-            recipe.augmentation.set_random_state(_variant_seed(recipe, seed, variant))
-            augmented = recipe.augmentation(augmented)
-        windows = recipe.to_input(augmented)
-        look = _looker(backbone, device, recipe.precision)
+        windows = recipe.variant({key: loaded[key] for key in ("image", "zoom")}, number, variant)
         images.append(look(windows["image"], recipe.micro_batch))
         zooms.append(look(windows["zoom"], recipe.zoom_micro_batch))
     # As the cache keeps them: a training must not depend on whether its features were made or read.
-    return ScanFeatures(torch.stack(images).half().float(), torch.stack(zooms).half().float())
-
-
-def _variant_seed(recipe: FeatureRecipe, number: int, variant: int) -> int:
-    return int(recipe.settings.get("seed", 0)) * 100_003 + number * recipe.variants + variant
+    image, zoom = torch.stack(images).half(), torch.stack(zooms).half()
+    return {"image": image, "zoom": zoom, "read_slice": read_slice_of_stored(loaded)}
 
 
 def _looker(backbone: nn.Module, device: torch.device, name: PrecisionName) -> Callable[[Tensor, int], Tensor]:

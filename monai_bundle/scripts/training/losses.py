@@ -1,43 +1,115 @@
-"""DrCT2's loss: MSE(primary) + MSE(APS) + BCE(fusion) (eq. 11 to 13)."""
+"""DrCT2's loss: MSE(primary) + MSE(APS) + BCE(fusion) (eq. 11 to 13), and what slice labels add to it.
+
+A label of which nothing is known is NaN and adds nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from scripts.training.distributed import mean_count
+
+PairwiseLoss = Callable[..., Tensor]
+Branch = Literal["mse", "bce"]
+
+
+def known_mean(loss: PairwiseLoss, predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean of a loss over the known labels; 0, still differentiable, where none is known."""
+    known = target.isfinite()
+    losses = loss(predicted, torch.where(known, target, 0.0), reduction="none")
+    return (losses * known).sum() / mean_count(known.sum())
+
 
 class DrCTLoss(nn.Module):
-    """Sum of the branches' losses on their own logits and the fusion's.
+    """Sum of the branches' losses on their own logits and the fusion's, and of what slice labels teach.
 
     Parameters
     ----------
-    branches : {"mse", "bce"}
-        Loss of the primary and the APS network: mean squared error of the probabilities, as the paper has it, or binary
-        cross-entropy, which it compares in its table 2.
+    primary, aps : {"mse", "bce"}
+        Loss of either branch: mean squared error of the probabilities, as the paper has it, or binary cross-entropy,
+        which it compares in its table 2.
+    slice_weight : float
+        Weight of the slices' own logits against their labels (binary cross-entropy, at both sizes); 0 for scan labels
+        only.
+    attention_weight : float
+        Weight of slice attention against the positive slices of a positive scan: cross-entropy with the even
+        distribution over them; 0 for scan labels only.
     """
 
-    def __init__(self, branches: Literal["mse", "bce"] = "mse") -> None:
+    def __init__(
+        self, primary: Branch = "mse", aps: Branch = "mse", slice_weight: float = 0.0, attention_weight: float = 0.0
+    ) -> None:
         super().__init__()
-        if branches not in ("mse", "bce"):
-            raise ValueError(f"branches must be 'mse' or 'bce', not {branches!r}")
-        self.branches = branches
+        for name, kind in (("primary", primary), ("aps", aps)):
+            if kind not in ("mse", "bce"):
+                raise ValueError(f"loss#{name} must be 'mse' or 'bce', not {kind!r}")
+        self.branches = (primary, aps)
+        self.slice_weight = slice_weight
+        self.attention_weight = attention_weight
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def forward(self, reading: Mapping[str, Tensor], target: Tensor) -> Tensor:
         """Return the loss, a scalar.
 
         Parameters
         ----------
-        logits : Tensor, shape (batch, readings, labels)
-            First the answer (of the fusion), then the branches, if the network has any.
-        target : Tensor, shape (batch, labels)
-            0 or 1.
+        reading : mapping
+            What :class:`~scripts.training.cached_scans.CachedReading` gives.
+        target : Tensor, shape (batch, 1 + m, labels)
+            Labels of the scan, then of each slice: 0, 1 or NaN.
         """
-        loss = functional.binary_cross_entropy_with_logits(logits[:, 0], target)
-        for branch in logits[:, 1:].unbind(dim=1):
-            if self.branches == "bce":
-                loss = loss + functional.binary_cross_entropy_with_logits(branch, target)
+        scan, slices = target[:, 0], target[:, 1:]
+        cross_entropy = functional.binary_cross_entropy_with_logits
+        loss = known_mean(cross_entropy, reading["logits"][:, 0], scan)
+        # DrCT1 has no branch beside its answer.
+        for kind, branch in zip(self.branches, reading["logits"][:, 1:].unbind(dim=1), strict=False):
+            if kind == "bce":
+                loss = loss + known_mean(cross_entropy, branch, scan)
             else:
-                loss = loss + functional.mse_loss(branch.sigmoid(), target)
+                loss = loss + known_mean(functional.mse_loss, branch.sigmoid(), scan)
+        if self.slice_weight > 0:
+            of_keys = reading["key_slices"][..., None].expand(-1, -1, slices.shape[-1])
+            loss = loss + self.slice_weight * known_mean(cross_entropy, reading["slice_logits"], slices)
+            zoomed = known_mean(cross_entropy, reading["key_slice_logits"], slices.gather(1, of_keys))
+            loss = loss + self.slice_weight * zoomed
+        if self.attention_weight > 0:
+            loss = loss + self.attention_weight * attention_loss(reading["slice_attention"], slices[..., 0])
         return loss
+
+
+def attention_loss(slice_attention: Tensor, positive: Tensor) -> Tensor:
+    """Cross-entropy of slice attention with the even distribution over the positive slices.
+
+    Parameters
+    ----------
+    slice_attention : Tensor, shape (batch, m)
+        Sums to 1.
+    positive : Tensor, shape (batch, m)
+        1 where the slice shows a haemorrhage, 0 or NaN elsewhere; scans without a positive slice add nothing.
+    """
+    wanted = (positive == 1).to(slice_attention.dtype)
+    count = wanted.sum(dim=1)
+    surprise = -(wanted * slice_attention.clamp(min=1e-6).log()).sum(dim=1) / count.clamp(min=1)
+    return (surprise * (count > 0)).sum() / mean_count((count > 0).sum())
+
+
+class SliceLoss(nn.Module):
+    """Binary cross-entropy of slices mixed by :class:`~scripts.training.slice_reading.SliceReading`."""
+
+    def forward(self, mixed: Tensor, target: Tensor) -> Tensor:
+        """Return the loss, a scalar.
+
+        Parameters
+        ----------
+        mixed : Tensor, shape (batch, labels + 2)
+            Logits, the partner's place in the batch, the share of the slice itself.
+        target : Tensor, shape (batch, labels)
+            0, 1 or NaN.
+        """
+        logits, partner, share = mixed[:, :-2], mixed[:, -2].long(), mixed[:, -1:]
+        blended = share * target + (1 - share) * target[partner]
+        return known_mean(functional.binary_cross_entropy_with_logits, logits, blended)

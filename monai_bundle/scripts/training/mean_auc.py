@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class MeanAUCMetric(CumulativeIterationMetric):
-    """Mean ROC AUC over labels; labels without a positive or without a negative are left out.
+    """Mean ROC AUC over labels; labels without a positive or without a negative are left out, as is what is NaN.
 
     MONAI's macro average is NaN as soon as one label lacks either, and NaN never improves: a checkpoint saver would
     keep its first epoch for ever. Where no label can be judged the result is 0.5, no information.
@@ -26,11 +26,12 @@ class MeanAUCMetric(CumulativeIterationMetric):
     def aggregate(self, *args: Any, **kwargs: Any) -> float:
         """Return the mean area."""
         predicted, true = self.get_buffer()
-        judged = (true.amin(dim=0) == 0) & (true.amax(dim=0) == 1)
-        if not bool(judged.any()):
-            return 0.5
-        areas = compute_roc_auc(predicted[:, judged], true[:, judged], average="none")
-        return float(np.mean(np.asarray(areas, dtype=np.float64)))
+        areas = []
+        for of_label, truth in zip(predicted.unbind(dim=1), true.unbind(dim=1), strict=True):
+            known = truth.isfinite()
+            if bool((truth == 0).any() and (truth == 1).any()):
+                areas.append(compute_roc_auc(of_label[known], truth[known]))
+        return float(np.mean(areas)) if areas else 0.5
 
 
 class MeanAUC(IgniteMetricHandler):

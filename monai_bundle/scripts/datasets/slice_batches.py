@@ -1,0 +1,119 @@
+"""Single labelled slices, without their scans, dealt into small batches that are read as a scan is."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import MapTransform
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from scripts.datasets.rsna_slices import LabelledSlice, find_slices, read_slice
+from scripts.intake.study import AIR_HU
+
+
+@dataclass(frozen=True)
+class SliceBatch:
+    """Some slices that are read together; they share a fold, not a patient.
+
+    Attributes
+    ----------
+    slices : tuple of LabelledSlice
+        In any order: they are no neighbours.
+    """
+
+    slices: tuple[LabelledSlice, ...]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The pictures."""
+        return tuple(each.path for each in self.slices)
+
+
+def slice_datalist(folder: str | Path, labels: Sequence[str], size: int = 16) -> list[dict[str, Any]]:
+    """List the pictures of ``rsna-slices`` as data entries of several slices each.
+
+    Parameters
+    ----------
+    folder : path
+        Holds ``labels.csv`` and ``slices/``.
+    labels : sequence of str
+        Keys of the vocabulary, in its order.
+    size : int
+        Slices per entry; those of one entry are augmented alike.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``study`` (a :class:`SliceBatch`), ``slice_labels`` (float32, slices by labels) and ``fold``.
+    """
+    entries = []
+    found = find_slices(folder)
+    for fold in sorted({each.fold for each in found}):
+        members = [each for each in found if each.fold == fold]
+        for start in range(0, len(members), size):
+            batch = tuple(members[start : start + size])
+            values = [[float(each.labels[key]) if key in each.labels else np.nan for key in labels] for each in batch]
+            entries.append(
+                {
+                    "name": f"slices-{fold}-{start // size:03d}",
+                    "study": SliceBatch(batch),
+                    "slice_labels": np.array(values, dtype=np.float32),
+                    "fold": fold,
+                }
+            )
+    return entries
+
+
+class ReadSliceBatchd(MapTransform):
+    """Map transform that adds the pictures of a :class:`SliceBatch` as the network sees slices of a scan.
+
+    The square around the head is :func:`~scripts.reading_geometry.head_centred_plane`'s, but near the vertex it would
+    enlarge a small cut to a whole head: it never gets smaller than ``smallest`` of the picture.
+
+    Parameters
+    ----------
+    keys : KeysCollection
+        The key that holds the batch.
+    sizes : dict
+        New key to rows and columns; the tensors are float32 of shape (1, slices, size, size), in HU, outside the head
+        air.
+    margin : float
+        Side of the square relative to the longer side of the head.
+    smallest : float
+        Smallest side relative to the picture's.
+    """
+
+    def __init__(self, keys: str, sizes: Mapping[str, int], margin: float = 1.1, smallest: float = 0.78) -> None:
+        super().__init__(keys)
+        self.sizes = dict(sizes)
+        self.margin = margin
+        self.smallest = smallest
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add one tensor per size."""
+        entry = dict(data)
+        for key in self.key_iterator(entry):
+            cut = [self._cut(*read_slice(each)) for each in entry[key].slices]
+            for name, size in self.sizes.items():
+                pictures = [
+                    functional.interpolate(square[None, None], size=(size, size), mode="bilinear", antialias=True)[0, 0]
+                    for square in cut
+                ]
+                entry[name] = torch.stack(pictures)[None]
+        return entry
+
+    def _cut(self, hounsfield: NDArray[np.float32], head: NDArray[np.bool_]) -> Tensor:
+        rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
+        longest = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+        side = int(max(self.margin * longest, self.smallest * len(hounsfield)))
+        top, left = (int(ends[0] + ends[-1] + 1 - side) // 2 for ends in (rows, columns))
+        seen = torch.from_numpy(np.where(head, hounsfield, np.float32(AIR_HU)))
+        padding = (-left, left + side - seen.shape[1], -top, top + side - seen.shape[0])
+        return functional.pad(seen, padding, value=float(AIR_HU))

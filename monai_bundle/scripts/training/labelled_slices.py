@@ -1,0 +1,85 @@
+"""Single slices with labels, as cached maps: what VGG16's last block is fine-tuned on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Randomizable
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from scripts.training.trunk_maps import ScanMaps
+
+LabelledScanMaps = tuple[Mapping[str, Any], ScanMaps]
+
+
+class LabelledSlices(Dataset[dict[str, Tensor]], Randomizable):
+    """Every slice of some scans and slice batches, one by one.
+
+    Parameters
+    ----------
+    data : sequence of (mapping, ScanMaps)
+        Datalist entries, each with its maps; those without ``slice_labels`` are left out.
+    random : bool
+        Whether to draw the augmented variant and mirror half of the maps; else the slices are as they are.
+    """
+
+    def __init__(self, data: Sequence[LabelledScanMaps], random: bool) -> None:
+        self.maps = [maps for entry, maps in data if entry["slice_labels"] is not None]
+        self.labels = [
+            labels_of_read_slices(entry["slice_labels"], maps.read_slice)
+            for entry, maps in data
+            if entry["slice_labels"] is not None
+        ]
+        self.random = random
+        self.places = [(scan, slice_) for scan, rows in enumerate(self.labels) for slice_ in range(len(rows))]
+
+    def __len__(self) -> int:
+        """Return the number of slices."""
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Return ``image`` (512, h, w), bfloat16, and ``label`` (labels,)."""
+        scan, slice_ = self.places[index]
+        maps = self.maps[scan]
+        variant = int(self.R.randint(len(maps.image))) if self.random else 0
+        image = maps.image[variant, slice_].permute(2, 0, 1)
+        if self.random and self.R.random_sample() < 0.5:
+            image = image.flip(-1)
+        return {"image": image, "label": self.labels[scan][slice_]}
+
+
+def labels_of_read_slices(slice_labels: NDArray[np.float32], read_slice: Tensor) -> Tensor:
+    """Bring labels from stored to read slices: a slab shows what one of its slices shows.
+
+    Parameters
+    ----------
+    slice_labels : ndarray of float32, shape (stored slices, labels)
+        0, 1 or NaN for unknown.
+    read_slice : Tensor of int64, shape (stored slices,)
+        The read slice of each stored slice.
+
+    Returns
+    -------
+    Tensor of float32, shape (read slices, labels)
+        1 if any is 1, else NaN if any is unknown, else 0.
+    """
+    rows = []
+    for number in range(int(read_slice.max()) + 1):
+        members = slice_labels[(read_slice == number).numpy()]
+        rows.append(np.where((members == 1).any(axis=0), np.float32(1), members.max(axis=0)))
+    return torch.from_numpy(np.stack(rows))
+
+
+def side(data: Sequence[LabelledScanMaps], held_out_fold: int | None, held_out: bool) -> list[LabelledScanMaps]:
+    """Take the entries of one side of a split by patient; without a held-out fold nothing is held out."""
+    return [pair for pair in data if (pair[0]["fold"] == held_out_fold) == held_out]
+
+
+def frequencies(slices: LabelledSlices) -> list[float]:
+    """Return the share of slices that show each label, among those where it is known."""
+    return [float(value) for value in torch.cat(slices.labels).nanmean(dim=0).nan_to_num()]

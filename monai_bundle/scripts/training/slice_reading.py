@@ -1,0 +1,88 @@
+"""VGG16's last block and the heads' slice evidence, as one network that labels single slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from scripts.networks.attention import SliceEvidence
+from scripts.networks.drct import DrCT1
+from scripts.networks.vgg16 import VGG16Features, pool
+from scripts.precision import PrecisionName, choose_precision
+
+
+class SliceReading(nn.Module):
+    """Labels slices from the maps in front of the last block; trains the network's own layers.
+
+    Parameters
+    ----------
+    network : DrCT1
+        Its backbone's last block and its primary evidence are trained in place.
+    trained_from : VGG16Features
+        The network's backbone, filled: named here so that it is filled before training starts.
+    frequencies : sequence of float
+        Share of slices that show each label: where the evidence's bias starts, or the first epoch is spent on it.
+    mixing : float
+        Strength of mixup (Zhang et al. 2018): parameter of the Beta distribution by which two slices are blended; 0
+        for none. Few slices are soon learnt by heart.
+    precision : str
+        As for :func:`scripts.precision.choose_precision`; the weights stay in float32.
+    """
+
+    def __init__(
+        self,
+        network: DrCT1,
+        trained_from: VGG16Features,
+        frequencies: Sequence[float],
+        mixing: float = 0.0,
+        precision: PrecisionName = "auto",
+    ) -> None:
+        super().__init__()
+        if trained_from is not network.backbone:
+            raise ValueError("trained_from must be the network's own backbone")
+        if not isinstance(network.primary.evidence, SliceEvidence):
+            raise ValueError("fine-tuning on slices needs network_def#heads#evidence true")
+        self.block = network.backbone.last_block()
+        self.evidence = network.primary.evidence
+        self.precision = precision
+        self.mixing = torch.distributions.Beta(mixing, mixing) if mixing > 0 else None
+        # The other blocks' maps come from the cache.
+        network.backbone.requires_grad_(False)
+        self.block.requires_grad_(True)
+        with torch.no_grad():
+            self.evidence.output.bias.copy_(torch.as_tensor(frequencies).clamp(1e-3, 1 - 1e-3).logit())
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return slice logits (batch, labels) for maps (batch, 512, h, w); in training also how they were mixed.
+
+        In training the result has shape (batch, labels + 2): the last two columns are the partner's place in the batch
+        and the share of the slice itself, for :class:`scripts.training.losses.SliceLoss`.
+        """
+        device = self.evidence.output.weight.device
+        maps = maps.to(device)
+        if self.training:
+            partner, share = self._draw(len(maps), device)
+            weight = share[:, None, None, None].to(maps.dtype)
+            maps = weight * maps + (1 - weight) * maps[partner]
+        with choose_precision(device, self.precision).autocast():
+            features = pool(self.block(maps.float().contiguous(memory_format=torch.channels_last)))
+        logits: Tensor = self.evidence(features.float()[:, None])[:, 0]
+        if not self.training:
+            return logits
+        return torch.cat([logits, partner[:, None].float(), share[:, None]], dim=1)
+
+    def _draw(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        if self.mixing is None:
+            return torch.arange(count, device=device), torch.ones(count, device=device)
+        share = self.mixing.sample((count,)).to(device)
+        return torch.randperm(count, device=device), torch.maximum(share, 1 - share)
+
+
+def with_zoomed_evidence(network: DrCT1) -> DrCT1:
+    """Start the APS network's evidence where fine-tuning has brought the primary network's: both judge one slice."""
+    aps = getattr(network, "aps", None)
+    if aps is not None:
+        aps.evidence.load_state_dict(network.primary.evidence.state_dict())
+    return network
