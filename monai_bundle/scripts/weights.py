@@ -95,18 +95,26 @@ def load_network(network: nn.Module, bundle_root: str | Path, model_file: str = 
         If a file is missing, changed, or belongs to a network of another shape, or if the metadata state no sha256 of
         a file that is shipped.
     """
-    name = name_in_bundle(bundle_root, model_file)
-    shipped = name == MODEL_FILE
-    expected = _required_sha256(bundle_root, name) if shipped else expected_sha256(bundle_root).get(name)
+    expected = _stated_sha256(bundle_root, model_file)
     state = load_backbone_state(bundle_root) | read_state(bundle_root, model_file, expected)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        fault = " ".join(str(error).split())[:200]
-        raise WeightsError(
-            f"{model_file} does not fit the configured network; train it anew (make train): {fault}"
-        ) from error
+        raise _misfit(model_file, error) from error
     return network.eval()
+
+
+def _stated_sha256(bundle_root: str | Path, model_file: str) -> str | None:
+    """Return the sha256 that the metadata state; None for weights of one's own, of which they know nothing."""
+    name = name_in_bundle(bundle_root, model_file)
+    if name == MODEL_FILE:
+        return _required_sha256(bundle_root, name)
+    return expected_sha256(bundle_root).get(name)
+
+
+def _misfit(model_file: str | None, fault: object) -> WeightsError:
+    one_line = " ".join(str(fault).split())[:200]
+    return WeightsError(f"{model_file} does not fit the configured network; train it anew (make train): {one_line}")
 
 
 def load_backbone_state(bundle_root: str | Path) -> dict[str, Tensor]:
@@ -134,27 +142,57 @@ def name_in_bundle(bundle_root: str | Path, name: str) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def load_backbone(network: DrCT1, bundle_root: str | Path) -> VGG16Features:
-    """Fill a network's backbone with ImageNet's weights, freeze it and return it; the heads stay as they are."""
-    network.load_state_dict(load_backbone_state(bundle_root), strict=False)
+def load_backbone(network: DrCT1, bundle_root: str | Path, start_from: str | None = None) -> VGG16Features:
+    """Fill a network's backbone with ImageNet's weights, freeze it and return it.
+
+    Parameters
+    ----------
+    network : DrCT1
+        Filled in place.
+    bundle_root : path
+        The bundle's folder.
+    start_from : str, optional
+        Trained weights to go on from: whatever they hold, of the heads or of the backbone, replaces what is there.
+        Parts that the network lacks as a whole (the APS network, in DrCT1) are passed over.
+
+    Raises
+    ------
+    WeightsError
+        If a file is missing, changed, or belongs to a network of another shape.
+    """
+    state = load_backbone_state(bundle_root)
+    if start_from is not None:
+        state |= read_state(bundle_root, start_from, _stated_sha256(bundle_root, start_from))
+    parts = {name for name, _ in network.named_children()}
+    # DrCT1 may start from a DrCT2: it has no use for the second reading.
+    state = {key: tensor for key, tensor in state.items() if key.split(".")[0] in parts}
+    try:
+        unknown = network.load_state_dict(state, strict=False).unexpected_keys
+    except RuntimeError as error:
+        raise _misfit(start_from, error) from error
+    if unknown:
+        raise _misfit(start_from, f"it has no {', '.join(unknown[:3])}")
     return network.backbone.requires_grad_(False)
 
 
-def save_trained(network: nn.Module, path: Path) -> str:
-    """Write all weights but the frozen backbone's, in half precision, and return the file's sha256.
+def save_trained(network: nn.Module, path: Path, bundle_root: str | Path = ".") -> str:
+    """Write all weights that are not ImageNet's, in half precision, and return the file's sha256.
 
-    Half precision costs nothing that shows: the heads' weights are of order 1, and the test of the shipped weights
-    compares probabilities before and after to 1e-3.
+    Half precision costs nothing that shows: the weights are of order 1, and the test of the shipped weights compares
+    probabilities before and after to 1e-3. Layers of the backbone are written where they were fine-tuned.
 
     Raises
     ------
     ValueError
         If a value is too large for half precision.
+    WeightsError
+        If the ImageNet backbone cannot be read.
     """
+    imagenet = load_backbone_state(bundle_root)
     state = {
         key: tensor.half() if tensor.is_floating_point() else tensor
         for key, tensor in network.state_dict().items()
-        if not key.startswith("backbone.")
+        if key not in imagenet or not torch.equal(tensor.cpu(), imagenet[key])
     }
     too_large = [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if too_large:

@@ -1,10 +1,13 @@
-"""``make train``: honest figures on held-out patients first, then the shipped weights from all of them.
+"""``make train``: honest figures on held-out patients first, then weights from all of them.
 
-Every fold trains a network of its own that never sees the fold's patients; their probabilities, pooled over the folds,
-give the figures and the operating points. The last training uses all patients and writes ``models/model.pt``, its
-sha256 and figures into ``configs/metadata.json``, and ``configs/operating_points.json``.
+Every fold trains networks of its own that never see the fold's patients; what they say of them, pooled over the folds,
+gives the figures, the calibration and the operating points. The last training uses all patients.
 
-    python -m scripts.training.cross_validation [--only-figures] [--set epochs 100] [--set seed 1] ...
+    python -m scripts.training.cross_validation                         the shipped weights, into the bundle
+    python -m scripts.training.cross_validation --only-figures          figures alone
+    python -m scripts.training.cross_validation --studies <folder> --labels <csv> --output <folder>    your own data
+
+A value after ``--set`` or ``--set-finetuning`` is read as JSON: ``--set epochs 30``, ``--set device '"cuda:0"'``.
 """
 
 from __future__ import annotations
@@ -15,107 +18,56 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.bundle import ConfigWorkflow
-from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
+from scripts.evaluation.calibration import Calibration, fit_platt
+from scripts.evaluation.class_counts import known
 from scripts.evaluation.key_slices import top_h_share
 from scripts.evaluation.operating_points import operating_points
+from scripts.evaluation.predictions import Predictions
 from scripts.evaluation.scan_figures import FEW, label_figures
-from scripts.labels import vocabulary
-from scripts.training.cached_scans import LabelledFeatures, scan_probabilities
+from scripts.training.protocol import Variant, cross_validated, trained
 from scripts.weights import MODEL_FILE
 
-CONFIGURATION = "configs/train.json"
+FINE_TUNED = "DrCT2, last block fine-tuned on slices"
+FROZEN = "DrCT2, VGG16 as ImageNet left it"
+OWN_DATA = "DrCT2, heads trained on from the shipped weights"
+OPERATING_POINTS_FILE = "operating_points.json"
+CALIBRATION_FILE = "calibration.json"
+
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """What networks say of patients that they have not seen.
-
-    Attributes
-    ----------
-    probabilities, labels : ndarray, shape (scans, labels)
-        Of every scan, from the network of its fold.
-    top_h, top_h_chance : float
-        Share of the h slices with most attention that are among the scan's h positive slices, mean over positive
-        scans; and what a random choice would reach.
-    """
-
-    probabilities: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    top_h: float
-    top_h_chance: float
-
-
-def train(overrides: Mapping[str, Any]) -> ConfigWorkflow:
-    """Run one training of the configuration and return its workflow, for its network and its split."""
-    workflow = ConfigWorkflow(CONFIGURATION, meta_file=None, logging_file=False, workflow_type="train", **overrides)
-    workflow.initialize()
-    workflow.run()
-    return workflow
-
-
-def cross_validate(overrides: Mapping[str, Any]) -> HeldOut:
-    """Train one network per fold and read the patients that it has not seen."""
-    probabilities, labels, shares, chances = [], [], [], []
-    folds = 1
-    fold = 0
-    while fold < folds:
-        workflow = train({**overrides, "held_out_fold": fold})
-        folds = int(workflow.parser.get_parsed_content("folds"))
-        network = workflow.parser.get_parsed_content("network_def")
-        held_out: Sequence[LabelledFeatures] = workflow.parser.get_parsed_content("watched_scans")
-        for entry, features in held_out:
-            probability, attention = scan_probabilities(network, features)
-            probabilities.append(probability.numpy())
-            labels.append(entry["label"])
-            positive = np.asarray(entry["slice_labels"])[:, 0]
-            if positive.any():
-                shares.append(top_h_share(attention.numpy(), positive))
-                chances.append(float(positive.mean()))
-        fold += 1
-        logger.info("fold %d of %d done", fold, folds)
-    return HeldOut(
-        np.asarray(probabilities, dtype=np.float64),
-        np.asarray(labels, dtype=np.int64),
-        float(np.mean(shares)),
-        float(np.mean(chances)),
-    )
-
-
-def write_shipped(overrides: Mapping[str, Any], held_out: HeldOut, keys: Sequence[str]) -> None:
-    """Train on all patients and put weights, figures and operating points into the bundle.
-
-    Raises
-    ------
-    ValueError
-        If a label has no operating point; the bundle is then as it was.
-    """
-    points = operating_points(held_out.probabilities, held_out.labels, keys, fewest=FEW)
-    workflow = train({**overrides, "held_out_fold": None, "model_path": MODEL_FILE})
-    workflow.finalize()
-    _write_json(Path("configs/operating_points.json"), points)
-    path = Path("configs/metadata.json")
-    metadata = json.loads(path.read_text("utf-8"))
-    metadata["weights"][MODEL_FILE] = _sha256(Path(MODEL_FILE))
-    metadata["eval_metrics"] = figures(held_out, keys)
-    _write_json(path, metadata)
-
-
-def figures(held_out: HeldOut, keys: Sequence[str]) -> dict[str, Any]:
-    """Return the figures of the held-out patients, as they stand in the metadata."""
+def figures(predictions: Predictions) -> dict[str, Any]:
+    """Return the figures of held-out patients, as they stand in the metadata."""
+    probabilities = 1 / (1 + np.exp(-predictions.logits))
+    shares, chances = [], []
+    for scan in predictions.scans:
+        if scan.slice_labels is not None and (positive := scan.slice_labels[:, 0] == 1).any():
+            shares.append(top_h_share(scan.slice_attention, positive))
+            chances.append(float(positive.mean()))
     return {
-        "protocol": f"{len(held_out.labels)} CT-ICH scans, cross-validation by patient, held-out patients pooled",
-        "labels": label_figures(held_out.probabilities, held_out.labels, keys),
-        "key_slices_top_h": round(held_out.top_h, 3),
-        "key_slices_top_h_chance": round(held_out.top_h_chance, 3),
+        "protocol": predictions.protocol,
+        "labels": label_figures(probabilities, predictions.labels, predictions.keys),
+        "slice_auc": _slice_auc(predictions),
+        "key_slices_top_h": round(float(np.mean(shares)), 3) if shares else None,
+        "key_slices_top_h_chance": round(float(np.mean(chances)), 3) if shares else None,
     }
+
+
+def _slice_auc(predictions: Predictions) -> float | None:
+    """Return the area under the curve of single slices for the first label; None where it cannot be said."""
+    spoken = [scan for scan in predictions.scans if scan.slice_labels is not None and scan.slice_logits is not None]
+    if not spoken or not any(scan.slice_logits.any() for scan in spoken if scan.slice_logits is not None):
+        return None
+    labels, logits, _ = predictions.slice_level()
+    true, predicted = known(labels[:, 0], logits[:, 0])
+    return round(float(roc_auc_score(true, predicted)), 3) if 0 < true.sum() < len(true) else None
 
 
 def table(metrics: Mapping[str, Any]) -> str:
@@ -125,32 +77,127 @@ def table(metrics: Mapping[str, Any]) -> str:
         auc, precision = (f"{row[name]:.3f}" if row[name] is not None else "-" for name in ("auc", "average_precision"))
         lines.append(f"{key:<18}{row['positive']:>9}{auc:>7}{precision:>7}   {row['remark'] or ''}")
     share, chance = metrics["key_slices_top_h"], metrics["key_slices_top_h_chance"]
-    lines.append(f"share of the h positive slices among the h with most attention: {share:.3f} (chance {chance:.3f})")
+    if share is None:
+        lines.append("no slice labels: whether slice attention finds the positive slices is not known")
+    else:
+        lines.append(
+            f"share of the h positive slices among the h with most attention: {share:.3f} (chance {chance:.3f})"
+        )
     return "\n".join(lines)
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def decisions(predictions: Predictions) -> tuple[Calibration, dict[str, dict[str, float]]]:
+    """Fit the calibration on held-out patients, and choose the operating points on what it makes of them.
+
+    Raises
+    ------
+    ValueError
+        If a probability is no number.
+    """
+    if not np.isfinite(predictions.logits).all():
+        raise ValueError("probabilities that are no numbers; the training has gone astray")
+    calibration = fit_platt(predictions.logits, predictions.labels, predictions.keys)
+    probabilities = calibration.apply(predictions.logits)
+    return calibration, operating_points(probabilities, predictions.labels, predictions.keys, fewest=FEW)
+
+
+def write_model(predictions: Predictions, variant: Variant, base: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Train on all patients and write weights, calibration, operating points and figures into a folder.
+
+    Raises
+    ------
+    ValueError
+        If a probability is no number; nothing is written then.
+    """
+    calibration, points = decisions(predictions)
+    folder.mkdir(parents=True, exist_ok=True)
+    workflow = trained(variant, None, {**base, "model_path": str(folder / "model.pt")})
+    workflow.finalize()
+    _write_json(folder / OPERATING_POINTS_FILE, points)
+    _write_json(folder / CALIBRATION_FILE, asdict(calibration))
+    metrics = figures(predictions)
+    _write_json(folder / "figures.json", metrics)
+    return metrics
+
+
+def ship(predictions: Predictions, variant: Variant, base: Mapping[str, Any]) -> None:
+    """Train on all patients and put weights, figures, calibration and operating points into the bundle."""
+    made = Path("cache/shipped")
+    metrics = write_model(predictions, variant, base, made)
+    (made / "model.pt").replace(MODEL_FILE)
+    for name in (OPERATING_POINTS_FILE, CALIBRATION_FILE):
+        (made / name).replace(Path("configs") / name)
+    path = Path("configs/metadata.json")
+    metadata = json.loads(path.read_text("utf-8"))
+    metadata["weights"][MODEL_FILE] = hashlib.sha256(Path(MODEL_FILE).read_bytes()).hexdigest()
+    metadata["eval_metrics"] = metrics
+    _write_json(path, metadata)
+
+
+def own_data(studies: str, labels: str, folds: int | None) -> dict[str, Any]:
+    """Return the overrides that train on a user's own studies, from the shipped weights on."""
+    # MONAI would take an @ in a path for a reference to another key.
+    quoted = ", ".join(json.dumps(str(Path(path).absolute())).replace("@", "\\u0040") for path in (studies, labels))
+    count = "@folds" if folds is None else str(folds)
+    return {
+        "datalist": f"$own_datalist({quoted}, @label_keys, {count}, record=@bundle_root + '/cache/own_studies.json')",
+        "start_from": MODEL_FILE,
+        "cache_dir": "cache/own_features",
+        "maps_dir": "cache/own_maps",
+        "variants": 2,
+    }
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8", newline="\n")
 
 
-def main() -> None:
-    """Cross-validate, print the figures and, unless only those are wanted, train the shipped weights."""
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only-figures", action="store_true", help="leave models/ and configs/ as they are")
-    parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="of train.json")
-    arguments = parser.parse_args()
+    parser.add_argument("--only-figures", action="store_true", help="train no network on all patients")
+    parser.add_argument("--frozen", action="store_true", help="leave VGG16 as it is: no fine-tuning on slices")
+    parser.add_argument("--studies", help="folder of your own studies; VGG16 stays as shipped")
+    parser.add_argument("--labels", help="their labels, a CSV file")
+    parser.add_argument("--output", type=Path, help="folder for the weights; without it they go into the bundle")
+    for name, target in (("--set", "train.json"), ("--set-finetuning", "finetune.json")):
+        parser.add_argument(name, nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help=f"of {target}")
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.set, arguments.set_finetuning = (
+            {key: json.loads(value) for key, value in pairs} for pairs in (arguments.set, arguments.set_finetuning)
+        )
+    except json.JSONDecodeError as error:
+        parser.error(f"{error.doc} is not JSON (a text needs quotation marks of its own): {error}")
+    if (arguments.studies is None) != (arguments.labels is None):
+        parser.error("--studies and --labels belong together")
+    if arguments.studies is not None and arguments.output is None and not arguments.only_figures:
+        parser.error("--studies needs --output: your weights are not to replace the shipped ones")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Cross-validate, print the figures and, unless only those are wanted, train on all patients."""
+    arguments = _arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("ignite").setLevel(logging.WARNING)
-    overrides = {key: json.loads(value) for key, value in arguments.set}
-    keys = tuple(label.key for label in vocabulary(str(overrides.get("label_vocabulary", "rsna"))))
-    held_out = cross_validate(overrides)
-    sys.stdout.write(table(figures(held_out, keys)) + "\n")
-    if not arguments.only_figures:
-        write_shipped(overrides, held_out, keys)
+    base: dict[str, Any] = {}
+    variant = Variant("fine_tuned", FINE_TUNED, arguments.set, arguments.set_finetuning)
+    if arguments.studies is not None:
+        base = own_data(arguments.studies, arguments.labels, arguments.set.get("folds"))
+        variant = Variant("own_data", OWN_DATA, arguments.set, None)
+    elif arguments.frozen:
+        variant = Variant("frozen", FROZEN, arguments.set, None)
+    predictions = cross_validated(variant, base)
+    sys.stdout.write(table(figures(predictions)) + "\n")
+    if arguments.output is not None:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        predictions.to_json(arguments.output / "predictions.json")
+    if arguments.only_figures:
+        return
+    if arguments.output is None:
+        ship(predictions, variant, base)
+    else:
+        write_model(predictions, variant, base, arguments.output)
 
 
 if __name__ == "__main__":
