@@ -16,6 +16,7 @@ from torch import nn
 
 from sample_diagnosis import MODEL, a_diagnosis
 from scripts.diagnosis import Diagnosis
+from scripts.evaluation.calibration import identity
 from scripts.exit_status import or_exit
 from scripts.intake.discovery import StudySource
 from scripts.intake.study import NotEvaluableError
@@ -26,6 +27,8 @@ from scripts.progress import Progress
 from scripts.study_evaluator import Reader, StudyEvaluator
 
 torch.set_num_threads(1)
+
+UNCALIBRATED = identity([label.key for label in RSNA])
 
 REFUSED = NotEvaluableError("too_few_slices", "7 slices, at least 12 needed")
 
@@ -39,7 +42,7 @@ class MadeUpEvaluator(StudyEvaluator):
             val_data_loader=entries,
             network=nn.Identity(),
             inferer=lambda *_, **__: None,
-            reader=Reader(MODEL, RSNA, "balanced", (0.5,) * len(RSNA)),
+            reader=Reader(MODEL, RSNA, "balanced", (0.5,) * len(RSNA), UNCALIBRATED),
             output_dir=output_dir,
             progress=Progress(studies=len(entries)),
         )

@@ -1,25 +1,60 @@
-"""Operating points: which probability counts as positive, per label."""
+"""What becomes of a logit: calibrated probability, and the threshold from which it counts as positive, per label."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from scripts.evaluation.calibration import Calibration
 from scripts.settings import SettingError
 
+OPERATING_POINTS_FILE = "configs/operating_points.json"
+CALIBRATION_FILE = "configs/calibration.json"
 
-def thresholds(bundle_root: str | Path, name: str, labels: tuple[str, ...]) -> tuple[float, ...]:
-    """Return the threshold of each label at one operating point of ``configs/operating_points.json``.
+
+def thresholds(
+    bundle_root: str | Path, name: str, labels: Sequence[str], file: str = OPERATING_POINTS_FILE
+) -> tuple[float, ...]:
+    """Return the threshold of each label at one operating point.
 
     Raises
     ------
     SettingError
-        If the operating point is unknown or does not name every label.
+        If the file cannot be read, or the operating point is unknown or does not name every label.
     """
-    points = json.loads((Path(bundle_root) / "configs" / "operating_points.json").read_text("utf-8"))
+    points = _read(bundle_root, file)
     if name not in points:
         raise SettingError(f"unknown operating point {name!r}; choose one of {', '.join(points)}")
     missing = [label for label in labels if label not in points[name]]
     if missing:
         raise SettingError(f"operating point {name!r} has no threshold for {', '.join(missing)}")
     return tuple(float(points[name][label]) for label in labels)
+
+
+def calibration(bundle_root: str | Path, labels: Sequence[str], file: str = CALIBRATION_FILE) -> Calibration:
+    """Return the calibration of each label.
+
+    Raises
+    ------
+    SettingError
+        If the file cannot be read or does not name every label.
+    """
+    content = _read(bundle_root, file)
+    try:
+        places = [list(content["keys"]).index(label) for label in labels]
+        lines = {name: [float(content[name][place]) for place in places] for name in ("slope", "offset")}
+        return Calibration.from_dict({"keys": labels, "remarks": {}, **lines})
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise SettingError(
+            f"{file}: must give keys, slope (above 0) and offset of {', '.join(labels)}; train again"
+        ) from error
+
+
+def _read(bundle_root: str | Path, file: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads((Path(bundle_root) / file).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{file}: cannot be read ({type(error).__name__}); restore it or train again") from error
+    return content

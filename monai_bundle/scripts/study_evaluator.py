@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
+from numpy.typing import NDArray
 
 from scripts.diagnosis import Diagnosis, EvidenceMap, Finding, MapKind, ModelIdentity, Refusal, SliceEvidence
+from scripts.evaluation.calibration import Calibration
 from scripts.explanation import StoredMap, attention_map, key_slice_ranks
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.discovery import StudySource
@@ -79,14 +82,15 @@ class Reader:
     labels: tuple[Label, ...]
     operating_point: str
     thresholds: tuple[float, ...]
+    calibration: Calibration
     key_slices: int = 5
 
     def __post_init__(self) -> None:
         """Check that model, labels and thresholds belong together."""
         if self.model.labels != tuple(label.key for label in self.labels):
             raise ValueError(f"the model's labels {self.model.labels} are not those of the configured vocabulary")
-        if len(self.thresholds) != len(self.labels):
-            raise ValueError("one threshold per label is needed")
+        if not len(self.thresholds) == len(self.calibration.slope) == len(self.labels):
+            raise ValueError("one threshold and one calibration per label are needed")
 
 
 class StudyEvaluator(SupervisedEvaluator):
@@ -188,7 +192,7 @@ class StudyEvaluator(SupervisedEvaluator):
             findings=tuple(
                 Finding(label, float(probability), threshold)
                 for label, probability, threshold in zip(
-                    reader.labels, reading.probabilities, reader.thresholds, strict=True
+                    reader.labels, _calibrated(reading, reader.calibration), reader.thresholds, strict=True
                 )
             ),
             slices=tuple(
@@ -203,6 +207,11 @@ class StudyEvaluator(SupervisedEvaluator):
             precision=reading.precision,
             seconds={stage: round(seconds, 3) for stage, seconds in self.progress.times().items()},
         )
+
+
+def _calibrated(reading: StudyReading, calibration: Calibration) -> NDArray[np.float64]:
+    # Through the probability: the mean over samples is one of probabilities.
+    return calibration.apply(reading.probabilities.double().logit(eps=1e-7).numpy())
 
 
 def _evidence(kind: MapKind, label: Label | None, stored: StoredMap) -> EvidenceMap:
