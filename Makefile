@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench train lock
+.PHONY: help demo test lint bench train evidence lock
 
 # The Python that the virtual environment is made with.
 PYTHON ?= python3
@@ -11,6 +11,9 @@ READY := $(VENV)/.ready
 # Your own CT for the demo (a DICOM folder, a zip of one, a NIfTI or NRRD file), and where results go.
 STUDY ?=
 OUTPUT ?= output/demo
+
+# Options of the training, e.g. make train TRAIN=--only-figures
+TRAIN ?=
 
 # Real head CT, for training and for the tests that want it.
 export ICH_DATA ?= $(CURDIR)/../shared/data
@@ -40,8 +43,11 @@ lint: $(READY)  ## Check style, format and types
 bench: $(READY)  ## Time each stage of a reading beside the plain path
 	@cd monai_bundle && ../$(VENV)/bin/python -m scripts.bench
 
-train: $(READY)  ## Measure on held-out patients, then train the shipped weights, on the data in ICH_DATA
-	@cd monai_bundle && ../$(VENV)/bin/python -m scripts.training.cross_validation
+train: $(READY)  ## Measure on held-out patients, then train the shipped weights, on the data in ICH_DATA [TRAIN=options]
+	@cd monai_bundle && ../$(VENV)/bin/python -m scripts.training.cross_validation $(TRAIN)
+
+evidence: $(READY)  ## Measure everything that docs/EVIDENCE.md and the model card state, and write them
+	@cd monai_bundle && ../$(VENV)/bin/python -m scripts.evidence
 
 lock: $(READY)  ## Write down the version of every installed package
 	@{ head -2 setup/constraints.txt; $(VENV)/bin/python -m pip freeze | sed 's/+cpu$$//'; } > setup/constraints.new

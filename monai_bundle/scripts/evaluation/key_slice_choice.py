@@ -6,10 +6,12 @@ reading helps, but the attention that chooses for it does not.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+
+from scripts.networks.drct import DrCT2
 
 KeySliceChoice = Literal["attention", "random", "even"]
 
@@ -69,3 +71,27 @@ def at_random(batch: int, slices: int, count: int, generator: torch.Generator) -
 def evenly(slices: int, count: int) -> Tensor:
     """Return the middles of ``count`` equal parts of the sample, shape (count,)."""
     return (2 * torch.arange(count) + 1) * slices // (2 * count)
+
+
+class DrCT2ByChoice(DrCT2):
+    """DrCT2 that reads other slices again than those with most attention, in training and afterwards.
+
+    Parameters
+    ----------
+    choice : {"attention", "random", "even"}
+        See :func:`choose_key_slices`; a random choice is drawn anew in every pass of training, and is always the same
+        afterwards.
+    **settings
+        As for :class:`~scripts.networks.drct.DrCT2`.
+    """
+
+    def __init__(self, choice: KeySliceChoice = "random", **settings: Any) -> None:
+        super().__init__(**settings)
+        self.choice: KeySliceChoice = choice
+        self.passes = 0
+
+    def choose(self, slice_attention: Tensor) -> Tensor:
+        """Return the positions (batch, m_key) that are read again, ascending."""
+        if self.training:
+            self.passes += 1
+        return choose_key_slices(slice_attention, self.key_slices, self.choice, self.passes if self.training else 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from scripts.evidence.pictures import NAMES, draw
 from scripts.evidence.tables import ANY
 from scripts.evidence.wording import FILTERS
 
+BLOCKS = {"README.md": ("performance", "performance.md.j2"), "../../README.md": ("accuracy", "accuracy.md.j2")}
+"""Pages, from the folder of the others, in which only a marked block is written: its name, its template."""
+
 TEMPLATES = Path(__file__).with_name("templates")
 DOCS = Path("docs")
 PICTURES = "evidence"
@@ -32,6 +36,34 @@ PICTURES = "evidence"
 METADATA = Path("configs/metadata.json")
 
 logger = logging.getLogger(__name__)
+
+
+def filled(page: str, name: str, text: str) -> str:
+    """Put a text between a page's marks ``<!-- name: ... -->`` and ``<!-- end of name -->``.
+
+    Raises
+    ------
+    ValueError
+        If the page has no such marks.
+    """
+    found = re.subn(
+        rf"(<!-- {name}:[^>]*-->\n).*?(<!-- end of {name} -->)",
+        lambda marks: marks.group(1) + text + marks.group(2),
+        page,
+        flags=re.DOTALL,
+    )
+    if found[1] != 1:
+        raise ValueError(f"no place marked {name!r} in the page")
+    return found[0]
+
+
+def blocks(measured: Mapping[str, Any], docs: Path = DOCS) -> dict[Path, str]:
+    """Return the pages of :data:`BLOCKS` that are there, with their blocks written anew."""
+    rendered = _render(measured, {file: template for file, (_, template) in BLOCKS.items()})
+    pages_there = {file: docs / file for file in BLOCKS if (docs / file).is_file()}
+    return {
+        path: filled(path.read_text("utf-8"), BLOCKS[file][0], rendered[file]) for file, path in pages_there.items()
+    }
 
 
 def pages(measured: Mapping[str, Any]) -> dict[str, str]:
@@ -47,6 +79,10 @@ def pages(measured: Mapping[str, Any]) -> dict[str, str]:
     dict
         File name to Markdown.
     """
+    return _render(measured, {"EVIDENCE.md": "evidence.md.j2", "MODEL_CARD.md": "model_card.md.j2"})
+
+
+def _render(measured: Mapping[str, Any], templates: Mapping[str, str]) -> dict[str, str]:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -67,8 +103,8 @@ def pages(measured: Mapping[str, Any]) -> dict[str, str]:
         "fewest": FEWEST,
         "rare": [key for key, counts in shipped["data"]["labels"].items() if counts["scans"] < FEW],
     }
-    names = {"EVIDENCE.md": "evidence.md.j2", "MODEL_CARD.md": "model_card.md.j2"}
-    return {name: environment.get_template(template).render(facts) for name, template in names.items()}
+    facts["data"] = shipped["data"]
+    return {name: environment.get_template(template).render(facts) for name, template in templates.items()}
 
 
 def write_pages(measured: Mapping[str, Any], docs: Path = DOCS, metadata: Path | None = METADATA) -> None:
@@ -86,6 +122,8 @@ def write_pages(measured: Mapping[str, Any], docs: Path = DOCS, metadata: Path |
     draw(measured, docs / PICTURES)
     for name, text in pages(measured).items():
         (docs / name).write_text(text, encoding="utf-8", newline="\n")
+    for path, text in blocks(measured, docs).items():
+        path.write_text(text, encoding="utf-8", newline="\n")
     if metadata is not None:
         content = json.loads(metadata.read_text("utf-8"))
         content["eval_metrics"] = measured["shipped"]["eval_metrics"]
