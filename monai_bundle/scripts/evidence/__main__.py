@@ -27,7 +27,7 @@ import torch
 from scripts.evidence.fold_explanations import explain_folds
 from scripts.evidence.outside import read_outside
 from scripts.evidence.report import write_report
-from scripts.evidence.variants import CONFIGURATION, predict, read_variants
+from scripts.evidence.variants import CONFIGURATION, make_maps, predict, read_variants
 from scripts.training.cross_validation import decisions
 
 FOLDER = Path("cache/evidence")
@@ -84,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     configuration = json.loads(Path(CONFIGURATION).read_text("utf-8"))
     variants = read_variants(configuration)
     shipped, networks = variants[0], FOLDER / "networks"
+    with log.stage("maps in front of VGG16's last block"):
+        make_maps(shipped, {})
     for number, variant in enumerate(variants, start=1):
         if arguments.only and variant.name not in arguments.only:
             continue

@@ -11,7 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from monai.transforms import Compose
@@ -111,7 +111,8 @@ def load_scan(entry: Mapping[str, Any], maps: ScanMaps, load: Compose) -> HeldOu
 def measure_quality(scan: HeldOutScan, network: DrCT1, keys: Sequence[str], into: dict[str, Quality]) -> StudyReading:
     """Explain one scan by every method, judge the maps of the labels that it shows, and return the first reading."""
     first: StudyReading | None = None
-    for method in METHODS:
+    methods: tuple[Method, ...] = get_args(Method)
+    for method in methods:
         reading = explain(scan, network, method)
         first = first or reading
         for column, key in enumerate(keys):

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigWorkflow
+
 from scripts.evaluation.predictions import Predictions
 from scripts.training.protocol import FINETUNING, HEADS, Variant, cross_validated, settings_of
 
@@ -32,6 +34,17 @@ def read_variants(configuration: Mapping[str, Any]) -> list[Variant]:
     if len(set(names)) != len(names) or configuration["shipped"] not in names:
         raise ValueError(f"{CONFIGURATION}: names must be unique, and {configuration['shipped']!r} among them")
     return sorted(variants, key=lambda variant: variant.name != configuration["shipped"])
+
+
+def make_maps(variant: Variant, base: Mapping[str, Any]) -> None:
+    """Make the maps in front of the last block where they are missing: all variants share them."""
+    overrides = {**base, **(variant.finetuning or {})}
+    workflow = ConfigWorkflow(
+        [HEADS, FINETUNING], meta_file=None, logging_file=False, workflow_type="train", **overrides
+    )
+    workflow.initialize()
+    for key in ("scan_maps", "slice_maps"):
+        workflow.parser.get_parsed_content(key)
 
 
 def predict(

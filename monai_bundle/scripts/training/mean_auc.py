@@ -26,11 +26,11 @@ class MeanAUCMetric(CumulativeIterationMetric):
     def aggregate(self, *args: Any, **kwargs: Any) -> float:
         """Return the mean area."""
         predicted, true = self.get_buffer()
-        areas = []
+        areas: list[float] = []
         for of_label, truth in zip(predicted.unbind(dim=1), true.unbind(dim=1), strict=True):
             known = truth.isfinite()
             if bool((truth == 0).any() and (truth == 1).any()):
-                areas.append(compute_roc_auc(of_label[known], truth[known]))
+                areas.append(float(np.asarray(compute_roc_auc(of_label[known], truth[known]))))
         return float(np.mean(areas)) if areas else 0.5
 
 
