@@ -9,6 +9,7 @@ where it stopped. The weights in ``models/`` are not trained here but by ``make 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,9 @@ from scripts.evidence.fold_explanations import explain_folds
 from scripts.evidence.outside import read_outside
 from scripts.evidence.report import write_report
 from scripts.evidence.variants import CONFIGURATION, make_maps, predict, read_variants
+from scripts.operating_points import CALIBRATION_FILE
 from scripts.training.cross_validation import decisions
+from scripts.weights import MODEL_FILE
 
 FOLDER = Path("cache/evidence")
 PICTURES = Path("docs/evidence")
@@ -71,6 +75,17 @@ class RunLog:
         return {"stages": list(self.stages.values()), "machine": machine, "versions": versions}
 
 
+def kept(path: Path, mark: str, make: Callable[[], Any]) -> bool:
+    """Make a JSON file unless it is there with the same mark; return whether it was."""
+    mark_path = path.with_suffix(".mark")
+    if path.is_file() and mark_path.is_file() and mark_path.read_text("utf-8") == mark:
+        return True
+    mark_path.unlink(missing_ok=True)
+    path.write_text(json.dumps(make(), indent=1) + "\n", encoding="utf-8")
+    mark_path.write_text(mark, encoding="utf-8")
+    return False
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run all stages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -89,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for number, variant in enumerate(variants, start=1):
         if arguments.only and variant.name not in arguments.only:
             continue
-        with log.stage(f"predictions of {variant.name} ({number}/{len(variants)})") as was_cached:
+        logger.info("variant %d of %d", number, len(variants))
+        with log.stage(f"predictions of {variant.name}") as was_cached:
             predictions, cached = predict(variant, {}, FOLDER / "predictions", networks if variant is shipped else None)
             if cached:
                 was_cached()
@@ -97,16 +113,21 @@ def main(argv: Sequence[str] | None = None) -> None:
                 of_shipped = predictions
     if arguments.only or arguments.until == "predictions":
         return
-    with log.stage("explanations"):
+    with log.stage("explanations") as was_cached:
         calibration, points = decisions(of_shipped)
-        threshold = points["balanced"][of_shipped.keys[0]]
-        found = explain_folds(shipped, {}, of_shipped, (calibration, threshold), networks, PICTURES)
-        (FOLDER / "explanations.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        decision = (calibration, points["balanced"][of_shipped.keys[0]])
+        mark = (FOLDER / "predictions" / f"{shipped.name}.mark").read_text("utf-8")
+        explain = partial(explain_folds, shipped, {}, of_shipped, decision, networks, PICTURES)
+        if kept(FOLDER / "explanations.json", mark, explain):
+            was_cached()
     if arguments.until == "explanations":
         return
-    with log.stage("studies from elsewhere"):
+    with log.stage("studies from elsewhere") as was_cached:
         data = Path(os.environ.get("ICH_DATA", "../../shared/data"))
-        (FOLDER / "outside.json").write_text(json.dumps(read_outside(data), indent=1) + "\n", encoding="utf-8")
+        read_by = [Path(name).read_bytes() for name in (MODEL_FILE, "configs/inference.json", CALIBRATION_FILE)]
+        mark = hashlib.sha256(b"".join([*read_by, str(data).encode()])).hexdigest()
+        if kept(FOLDER / "outside.json", mark, partial(read_outside, data)):
+            was_cached()
     if arguments.until == "report":
         write_report(FOLDER)
 
