@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from scripts.phantom import Grid, Haemorrhage, Phantom, make_phantom
 from scripts.phantom.haemorrhage import Kind
@@ -135,8 +136,13 @@ def _rows(patient: int, shown: Mapping[str, NDArray[np.bool_]], slices: int) -> 
         yield [patient, index + 1, *kinds, int(not any(kinds)), 0]
 
 
-def separable_features(entries: Sequence[Mapping[str, Any]], variants: int = 2, seed: int = 0) -> list[ScanFeatures]:
-    """Make features that give every label away: noise, raised in the label's own features of its positive slices."""
+def separable_features(
+    entries: Sequence[Mapping[str, Any]], backbone: nn.Module | None = None, variants: int = 2, seed: int = 0
+) -> list[ScanFeatures]:
+    """Make features that give every label away: noise, raised in the label's own features of its positive slices.
+
+    The backbone is only asked for so that it is filled.
+    """
     generator = torch.Generator().manual_seed(seed)
     features = []
     for entry in entries:
@@ -147,5 +153,5 @@ def separable_features(entries: Sequence[Mapping[str, Any]], variants: int = 2, 
             noise = torch.rand(variants, len(shown), 512, generator=generator)
             noise[:, :, : signal.shape[1]] += signal
             sizes.append(noise)
-        features.append(ScanFeatures(*sizes))
+        features.append(ScanFeatures(*sizes, torch.arange(len(shown))))
     return features

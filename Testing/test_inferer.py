@@ -15,7 +15,7 @@ from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import pool
 from scripts.precision import choose_precision
 from scripts.reading_geometry import ReadingGeometry, ReadingPlane, interleaved_samples
-from scripts.training.cached_scans import scan_probabilities
+from scripts.training.cached_scans import read_whole_scan
 from scripts.training.feature_cache import ScanFeatures
 
 torch.set_num_threads(1)
@@ -238,10 +238,10 @@ def test_held_out_scans_are_scored_as_studies_are_read(network: DrCT2):
     entry = an_entry(zoom=True)
     with torch.no_grad():
         image, zoom = (pool(network.backbone(entry[key].movedim(0, 1)))[None] for key in ("image", "zoom"))
-    probabilities, attention = scan_probabilities(network, ScanFeatures(image, zoom))
+    expected = read_whole_scan(network, ScanFeatures(image, zoom, torch.arange(READ_SLICES)))
     reading = read(network, entry)
-    torch.testing.assert_close(probabilities, reading.probabilities, atol=1e-5, rtol=0)
-    torch.testing.assert_close(attention, reading.slice_attention, atol=1e-5, rtol=0)
+    torch.testing.assert_close(expected.probabilities, reading.probabilities, atol=1e-5, rtol=0)
+    torch.testing.assert_close(expected.slice_attention, reading.slice_attention, atol=1e-5, rtol=0)
 
 
 def test_precision_is_what_the_device_computes_natively(monkeypatch: pytest.MonkeyPatch):

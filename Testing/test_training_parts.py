@@ -1,9 +1,10 @@
-"""The parts of training: loss, key metric, samples from cached features, learning rates, trained weights on disk."""
+"""The parts of training: key metric, samples from cached features, learning rates, trained weights on disk."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,52 +15,30 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from scripts.networks.drct import DrCT1, DrCT2
-from scripts.training.cached_scans import CachedReading, CachedScans, parameter_groups, scan_probabilities, split
+from scripts.training.cached_scans import CachedReading, CachedScans, parameter_groups, read_whole_scan, split
 from scripts.training.feature_cache import ScanFeatures
-from scripts.training.losses import DrCTLoss
 from scripts.training.mean_auc import MeanAUCMetric
-from scripts.weights import read_state, save_trained
+from scripts.weights import load_backbone, read_state, save_trained
 
 torch.set_num_threads(1)
 
-LOGITS = torch.tensor([[[0.5, -1.0], [2.0, 0.0], [-0.5, 1.0]], [[-2.0, 0.3], [0.1, -0.2], [1.5, -3.0]]])
-TARGET = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+BUNDLE = Path(__file__).resolve().parents[1] / "monai_bundle"
 
 
 def numbered_features(slices: int, variants: int = 1) -> ScanFeatures:
     """Features that say which slice and variant they belong to: slice + 100 x variant, zoomed ones 1000 more."""
     values = torch.arange(slices)[None, :, None] + 100.0 * torch.arange(variants)[:, None, None]
     image = values.expand(variants, slices, 512).clone()
-    return ScanFeatures(image, image + 1000)
+    return ScanFeatures(image, image + 1000, torch.arange(slices))
 
 
-def cross_entropy(logits: Tensor) -> float:
-    probability = 1 / (1 + np.exp(-logits.double().numpy()))
-    target = TARGET.numpy()
-    return float(-np.mean(target * np.log(probability) + (1 - target) * np.log(1 - probability)))
+def an_entry(labels: list[float], slice_labels: np.ndarray | None = None) -> dict[str, Any]:
+    return {"label": labels, "slice_labels": slice_labels}
 
 
-def squared_error(logits: Tensor) -> float:
-    return float(np.mean((1 / (1 + np.exp(-logits.double().numpy())) - TARGET.numpy()) ** 2))
-
-
-def test_the_loss_is_the_papers_sum():
-    expected = cross_entropy(LOGITS[:, 0]) + squared_error(LOGITS[:, 1]) + squared_error(LOGITS[:, 2])
-    assert float(DrCTLoss()(LOGITS, TARGET)) == pytest.approx(expected, rel=1e-6)
-
-
-def test_the_loss_of_the_branches_can_be_cross_entropy():
-    expected = sum(cross_entropy(LOGITS[:, reading]) for reading in range(3))
-    assert float(DrCTLoss("bce")(LOGITS, TARGET)) == pytest.approx(expected, rel=1e-6)
-
-
-def test_a_network_without_branches_has_one_term():
-    assert float(DrCTLoss()(LOGITS[:, :1], TARGET)) == pytest.approx(cross_entropy(LOGITS[:, 0]), rel=1e-6)
-
-
-def test_another_name_of_a_loss_is_refused():
-    with pytest.raises(ValueError, match="'mse' or 'bce', not 'mae'"):
-        DrCTLoss("mae")
+def random_features(slices: int, scale: float = 1.0) -> ScanFeatures:
+    image = scale * torch.rand(2, slices, 512)
+    return ScanFeatures(image, image + 1, torch.arange(slices))
 
 
 def mean_auc(predicted: np.ndarray, true: np.ndarray, batch: int) -> float:
@@ -86,6 +65,13 @@ def test_the_key_metric_is_always_a_number(scans: int, labels: int, seed: int, s
     assert 0.0 <= mean_auc(generator.random((scans, labels)).astype(np.float32), true, batch=5) <= 1.0
 
 
+def test_the_key_metric_leaves_out_what_is_not_known():
+    true = np.array([[1, 0], [0, np.nan], [np.nan, 1], [0, 1], [1, np.nan]], dtype=np.float32)
+    predicted = np.array([[0.6, 0.3], [0.7, 0.9], [0.1, 0.2], [0.2, 0.8], [0.9, 0.0]], dtype=np.float32)
+    expected = (roc_auc_score([1, 0, 0, 1], [0.6, 0.7, 0.2, 0.9]) + roc_auc_score([0, 1, 1], [0.3, 0.2, 0.8])) / 2
+    assert mean_auc(predicted, true, batch=2) == pytest.approx(expected, abs=1e-6)
+
+
 def test_without_a_label_to_judge_the_key_metric_says_nothing():
     assert mean_auc(np.array([[0.9], [0.8]]), np.zeros((2, 1)), batch=2) == 0.5
 
@@ -107,20 +93,32 @@ def test_features_of_another_number_of_scans_are_refused():
 
 
 def random_samples(slices: int, variants: int, sample_size: int, draws: int) -> list[Tensor]:
-    scans = CachedScans([({"label": [1]}, numbered_features(slices, variants))], sample_size, random=True)
+    scans = CachedScans([(an_entry([1]), numbered_features(slices, variants))], sample_size, random=True)
     scans.set_random_state(0)
     return [scans[0]["image"] for _ in range(draws)]
 
 
 def test_an_evaluation_sample_is_even_and_unaugmented():
-    scans = CachedScans([({"label": [0, 1]}, numbered_features(20, 3))], 5, random=False)
+    scans = CachedScans([(an_entry([0, 1]), numbered_features(20, 3))], 5, random=False)
     sample = scans[0]
     assert sample["image"].shape == (2, 5, 512)
     assert sample["image"][0, :, 0].tolist() == [2, 6, 10, 14, 18]
     assert sample["image"][1, :, 0].tolist() == [1002, 1006, 1010, 1014, 1018]
-    assert sample["label"].tolist() == [0.0, 1.0]
+    assert sample["label"].shape == (6, 2)
+    assert sample["label"][0].tolist() == [0.0, 1.0]
+    assert sample["label"][1:].isnan().all()
     assert sample["label"].dtype == torch.float32
     assert torch.equal(scans[0]["image"], sample["image"])
+
+
+def test_a_sample_has_the_labels_of_its_own_slices():
+    slice_labels = np.stack([np.arange(20) % 2, np.arange(20) // 10], axis=1).astype(np.float32)
+    slice_labels[6, 0] = np.nan
+    scans = CachedScans([(an_entry([1, 1], slice_labels), numbered_features(20))], 5, random=True)
+    scans.set_random_state(0)
+    for sample in (scans[0] for _ in range(30)):
+        chosen = sample["image"][0, :, 0].long().numpy()
+        np.testing.assert_array_equal(sample["label"][1:].numpy(), slice_labels[chosen])
 
 
 def test_training_samples_keep_the_order_and_see_every_slice_and_variant():
@@ -160,16 +158,18 @@ def test_the_network_is_given_the_zoomed_features_of_its_key_slices():
 
     with torch.no_grad():
         reading = network.read(features[:, 0], zoomed)
-        stacked = CachedReading(network)(features)
+        read = CachedReading(network)(features)
     assert asked[0].shape == (4, 2)
-    assert stacked.shape == (4, 3, 3)
-    for found, expected in zip(stacked.unbind(dim=1), (reading.logits, *reading.branch_logits), strict=True):
+    assert read["logits"].shape == (4, 3, 3)
+    for found, expected in zip(read["logits"].unbind(dim=1), (reading.logits, *reading.branch_logits), strict=True):
         torch.testing.assert_close(found, expected)
+    for name in ("slice_attention", "key_slices", "slice_logits", "key_slice_logits"):
+        torch.testing.assert_close(read[name], getattr(reading, name))
 
 
 def test_drct1_gives_one_reading_and_needs_no_zoom():
     network = DrCT1(labels=3, slices=6).eval()
-    assert CachedReading(network)(torch.rand(2, 2, 6, 512)).shape == (2, 1, 3)
+    assert CachedReading(network)(torch.rand(2, 2, 6, 512))["logits"].shape == (2, 1, 3)
 
 
 def test_the_aps_network_learns_at_its_own_rate_and_the_backbone_not_at_all():
@@ -190,31 +190,47 @@ def test_drct1_has_one_learning_rate():
 @pytest.mark.parametrize("slices", [3, 8, 13, 20])
 def test_a_whole_scan_is_read_with_attention_that_sums_to_one(slices: int):
     torch.manual_seed(1)
-    network = DrCT2(labels=6, slices=8, key_slices=4)
-    image = torch.rand(2, slices, 512)
-    probabilities, attention = scan_probabilities(network, ScanFeatures(image, image + 1))
-    assert probabilities.shape == (6,)
-    assert ((probabilities > 0) & (probabilities < 1)).all()
-    assert attention.shape == (slices,)
-    assert (attention > 0).all()
-    assert float(attention.sum()) == pytest.approx(1.0, abs=1e-5)
-    again, _ = scan_probabilities(network, ScanFeatures(image[:1], image[:1] + 1))
-    assert torch.equal(probabilities, again)
+    network = DrCT2(labels=6, slices=8, key_slices=4, heads={"evidence": True})
+    features = random_features(slices)
+    reading = read_whole_scan(network, features)
+    assert reading.probabilities.shape == reading.logits.shape == (6,)
+    assert ((reading.probabilities > 0) & (reading.probabilities < 1)).all()
+    assert reading.slice_attention.shape == (slices,)
+    assert (reading.slice_attention > 0).all()
+    assert float(reading.slice_attention.sum()) == pytest.approx(1.0, abs=1e-5)
+    assert list(reading.key_slices) == sorted(set(reading.key_slices))
+    assert set(reading.key_slices) <= set(range(slices))
+    augmented = ScanFeatures(features.image.flip(0), features.zoom.flip(0), features.read_slice)
+    assert torch.equal(read_whole_scan(network, augmented, variant=1).logits, reading.logits)
+
+
+@pytest.mark.parametrize("slices", [3, 8, 20])
+def test_every_slice_of_a_whole_scan_says_what_it_says_alone(slices: int):
+    torch.manual_seed(1)
+    network = DrCT2(labels=6, slices=8, key_slices=4, heads={"evidence": True}).eval()
+    features = random_features(slices)
+    with torch.no_grad():
+        alone = torch.cat([network.primary.evidence(one[None, None])[0] for one in features.image[0]])
+    torch.testing.assert_close(read_whole_scan(network, features).slice_logits, alone, atol=1e-5, rtol=1e-4)
+    without = DrCT1(labels=6, slices=8)
+    assert not read_whole_scan(without, features).slice_logits.any()
+    assert read_whole_scan(without, features).key_slices == ()
 
 
 def test_trained_weights_leave_the_backbone_out_and_come_back_to_a_thousandth(tmp_path: Path):
     torch.manual_seed(2)
-    network = DrCT2(labels=6, slices=8, key_slices=4)
-    features = ScanFeatures(20 * torch.rand(1, 11, 512), 30 * torch.rand(1, 11, 512))
-    before, _ = scan_probabilities(network, features)
+    network = DrCT2(labels=6, slices=8, key_slices=4, heads={"evidence": True})
+    load_backbone(network, BUNDLE)
+    features = random_features(11, scale=20)
+    before = read_whole_scan(network, features).probabilities
     path = tmp_path / "models" / "model.pt"
-    assert save_trained(network, path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert save_trained(network, path, BUNDLE) == hashlib.sha256(path.read_bytes()).hexdigest()
     stored = torch.load(path, weights_only=True)
     assert not [name for name in stored if name.startswith("backbone.")]
     assert {tensor.dtype for tensor in stored.values() if tensor.is_floating_point()} == {torch.float16}
     torch.manual_seed(3)
-    other = DrCT2(labels=6, slices=8, key_slices=4)
+    other = DrCT2(labels=6, slices=8, key_slices=4, heads={"evidence": True})
     missing = other.load_state_dict(read_state(tmp_path, "models/model.pt", None), strict=False)
     assert all(name.startswith("backbone.") for name in missing.missing_keys)
     assert not missing.unexpected_keys
-    torch.testing.assert_close(scan_probabilities(other, features)[0], before, atol=1e-3, rtol=0)
+    torch.testing.assert_close(read_whole_scan(other, features).probabilities, before, atol=1e-3, rtol=0)
