@@ -8,7 +8,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,13 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from ct_ich_files import THIRTY_PATIENTS, CTICHTree, write_ct_ich
+from scripts.evaluation.calibration import Calibration
+from scripts.evaluation.predictions import Predictions, ScanPrediction
 from scripts.labels import RSNA
 from scripts.operating_points import thresholds
-from scripts.training import cross_validation
-from scripts.training.cached_scans import scan_probabilities
+from scripts.training import cross_validation, protocol
+from scripts.training.cached_scans import read_whole_scan
+from scripts.training.protocol import Variant
 from scripts.weights import load_network
 from training_runs import BUNDLE, SMALL, copy_of_bundle, same_state, trained, trained_state
 
@@ -31,10 +34,11 @@ torch.set_num_threads(1)
 KEYS = tuple(label.key for label in RSNA)
 TOY = {
     **SMALL,
-    "features": {"_target_": "ct_ich_files.separable_features", "entries": "@datalist"},
+    "features": {"_target_": "ct_ich_files.separable_features", "entries": "@datalist", "backbone": "@backbone"},
     "epochs": 60,
     "batch_size": 8,
     "val_interval": 60,
+    "checkpoint_interval": 0,
     "learning_rate": 0.003,
     "aps_learning_rate": 0.003,
 }
@@ -104,34 +108,32 @@ def command(monkeypatch: pytest.MonkeyPatch, overrides: dict[str, Any], *options
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         cross_validation.main()
     lines = printed.getvalue().splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith("30 CT-ICH scans"))
+    start = next(number for number, line in enumerate(lines) if line.startswith("30 scans"))
     return lines[start : start + 9]
 
 
 def test_every_patient_is_read_by_the_network_that_has_not_seen_it(
     toy: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
-    runs: list[tuple[set[str], set[str]]] = []
-    train: Callable[[Any], ConfigWorkflow] = cross_validation.train
+    runs: list[tuple[set[str], ...]] = []
+    run = protocol.run
 
-    def observed(overrides: Any) -> ConfigWorkflow:
-        workflow = train(overrides)
-        sides = (
-            workflow.parser.get_parsed_content("train#dataset").data,
-            workflow.parser.get_parsed_content("watched_scans"),
-        )
+    def observed(configuration: str | list[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
+        workflow = run(configuration, overrides)
+        content = workflow.parser.get_parsed_content
+        sides = (content("train#dataset").data, content("watched_scans"))
         runs.append(tuple({entry["name"] for entry, _ in side} for side in sides))
         return workflow
 
-    monkeypatch.setattr(cross_validation, "train", observed)
-    held_out = cross_validation.cross_validate({**toy, "folds": 3, "epochs": 1})
+    monkeypatch.setattr(protocol, "run", observed)
+    held_out = protocol.cross_validated(Variant("toy", "", {"folds": 3, "epochs": 1}, None), {**toy, "folds": 2})
     everyone = {f"{patient.number:03d}" for patient in THIRTY_PATIENTS}
     assert len(runs) == 3
     for seen, unseen in runs:
         assert not seen & unseen
         assert seen | unseen == everyone
     assert sum(len(unseen) for _, unseen in runs) == len(everyone)
-    assert held_out.probabilities.shape == held_out.labels.shape == (30, 6)
+    assert held_out.logits.shape == held_out.labels.shape == (30, 6)
     assert held_out.labels.sum(axis=0).tolist() == [15, 6, 3, 3, 3, 6]
 
 
@@ -155,12 +157,12 @@ def shipped(tmp_path_factory: pytest.TempPathFactory, tables: CTICHTree) -> Ship
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr(sys, "path", list(sys.path))
-        return Shipped(root, before, command(patch, {**TOY, "dataset_dir": str(tables.folder)}))
+        return Shipped(root, before, command(patch, {**TOY, "dataset_dir": str(tables.folder)}, "--frozen"))
 
 
 def test_figures_alone_leave_the_bundle_as_it_was(bundle: Path, toy: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
     before = sha256_of_files(bundle)
-    table = command(monkeypatch, {**toy, "epochs": 2}, "--only-figures")
+    table = command(monkeypatch, {**toy, "epochs": 2}, "--frozen", "--only-figures")
     assert sha256_of_files(bundle) == before
     assert tuple(line.split()[0] for line in table[2:8]) == KEYS
 
@@ -188,6 +190,15 @@ def test_shipping_writes_the_weights_checksum_and_figures_into_the_metadata(ship
     assert f"{labels['any']['auc']:.3f}" == shipped.table[2].split()[2]
 
 
+def test_shipping_writes_a_calibration_for_every_label(shipped: Shipped):
+    written = json.loads((shipped.root / "configs" / "calibration.json").read_text("utf-8"))
+    calibration = Calibration.from_dict(written)
+    assert calibration.keys == KEYS
+    assert calibration.remarks["subarachnoid"].startswith("not calibrated")
+    assert "any" not in calibration.remarks or "bound" in calibration.remarks["any"]
+    assert calibration.slope[0] != 1.0
+
+
 def test_shipping_writes_operating_points_for_every_label(shipped: Shipped):
     points = {
         name: dict(zip(KEYS, thresholds(shipped.root, name, KEYS), strict=True))
@@ -205,24 +216,51 @@ def test_the_shipped_weights_tell_the_patients_apart(
     workflow.initialize()
     network = load_network(workflow.parser.get_parsed_content("network_def"), shipped.root)
     features = workflow.parser.get_parsed_content("features")
-    of_any = np.array([float(scan_probabilities(network, scan)[0][0]) for scan in features])
+    of_any = np.array([float(read_whole_scan(network, scan).probabilities[0]) for scan in features])
     sick = np.array([bool(patient.kinds) for patient in THIRTY_PATIENTS])
     assert of_any[sick].min() > of_any[~sick].max()
 
 
-def test_probabilities_that_are_no_numbers_leave_the_bundle_as_it_was(bundle: Path, toy: dict[str, Any]):
+def scans(logits: list[list[float]], labels: list[list[float]], **more: Any) -> Predictions:
+    keys = KEYS[: len(labels[0])]
+    made = [
+        ScanPrediction(
+            str(number), str(number), number % 2, np.array(truth), np.array(said), np.array([0.7, 0.3]), **more
+        )
+        for number, (said, truth) in enumerate(zip(logits, labels, strict=True))
+    ]
+    return Predictions(keys, tuple(made), "a model", f"{len(made)} scans, made up")
+
+
+def test_logits_that_are_no_numbers_leave_the_bundle_as_it_was(bundle: Path, toy: dict[str, Any]):
     before = sha256_of_files(bundle)
-    labels = np.repeat([[0] * 6, [1] * 6], 12, axis=0)
-    held_out = cross_validation.HeldOut(np.full((24, 6), np.nan), labels, 0.5, 0.5)
-    with pytest.raises(ValueError, match="NaN"):
-        cross_validation.write_shipped({**toy, "epochs": 1}, held_out, KEYS)
+    labels = [[0.0] * 6] * 12 + [[1.0] * 6] * 12
+    held_out = scans([[float("nan")] * 6] * 24, labels)
+    with pytest.raises(ValueError, match="no numbers; the training has gone astray"):
+        cross_validation.ship(held_out, Variant("toy", "", {"epochs": 1}, None), toy)
     assert sha256_of_files(bundle) == before
+    assert not (bundle / "cache").exists()
 
 
 def test_a_table_says_where_a_figure_is_missing():
-    labels = np.array([[1, 0], [0, 0], [1, 0]])
-    held_out = cross_validation.HeldOut(np.array([[0.9, 0.1], [0.2, 0.1], [0.8, 0.3]]), labels, 0.5, 0.25)
-    lines = cross_validation.table(cross_validation.figures(held_out, ["any", "epidural"])).splitlines()
+    held_out = scans([[2.0, -2.0], [-1.5, -2.0], [1.5, -1.0]], [[1, 0], [0, 0], [1, 0]])
+    lines = cross_validation.table(cross_validation.figures(held_out)).splitlines()
+    assert lines[0] == "3 scans, made up"
     assert lines[2].split()[:4] == ["any", "2", "1.000", "1.000"]
     assert lines[3].split() == ["epidural", "0", "-", "-", "only", "0", "positive,", "3", "negative"]
-    assert lines[4].endswith("0.500 (chance 0.250)")
+    assert lines[4].startswith("no slice labels")
+
+
+def test_the_table_tells_whether_attention_finds_the_positive_slices():
+    shown = scans([[2.0], [1.0]], [[1], [1]], slice_labels=np.array([[1.0], [0.0]]))
+    figures = cross_validation.figures(shown)
+    assert (figures["key_slices_top_h"], figures["key_slices_top_h_chance"]) == (1.0, 0.5)
+    assert cross_validation.table(figures).splitlines()[3].endswith("1.000 (chance 0.500)")
+    other = scans([[2.0], [1.0]], [[1], [1]], slice_labels=np.array([[0.0], [1.0]]))
+    assert cross_validation.figures(other)["key_slices_top_h"] == 0.0
+
+
+def test_the_figures_leave_out_what_nobody_judged():
+    held_out = scans([[2.0], [-1.0], [3.0], [-2.0]], [[1], [0], [float("nan")], [0]])
+    row = cross_validation.figures(held_out)["labels"]["any"]
+    assert (row["positive"], row["negative"], row["auc"]) == (1, 2, 1.0)

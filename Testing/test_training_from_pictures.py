@@ -15,7 +15,7 @@ from monai.bundle import ConfigWorkflow
 
 from ct_ich_files import CTICHTree, Patient, write_ct_ich
 from scripts.inferer import StudyInferer
-from scripts.training.cached_scans import scan_probabilities
+from scripts.training.cached_scans import read_whole_scan
 from training_runs import BUNDLE, SMALL, copy_of_bundle, same_state, trained, trained_state
 
 torch.set_num_threads(1)
@@ -103,11 +103,11 @@ def test_training_reads_a_scan_as_inference_does(cold: tuple[ConfigWorkflow, lis
     parser = cold[0].parser
     network = parser.get_parsed_content("network_def").eval()
     entry, features = parser.get_parsed_content("watched_scans")[0]
-    probabilities, attention = scan_probabilities(network, features)
+    expected = read_whole_scan(network, features)
     study = parser.get_parsed_content("to_input")(parser.get_parsed_content("load")(dict(entry)))
     reading = StudyInferer(precision="float32", with_feature_attention=False)(study, network)
-    torch.testing.assert_close(reading.probabilities, probabilities, atol=2e-3, rtol=0)
-    torch.testing.assert_close(reading.slice_attention, attention, atol=2e-3, rtol=0)
+    torch.testing.assert_close(reading.probabilities, expected.probabilities, atol=2e-3, rtol=0)
+    torch.testing.assert_close(reading.slice_attention, expected.slice_attention, atol=2e-3, rtol=0)
 
 
 def test_evaluate_reads_the_trained_weights_and_leaves_them_alone(

@@ -1,4 +1,4 @@
-"""Runs the bundle's training configuration in a copy of the bundle."""
+"""Runs the bundle's training configurations in a copy of the bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
 BUNDLE = Path(__file__).resolve().parents[1] / "monai_bundle"
-SMALL = {"picture_size": 32, "zoom_size": 64, "sample_size": 8, "network_def#key_slices": 4, "folds": 2}
+SMALL = {
+    "picture_size": 32,
+    "zoom_size": 64,
+    "sample_size": 8,
+    "variants": 2,
+    "zoom_variants": 1,
+    "network_def#key_slices": 4,
+    "folds": 2,
+}
+TRAIN = "configs/train.json"
+FINETUNE = "configs/finetune.json"
 
 
 def copy_of_bundle(folder: Path) -> Path:
@@ -21,11 +31,10 @@ def copy_of_bundle(folder: Path) -> Path:
     return folder
 
 
-def trained(overrides: dict[str, Any]) -> tuple[ConfigWorkflow, list[float]]:
-    """Run the configuration as ``monai.bundle run`` does and return each epoch's loss."""
-    workflow = ConfigWorkflow(
-        "configs/train.json", workflow_type="train", meta_file=None, logging_file=False, **overrides
-    )
+def trained(overrides: dict[str, Any], *configurations: str) -> tuple[ConfigWorkflow, list[float]]:
+    """Run a configuration, train.json unless named, as ``monai.bundle run`` does; return each iteration's loss too."""
+    files = list(configurations or (TRAIN,))
+    workflow = ConfigWorkflow(files, workflow_type="train", meta_file=None, logging_file=False, **overrides)
     workflow.initialize()
     losses: list[float] = []
     trainer = workflow.parser.get_parsed_content("train#trainer")
