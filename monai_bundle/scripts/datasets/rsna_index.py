@@ -30,6 +30,8 @@ from scripts.datasets.rsna_store import open_store
 from scripts.intake.study import IntakeError
 
 FILES_AT_ONCE = 256
+FILES_PER_COMMIT = 1024
+"""What a run that is killed has to read again at most, besides what was being read."""
 RSNA_FILES = 870_000
 """All images of stage 2, in round figures: 752,803 to train and 121,232 to test."""
 FAILED, CANCELLED = 1, 130
@@ -66,7 +68,7 @@ def index_folder(
     processes : int, optional
         As many as there are processors if None; with 1, this process reads.
     files_at_once : int
-        What a process is handed, and what is committed, at a time.
+        What a process is handed at a time.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def index_folder(
             tqdm(total=waiting, desc="headers", unit="file", disable=not waiting) as progress,
             closing(_read(root, store.waiting(files_at_once), count)) as rows_read,
         ):
-            for rows in rows_read:
+            for rows in _gathered(rows_read, FILES_PER_COMMIT):
                 store.add(rows)
                 progress.update(len(rows))
         store.finish()
@@ -125,6 +127,18 @@ def _read(folder: Path, batches: Iterable[list[FileState]], processes: int) -> G
         raise IntakeError(message) from None
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _gathered(parts: Iterable[list[IndexedFile]], count: int) -> Iterator[list[IndexedFile]]:
+    """Join parts until they hold at least so many rows; the last may hold fewer."""
+    rows: list[IndexedFile] = []
+    for part in parts:
+        rows += part
+        if len(rows) >= count:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
 
 
 def _first_of(running: set[Future[list[IndexedFile]]]) -> Iterator[list[IndexedFile]]:

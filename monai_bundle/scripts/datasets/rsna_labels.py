@@ -26,8 +26,8 @@ class ConflictingLabelsError(LabelTableError):
 def read_labels(table: str | Path) -> pd.DataFrame:
     """Read the labels of every slice.
 
-    The table has 4.5 million rows, ``ID_<9 hex digits>_<label>,<0 or 1>``. It is read in parts and kept as numbers, so
-    that it needs about 100 MB. Rows that stand in it twice with the same value count once.
+    The table has 4.5 million rows, ``ID_<9 hex digits>_<label>,<0 or 1>``. It is read in parts and kept as numbers,
+    which takes half a gigabyte at most. Rows that stand in it twice with the same value count once.
 
     Parameters
     ----------

@@ -15,32 +15,35 @@ VERSION = 1
 
 _SCHEMA = f"""
 CREATE TABLE file (
-    name TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
     size INTEGER NOT NULL,
     modified_ns INTEGER NOT NULL,
     patient TEXT NOT NULL,
     series_uid TEXT NOT NULL,
     header TEXT NOT NULL,
     fault TEXT
-) WITHOUT ROWID;
-CREATE INDEX series ON file (series_uid);
+);
 CREATE TABLE state (complete INTEGER NOT NULL);
 INSERT INTO state VALUES (0);
 PRAGMA user_version = {VERSION};
 """
+# File names are random: a table or an index sorted by them would be rewritten all over with every commit. Rows are
+# appended instead, and whatever is sorted is sorted once.
 _SEARCH = """
 PRAGMA temp_store = FILE;
-CREATE TEMP TABLE present (name TEXT PRIMARY KEY, size INTEGER, modified_ns INTEGER);
-CREATE TEMP TABLE waiting (number INTEGER PRIMARY KEY, name TEXT, size INTEGER, modified_ns INTEGER);
+DROP TABLE IF EXISTS temp.present;
+DROP TABLE IF EXISTS temp.unchanged;
+CREATE TEMP TABLE present (number INTEGER PRIMARY KEY, name TEXT, size INTEGER, modified_ns INTEGER);
+CREATE TEMP TABLE unchanged (number INTEGER PRIMARY KEY, row INTEGER);
 """
-_FIND_WAITING = """
-INSERT INTO waiting (name, size, modified_ns)
-SELECT name, size, modified_ns FROM present
-WHERE NOT EXISTS (
-    SELECT 1 FROM file
-    WHERE file.name = present.name AND file.size = present.size AND file.modified_ns = present.modified_ns
-)
-ORDER BY present.rowid
+_FIND_UNCHANGED = """
+INSERT OR IGNORE INTO unchanged
+SELECT present.number, file.rowid FROM file CROSS JOIN present
+WHERE present.name = file.name AND present.size = file.size AND present.modified_ns = file.modified_ns
+"""
+_WAITING = """
+SELECT number, name, size, modified_ns FROM present
+WHERE number > ? AND number NOT IN (SELECT number FROM unchanged) ORDER BY number LIMIT ?
 """
 _COLUMNS = "name, size, modified_ns, patient, series_uid, header, fault"
 
@@ -62,31 +65,35 @@ class HeaderStore:
         tuple of int
             Number of files there, of files forgotten, and of files to be read.
         """
+        run = self._connection.execute
         self._connection.executescript(_SEARCH)
         rows = ((state.name, state.size, state.modified_ns) for state in states)
-        self._connection.executemany("INSERT INTO present VALUES (?, ?, ?)", rows)
+        self._connection.executemany("INSERT INTO present (name, size, modified_ns) VALUES (?, ?, ?)", rows)
         there = self._count("SELECT count(*) FROM present")
         if there == 0:
             return 0, 0, 0
-        self._connection.execute("UPDATE state SET complete = 0")
-        gone = self._connection.execute("DELETE FROM file WHERE name NOT IN (SELECT name FROM present)").rowcount
-        self._connection.execute(_FIND_WAITING)
+        run("CREATE INDEX temp.by_name ON present (name)")
+        run(_FIND_UNCHANGED)
+        waiting = there - self._count("SELECT count(*) FROM unchanged")
+        gone = self._count("SELECT count(*) FROM file WHERE name NOT IN (SELECT name FROM present)")
+        if waiting or gone:
+            run("UPDATE state SET complete = 0")
+            run("DROP INDEX IF EXISTS series")
+            run("CREATE TEMP TABLE kept AS SELECT row FROM unchanged ORDER BY row")
+            run("DELETE FROM file WHERE rowid NOT IN (SELECT row FROM kept)")
+            run("DROP TABLE kept")
         self._connection.commit()
-        return there, gone, self._count("SELECT count(*) FROM waiting")
+        return there, gone, waiting
 
     def waiting(self, at_once: int) -> Iterator[list[FileState]]:
         """List the files that are to be read, in the order of the folder, so many at a time."""
         last = 0
-        while True:
-            query = "SELECT number, name, size, modified_ns FROM waiting WHERE number > ? ORDER BY number LIMIT ?"
-            rows = self._connection.execute(query, (last, at_once)).fetchall()
-            if not rows:
-                return
+        while rows := self._connection.execute(_WAITING, (last, at_once)).fetchall():
             last = rows[-1][0]
             yield [FileState(*row[1:]) for row in rows]
 
     def add(self, rows: Sequence[IndexedFile]) -> None:
-        """Write rows so that they outlast this process, in place of older ones of the same files."""
+        """Write the rows of files that were waiting, so that they outlast this process."""
         values = [
             (
                 *(row.state.name, row.state.size, row.state.modified_ns),
@@ -98,11 +105,12 @@ class HeaderStore:
             for row in rows
         ]
         with self._connection:
-            self._connection.executemany(f"REPLACE INTO file ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            self._connection.executemany(f"INSERT INTO file ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     def finish(self) -> None:
         """Say that every file is in the index."""
         with self._connection:
+            self._connection.execute("CREATE INDEX IF NOT EXISTS series ON file (series_uid, name)")
             self._connection.execute("UPDATE state SET complete = 1")
 
     @property
@@ -140,12 +148,12 @@ def open_store(path: str | Path, create: bool = False) -> Iterator[HeaderStore]:
     path : path
         The database.
     create : bool
-        Whether to make it, and its folder, where there is none.
+        Whether to make it, and its folder, where there is none, and to keep others from writing to it meanwhile.
 
     Raises
     ------
     IntakeError
-        If there is no index, another program writes to it, or it is none of this version.
+        If there is no index, another process is writing to it, or it is none of this version.
     """
     file = Path(path)
     if not file.is_file() and not create:
@@ -154,6 +162,8 @@ def open_store(path: str | Path, create: bool = False) -> Iterator[HeaderStore]:
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with closing(sqlite3.connect(file)) as connection:
+            if create:
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             _prepare(connection, file.name)
             yield HeaderStore(connection)
     except sqlite3.Error as error:

@@ -56,7 +56,7 @@ class Stack:
         """Slice Thickness, or the median gap where the header holds none."""
         if self.first.thickness_mm:
             return self.first.thickness_mm
-        return measure_gaps(self.positions_mm).median_mm if self.positions_mm.size > 1 else 0.0
+        return float(np.median(np.diff(self.positions_mm))) if self.positions_mm.size > 1 else 0.0
 
     @property
     def contrast(self) -> bool:

@@ -84,7 +84,8 @@ def measure_gaps(positions_mm: NDArray[np.float64]) -> SliceGaps:
     missing = 0
     for index, gap in enumerate(gaps):
         around = np.delete(gaps, index)[max(0, index - _NEIGHBOURS) : index + _NEIGHBOURS]
-        multiple = gap / np.median(around) if around.size and np.median(around) > 0 else 1.0
+        usual = np.median(around) if around.size else 0.0
+        multiple = gap / usual if usual > 0 else 1.0
         if multiple > 1.5 and abs(multiple - round(multiple)) <= _MULTIPLE_TOLERANCE:
             missing += round(multiple) - 1
     return SliceGaps(float(np.median(gaps)), float(gaps.min()), float(gaps.max()), missing)
