@@ -82,8 +82,8 @@ def a_study(tmp_path: Path) -> Path:
 @pytest.fixture
 def cached_scans(tmp_path: Path) -> dict[str, Any]:
     """What stands in for features that take the backbone an hour."""
-    entries = [{"label": [scan % 2] * 6, "fold": scan % 2} for scan in range(4)]
-    features = [ScanFeatures(image=torch.rand(2, 30, 512), zoom=torch.rand(2, 30, 512)) for _ in entries]
+    entries = [{"label": [scan % 2] * 6, "slice_labels": None, "fold": scan % 2} for scan in range(4)]
+    features = [ScanFeatures(torch.rand(2, 30, 512), torch.rand(2, 30, 512), torch.arange(30)) for _ in entries]
     return {"datalist": entries, "features": features, "output_dir": str(tmp_path), "held_out_fold": 0}
 
 
@@ -242,4 +242,4 @@ def test_the_documentation_states_the_figures_of_the_metadata():
         assert f"| {key} | {row['positive']} | {row['auc']:.3f} | {row['average_precision']:.3f} |" in page
     assert f"{figures['key_slices_top_h']:.3f} (chance {figures['key_slices_top_h_chance']:.3f})" in page
     front = (BUNDLE.parent / "README.md").read_text("utf-8")
-    assert f"ROC curve for any haemorrhage is {figures['labels']['any']['auc']:.2f};".replace(" 0.", " .") in front
+    assert f"ROC curve for any haemorrhage is {figures['labels']['any']['auc']:.2f} (".replace(" 0.", " .") in front
