@@ -97,7 +97,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     parser = ConfigParser()
     parser.read_config(str(root / "configs" / "inference.json"))
-    digest = save_trained(parser.get_parsed_content("network_def"), root / "models" / "model.pt")
+    digest = save_trained(parser.get_parsed_content("network_def"), root / "models" / "model.pt", BUNDLE)
     state_digest(root, digest)
     return root
 

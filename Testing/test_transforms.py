@@ -29,8 +29,8 @@ torch.set_num_threads(1)
 BUNDLE = Path(__file__).resolve().parents[1] / "monai_bundle"
 PICTURE, ZOOM = 64, 96
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# Lowest and highest HU of each window: brain 40/80, subdural 80/200, bone 600/2800.
-WINDOW_EDGES = ((0, 80), (-20, 180), (-800, 2000))
+# Lowest and highest HU of each window: 35/80, 30/30, 57.5/35.
+WINDOW_EDGES = ((-5, 75), (15, 45), (40, 75))
 
 
 def configuration(name: str, **changes: Any) -> ConfigParser:
@@ -204,8 +204,9 @@ def test_augmentation_is_gentle_and_repeatable(augmentation: Compose):
 def scans_of(slices: int, variants: int = 2) -> list[tuple[dict[str, Any], ScanFeatures]]:
     """Features that say which variant and slice they are, at the picture's size and, negated, at the zoomed size."""
     image = torch.arange(variants)[:, None] * 1000.0 + torch.arange(slices)
-    features = ScanFeatures(image[..., None].expand(-1, -1, 512), -image[..., None].expand(-1, -1, 512))
-    return [({"label": [1, 0, 0, 1, 0, 0]}, features)]
+    maxima = image[..., None].expand(-1, -1, 512)
+    entry = {"label": [1, 0, 0, 1, 0, 0], "slice_labels": None}
+    return [(entry, ScanFeatures(maxima, -maxima, torch.arange(slices)))]
 
 
 def drawn(scans: CachedScans, times: int) -> Sequence[tuple[int, list[int]]]:
@@ -243,5 +244,6 @@ def test_draws_follow_their_seed():
 def test_without_chance_a_scan_is_sampled_evenly_and_unaugmented():
     scans = CachedScans(scans_of(64), 32, random=False)
     assert drawn(scans, 2) == [(0, list(range(1, 64, 2)))] * 2
-    assert scans[0]["label"].tolist() == [1, 0, 0, 1, 0, 0]
+    assert scans[0]["label"][0].tolist() == [1, 0, 0, 1, 0, 0]
+    assert scans[0]["label"][1:].isnan().all()
     assert len(scans) == 1
