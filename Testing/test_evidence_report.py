@@ -173,10 +173,6 @@ def test_one_command_measures_and_another_writes_the_pages_again(run, tmp_path, 
 
 
 def test_the_pages_in_the_repository_are_those_of_its_measured_file():
-    kept = [name for name in ("evidence.json", "EVIDENCE.md", "MODEL_CARD.md") if (DOCS / name).is_file()]
-    assert len(kept) in (0, 3), f"only {kept}: run make evidence"
-    if not kept:
-        return
     measured = read_measured(DOCS / "evidence.json")
     for name, text in pages(measured).items():
         assert (DOCS / name).read_text("utf-8") == text, f"{name} is not what evidence.json says"

@@ -1,0 +1,132 @@
+"""The stages of ``make evidence``: made once, made again where an input changed, explained from cached maps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from scripts.evaluation.__main__ import main as print_figures
+from scripts.evaluation.predictions import Predictions, ScanPrediction
+from scripts.evidence import variants
+from scripts.evidence.__main__ import RunLog, kept
+from scripts.evidence.explanations import reading_from_maps
+from scripts.evidence.report import filled
+from scripts.networks.drct import DrCT1
+from scripts.training.protocol import Variant
+
+torch.set_num_threads(1)
+
+BUNDLE = Path(__file__).resolve().parents[1] / "monai_bundle"
+KEYS = ("any", "epidural")
+
+
+def some_predictions(with_slices: bool = True) -> Predictions:
+    generator = np.random.default_rng(0)
+    scans = []
+    for number in range(24):
+        positive = number % 2
+        shown = np.zeros((10, 2))
+        shown[3:5] = positive
+        scans.append(
+            ScanPrediction(
+                name=f"{number:03d}",
+                patient=f"{number:03d}",
+                fold=number % 5,
+                labels=np.array([positive, positive], dtype=float),
+                logits=generator.normal(positive, 1.0, 2),
+                slice_attention=np.where(shown[:, 0] == 1, 0.3, 0.05),
+                slice_labels=shown if with_slices else None,
+            )
+        )
+    return Predictions(KEYS, tuple(scans), "a model", "24 scans")
+
+
+@pytest.fixture
+def in_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(BUNDLE)
+
+
+def test_predictions_are_made_once_and_again_when_the_way_to_train_changes(
+    in_bundle: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[str] = []
+
+    def cross_validated(variant: Variant, *_: Any) -> Predictions:
+        made.append(variant.name)
+        return some_predictions()
+
+    monkeypatch.setattr(variants, "cross_validated", cross_validated)
+    variant = Variant("drct1", "DrCT1")
+    assert [variants.predict(variant, {}, tmp_path)[1] for _ in range(2)] == [False, True]
+    changed = Variant("drct1", "DrCT1", {"epochs": 3})
+    found, cached = variants.predict(changed, {}, tmp_path)
+    assert not cached
+    assert made == ["drct1", "drct1"]
+    assert found.keys == KEYS
+
+
+def test_the_shipped_variant_comes_first_and_names_are_unique():
+    configuration = json.loads((BUNDLE / "configs" / "evidence.json").read_text("utf-8"))
+    assert variants.read_variants(configuration)[0].name == configuration["shipped"]
+    twice = {**configuration, "variants": [*configuration["variants"], configuration["variants"][0]]}
+    with pytest.raises(ValueError, match="unique"):
+        variants.read_variants(twice)
+
+
+def test_a_stage_is_made_again_where_its_mark_changed(tmp_path: Path):
+    path = tmp_path / "explanations.json"
+    assert [kept(path, mark, lambda: [1]) for mark in ("a", "a", "b")] == [False, True, False]
+    assert json.loads(path.read_text("utf-8")) == [1]
+
+
+def test_a_stage_that_failed_is_made_again(tmp_path: Path):
+    path = tmp_path / "explanations.json"
+    kept(path, "a", lambda: [1])
+    with pytest.raises(RuntimeError):
+        kept(path, "b", lambda: (_ for _ in ()).throw(RuntimeError))
+    assert not kept(path, "a", lambda: [2])
+
+
+def test_the_log_keeps_the_time_of_a_stage_that_was_only_read(tmp_path: Path):
+    log = RunLog.opened(tmp_path / "run.json")
+    with log.stage("maps"):
+        pass
+    first = log.stages["maps"]
+    again = RunLog.opened(tmp_path / "run.json")
+    with again.stage("maps") as was_cached:
+        was_cached()
+    assert RunLog.opened(tmp_path / "run.json").stages["maps"] == first
+
+
+def test_a_network_reads_cached_maps_as_it_reads_pictures():
+    torch.manual_seed(0)
+    network = DrCT1(slices=3).eval()
+    pictures = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        maps = network.backbone.trunk()(pictures)
+        torch.testing.assert_close(reading_from_maps(network).backbone(maps), network.backbone(pictures))
+    assert reading_from_maps(network).state_dict().keys() == network.state_dict().keys()
+
+
+def test_a_block_of_a_page_is_filled_and_the_rest_left_alone():
+    page = "before\n<!-- accuracy: by a command -->\nold\n<!-- end of accuracy -->\nafter\n"
+    assert filled(page, "accuracy", "new \\1\n") == page.replace("old", "new \\1")
+    with pytest.raises(ValueError, match="performance"):
+        filled(page, "performance", "new\n")
+
+
+@pytest.mark.parametrize(("with_slices", "said"), [(True, "comprehensive"), (False, "no slice labels")])
+def test_the_figures_of_a_training_are_printed(
+    with_slices: bool, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    some_predictions(with_slices).to_json(tmp_path / "predictions.json")
+    print_figures([str(tmp_path / "predictions.json")])
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert "epidural" in printed
+    assert "macro AUC 0." in printed
