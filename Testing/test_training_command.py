@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from scripts.training import cross_validation
 from scripts.training.cross_validation import own_data
 from scripts.training.protocol import Variant
 
+BUNDLE = Path(__file__).resolve().parents[1] / "monai_bundle"
 OWN = ("--studies", "studies", "--labels", "labels.csv")
 
 
@@ -152,3 +155,12 @@ def test_the_overrides_of_ones_own_data_are_keys_of_the_configuration():
         (Path(cross_validation.__file__).parents[2] / "configs" / "train.json").read_text("utf-8")
     )
     assert own_data("studies", "labels.csv", 2).keys() <= configuration.keys()
+
+
+def test_a_folder_that_is_not_there_ends_in_one_line(tmp_path: Path):
+    command = ["-m", "scripts.training.cross_validation", "--only-figures", "--studies", str(tmp_path / "none")]
+    command += ["--labels", str(tmp_path / "labels.csv")]
+    done = subprocess.run([sys.executable, *command], cwd=BUNDLE, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "ERROR" in done.stderr.splitlines()[-1]

@@ -31,8 +31,9 @@ from scripts.evaluation.key_slices import top_h_share
 from scripts.evaluation.operating_points import operating_points
 from scripts.evaluation.predictions import Predictions
 from scripts.evaluation.scan_figures import FEW, label_figures
+from scripts.intake.study import IntakeError
 from scripts.training.protocol import Variant, cross_validated, trained
-from scripts.weights import MODEL_FILE
+from scripts.weights import MODEL_FILE, WeightsError
 
 FINE_TUNED = "DrCT2, last block fine-tuned on slices"
 FROZEN = "DrCT2, VGG16 as ImageNet left it"
@@ -200,5 +201,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_model(predictions, variant, base, arguments.output)
 
 
+def _one_line(error: BaseException) -> str | None:
+    """Return what a person did wrong, where that is what ended the run: MONAI wraps it in errors of its own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    meant_for_people = (ValueError, OSError, IntakeError, WeightsError)
+    return str(error) if isinstance(error, meant_for_people) else None
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        line = _one_line(error)
+        if line is None:
+            raise
+        logger.error("%s", line)
+        sys.exit(1)
