@@ -58,6 +58,7 @@ def read_study(configured: Configured, dataset_dir: Path, slices: int) -> Study:
     return Study(image[sample], zoom[sample])
 
 
+@torch.no_grad()
 def differences(configured: Configured, folder: Path, study: Study) -> dict[str, float]:
     """Return the largest absolute difference between torch and the exported files, for each result.
 
