@@ -37,7 +37,17 @@ def test_the_truth_stands_beside_each_finding():
     assert lines[2].split()[-4:] == ["0.913", "0.500", "positive", "present"]
     assert lines[3].split()[-4:] == ["0.071", "0.500", "negative", "absent"]
     assert lines[4].split()[-4:] == ["0.250", "0.500", "negative", "present"]
-    assert lines[5] == f"Report: {REPORT}"
+    assert lines[5] == "Intracranial haemorrhage likely (91 %), no single type stands out."
+    assert lines[6] == f"Report: {REPORT}"
+
+
+def test_findings_that_contradict_each_other_are_told_in_words():
+    result = a_result()
+    result["findings"] = [
+        a_finding("any", "Any intracranial haemorrhage", 0.23, positive=False),
+        a_finding("subdural", "Subdural haemorrhage", 0.7, positive=True),
+    ]
+    assert "contradictory, “any haemorrhage” stays below its operating point (23 %)." in demo.summary(result, REPORT)
 
 
 def test_a_head_without_haemorrhage_has_no_haemorrhage_of_any_kind():

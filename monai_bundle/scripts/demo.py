@@ -13,9 +13,13 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from scripts.diagnosis import Finding
+from scripts.labels import VOCABULARIES
+from scripts.output.verdict import verdict
 
 BUNDLE_ROOT = Path(__file__).resolve().parents[1]
 PHANTOM_KINDS = ("intraparenchymal", "subdural")
@@ -65,7 +69,7 @@ def summary(result: dict[str, Any], report: Path, truth: Sequence[str] | None = 
     Returns
     -------
     str
-        Lines: one per finding, or the reason why there is none; then the report's path.
+        Lines: one per finding and what they say together, or the reason why there is none; then the report's path.
     """
     name = result["study"]["source_name"]
     if result["status"] == "not_evaluable":
@@ -80,7 +84,13 @@ def summary(result: dict[str, Any], report: Path, truth: Sequence[str] | None = 
             present = bool(truth) if finding["key"] == "any" else finding["key"] in truth
             row += "present" if present else "absent"
         lines.append(row.rstrip())
-    return "\n".join([f"{name}: {result['model']['notice']}", *lines, f"Report: {report}"])
+    said = verdict(tuple(_finding(entry) for entry in result["findings"])).line
+    return "\n".join([f"{name}: {result['model']['notice']}", *lines, f"{said}.", f"Report: {report}"])
+
+
+def _finding(entry: Mapping[str, Any]) -> Finding:
+    label = next(label for labels in VOCABULARIES.values() for label in labels if label.key == entry["key"])
+    return Finding(label, entry["probability"], entry["threshold"])
 
 
 def fresh_results(results: Path, before: dict[Path, int]) -> list[Path]:
