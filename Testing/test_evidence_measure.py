@@ -173,10 +173,29 @@ def test_average_precision_under_weights_is_scikit_learns():
     assert found.low < found.estimate < found.high
 
 
+def test_an_ensemble_is_measured_as_a_model_of_its_own(tmp_path):
+    folder = write_run(tmp_path)
+    plan = dataclasses.replace(PLAN, titles={**PLAN.titles, "both": "Both"}, ensembles={"both": (SHIPPED, WEAK)})
+    found = measure(folder, plan, count=20)["rows"]
+    assert found["both"] != found[SHIPPED]
+    without = dataclasses.replace(plan, ensembles={"both": (SHIPPED, "never_run")})
+    assert "both" not in measure(folder, without, count=20)["rows"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[]", "no plan"),
+        (
+            '{"shipped": "a", "variants": [{"name": "a", "title": ""}], "tables": [], '
+            '"ensembles": [{"name": "b", "title": "", "members": ["a", "c"]}]}',
+            "no such variant: c",
+        ),
+        (
+            '{"shipped": "a", "variants": [{"name": "a", "title": ""}], "tables": [], '
+            '"ensembles": [{"name": "a", "title": "", "members": ["a"]}]}',
+            "two variants share a name",
+        ),
         ('{"shipped": "a", "variants": [], "tables": []}', "no such variant: a"),
         (
             '{"shipped": "a", "variants": [{"name": "a", "title": ""}, {"name": "a", "title": ""}], "tables": []}',
@@ -195,7 +214,7 @@ def test_the_bundles_plan_overrides_only_what_its_configurations_have(request):
     configs = request.config.rootpath / "monai_bundle" / "configs"
     plan = read_plan(configs / "evidence.json")
     assert [table.key for table in plan.tables] == [
-        *("labels", "losses", "networks", "key_slices", "resolutions", "readings", "seeds"),
+        *("labels", "losses", "networks", "key_slices", "resolutions", "readings", "samples", "seeds", "averages"),
     ]
     heads, finetuning = (json.loads((configs / name).read_text("utf-8")) for name in ("train.json", "finetune.json"))
     for variant in json.loads((configs / "evidence.json").read_text("utf-8"))["variants"]:

@@ -103,6 +103,50 @@ def test_the_log_keeps_the_time_of_a_stage_that_was_only_read(tmp_path: Path):
     assert RunLog.opened(tmp_path / "run.json").stages["maps"] == first
 
 
+def test_the_time_of_an_interrupted_stage_is_added_to_that_of_the_run_that_finishes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    clock = iter([0.0, 30.0, 100.0, 112.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    with pytest.raises(KeyboardInterrupt), RunLog.opened(tmp_path / "run.json").stage("maps"):
+        raise KeyboardInterrupt
+    assert RunLog.opened(tmp_path / "run.json").stages["maps"]["unfinished"]
+    with RunLog.opened(tmp_path / "run.json").stage("maps"):
+        pass
+    assert RunLog.opened(tmp_path / "run.json").stages["maps"] == {"name": "maps", "seconds": 42.0, "cached": False}
+
+
+def test_variants_with_other_heads_alone_wait_for_the_features_of_the_first():
+    shipped, frozen = Variant("shipped", ""), Variant("frozen", "", {"features": "$frozen"}, None)
+    alike = [
+        Variant("bce", "", {"loss#primary": "bce"}),
+        Variant("random", "", {"network_def#choice": "random", "seed": 1}),
+        Variant("scan_labels", "", {"features": "$frozen", "loss#slice_weight": 0}, None),
+    ]
+    coarse, otherwise = Variant("coarse", "", {"picture_size": 112}), Variant("otherwise", "", {}, {"epochs": 1})
+    assert variants.by_eye([shipped, *alike, frozen, coarse, otherwise]) == (
+        [shipped, alike[2], coarse, otherwise],
+        [alike[0], alike[1], frozen],
+    )
+
+
+def test_variants_side_by_side_are_predicted_as_one_by_one(in_bundle: None, tmp_path: Path):
+    for name in ("one", "other"):
+        some_predictions().to_json(tmp_path / f"{name}.json")
+        mark = variants._mark(Variant(name, name), {})
+        (tmp_path / f"{name}.mark").write_text(mark, encoding="utf-8")
+    both = [Variant("one", "one"), Variant("other", "other")]
+    assert variants.predict_side_by_side(both, {}, tmp_path)
+    assert variants.predict_side_by_side([], {}, tmp_path)
+
+
+def test_what_one_of_several_could_not_do_ends_the_run_with_its_own_error(in_bundle: None, tmp_path: Path):
+    nowhere = {"dataset_dir": str(tmp_path / "nowhere")}
+    with pytest.raises(RuntimeError) as failure:
+        variants.predict_side_by_side([Variant("one", "one", {}, None)], nowhere, tmp_path)
+    assert "nowhere" in str(failure.getrepr(style="long"))
+
+
 def test_a_network_reads_cached_maps_as_it_reads_pictures():
     torch.manual_seed(0)
     network = DrCT1(slices=3).eval()

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from scripts.evaluation.predictions import Predictions, ScanPrediction
+from scripts.evaluation.predictions import Predictions, ScanPrediction, together
 
 NAN = float("nan")
 
@@ -113,3 +113,26 @@ def test_another_file_is_refused_with_its_name(tmp_path, text):
     (tmp_path / "other.json").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=r"other\.json"):
         Predictions.from_json(tmp_path / "other.json")
+
+
+def test_models_together_say_the_mean_of_their_probabilities():
+    one, other = predictions_of(a_scan()), predictions_of(a_scan(logits=[0.0, 2.0], slice_attention=[0.1, NAN, 0.75]))
+    found = together([one, other], "both")
+    probabilities = [1 / (1 + np.exp(-each.logits)) for each in (one, other, found)]
+    np.testing.assert_allclose(probabilities[2], (probabilities[0] + probabilities[1]) / 2)
+    np.testing.assert_allclose(found.scans[0].slice_attention, [0.3, NAN, 0.5])
+    np.testing.assert_allclose(found.scans[0].slice_logits, one.scans[0].slice_logits)
+    assert (found.model, found.scans[0].key_slices) == ("both", (2, 0))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (predictions_of(a_scan("two")), "not of the same scans"),
+        (Predictions(("any", "subdural"), (a_scan(),), "x", "y"), "not the same labels"),
+        (predictions_of(a_scan(slice_logits=None)), "some members speak of slices"),
+    ],
+)
+def test_models_that_do_not_fit_together_are_not_averaged(other, message):
+    with pytest.raises(ValueError, match=message):
+        together([predictions_of(a_scan()), other], "both")

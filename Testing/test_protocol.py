@@ -14,7 +14,11 @@ from monai.bundle import ConfigWorkflow
 
 from ct_ich_files import Patient, write_ct_ich
 from rsna_slice_files import write_labelled_slices
+from scripts.evaluation.calibration import identity
 from scripts.evaluation.predictions import Predictions
+from scripts.evidence.fold_explanations import explain_folds
+from scripts.explanation import METHODS
+from scripts.labels import RSNA
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.training import protocol
 from scripts.training.feature_cache import ScanFeatures
@@ -24,6 +28,7 @@ from training_runs import SMALL, copy_of_bundle
 torch.set_num_threads(1)
 
 PATIENTS = (Patient(49, ("epidural",)), Patient(50), Patient(51, ("subdural",)), Patient(52), Patient(53), Patient(54))
+KEYS = tuple(label.key for label in RSNA)
 NAMES = {f"{patient.number:03d}" for patient in PATIENTS}
 SLICES = 8
 HEADS = {"epochs": 1, "val_interval": 1, "folds": 2}
@@ -147,6 +152,23 @@ def test_the_heads_start_from_their_own_folds_fine_tuning(observed: tuple[Predic
     assert not list((root / "cache" / "here" / "finetuned").glob("*.partial"))
 
 
+def test_held_out_scans_are_explained_by_the_network_of_their_fold(
+    observed: tuple[Predictions, Runs], base: dict[str, Any], variant: Variant, tmp_path: Path
+):
+    predictions, _ = observed
+    # Nothing reaches a threshold of 1: both scans with haemorrhage are failures, and are drawn.
+    found = explain_folds(variant, base, predictions, (identity(KEYS), 1.0), Path("cache/networks"), tmp_path)
+    assert found["maps"] == 4
+    assert set(found["quality"]) == set(METHODS)
+    for method in found["quality"].values():
+        assert set(method) >= {"any", "epidural", "subdural"}
+        figure = method["any"]["per_slice"]["pointing_game"]
+        assert 0 <= figure["value"] <= 1
+    assert found["sanity_scans"] == 2
+    assert sorted(failure["scan"] for failure in found["failures"]) == ["049", "051"]
+    assert all((tmp_path / failure["file"]).stat().st_size > 1000 for failure in found["failures"])
+
+
 @pytest.mark.usefixtures("observed")
 def test_what_was_fine_tuned_is_used_again_whatever_the_heads_are(base: dict[str, Any], variant: Variant, runs: Runs):
     other = Variant("other", "Other heads", {**HEADS, "learning_rate": 0.001, "sample_size": 4}, variant.finetuning)
@@ -246,3 +268,15 @@ def test_a_network_without_evidence_says_nothing_of_slices():
     found = scan_prediction(DrCT1(labels=2, slices=3), an_entry(), features)
     assert found.slice_logits is None
     assert found.key_slices == ()
+
+
+def test_a_scan_seen_in_several_views_is_answered_by_their_mean():
+    torch.manual_seed(0)
+    network = DrCT2(labels=2, slices=3, key_slices=2, heads={"evidence": True}).eval()
+    image = torch.rand(2, 3, 512)
+    views = [scan_prediction(network, an_entry(), ScanFeatures(view, view, torch.arange(3))) for view in image.split(1)]
+    found = scan_prediction(network, an_entry(), ScanFeatures(image, image, torch.arange(3)), views=2)
+    probabilities = [1 / (1 + np.exp(-each.logits)) for each in (*views, found)]
+    np.testing.assert_allclose(probabilities[2], (probabilities[0] + probabilities[1]) / 2, rtol=1e-5)
+    assert found.slice_attention.sum() == pytest.approx(1.0, abs=1e-5)
+    assert found.key_slices == views[0].key_slices

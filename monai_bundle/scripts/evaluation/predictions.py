@@ -6,12 +6,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit
 
 FORMAT = "ich-predictions/1"
 """Value of ``schema`` in the file."""
@@ -207,6 +208,42 @@ class Predictions:
             return cls(tuple(entry["keys"]), scans, entry["model"], entry["protocol"])
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path.name}: no file of predictions ({type(error).__name__}: {error})") from error
+
+
+def together(members: Sequence[Predictions], model: str) -> Predictions:
+    """Return what several models say of the same scans together: the mean of their probabilities.
+
+    Parameters
+    ----------
+    members : sequence of Predictions
+        Of the same scans in the same order; attention and slice logits are averaged, key slices are the first one's.
+    model : str
+        What the whole is called.
+
+    Raises
+    ------
+    ValueError
+        If they are not of the same scans and labels, or some speak of slices and others do not.
+    """
+    first = members[0]
+    if any([scan.name for scan in each.scans] != [scan.name for scan in first.scans] for each in members):
+        raise ValueError(f"{model}: its members are not of the same scans")
+    if any(each.keys != first.keys for each in members):
+        raise ValueError(f"{model}: its members have not the same labels")
+    scans = tuple(_mean_scan(same) for same in zip(*(each.scans for each in members), strict=True))
+    return Predictions(first.keys, scans, model, first.protocol)
+
+
+def _mean_scan(scans: Sequence[ScanPrediction]) -> ScanPrediction:
+    spoken = [scan.slice_logits for scan in scans if scan.slice_logits is not None]
+    if spoken and len(spoken) != len(scans):
+        raise ValueError(f"{scans[0].name}: some members speak of slices, others do not")
+    return replace(
+        scans[0],
+        logits=logit(np.mean([expit(scan.logits) for scan in scans], axis=0)),
+        slice_attention=np.mean([scan.slice_attention for scan in scans], axis=0),
+        slice_logits=np.mean(spoken, axis=0) if spoken else None,
+    )
 
 
 def _compact(values: ArrayLike) -> Compact:

@@ -3,7 +3,7 @@
 Every stage is kept under ``cache/evidence`` and made again only where its inputs changed; an interrupted run goes on
 where it stopped. The weights in ``models/`` are not trained here but by ``make train``, from the same predictions.
 
-    python -m scripts.evidence [--only VARIANT ...] [--until predictions|explanations|outside]
+    python -m scripts.evidence [--only VARIANT ...] [--until maps|predictions|explanations|outside]
 """
 
 from __future__ import annotations
@@ -26,17 +26,28 @@ import monai
 import numpy as np
 import torch
 
+from scripts.evaluation.predictions import Predictions
 from scripts.evidence.fold_explanations import explain_folds
 from scripts.evidence.outside import read_outside
 from scripts.evidence.report import write_report
-from scripts.evidence.variants import CONFIGURATION, make_maps, predict, read_variants
+from scripts.evidence.variants import (
+    CONFIGURATION,
+    by_eye,
+    fine_tune,
+    make_maps,
+    predict,
+    predict_side_by_side,
+    read_variants,
+)
 from scripts.operating_points import CALIBRATION_FILE
 from scripts.training.cross_validation import decisions
+from scripts.training.protocol import Variant
 from scripts.weights import MODEL_FILE
 
 FOLDER = Path("cache/evidence")
+PREDICTIONS, NETWORKS = FOLDER / "predictions", FOLDER / "networks"
 PICTURES = Path("docs/evidence")
-STAGES = ("predictions", "explanations", "outside", "report")
+STAGES = ("maps", "predictions", "explanations", "outside", "report")
 
 logger = logging.getLogger(__name__)
 
@@ -56,15 +67,27 @@ class RunLog:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[], None]]:
-        """Time one stage; what it gives is called where it was only read from the cache: its first time stays then."""
-        cached = []
+        """Time one stage; what it gives is called where it was only read from the cache: its first time stays then.
+
+        A stage that is interrupted keeps its time, and the run that finishes it adds its own.
+        """
+        cached: list[bool] = []
+        before = self.stages.get(name, {})
+        spent = before["seconds"] if before.get("unfinished") else 0.0
         start = time.perf_counter()
         logger.info("%s ...", name)
-        yield lambda: cached.append(True)
-        if not cached or name not in self.stages:
-            self.stages[name] = {"name": name, "seconds": round(time.perf_counter() - start, 1), "cached": bool(cached)}
-        # Another process may be at other variants.
-        self.stages = RunLog.opened(self.path).stages | self.stages
+        try:
+            yield lambda: cached.append(True)
+        except BaseException:
+            self._note(name, spent + time.perf_counter() - start, unfinished=True)
+            raise
+        if not cached or not before or before.get("unfinished"):
+            self._note(name, spent + time.perf_counter() - start, cached=bool(cached) and not before)
+
+    def _note(self, name: str, seconds: float, cached: bool = False, unfinished: bool = False) -> None:
+        self.stages[name] = {"name": name, "seconds": round(seconds, 1), "cached": cached}
+        if unfinished:
+            self.stages[name]["unfinished"] = True
         self.path.write_text(json.dumps(self._content(), indent=4) + "\n", encoding="utf-8")
 
     def _content(self) -> dict[str, Any]:
@@ -86,6 +109,40 @@ def kept(path: Path, mark: str, make: Callable[[], Any]) -> bool:
     return False
 
 
+def predict_all(log: RunLog, variants: Sequence[Variant], shipped: Variant) -> None:
+    """Make the held-out predictions of all variants; the shipped one's networks are kept for the explanations."""
+    own_eye, others = by_eye(variants)
+    for variant in own_eye:
+        if variant.finetuning is not None:
+            with log.stage(f"fine-tuning of {variant.name}") as was_cached:
+                if fine_tune(variant, {}):
+                    was_cached()
+        with log.stage(f"features, heads and predictions of {variant.name}") as was_cached:
+            if predict(variant, {}, PREDICTIONS, NETWORKS if variant is shipped else None)[1]:
+                was_cached()
+    with log.stage(f"heads and predictions of {len(others)} more variants, side by side") as was_cached:
+        if predict_side_by_side(others, {}, PREDICTIONS):
+            was_cached()
+
+
+def explain_shipped(shipped: Variant) -> bool:
+    """Explain the held-out scans by the shipped variant's networks; return whether that had been done before."""
+    predictions = Predictions.from_json(PREDICTIONS / f"{shipped.name}.json")
+    calibration, points = decisions(predictions)
+    decision = (calibration, points["balanced"][predictions.keys[0]])
+    mark = (PREDICTIONS / f"{shipped.name}.mark").read_text("utf-8")
+    explain = partial(explain_folds, shipped, {}, predictions, decision, NETWORKS, PICTURES)
+    return kept(FOLDER / "explanations.json", mark, explain)
+
+
+def read_elsewhere() -> bool:
+    """Read the studies from elsewhere with the bundle's own weights; return whether that had been done before."""
+    data = Path(os.environ.get("ICH_DATA", "../../shared/data"))
+    read_by = [Path(name).read_bytes() for name in (MODEL_FILE, "configs/inference.json", CALIBRATION_FILE)]
+    mark = hashlib.sha256(b"".join([*read_by, str(data).encode()])).hexdigest()
+    return kept(FOLDER / "outside.json", mark, partial(read_outside, data))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run all stages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -96,39 +153,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.getLogger("ignite").setLevel(logging.WARNING)
     FOLDER.mkdir(parents=True, exist_ok=True)
     log = RunLog.opened(FOLDER / "run.json")
-    configuration = json.loads(Path(CONFIGURATION).read_text("utf-8"))
-    variants = read_variants(configuration)
-    shipped, networks = variants[0], FOLDER / "networks"
-    with log.stage("maps in front of VGG16's last block"):
-        make_maps(shipped, {})
-    for number, variant in enumerate(variants, start=1):
-        if arguments.only and variant.name not in arguments.only:
-            continue
-        logger.info("variant %d of %d", number, len(variants))
-        with log.stage(f"predictions of {variant.name}") as was_cached:
-            predictions, cached = predict(variant, {}, FOLDER / "predictions", networks if variant is shipped else None)
-            if cached:
-                was_cached()
-            if variant is shipped:
-                of_shipped = predictions
-    if arguments.only or arguments.until == "predictions":
-        return
-    with log.stage("explanations") as was_cached:
-        calibration, points = decisions(of_shipped)
-        decision = (calibration, points["balanced"][of_shipped.keys[0]])
-        mark = (FOLDER / "predictions" / f"{shipped.name}.mark").read_text("utf-8")
-        explain = partial(explain_folds, shipped, {}, of_shipped, decision, networks, PICTURES)
-        if kept(FOLDER / "explanations.json", mark, explain):
+    variants = read_variants(json.loads(Path(CONFIGURATION).read_text("utf-8")))
+    shipped = variants[0]
+    wanted = [variant for variant in variants if not arguments.only or variant.name in arguments.only]
+    until = STAGES.index("predictions" if arguments.only else arguments.until)
+    with log.stage("maps in front of VGG16's last block") as was_cached:
+        if make_maps(shipped, {}):
             was_cached()
-    if arguments.until == "explanations":
-        return
-    with log.stage("studies from elsewhere") as was_cached:
-        data = Path(os.environ.get("ICH_DATA", "../../shared/data"))
-        read_by = [Path(name).read_bytes() for name in (MODEL_FILE, "configs/inference.json", CALIBRATION_FILE)]
-        mark = hashlib.sha256(b"".join([*read_by, str(data).encode()])).hexdigest()
-        if kept(FOLDER / "outside.json", mark, partial(read_outside, data)):
-            was_cached()
-    if arguments.until == "report":
+    if until >= STAGES.index("predictions"):
+        predict_all(log, wanted, shipped)
+    for stage, name, run in (
+        ("explanations", "explanations", partial(explain_shipped, shipped)),
+        ("outside", "studies from elsewhere", read_elsewhere),
+    ):
+        if until >= STAGES.index(stage):
+            with log.stage(name) as was_cached:
+                if run():
+                    was_cached()
+    if until >= STAGES.index("report"):
         write_report(FOLDER)
 
 

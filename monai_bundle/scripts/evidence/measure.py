@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.evaluation.confidence import RESAMPLES
-from scripts.evaluation.predictions import Predictions
+from scripts.evaluation.predictions import Predictions, together
 from scripts.evidence.measured_file import FORMAT, jsonable
 from scripts.evidence.plan import Plan, read_plan
 from scripts.evidence.published import QUOTED, TARGETS
@@ -45,6 +45,9 @@ def measure(folder: Path, plan: Plan | None = None, count: int = RESAMPLES) -> d
     """
     plan = plan or read_plan()
     found = {name: read for name in plan.titles if (read := _predictions(folder, name)) is not None}
+    for name, members in plan.ensembles.items():
+        if all(member in found for member in members):
+            found[name] = together([found[member] for member in members], plan.titles[name])
     if plan.shipped not in found:
         raise ValueError(f"{plan.shipped}: no predictions of the shipped variant")
     rows = {}

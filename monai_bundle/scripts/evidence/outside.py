@@ -84,10 +84,17 @@ def read_outside(data: Path) -> list[dict[str, Any]]:
     """Run the bundle on every study and return what it says."""
     with tempfile.TemporaryDirectory() as scratch:
         studies = outside_studies(data, Path(scratch))
-        return [_read(study, Path(scratch) / f"result-{number}") for number, study in enumerate(studies)]
+        return [read_study(study, Path(scratch) / f"result-{number}") for number, study in enumerate(studies)]
 
 
-def _read(study: OutsideStudy, results: Path) -> dict[str, Any]:
+def read_study(study: OutsideStudy, results: Path) -> dict[str, Any]:
+    """Run the bundle on one study and return what it says, or why it says nothing.
+
+    Raises
+    ------
+    RuntimeError
+        If the bundle ends with neither a result nor a refusal.
+    """
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
     command += ["--dataset_dir", str(study.folder), "--output_dir", str(results)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)

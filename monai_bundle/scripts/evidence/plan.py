@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PLAN = Path("configs/evidence.json")
@@ -50,6 +50,8 @@ class Plan:
         Paragraphs on how far the shipped variant got, and why; words only.
     sources : tuple of mapping
         ``name``, ``use`` and ``terms`` of everything that the shipped weights were made with.
+    ensembles : mapping
+        Name of an ensemble to the variants whose answers it averages.
     """
 
     shipped: str
@@ -57,6 +59,7 @@ class Plan:
     tables: tuple[PlannedTable, ...]
     remarks: tuple[str, ...] = ()
     sources: tuple[Mapping[str, str], ...] = ()
+    ensembles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Hold the tables to the variants.
@@ -66,7 +69,9 @@ class Plan:
         ValueError
             If a variant is named that does not exist.
         """
-        named = {self.shipped, *(name for table in self.tables for name in (*table.rows, table.against) if name)}
+        in_tables = {name for table in self.tables for name in (*table.rows, table.against) if name}
+        in_ensembles = {name for names in self.ensembles.values() for name in names}
+        named = {self.shipped} | in_tables | in_ensembles
         if unknown := sorted(named - set(self.titles)):
             raise ValueError(f"no such variant: {', '.join(unknown)}")
 
@@ -83,10 +88,12 @@ def read_plan(path: Path = PLAN) -> Plan:
         content = json.loads(path.read_text("utf-8"))
         titles = {variant["name"]: variant["title"] for variant in content["variants"]}
         tables = tuple(PlannedTable(**{**table, "rows": tuple(table["rows"])}) for table in content["tables"])
+        titles |= {ensemble["name"]: ensemble["title"] for ensemble in content.get("ensembles", ())}
+        ensembles = {ensemble["name"]: tuple(ensemble["members"]) for ensemble in content.get("ensembles", ())}
         words = (tuple(content.get(name, ())) for name in ("remarks", "sources"))
-        plan = Plan(content["shipped"], titles, tables, *words)
+        plan = Plan(content["shipped"], titles, tables, *words, ensembles)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path.name}: no plan of the evidence ({type(error).__name__}: {error})") from error
-    if len(titles) != len(content["variants"]):
+    if len(titles) != len(content["variants"]) + len(ensembles):
         raise ValueError(f"{path.name}: two variants share a name")
     return plan

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.bundle import ConfigWorkflow
 
 from scripts.evaluation.predictions import Predictions
-from scripts.training.protocol import FINETUNING, HEADS, Variant, cross_validated, settings_of
+from scripts.training.protocol import FINETUNING, HEADS, Variant, cross_validated, fine_tuned, settings_of
 
 CONFIGURATION = "configs/evidence.json"
 logger = logging.getLogger(__name__)
@@ -27,7 +32,7 @@ def read_variants(configuration: Mapping[str, Any]) -> list[Variant]:
         If two share a name, or the shipped one is not among them.
     """
     variants = [
-        Variant(entry["name"], entry["title"], entry.get("heads", {}), entry.get("finetuning"))
+        Variant(entry["name"], entry["title"], entry.get("heads", {}), entry.get("finetuning"), entry.get("views", 1))
         for entry in configuration["variants"]
     ]
     names = [variant.name for variant in variants]
@@ -36,15 +41,85 @@ def read_variants(configuration: Mapping[str, Any]) -> list[Variant]:
     return sorted(variants, key=lambda variant: variant.name != configuration["shipped"])
 
 
-def make_maps(variant: Variant, base: Mapping[str, Any]) -> None:
-    """Make the maps in front of the last block where they are missing: all variants share them."""
+def by_eye(variants: Sequence[Variant]) -> tuple[list[Variant], list[Variant]]:
+    """Part the first variant of each way to see slices from those that have only other heads behind the same features.
+
+    The features are what costs time: they are made on all processor cores, one variant after the other. The heads then
+    take no more than one core, and are trained side by side.
+    """
+    firsts: dict[str, Variant] = {}
+    for variant in variants:
+        seeing = {key: value for key, value in variant.heads.items() if key.split("#")[0] not in _BEHIND_FEATURES}
+        firsts.setdefault(json.dumps([variant.finetuning, seeing], sort_keys=True, default=str), variant)
+    own = list(firsts.values())
+    return own, [variant for variant in variants if variant not in own]
+
+
+_BEHIND_FEATURES = ("loss", "network_def", "seed")
+
+
+def make_maps(variant: Variant, base: Mapping[str, Any]) -> bool:
+    """Make the maps in front of the last block, and the outlines on their cells; return whether all were there."""
     overrides = {**base, **(variant.finetuning or {})}
     workflow = ConfigWorkflow(
         [HEADS, FINETUNING], meta_file=None, logging_file=False, workflow_type="train", **overrides
     )
     workflow.initialize()
-    for key in ("scan_maps", "slice_maps"):
-        workflow.parser.get_parsed_content(key)
+    content = workflow.parser.get_parsed_content
+    with _watched(content("maps_dir"), content("outlines_dir")) as unchanged:
+        for key in ("scan_maps", "slice_maps", "outlines"):
+            content(key)
+    return unchanged()
+
+
+def fine_tune(variant: Variant, base: Mapping[str, Any]) -> bool:
+    """Fine-tune the last block once per fold; return whether that had been done before."""
+    folds = int(variant.heads.get("folds", settings_of(HEADS)["folds"]))
+    with _watched(str(Path(str(base.get("cache_root", "cache"))) / "finetuned")) as unchanged:
+        for fold in range(folds):
+            fine_tuned(variant, fold, base)
+    return unchanged()
+
+
+@contextmanager
+def _watched(*folders: str) -> Iterator[Callable[[], bool]]:
+    """Give what says, afterwards, whether no file in the folders was written."""
+
+    def files() -> set[tuple[str, int]]:
+        return {(str(path), path.stat().st_mtime_ns) for folder in folders for path in Path(folder).glob("*.pt")}
+
+    before = files()
+    yield lambda: files() == before
+
+
+def predict_side_by_side(variants: Sequence[Variant], base: Mapping[str, Any], folder: Path) -> bool:
+    """Make the held-out predictions of several variants, one process and one core each; return whether all were there.
+
+    Raises
+    ------
+    Exception
+        Whatever the first process to fail raised; what others had finished is kept.
+    """
+    workers = max(1, min(os.cpu_count() or 1, len(variants)))
+    # A forked process would inherit torch's threads in whatever state they are.
+    context, cached = multiprocessing.get_context("spawn"), []
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_on_one_core) as pool:
+        running = {pool.submit(predict, variant, base, folder): variant for variant in variants}
+        try:
+            for done in as_completed(running):
+                cached.append(done.result()[1])
+                logger.info("%s: done, %d of %d", running[done].name, len(cached), len(variants))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return all(cached)
+
+
+def _on_one_core() -> None:
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    # Several progress bars at once can be read by nobody.
+    os.environ["TQDM_DISABLE"] = "1"
 
 
 def predict(
@@ -80,5 +155,6 @@ def predict(
 
 
 def _mark(variant: Variant, base: Mapping[str, Any]) -> str:
-    made_from = [variant.heads, variant.finetuning, base, settings_of(HEADS), settings_of(HEADS, FINETUNING)]
+    settings = [settings_of(HEADS), settings_of(HEADS, FINETUNING)]
+    made_from = [variant.heads, variant.finetuning, variant.views, base, *settings]
     return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from monai.bundle import ConfigWorkflow
 
 from scripts.evaluation.predictions import Predictions, ScanPrediction
@@ -43,12 +44,15 @@ class Variant:
         Overrides of ``configs/train.json``.
     finetuning : mapping or None
         Overrides of ``configs/finetune.json``; None leaves ImageNet's backbone as it is.
+    views : int
+        Cached variants of a held-out scan that are read and averaged: 1 is the scan as it is, more are augmented ones.
     """
 
     name: str
     title: str
     heads: Mapping[str, Any] = field(default_factory=dict)
     finetuning: Mapping[str, Any] | None = field(default_factory=dict)
+    views: int = 1
 
 
 def run(configuration: str | list[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
@@ -131,28 +135,45 @@ def cross_validated(variant: Variant, base: Mapping[str, Any], keep: Path | None
         content = workflow.parser.get_parsed_content
         folds, keys = int(content("folds")), content("label_keys")
         held_out: Sequence[LabelledFeatures] = content("watched_scans")
-        scans += [scan_prediction(content("network_def"), entry, features) for entry, features in held_out]
+        network = content("network_def")
+        scans += [scan_prediction(network, entry, features, variant.views) for entry, features in held_out]
         fold += 1
         logger.info("%s: fold %d of %d done", variant.name, fold, folds)
     protocol = f"{len(scans)} scans, cross-validation by patient in {folds} folds, held-out patients pooled"
     return Predictions(keys, tuple(scans), variant.title, protocol)
 
 
-def scan_prediction(network: DrCT1, entry: Mapping[str, Any], features: ScanFeatures) -> ScanPrediction:
-    """Read one held-out scan and bring what is said of read slices to the stored ones."""
-    reading = read_whole_scan(network, features)
+def scan_prediction(network: DrCT1, entry: Mapping[str, Any], features: ScanFeatures, views: int = 1) -> ScanPrediction:
+    """Read one held-out scan and bring what is said of read slices to the stored ones.
+
+    Parameters
+    ----------
+    network : DrCT1
+        Not trained on the scan.
+    entry : mapping
+        Of the datalist.
+    features : ScanFeatures
+        Of the scan.
+    views : int
+        As for :class:`Variant`; the key slices are those of the scan as it is.
+    """
+    readings = [read_whole_scan(network, features, view) for view in range(views)]
+    probabilities, attention, slice_logits = (
+        torch.stack([getattr(reading, name) for reading in readings]).mean(dim=0)
+        for name in ("probabilities", "slice_attention", "slice_logits")
+    )
     read_slice = features.read_slice.numpy()
-    per_read = np.bincount(read_slice, minlength=len(reading.slice_attention))
+    per_read = np.bincount(read_slice, minlength=len(attention))
     return ScanPrediction(
         name=entry["name"],
         patient=entry["patient"],
         fold=int(entry["fold"]),
         labels=np.asarray(entry["label"], dtype=np.float64),
-        logits=reading.probabilities.double().logit(eps=1e-7).numpy(),
-        slice_attention=reading.slice_attention.numpy()[read_slice] / per_read[read_slice],
+        logits=probabilities.double().logit(eps=1e-7).numpy(),
+        slice_attention=attention.numpy()[read_slice] / per_read[read_slice],
         slice_labels=entry["slice_labels"],
-        slice_logits=reading.slice_logits.numpy()[read_slice] if network.heads.evidence else None,
-        key_slices=_stored_key_slices(reading, read_slice),
+        slice_logits=slice_logits.numpy()[read_slice] if network.heads.evidence else None,
+        key_slices=_stored_key_slices(readings[0], read_slice),
         group=_group(entry, len(read_slice)),
     )
 
