@@ -83,15 +83,20 @@ def test_every_slice_of_every_labelled_scan_comes_once_with_its_label():
     assert len(slices) == 5
     samples = [slices[index] for index in range(5)]
     assert [left_and_right(sample)[0] for sample in samples] == [100, 101, 300, 301, 302]
-    labels = np.stack([sample["label"].numpy() for sample in samples])
+    labels = np.stack([sample["label"][:2].numpy() for sample in samples])
     np.testing.assert_array_equal(labels, np.array([[1, 0], [0, 1], [0, 0], [1, NAN], [1, 1]], dtype=np.float32))
+
+
+def test_scans_without_slice_labels_teach_no_block_and_the_error_says_so():
+    with pytest.raises(ValueError, match="learns from slice labels, and no scan has any"):
+        LabelledSlices([pair(None)], random=True)
 
 
 def test_a_slab_is_one_slice_with_the_label_of_its_members():
     entry, maps = pair([[0], [1], [0], [0]])
     slabs = ScanMaps(maps.image[:, :2], None, torch.tensor([0, 0, 1, 1]))
     slices = LabelledSlices([(entry, slabs)], random=False)
-    assert [slices[index]["label"].item() for index in range(len(slices))] == [1.0, 0.0]
+    assert [slices[index]["label"][0].item() for index in range(len(slices))] == [1.0, 0.0]
 
 
 def test_slices_are_watched_as_they_are():
@@ -111,7 +116,25 @@ def test_training_draws_every_variant_and_mirrors_half_of_the_maps():
     }
     mirrored = sum(left > right for left, right in drawn)
     assert 110 < mirrored < 190
-    assert {float(slices[1]["label"].item()) for _ in range(10)} == {0.0}
+    assert {float(slices[1]["label"][0]) for _ in range(10)} == {0.0}
+
+
+def test_the_outline_is_that_of_the_drawn_variant_and_mirrored_with_it():
+    outline = torch.zeros(3, 2, 1, 2)
+    outline[:, 1, 0, 0] = torch.tensor([0.25, 0.5, 1.0])
+    slices = LabelledSlices([pair([[1], [0]], variants=3)], random=True, outlines={"0": outline})
+    slices.set_random_state(0)
+    for _ in range(100):
+        sample = slices[1]
+        left, right = left_and_right(sample)
+        variant = int(min(left, right)) // 10
+        share = float(outline[variant, 1, 0, 0])
+        assert sample["label"].tolist() == ([0.0, share, 0.0] if left < right else [0.0, 0.0, share])
+
+
+def test_a_scan_that_nobody_outlined_has_an_empty_outline():
+    slices = LabelledSlices([pair([[1], [0]])], random=False, outlines={"another": torch.ones(1, 2, 1, 2)})
+    assert slices[0]["label"].tolist() == [1.0, 0.0, 0.0]
 
 
 def test_draws_follow_the_seed():

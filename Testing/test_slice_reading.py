@@ -103,12 +103,20 @@ def test_a_network_without_evidence_is_refused():
         SliceReading(network, network.backbone, FREQUENCIES)
 
 
+def test_a_network_that_compares_slices_with_their_scan_cannot_learn_from_single_ones():
+    network = a_network(normalisation="scan")
+    with pytest.raises(ValueError, match="normalisation 'batch'"):
+        SliceReading(network, network.backbone, FREQUENCIES)
+    with pytest.raises(ValueError, match="'batch' only"):
+        network.primary.evidence.slope()
+
+
 def test_without_mixing_every_slice_is_its_own_partner(maps: Tensor):
     reading = slice_reading(a_network()).train()
     mixed = reading(maps)
-    assert mixed.shape == (8, 8)
-    assert mixed[:, 6].tolist() == list(range(8))
-    assert mixed[:, 7].tolist() == [1.0] * 8
+    assert mixed["logits"].shape == (8, 6)
+    assert mixed["partner"].tolist() == list(range(8))
+    assert mixed["share"].tolist() == [1.0] * 8
 
 
 def test_mixed_slices_are_read_as_the_mean_of_both_by_their_shares(maps: Tensor):
@@ -117,7 +125,7 @@ def test_mixed_slices_are_read_as_the_mean_of_both_by_their_shares(maps: Tensor)
     torch.manual_seed(0)
     maps = maps.float()
     mixed = reading(maps)
-    partner, share = mixed[:, 6].long(), mixed[:, 7]
+    partner, share = mixed["partner"], mixed["share"]
     assert sorted(partner.tolist()) == list(range(8))
     assert partner.tolist() != list(range(8))
     assert (share >= 0.5).all()
@@ -125,8 +133,46 @@ def test_mixed_slices_are_read_as_the_mean_of_both_by_their_shares(maps: Tensor)
     assert share.unique().numel() > 4
     weight = share[:, None, None, None]
     blended = weight * maps + (1 - weight) * maps[partner]
-    expected = slice_reading(network).train()(blended)[:, :6]
-    torch.testing.assert_close(mixed[:, :6], expected, atol=1e-5, rtol=1e-4)
+    expected = slice_reading(network).train()(blended)["logits"]
+    torch.testing.assert_close(mixed["logits"], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_cells_of_a_slice_are_its_grad_cam_before_rectification(maps: Tensor):
+    network = a_network(dropout=0.0)
+    reading = slice_reading(network).requires_grad_(False)
+    norm = network.primary.evidence.standardise.norm
+    for values, low, high in ((norm.running_mean, 0, 3), (norm.running_var, 0.5, 2), (norm.weight, 0.5, 2)):
+        values.data.uniform_(low, high)
+    seen = reading.block(maps.float()).requires_grad_(True)
+    cells = torch.einsum("bchw,lc->blhw", seen, reading.evidence.slope())
+    logits = reading.eval().evidence(pool(seen)[:, None])[:, 0]
+    for label in range(6):
+        # Each map weighted by the sum over its cells of the logit's gradient (Selvaraju et al. 2017, eq. 1 and 2).
+        gradient = torch.autograd.grad(logits[:, label].sum(), seen, retain_graph=True)[0]
+        expected = (gradient.sum(dim=(2, 3), keepdim=True) * seen).sum(dim=1)
+        torch.testing.assert_close(cells[:, label], expected, atol=1e-4, rtol=1e-4)
+    norm.momentum = 0.0
+    trained = reading.train()(maps)["cells"]
+    torch.testing.assert_close(trained, cells.flatten(2).detach(), atol=1e-4, rtol=1e-4)
+
+
+def test_outlines_draw_the_heat_to_where_they_are(maps: Tensor):
+    network = a_network(dropout=0.0)
+    reading = slice_reading(network).train()
+    outline = torch.zeros(8, 4)
+    outline[:, 3] = 1.0
+    target = torch.cat([torch.ones(8, 6), outline], dim=1)
+    optimiser = torch.optim.AdamW([*reading.block.parameters(), *reading.evidence.parameters()], lr=1e-3)
+
+    def share_in_outline() -> float:
+        return float(reading(maps)["cells"].softmax(dim=-1)[..., 3].mean().detach())
+
+    before = share_in_outline()
+    for _ in range(10):
+        optimiser.zero_grad()
+        SliceLoss(outline_weight=1.0)(reading(maps), target).backward()
+        optimiser.step()
+    assert share_in_outline() > before + 0.3
 
 
 def test_slices_are_not_mixed_where_they_are_watched(maps: Tensor):

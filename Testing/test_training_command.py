@@ -64,6 +64,8 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     [
         (("--studies", "studies"), "--studies and --labels belong together"),
         (("--labels", "labels.csv"), "--studies and --labels belong together"),
+        (("--fine-tune",), "--fine-tune belongs to --studies"),
+        ((*OWN, "--fine-tune", "--frozen"), "--fine-tune belongs to --studies"),
         (OWN, "--studies needs --output: your weights are not to replace the shipped ones"),
         (("--set", "epochs"), "expected 2 arguments"),
         (("--set", "device", "cuda:0"), "cuda:0 is not JSON"),
@@ -130,6 +132,14 @@ def test_ones_own_studies_go_on_from_the_shipped_weights_in_caches_of_their_own(
     assert "shipped weights" in variant.title
     assert ", @label_keys, 3, record=" in base["datalist"]
     assert recorder.written == [Path("mine")]
+
+
+def test_ones_own_slice_labels_train_the_last_block_on_if_asked(recorder: Recorder):
+    cross_validation.main([*OWN, "--output", "mine", "--fine-tune", "--set-finetuning", "epochs", "2"])
+    ((variant, base),) = recorder.validated
+    assert variant.finetuning == {"slices_dir": None, "epochs": 2}
+    assert base["start_from"] == "models/model.pt"
+    assert not Path(base["cache_root"]).exists(), "blocks of a run must not outlive it: labels may be corrected"
 
 
 @pytest.mark.parametrize(

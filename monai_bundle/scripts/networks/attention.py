@@ -139,6 +139,19 @@ class SliceEvidence(nn.Module):
         logits: Tensor = self.output(self.dropout(self.standardise(features)))
         return logits
 
+    def slope(self) -> Tensor:
+        """Return what one unit of each pooled feature adds to each logit (labels, channels), without dropout.
+
+        Raises
+        ------
+        ValueError
+            If features are standardised over the scan at hand: the slope is then another for every scan.
+        """
+        norm = self.standardise.norm
+        if not isinstance(norm, nn.BatchNorm1d) or norm.running_var is None:
+            raise ValueError("the slope is known for normalisation 'batch' only")
+        return self.output.weight * (norm.weight / (norm.running_var + norm.eps).sqrt())
+
 
 def classifier(inputs: int, hidden: int, labels: int, dropout: float) -> nn.Sequential:
     """Three fully connected layers: ReLU, ReLU, logits; dropout in front of the second and the third."""

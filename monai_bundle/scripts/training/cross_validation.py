@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -38,6 +39,7 @@ from scripts.weights import MODEL_FILE, WeightsError
 FINE_TUNED = "DrCT2, last block fine-tuned on slices"
 FROZEN = "DrCT2, VGG16 as ImageNet left it"
 OWN_DATA = "DrCT2, heads trained on from the shipped weights"
+OWN_DATA_FINE_TUNED = "DrCT2, last block and heads trained on from the shipped weights"
 OPERATING_POINTS_FILE = "operating_points.json"
 CALIBRATION_FILE = "calibration.json"
 
@@ -145,6 +147,7 @@ def own_data(studies: str, labels: str, folds: int | None) -> dict[str, Any]:
         "start_from": MODEL_FILE,
         "cache_dir": "cache/own_features",
         "maps_dir": "cache/own_maps",
+        "outlines_dir": "cache/own_outlines",
         "variants": 2,
     }
 
@@ -157,8 +160,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only-figures", action="store_true", help="train no network on all patients")
     parser.add_argument("--frozen", action="store_true", help="leave VGG16 as it is: no fine-tuning on slices")
-    parser.add_argument("--studies", help="folder of your own studies; VGG16 stays as shipped")
+    parser.add_argument("--studies", help="folder of your own studies; VGG16 stays as shipped, unless --fine-tune")
     parser.add_argument("--labels", help="their labels, a CSV file")
+    parser.add_argument("--fine-tune", action="store_true", help="train VGG16's last block on your slice labels, too")
     parser.add_argument("--output", type=Path, help="folder for the weights; without it they go into the bundle")
     for name, target in (("--set", "train.json"), ("--set-finetuning", "finetune.json")):
         parser.add_argument(name, nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help=f"of {target}")
@@ -171,6 +175,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"{error.doc} is not JSON (a text needs quotation marks of its own): {error}")
     if (arguments.studies is None) != (arguments.labels is None):
         parser.error("--studies and --labels belong together")
+    if arguments.fine_tune and (arguments.studies is None or arguments.frozen):
+        parser.error("--fine-tune belongs to --studies; without them the last block is fine-tuned unless --frozen")
     if arguments.studies is not None and arguments.output is None and not arguments.only_figures:
         parser.error("--studies needs --output: your weights are not to replace the shipped ones")
     return arguments
@@ -186,19 +192,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.studies is not None:
         base = own_data(arguments.studies, arguments.labels, arguments.set.get("folds"))
         variant = Variant("own_data", OWN_DATA, arguments.set, None)
+        if arguments.fine_tune:
+            # Other people's slices stay out: the shipped block has learnt from them already.
+            finetuning = {"slices_dir": None, **arguments.set_finetuning}
+            variant = Variant("own_data_fine_tuned", OWN_DATA_FINE_TUNED, arguments.set, finetuning)
     elif arguments.frozen:
         variant = Variant("frozen", FROZEN, arguments.set, None)
+    with tempfile.TemporaryDirectory() as blocks:
+        if arguments.studies is not None:
+            # Blocks are known by their settings, which do not say whether somebody corrected a label since.
+            base["cache_root"] = blocks
+        _measure_and_train(variant, base, arguments.output, arguments.only_figures)
+
+
+def _measure_and_train(variant: Variant, base: Mapping[str, Any], output: Path | None, only_figures: bool) -> None:
     predictions = cross_validated(variant, base)
     sys.stdout.write(table(figures(predictions)) + "\n")
-    if arguments.output is not None:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        predictions.to_json(arguments.output / "predictions.json")
-    if arguments.only_figures:
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        predictions.to_json(output / "predictions.json")
+    if only_figures:
         return
-    if arguments.output is None:
+    if output is None:
         ship(predictions, variant, base)
     else:
-        write_model(predictions, variant, base, arguments.output)
+        write_model(predictions, variant, base, output)
 
 
 def _one_line(error: BaseException) -> str | None:

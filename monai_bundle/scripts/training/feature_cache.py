@@ -71,13 +71,17 @@ class FeatureRecipe:
 
     def variant(self, loaded: Mapping[str, Tensor], number: int, variant: int) -> dict[str, Tensor]:
         """Return windowed slices of one variant of the ``number``-th entry; variant 0 is the scan as it is."""
+        windows: dict[str, Tensor] = self.to_input(self.augmented(loaded, number, variant))
+        return windows
+
+    def augmented(self, loaded: Mapping[str, Tensor], number: int, variant: int) -> dict[str, Tensor]:
+        """Return slices in HU of one variant of the ``number``-th entry; what is loaded stays as it is."""
         pictures = {key: slices.clone() for key, slices in loaded.items()}
         if variant > 0:
             seed = int(self.settings.get("seed", 0)) * 100_003 + number * self.variants + variant
             self.augmentation.set_random_state(seed)
             pictures = self.augmentation(pictures)
-        windows: dict[str, Tensor] = self.to_input(pictures)
-        return windows
+        return pictures
 
 
 def read_slice_of_stored(loaded: Mapping[str, Any]) -> Tensor:

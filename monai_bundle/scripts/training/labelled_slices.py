@@ -26,15 +26,30 @@ class LabelledSlices(Dataset[dict[str, Tensor]], Randomizable):
         Datalist entries, each with its maps; those without ``slice_labels`` are left out.
     random : bool
         Whether to draw the augmented variant and mirror half of the maps; else the slices are as they are.
+    outlines : mapping of Tensor, optional
+        Name of a scan to its outlines, see :func:`scripts.training.outlines.cached_outlines`; scans without, and single
+        slices, are given empty ones.
+
+    Raises
+    ------
+    ValueError
+        If no slice is labelled.
     """
 
-    def __init__(self, data: Sequence[LabelledScanMaps], random: bool) -> None:
+    def __init__(
+        self, data: Sequence[LabelledScanMaps], random: bool, outlines: Mapping[str, Tensor] | None = None
+    ) -> None:
         self.maps = [maps for entry, maps in data if entry["slice_labels"] is not None]
+        self.outlines = [(outlines or {}).get(entry["name"]) for entry, _ in data if entry["slice_labels"] is not None]
         self.labels = [
             labels_of_read_slices(entry["slice_labels"], maps.read_slice)
             for entry, maps in data
             if entry["slice_labels"] is not None
         ]
+        if not self.labels:
+            raise ValueError(
+                "fine-tuning learns from slice labels, and no scan has any; add them, or train the heads alone"
+            )
         self.random = random
         self.places = [(scan, slice_) for scan, rows in enumerate(self.labels) for slice_ in range(len(rows))]
 
@@ -43,14 +58,15 @@ class LabelledSlices(Dataset[dict[str, Tensor]], Randomizable):
         return len(self.places)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return ``image`` (512, h, w), bfloat16, and ``label`` (labels,)."""
+        """Return ``image`` (512, h, w), bfloat16, and ``label`` (labels + h * w,): the labels, then the outline."""
         scan, slice_ = self.places[index]
-        maps = self.maps[scan]
+        maps, outlines = self.maps[scan], self.outlines[scan]
         variant = int(self.R.randint(len(maps.image))) if self.random else 0
         image = maps.image[variant, slice_].permute(2, 0, 1)
+        outline = torch.zeros(image.shape[1:]) if outlines is None else outlines[variant, slice_].float()
         if self.random and self.R.random_sample() < 0.5:
-            image = image.flip(-1)
-        return {"image": image, "label": self.labels[scan][slice_]}
+            image, outline = image.flip(-1), outline.flip(-1)
+        return {"image": image, "label": torch.cat([self.labels[scan][slice_], outline.flatten()])}
 
 
 def labels_of_read_slices(slice_labels: NDArray[np.float32], read_slice: Tensor) -> Tensor:

@@ -97,19 +97,56 @@ def attention_loss(slice_attention: Tensor, positive: Tensor) -> Tensor:
     return (surprise * (count > 0)).sum() / mean_count((count > 0).sum())
 
 
-class SliceLoss(nn.Module):
-    """Binary cross-entropy of slices mixed by :class:`~scripts.training.slice_reading.SliceReading`."""
+def outline_loss(cells: Tensor, positive: Tensor, outline: Tensor) -> Tensor:
+    """Cross-entropy of what the cells of a slice say for a label with the even distribution over its outline.
 
-    def forward(self, mixed: Tensor, target: Tensor) -> Tensor:
+    For a logit that is linear in the maxima of the maps, the cells are Grad-CAM before its rectification (Selvaraju et
+    al. 2017, eq. 2, up to a factor): this is what draws the heat into the outline.
+
+    Parameters
+    ----------
+    cells : Tensor, shape (batch, labels, cells)
+        What each cell adds to each label's logit.
+    positive : Tensor, shape (batch, labels)
+        1 where the slice shows the label; others add nothing.
+    outline : Tensor, shape (batch, cells)
+        Outlined share of each cell, of all haemorrhage; slices without an outline add nothing.
+    """
+    area = outline.sum(dim=1, keepdim=True)
+    wanted = outline / area.clamp(min=1e-6)
+    surprise = -(wanted[:, None] * cells.log_softmax(dim=-1)).sum(dim=-1)
+    counted = (positive == 1) & (area > 0)
+    return (surprise * counted).sum() / mean_count(counted.sum())
+
+
+class SliceLoss(nn.Module):
+    """Binary cross-entropy of slices mixed by :class:`~scripts.training.slice_reading.SliceReading`.
+
+    Parameters
+    ----------
+    outline_weight : float
+        Weight of :func:`outline_loss`; 0 for labels only. Mixed slices show two outlines and are not asked for either.
+    """
+
+    def __init__(self, outline_weight: float = 0.0) -> None:
+        super().__init__()
+        self.outline_weight = outline_weight
+
+    def forward(self, reading: Mapping[str, Tensor], target: Tensor) -> Tensor:
         """Return the loss, a scalar.
 
         Parameters
         ----------
-        mixed : Tensor, shape (batch, labels + 2)
-            Logits, the partner's place in the batch, the share of the slice itself.
-        target : Tensor, shape (batch, labels)
-            0, 1 or NaN.
+        reading : mapping
+            What SliceReading gives in training.
+        target : Tensor, shape (batch, labels + cells)
+            Labels, 0, 1 or NaN; then the outline.
         """
-        logits, partner, share = mixed[:, :-2], mixed[:, -2].long(), mixed[:, -1:]
-        blended = share * target + (1 - share) * target[partner]
-        return known_mean(functional.binary_cross_entropy_with_logits, logits, blended)
+        logits, partner, share = reading["logits"], reading["partner"], reading["share"][:, None]
+        labels, outline = target[:, : logits.shape[1]], target[:, logits.shape[1] :]
+        blended = share * labels + (1 - share) * labels[partner]
+        loss = known_mean(functional.binary_cross_entropy_with_logits, logits, blended)
+        if self.outline_weight > 0:
+            unmixed = torch.where(share == 1, outline, 0.0)
+            loss = loss + self.outline_weight * outline_loss(reading["cells"], labels, unmixed)
+        return loss

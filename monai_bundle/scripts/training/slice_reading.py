@@ -44,6 +44,8 @@ class SliceReading(nn.Module):
             raise ValueError("trained_from must be the network's own backbone")
         if not isinstance(network.primary.evidence, SliceEvidence):
             raise ValueError("fine-tuning on slices needs network_def#heads#evidence true")
+        if not isinstance(network.primary.evidence.standardise.norm, nn.BatchNorm1d):
+            raise ValueError("fine-tuning on slices needs network_def#heads#normalisation 'batch': they have no scan")
         self.block = network.backbone.last_block()
         self.evidence = network.primary.evidence
         self.precision = precision
@@ -54,11 +56,12 @@ class SliceReading(nn.Module):
         with torch.no_grad():
             self.evidence.output.bias.copy_(torch.as_tensor(frequencies).clamp(1e-3, 1 - 1e-3).logit())
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """Return slice logits (batch, labels) for maps (batch, 512, h, w); in training also how they were mixed.
+    def forward(self, maps: Tensor) -> Tensor | dict[str, Tensor]:
+        """Return slice logits (batch, labels) for maps (batch, 512, h, w).
 
-        In training the result has shape (batch, labels + 2): the last two columns are the partner's place in the batch
-        and the share of the slice itself, for :class:`scripts.training.losses.SliceLoss`.
+        In training, return them as ``logits`` beside ``partner`` (batch,), each slice's partner in mixing, ``share``
+        (batch,), what is its own of the mixture, and ``cells`` (batch, labels, h * w), what each cell of the last block
+        adds to each logit: what :class:`scripts.training.losses.SliceLoss` takes.
         """
         device = self.evidence.output.weight.device
         maps = maps.to(device)
@@ -67,11 +70,12 @@ class SliceReading(nn.Module):
             weight = share[:, None, None, None].to(maps.dtype)
             maps = weight * maps + (1 - weight) * maps[partner]
         with choose_precision(device, self.precision).autocast():
-            features = pool(self.block(maps.float().contiguous(memory_format=torch.channels_last)))
-        logits: Tensor = self.evidence(features.float()[:, None])[:, 0]
+            seen = self.block(maps.float().contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.evidence(pool(seen).float()[:, None])[:, 0]
         if not self.training:
             return logits
-        return torch.cat([logits, partner[:, None].float(), share[:, None]], dim=1)
+        cells = torch.einsum("bchw,lc->blhw", seen.float(), self.evidence.slope()).flatten(2)
+        return {"logits": logits, "partner": partner, "share": share, "cells": cells}
 
     def _draw(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
         if self.mixing is None:

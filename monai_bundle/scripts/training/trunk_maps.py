@@ -159,8 +159,10 @@ def pooled_features(
     Raises
     ------
     ValueError
-        If maps are of single slices.
+        If maps are of single slices, or no zoomed variant is to be looked at.
     """
+    if zoom_variants < 1:
+        raise ValueError(f"zoom_variants_read must be at least 1, not {zoom_variants}: key slices are read zoomed")
     block = fastest_layout(backbone.last_block().eval().to(device))
     path = None
     if cache_dir is not None:
