@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from scripts.explanation import slices_say
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import pool
 from scripts.precision import choose_precision
 from scripts.reading_geometry import ReadingGeometry, ReadingPlane, interleaved_samples
+from scripts.settings import SettingError
 from scripts.training.cached_scans import read_whole_scan
 from scripts.training.feature_cache import ScanFeatures
 
@@ -192,6 +194,30 @@ def test_grad_cam_plus_plus_can_be_chosen(network: DrCT2):
         not np.array_equal(first.voxels, second.voxels)
         for first, second in zip(plain.label_maps, weighted.label_maps, strict=True)
     )
+
+
+def test_what_slices_say_by_themselves_can_be_explained():
+    network = a_network(heads={"evidence": True})
+    plain, own = read(network, an_entry()), read(network, an_entry(), method="slice_gradcam")
+    torch.testing.assert_close(plain.probabilities, own.probabilities)
+    for first, second in zip(plain.label_maps, own.label_maps, strict=True):
+        assert not np.array_equal(first.voxels, second.voxels)
+
+
+def test_a_slice_that_many_samples_hold_counts_once_in_what_slices_say():
+    logits = torch.tensor([[[0.3], [-1.0]], [[0.3], [2.0]]])
+    once = torch.nn.functional.softplus(torch.tensor([0.3, -1.0, 2.0])).sum()
+    found = slices_say(logits, torch.tensor([[2, 1], [2, 1]]))
+    torch.testing.assert_close(found, once[None])
+    # The probability that none of independent slices shows the label.
+    silent = (1 - torch.tensor([0.3, -1.0, 2.0]).sigmoid()).prod()
+    torch.testing.assert_close(found, -silent.log()[None])
+
+
+def test_slices_that_say_nothing_by_themselves_cannot_be_explained(network: DrCT2):
+    assert not network.heads.evidence
+    with pytest.raises(SettingError, match="choose gradcam"):
+        read(network, an_entry(), method="slice_gradcam")
 
 
 def test_maps_are_dark_outside_the_head(network: DrCT2):

@@ -20,8 +20,9 @@ from scripts.datasets.ct_ich import datalist
 from scripts.intake.study import CTStudy
 from scripts.labels import RSNA
 from scripts.networks.vgg16 import STRIDE
+from scripts.reading_geometry import ReadingGeometry, ReadingPlane
 from scripts.training.feature_cache import FeatureRecipe
-from scripts.training.outlines import OUTLINED_HU, cached_outlines, share_of_cells
+from scripts.training.outlines import OUTLINED_HU, ReadOutlined, cached_outlines, share_of_cells
 
 torch.set_num_threads(1)
 
@@ -102,6 +103,17 @@ def test_a_scan_that_nobody_outlined_has_none(entries: list[dict[str, Any]], tmp
     bare = {**entries[1], "study": Bare(entries[1]["study"].scan)}
     for _ in range(2):
         assert cached_outlines([bare], outlines, tmp_path) == {}
+
+
+def test_a_slab_is_outlined_where_one_of_its_slices_is():
+    mask = np.zeros((4, 32, 32), dtype=bool)
+    mask[1, 4:20, 4:20] = True
+    plane = ReadingPlane(0, 32, 0, 32, flip_rows=False, flip_columns=False)
+    slabs = ((0, 1), (2, 3))
+    entry = {"study": None, "mask": mask, "geometry": ReadingGeometry(plane, slabs, mask.shape)}
+    cells = share_of_cells(ReadOutlined("study", {"image": 32})(entry)["image"][0])
+    torch.testing.assert_close(cells[0], torch.tensor([[12 * 12, 12 * 4], [4 * 12, 4 * 4]]) / STRIDE**2)
+    assert not cells[1].any()
 
 
 def test_outlines_are_made_once(entries: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

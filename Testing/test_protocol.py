@@ -189,6 +189,23 @@ def test_another_way_of_fine_tuning_is_made_anew(base: dict[str, Any], variant: 
     assert [len(configurations) for configurations, _ in runs] == [2]
 
 
+def test_the_last_block_learns_from_the_pictures_that_it_will_be_shown(
+    base: dict[str, Any], variant: Variant, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[Mapping[str, Any]] = []
+
+    def refuse(_configuration: object, overrides: Mapping[str, Any]) -> ConfigWorkflow:
+        asked.append(overrides)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(protocol, "run", refuse)
+    heads = {**HEADS, "slab_mm": 4.0, "seed": 7}
+    with pytest.raises(KeyboardInterrupt):
+        fine_tuned(Variant("other", "", heads, {**(variant.finetuning or {}), "folds": 3}), 0, base)
+    assert (asked[0]["slab_mm"], asked[0]["folds"]) == (4.0, HEADS["folds"]), "other folds would show held-out patients"
+    assert "seed" not in asked[0]
+
+
 @pytest.mark.usefixtures("observed")
 def test_folds_dealt_otherwise_are_fine_tuned_anew(base: dict[str, Any], variant: Variant, runs: Runs):
     three = Variant("tried", "", {**HEADS, "folds": 3}, variant.finetuning)

@@ -92,6 +92,21 @@ def test_the_evidence_starts_at_how_often_each_label_is_shown():
     torch.testing.assert_close(bias, torch.tensor([0.5, 0.1, 0.001, 0.999, 0.2, 0.3]))
 
 
+def test_what_was_known_of_a_label_stays_where_no_slice_tells_of_it():
+    network = a_network()
+    with torch.no_grad():
+        network.primary.evidence.output.bias.fill_(-2.5)
+    SliceReading(network, network.backbone, (0.5, float("nan"), 0.5, 0.5, 0.5, 0.5))
+    assert network.primary.evidence.output.bias.tolist() == [0.0, -2.5, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_a_norm_shared_by_several_processes_has_a_slope_too(maps: Tensor):
+    network = a_network()
+    alone = slice_reading(network).evidence.slope()
+    shared = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    torch.testing.assert_close(slice_reading(shared).evidence.slope(), alone)
+
+
 def test_a_backbone_that_is_not_the_networks_is_refused():
     with pytest.raises(ValueError, match="the network's own backbone"):
         SliceReading(a_network(), VGG16Features(), FREQUENCIES)

@@ -66,6 +66,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (("--labels", "labels.csv"), "--studies and --labels belong together"),
         (("--fine-tune",), "--fine-tune belongs to --studies"),
         ((*OWN, "--fine-tune", "--frozen"), "--fine-tune belongs to --studies"),
+        ((*OWN, "--set-finetuning", "epochs", "2"), "--set-finetuning belongs to --fine-tune"),
         (OWN, "--studies needs --output: your weights are not to replace the shipped ones"),
         (("--set", "epochs"), "expected 2 arguments"),
         (("--set", "device", "cuda:0"), "cuda:0 is not JSON"),

@@ -32,7 +32,7 @@ class RunSettings:
     operatingPoint : str
         Name of the operating point.
     explanationMethod : str
-        ``"gradcam"`` or ``"gradcam++"``.
+        ``"gradcam"``, ``"gradcam++"`` or ``"slice_gradcam"``.
     useOriginalFiles : bool
         Whether volumes from DICOM are read from their original files.
     overrides : mapping of str to str

@@ -42,9 +42,12 @@ class ExplanationMethod(enum.Enum):
 
     GRADCAM = "gradcam"
     GRADCAM_PLUS_PLUS = "gradcam++"
+    SLICE_GRADCAM = "slice_gradcam"
 
     def label(self) -> str:
         """Return the text for the person at the screen."""
+        if self is ExplanationMethod.SLICE_GRADCAM:
+            return _("Grad-CAM of single slices")
         return _("Grad-CAM") if self is ExplanationMethod.GRADCAM else _("Grad-CAM++")
 
 

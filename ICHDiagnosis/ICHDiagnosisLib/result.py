@@ -28,7 +28,7 @@ __all__ = [
 
 SCHEMA = "ich-diagnosis-result/1"
 WHOLE_SCAN_KINDS = ("attention", "feature_attention")
-MAP_KINDS = (*WHOLE_SCAN_KINDS, "gradcam", "gradcam++")
+MAP_KINDS = (*WHOLE_SCAN_KINDS, "gradcam", "gradcam++", "slice_gradcam")
 
 
 def read_result(folder: str | Path) -> Result:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scripts.intake.study import CTStudy
 from scripts.labels import Label
 
-MapKind = Literal["attention", "feature_attention", "gradcam", "gradcam++"]
+MapKind = Literal["attention", "feature_attention", "gradcam", "gradcam++", "slice_gradcam"]
 RESEARCH_USE_ONLY = "Research use only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -61,7 +61,7 @@ class EvidenceMap:
     Attributes
     ----------
     kind : str
-        ``"attention"``, ``"feature_attention"``, ``"gradcam"`` or ``"gradcam++"``.
+        ``"attention"``, ``"feature_attention"``, ``"gradcam"``, ``"gradcam++"`` or ``"slice_gradcam"``.
     label : Label or None
         The label that a Grad-CAM belongs to; None for the two kinds of attention.
     voxels : ndarray of uint8, shape (slices, rows, columns)

@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from scripts.reading_geometry import ReadingGeometry
 
-Method = Literal["gradcam", "gradcam++"]
+Method = Literal["gradcam", "gradcam++", "slice_gradcam"]
+"""Grad-CAM or Grad-CAM++ of the scan's logit, or Grad-CAM of what the slices say by themselves."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,32 @@ def grad_cam_plus_plus(maps: Tensor, gradients: Tensor) -> Tensor:
     return (weights * maps).sum(dim=1)
 
 
-METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"gradcam": grad_cam, "gradcam++": grad_cam_plus_plus}
+METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "gradcam": grad_cam,
+    "gradcam++": grad_cam_plus_plus,
+    "slice_gradcam": grad_cam,
+}
+
+
+def slices_say(slice_logits: Tensor, times_read: Tensor) -> Tensor:
+    """Return what single slices say of each label, as one number to explain: -log P(no slice shows it).
+
+    With p the probability of a slice's own logit, and slices taken for independent, it is the sum of -log(1 - p): a
+    slice's Grad-CAM counts by p, so that slices without evidence stay dark.
+
+    Parameters
+    ----------
+    slice_logits : Tensor, shape (samples, slices, labels)
+        What each slice says by itself, in every sample that holds it.
+    times_read : Tensor, shape (samples, slices)
+        How many times the slice is there: all its readings together count once.
+
+    Returns
+    -------
+    Tensor, shape (labels,)
+        In nats.
+    """
+    return (functional.softplus(slice_logits) / times_read[..., None]).sum(dim=(0, 1))
 
 
 def label_map(logit: Tensor, readings: list[FeatureMaps], geometry: ReadingGeometry, method: Method) -> Tensor:
@@ -97,8 +124,8 @@ def label_map(logit: Tensor, readings: list[FeatureMaps], geometry: ReadingGeome
         The reading at 224 of all slices and, for DrCT2, the reading at 512 of the key slices.
     geometry : ReadingGeometry
         The way back to the stored voxels.
-    method : {"gradcam", "gradcam++"}
-        Which map.
+    method : {"gradcam", "gradcam++", "slice_gradcam"}
+        Which map; the last is Grad-CAM of another number than the scan's logit (:func:`slices_say`).
 
     Returns
     -------
@@ -121,7 +148,7 @@ def label_layers(logit: Tensor, readings: list[FeatureMaps], read_slices: int, m
     with torch.no_grad():
         for reading, gradient in zip(readings, gradients, strict=True):
             values = METHODS[method](reading.maps, gradient)
-            if method == "gradcam":
+            if METHODS[method] is grad_cam:
                 values = values * gradient.shape[-2] * gradient.shape[-1]
             layer = values.new_zeros((read_slices, *values.shape[1:]))
             layer[reading.read_indices] = values

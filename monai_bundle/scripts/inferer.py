@@ -20,8 +20,9 @@ from scripts.explanation import (
     as_stored_map,
     feature_attention_map,
     label_layers,
+    slices_say,
 )
-from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.drct import DrCT1, DrCT2, Reading
 from scripts.networks.vgg16 import micro_batches, pool
 from scripts.precision import Precision, PrecisionName, choose_precision, fastest_layout
 from scripts.reading_geometry import ReadingGeometry, interleaved_samples
@@ -62,8 +63,8 @@ class StudyInferer(Inferer):
     ----------
     precision : {"auto", "bfloat16", "float16", "float32"}
         Number format of the backbone.
-    method : {"gradcam", "gradcam++"}
-        How labels are explained.
+    method : {"gradcam", "gradcam++", "slice_gradcam"}
+        How labels are explained; see :mod:`scripts.explanation`.
     micro_batch, zoom_micro_batch : int
         Slices at once in the backbone, at the picture's size and at the zoomed size; bounds the peak memory.
     with_feature_attention : bool
@@ -103,11 +104,13 @@ class StudyInferer(Inferer):
         Raises
         ------
         SettingError
-            If the method or the precision is unknown.
+            If the method or the precision is unknown, or the network's slices say nothing by themselves.
         """
         report: Report = kwargs.get("report", _silent)
         if self.method not in METHODS:
             raise SettingError(f"explanation_method must be one of {', '.join(METHODS)}, not {self.method!r}")
+        if self.method == "slice_gradcam" and not network.heads.evidence:
+            raise SettingError("explanation_method slice_gradcam needs weights trained on slice labels; choose gradcam")
         # cuDNN's recurrent layers have no backward pass in evaluation mode; the backbone turns cuDNN on for itself.
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             return self._read(inputs, network, report)
@@ -131,7 +134,8 @@ class StudyInferer(Inferer):
 
         reading = network.read(pool(all_slices.maps)[samples], zoomed_features)
         report("explanation", 80)
-        labels = [label_layers(logit, readings, len(image), self.method) for logit in reading.logits.mean(dim=0)]
+        explained = self._explained(reading, samples)
+        labels = [label_layers(number, readings, len(image), self.method) for number in explained]
         maps = []
         for number, layers in enumerate(labels):
             report("maps", 82 + 8 * number / len(labels))
@@ -145,6 +149,15 @@ class StudyInferer(Inferer):
             feature_attention=None if attended is None else as_stored_map(attended, inputs["head"]),
             precision=reader.precision.name,
         )
+
+    def _explained(self, reading: Reading, samples: Tensor) -> Tensor:
+        """Return the number of each label, shape (labels,), whose Grad-CAM is made."""
+        if self.method != "slice_gradcam":
+            return reading.logits.mean(dim=0)
+        said = slices_say(reading.slice_logits, _times_read(samples))
+        if reading.key_slices.shape[1] == 0:
+            return said
+        return said + slices_say(reading.key_slice_logits, _times_read(samples.gather(1, reading.key_slices)))
 
     def _feature_attention(
         self, weights: Tensor, samples: Tensor, all_slices: FeatureMaps, geometry: ReadingGeometry
@@ -182,6 +195,12 @@ class _SliceReader:
             raise TypeError("only DrCT2 reads key slices again")
         size = (self.network.zoom, self.network.zoom)
         return functional.interpolate(image[wanted.to(image.device)], size=size, mode="bilinear")
+
+
+def _times_read(read_slices: Tensor) -> Tensor:
+    """Return how many times each entry of (samples, slices) occurs in all of them."""
+    _, inverse, counts = read_slices.unique(return_inverse=True, return_counts=True)
+    return counts[inverse]
 
 
 def _per_read_slice(slice_attention: Tensor, samples: Tensor, read_slices: int) -> Tensor:

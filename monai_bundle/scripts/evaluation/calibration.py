@@ -134,7 +134,7 @@ def fit_platt(logits: ArrayLike, labels: ArrayLike, keys: Sequence[str], fewest:
         gain = _log_loss(values[rows, column], target) - _log_loss(slope * values[rows, column] + offset, target)
         if gain <= WORTH:
             slope, offset = 1.0, 0.0
-            remarks[key] = f"not calibrated: a line would raise the log likelihood by {gain:.2f} only"
+            remarks[key] = "left as it is: a line is not worth its two numbers"
         slopes.append(slope)
         offsets.append(offset)
     return Calibration(tuple(keys), tuple(slopes), tuple(offsets), _at_bound(keys, slopes) | remarks)

@@ -39,7 +39,7 @@ from scripts.evidence.variants import (
     predict_side_by_side,
     read_variants,
 )
-from scripts.operating_points import CALIBRATION_FILE
+from scripts.operating_points import CALIBRATION_FILE, OPERATING_POINTS_FILE
 from scripts.training.cross_validation import decisions
 from scripts.training.protocol import Variant
 from scripts.weights import MODEL_FILE
@@ -47,6 +47,7 @@ from scripts.weights import MODEL_FILE
 FOLDER = Path("cache/evidence")
 PREDICTIONS, NETWORKS = FOLDER / "predictions", FOLDER / "networks"
 PICTURES = Path("docs/evidence")
+DECISIONS = (CALIBRATION_FILE, OPERATING_POINTS_FILE)
 STAGES = ("maps", "predictions", "explanations", "outside", "report")
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ class RunLog:
         try:
             yield lambda: cached.append(True)
         except BaseException:
-            self._note(name, spent + time.perf_counter() - start, unfinished=True)
+            if not before or before.get("unfinished"):
+                self._note(name, spent + time.perf_counter() - start, unfinished=True)
             raise
         if not cached or not before or before.get("unfinished"):
             self._note(name, spent + time.perf_counter() - start, cached=bool(cached) and not before)
@@ -120,6 +122,8 @@ def predict_all(log: RunLog, variants: Sequence[Variant], shipped: Variant) -> N
         with log.stage(f"features, heads and predictions of {variant.name}") as was_cached:
             if predict(variant, {}, PREDICTIONS, NETWORKS if variant is shipped else None)[1]:
                 was_cached()
+    if not others:
+        return
     with log.stage(f"heads and predictions of {len(others)} more variants, side by side") as was_cached:
         if predict_side_by_side(others, {}, PREDICTIONS):
             was_cached()
@@ -130,7 +134,7 @@ def explain_shipped(shipped: Variant) -> bool:
     predictions = Predictions.from_json(PREDICTIONS / f"{shipped.name}.json")
     calibration, points = decisions(predictions)
     decision = (calibration, points["balanced"][predictions.keys[0]])
-    mark = (PREDICTIONS / f"{shipped.name}.mark").read_text("utf-8")
+    mark = (PREDICTIONS / f"{shipped.name}.mark").read_text("utf-8") + f" {decision}"
     explain = partial(explain_folds, shipped, {}, predictions, decision, NETWORKS, PICTURES)
     return kept(FOLDER / "explanations.json", mark, explain)
 
@@ -138,7 +142,7 @@ def explain_shipped(shipped: Variant) -> bool:
 def read_elsewhere() -> bool:
     """Read the studies from elsewhere with the bundle's own weights; return whether that had been done before."""
     data = Path(os.environ.get("ICH_DATA", "../../shared/data"))
-    read_by = [Path(name).read_bytes() for name in (MODEL_FILE, "configs/inference.json", CALIBRATION_FILE)]
+    read_by = [Path(name).read_bytes() for name in (MODEL_FILE, "configs/inference.json", *DECISIONS)]
     mark = hashlib.sha256(b"".join([*read_by, str(data).encode()])).hexdigest()
     return kept(FOLDER / "outside.json", mark, partial(read_outside, data))
 
@@ -155,6 +159,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     log = RunLog.opened(FOLDER / "run.json")
     variants = read_variants(json.loads(Path(CONFIGURATION).read_text("utf-8")))
     shipped = variants[0]
+    if unknown := sorted(set(arguments.only or ()) - {variant.name for variant in variants}):
+        parser.error(f"no such variant: {', '.join(unknown)}; there are {', '.join(each.name for each in variants)}")
     wanted = [variant for variant in variants if not arguments.only or variant.name in arguments.only]
     until = STAGES.index("predictions" if arguments.only else arguments.until)
     with log.stage("maps in front of VGG16's last block") as was_cached:

@@ -22,16 +22,20 @@ from scripts.evaluation.against_chance import Figure, by_patient
 from scripts.evaluation.cam_quality import MapQuality, map_quality, mask_of_label, summarise_labels
 from scripts.evaluation.sanity_check import Agreement, sanity_check, study_maps
 from scripts.evaluation.sanity_check import summarise as summarise_sanity
-from scripts.explanation import METHODS, Method
+from scripts.explanation import METHODS, Method, as_stored_map
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.study import CTStudy
 from scripts.networks.drct import DrCT1
-from scripts.networks.vgg16 import TRUNK_LAYERS, VGG16Features
+from scripts.networks.vgg16 import STRIDE, TRUNK_LAYERS, VGG16Features
+from scripts.training.outlines import OUTLINED_HU, share_of_cells
 from scripts.training.trunk_maps import ScanMaps
 
 logger = logging.getLogger(__name__)
 
 Quality = dict[str, list[tuple[str, MapQuality]]]
+
+CEILING = "ceiling"
+"""Stands among the methods: the outline itself, averaged over the maps' cells; no map can be much better."""
 
 
 class BehindTrunk(VGG16Features):
@@ -119,6 +123,9 @@ def measure_quality(scan: HeldOutScan, network: DrCT1, keys: Sequence[str], into
             if scan.label[column] != 1 or scan.mask is None:
                 continue
             outline = mask_of_label(scan.mask, scan.slice_labels[:, column] == 1)
+            if reading is first:
+                best = map_quality(coarsened(outline, scan), outline, scan.head)
+                into[CEILING][key].append((scan.patient, best))
             quality = map_quality(reading.label_maps[column].voxels, outline, scan.head)
             into[method][key].append((scan.patient, quality))
     assert first is not None
@@ -131,6 +138,17 @@ def explain(scan: HeldOutScan, network: DrCT1, method: Method) -> StudyReading:
     return inferer(scan.inputs, network)
 
 
+def coarsened(outline: NDArray[np.bool_], scan: HeldOutScan) -> NDArray[np.uint8]:
+    """Return an outline as the maps could show it at best: its share of each cell, at both resolutions, added up."""
+    painted = np.where(outline, np.int16(OUTLINED_HU), np.int16(0))
+    geometry = scan.inputs["geometry"]
+    layers = []
+    for key in ("image", "zoom"):
+        cells = scan.inputs[key].shape[-1]
+        layers.append(share_of_cells(geometry.read(painted, cells * STRIDE)))
+    return as_stored_map(geometry.to_stored(*layers), scan.head).voxels
+
+
 def check_sanity(scan: HeldOutScan, network: DrCT1) -> dict[str, tuple[Agreement, ...]]:
     """Randomise the network part by part and compare the maps of one scan."""
     inferer = StudyInferer(precision="float32", micro_batch=32, with_feature_attention=False)
@@ -138,8 +156,8 @@ def check_sanity(scan: HeldOutScan, network: DrCT1) -> dict[str, tuple[Agreement
 
 
 def no_qualities() -> dict[str, Quality]:
-    """Return an empty record: method, label, maps."""
-    return {method: defaultdict(list) for method in METHODS}
+    """Return an empty record: method (and the ceiling of all), label, maps."""
+    return {method: defaultdict(list) for method in (*METHODS, CEILING)}
 
 
 def summary(qualities: dict[str, Quality], checks: Sequence[dict[str, tuple[Agreement, ...]]]) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def shipped_figures(predictions: Predictions, count: int = RESAMPLES) -> dict[st
         "protocol": predictions.protocol,
         "data": data_figures(predictions),
         "scans": scan_figures(predictions, found, count),
+        "uncalibrated": fit_platt(predictions.logits, predictions.labels, predictions.keys).remarks,
         "slices": slice_figures(predictions, count),
         "operating_points": found.points,
         "key_slices": key_slice_figures(predictions, found, count),

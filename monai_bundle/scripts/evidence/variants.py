@@ -101,6 +101,8 @@ def predict_side_by_side(variants: Sequence[Variant], base: Mapping[str, Any], f
         Whatever the first process to fail raised; what others had finished is kept.
     """
     workers = max(1, min(os.cpu_count() or 1, len(variants)))
+    # Several progress bars at once can be read by nobody; tqdm looks when it is imported.
+    os.environ["TQDM_DISABLE"] = "1"
     # A forked process would inherit torch's threads in whatever state they are.
     context, cached = multiprocessing.get_context("spawn"), []
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_on_one_core) as pool:
@@ -118,8 +120,6 @@ def predict_side_by_side(variants: Sequence[Variant], base: Mapping[str, Any], f
 def _on_one_core() -> None:
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    # Several progress bars at once can be read by nobody.
-    os.environ["TQDM_DISABLE"] = "1"
 
 
 def predict(

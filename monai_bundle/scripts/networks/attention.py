@@ -148,7 +148,7 @@ class SliceEvidence(nn.Module):
             If features are standardised over the scan at hand: the slope is then another for every scan.
         """
         norm = self.standardise.norm
-        if not isinstance(norm, nn.BatchNorm1d) or norm.running_var is None:
+        if not isinstance(norm, nn.BatchNorm1d | nn.SyncBatchNorm) or norm.running_var is None:
             raise ValueError("the slope is known for normalisation 'batch' only")
         return self.output.weight * (norm.weight / (norm.running_var + norm.eps).sqrt())
 

@@ -177,6 +177,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--studies and --labels belong together")
     if arguments.fine_tune and (arguments.studies is None or arguments.frozen):
         parser.error("--fine-tune belongs to --studies; without them the last block is fine-tuned unless --frozen")
+    if arguments.set_finetuning and arguments.studies is not None and not arguments.fine_tune:
+        parser.error("--set-finetuning belongs to --fine-tune: without it your studies train the heads alone")
     if arguments.studies is not None and arguments.output is None and not arguments.only_figures:
         parser.error("--studies needs --output: your weights are not to replace the shipped ones")
     return arguments

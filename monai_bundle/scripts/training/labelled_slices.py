@@ -92,10 +92,11 @@ def labels_of_read_slices(slice_labels: NDArray[np.float32], read_slice: Tensor)
 
 
 def side(data: Sequence[LabelledScanMaps], held_out_fold: int | None, held_out: bool) -> list[LabelledScanMaps]:
-    """Take the entries of one side of a split by patient; without a held-out fold nothing is held out."""
-    return [pair for pair in data if (pair[0]["fold"] == held_out_fold) == held_out]
+    """Take the labelled entries of one side of a split by patient; without a held-out fold nothing is held out."""
+    labelled = (pair for pair in data if pair[0]["slice_labels"] is not None)
+    return [pair for pair in labelled if (pair[0]["fold"] == held_out_fold) == held_out]
 
 
 def frequencies(slices: LabelledSlices) -> list[float]:
-    """Return the share of slices that show each label, among those where it is known."""
-    return [float(value) for value in torch.cat(slices.labels).nanmean(dim=0).nan_to_num()]
+    """Return the share of slices that show each label, among those where it is known; NaN where it nowhere is."""
+    return torch.cat(slices.labels).nanmean(dim=0).tolist()

@@ -47,6 +47,9 @@ class ReadOutlined(MapTransform):
         entry = dict(data)
         if entry["mask"] is not None and entry["mask"].any():
             painted = np.where(entry["mask"], np.int16(OUTLINED_HU), np.int16(0))
+            for slab in entry["geometry"].slabs:
+                # A slab shows what one of its slices shows, as its labels have it; their mean would fade.
+                painted[list(slab)] = painted[list(slab)].max(axis=0)
             for name, size in self.sizes.items():
                 entry[name] = entry["geometry"].read(painted, size)[None]
         return entry

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,13 @@ FROM_MAPS = "$pooled_features(@scan_maps, @backbone, @device, @recipe.precision,
 
 DEALING = ("dataset_dir", "datalist", "folds", "label_vocabulary", "label_keys")
 """Keys of train.json that decide who is held out."""
+
+READING = (
+    *("start_from", "device", "picture_size", "zoom_size", "read_sizes", "slab_mm", "head_margin"),
+    *("windows", "variants", "zoom_variants", "augmentation_seed", "rotation_radians", "scaling"),
+    *("window_contrast", "window_shift_hu", "noise_hu", "blur_pixels", "load", "augmentation", "to_input", "recipe"),
+)
+"""Keys of train.json that decide what the last block sees: it must be the same when it learns and when it is used."""
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +91,9 @@ def fine_tuned(variant: Variant, held_out_fold: int | None, base: Mapping[str, A
         # No scan is looked at: one network serves every fold.
         held_out_fold = None
     # Dealt otherwise than for the heads, a fold of fine-tuning would hold their held-out patients.
-    dealing = {key: variant.heads[key] for key in DEALING if key in variant.heads}
-    overrides = {**base, **variant.finetuning, **dealing, "held_out_fold": held_out_fold}
+    own = {key: value for key, value in variant.finetuning.items() if key not in DEALING}
+    shared = {key: variant.heads[key] for key in (*DEALING, *READING) if key in variant.heads}
+    overrides = {**base, **own, **shared, "held_out_fold": held_out_fold}
     # Where the heads go says nothing of the block in front of them.
     overrides.pop("model_path", None)
     key = json.dumps([settings_of(HEADS, FINETUNING), overrides], sort_keys=True, default=str)
@@ -92,7 +101,7 @@ def fine_tuned(variant: Variant, held_out_fold: int | None, base: Mapping[str, A
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{held_out_fold}.pt"
     if not path.is_file():
         logger.info("%s: fine-tuning without fold %s", variant.name, held_out_fold)
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(f".{os.getpid()}.partial")
         workflow = run([HEADS, FINETUNING], {**_known(overrides), "model_path": str(partial)})
         workflow.finalize()
         partial.replace(path)

@@ -23,7 +23,8 @@ class SliceReading(nn.Module):
     trained_from : VGG16Features
         The network's backbone, filled: named here so that it is filled before training starts.
     frequencies : sequence of float
-        Share of slices that show each label: where the evidence's bias starts, or the first epoch is spent on it.
+        Share of slices that show each label, NaN where unknown: where the evidence's bias starts, or the first epoch is
+        spent on it.
     mixing : float
         Strength of mixup (Zhang et al. 2018): parameter of the Beta distribution by which two slices are blended; 0
         for none. Few slices are soon learnt by heart.
@@ -44,7 +45,7 @@ class SliceReading(nn.Module):
             raise ValueError("trained_from must be the network's own backbone")
         if not isinstance(network.primary.evidence, SliceEvidence):
             raise ValueError("fine-tuning on slices needs network_def#heads#evidence true")
-        if not isinstance(network.primary.evidence.standardise.norm, nn.BatchNorm1d):
+        if isinstance(network.primary.evidence.standardise.norm, nn.InstanceNorm1d):
             raise ValueError("fine-tuning on slices needs network_def#heads#normalisation 'batch': they have no scan")
         self.block = network.backbone.last_block()
         self.evidence = network.primary.evidence
@@ -54,7 +55,9 @@ class SliceReading(nn.Module):
         network.backbone.requires_grad_(False)
         self.block.requires_grad_(True)
         with torch.no_grad():
-            self.evidence.output.bias.copy_(torch.as_tensor(frequencies).clamp(1e-3, 1 - 1e-3).logit())
+            bias = torch.as_tensor(frequencies).to(self.evidence.output.bias).clamp(1e-3, 1 - 1e-3).logit()
+            # Of a label that no slice is known for nothing is learnt here: what was known of it stays.
+            self.evidence.output.bias.copy_(torch.where(bias.isfinite(), bias, self.evidence.output.bias))
 
     def forward(self, maps: Tensor) -> Tensor | dict[str, Tensor]:
         """Return slice logits (batch, labels) for maps (batch, 512, h, w).
