@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,7 +100,7 @@ def fine_tuned(variant: Variant, held_out_fold: int | None, base: Mapping[str, A
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{held_out_fold}.pt"
     if not path.is_file():
         logger.info("%s: fine-tuning without fold %s", variant.name, held_out_fold)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
+        partial = path.with_suffix(".partial")
         workflow = run([HEADS, FINETUNING], {**_known(overrides), "model_path": str(partial)})
         workflow.finalize()
         partial.replace(path)

@@ -6,7 +6,6 @@ A file is written under a temporary name and renamed: an interrupted run goes on
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -56,6 +55,6 @@ def read_cached(path: Path, mark: str, names: tuple[str, ...]) -> dict[str, Tens
 
 def write_cached(path: Path, mark: str, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors and the fingerprint of what they were made from."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial = path.with_suffix(".partial")
     torch.save({"fingerprint": mark, **tensors}, partial)
     partial.replace(path)
