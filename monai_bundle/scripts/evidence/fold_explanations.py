@@ -62,6 +62,9 @@ def explain_folds(
         Folder for pictures of failures.
     """
     failures = _failures(predictions, decision)
+    for name in ("missed_*.png", "false_alarm_*.png"):
+        for of_an_earlier_run in pictures.glob(name):
+            of_an_earlier_run.unlink()
     qualities = no_qualities()
     checks: list[dict[str, tuple[Agreement, ...]]] = []
     drawn = []
