@@ -198,3 +198,18 @@ def test_the_weight_of_outlines_is_that_of_their_loss_and_mixed_slices_are_not_a
     target = torch.cat([labels, outline], dim=1)
     added = SliceLoss(0.5)(reading | {"cells": cells}, target) - SliceLoss()(reading, target)
     assert added.item() == pytest.approx(0.5 * outline_loss(cells[1:2], labels[1:2], outline[1:2]).item(), rel=1e-4)
+
+
+def test_an_outline_of_blood_is_not_asked_of_a_fracture():
+    generator = torch.Generator().manual_seed(1)
+    reading = {
+        "logits": torch.randn(2, 2, generator=generator),
+        "partner": torch.arange(2),
+        "share": torch.ones(2),
+        "cells": torch.randn(2, 2, 4, generator=generator),
+    }
+    outline = torch.eye(4)[:2]
+    target = torch.cat([torch.ones(2, 2), outline], dim=1)
+    added = SliceLoss(0.5, outlined=(True, False))(reading, target) - SliceLoss()(reading, target)
+    of_blood = outline_loss(reading["cells"], torch.tensor([[1.0, 0.0], [1.0, 0.0]]), outline)
+    assert added.item() == pytest.approx(0.5 * of_blood.item(), rel=1e-4)

@@ -126,6 +126,17 @@ def test_outlines_are_made_once(entries: list[dict[str, Any]], tmp_path: Path, m
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
+def test_outlines_are_made_again_where_a_scan_moved_in_the_list_and_its_variants_with_it(
+    entries: list[dict[str, Any]], tmp_path: Path
+):
+    _, outlines = recipes()
+    name = entries[2]["name"]
+    before = cached_outlines(entries, outlines, tmp_path)[name]
+    after = cached_outlines(entries[1:], outlines, tmp_path)[name]
+    assert torch.equal(before[0], after[0])
+    assert not torch.equal(before[1:], after[1:])
+
+
 @given(st.integers(0, 3), st.integers(0, 2), st.integers(1, STRIDE), st.integers(1, STRIDE))
 def test_a_cell_says_how_much_of_its_own_area_is_outlined(row: int, column: int, height: int, width: int):
     painted = torch.zeros(2, 4 * STRIDE, 3 * STRIDE)

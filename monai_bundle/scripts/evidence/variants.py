@@ -55,7 +55,7 @@ def by_eye(variants: Sequence[Variant]) -> tuple[list[Variant], list[Variant]]:
     return own, [variant for variant in variants if variant not in own]
 
 
-_BEHIND_FEATURES = ("loss", "network_def", "seed")
+_BEHIND_FEATURES = ("loss", "network_def", "sample_size", "seed")
 
 
 def make_maps(variant: Variant, base: Mapping[str, Any]) -> bool:

@@ -103,15 +103,19 @@ def weights_digest(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(entry: Mapping[str, Any], recipe: FeatureRecipe, weights: str) -> str:
-    """Return a sha256 over the scan's files (names, sizes, times), the recipe's settings and the digest of weights."""
+def fingerprint(entry: Mapping[str, Any], number: int, recipe: FeatureRecipe, weights: str) -> str:
+    """Return a sha256 over the scan's files (names, sizes, times), its variants, the recipe and the digest of weights.
+
+    ``number`` is the scan's place in the datalist, by which its variants are drawn: maps and outlines that were made
+    with another place would not fit each other.
+    """
     digest = hashlib.sha256()
     for path in sorted(entry["study"].files):
         status = path.stat()
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     steps = [type(step).__name__ for step in (*recipe.load.transforms, *recipe.augmentation.transforms)]
     made_with = {"version": READING_VERSION, "precision": recipe.precision, "steps": steps}
-    made_with |= {"variants": recipe.variants, **recipe.settings}
+    made_with |= {"variants": recipe.variants, "number": number, **recipe.settings}
     digest.update(json.dumps(made_with, sort_keys=True).encode() + weights.encode())
     return digest.hexdigest()
 
@@ -143,7 +147,7 @@ def cached_features(
     backbone = fastest_layout(backbone.eval().to(device))
     features, weights = [], weights_digest(backbone)
     for number, entry in enumerate(tqdm(entries, desc="features", unit="scan")):
-        path, mark = folder / f"{entry['name']}.pt", fingerprint(entry, recipe, weights)
+        path, mark = folder / f"{entry['name']}.pt", fingerprint(entry, number, recipe, weights)
         found = read_cached(path, mark, ("image", "zoom", "read_slice"))
         if found is None:
             found = _make(entry, recipe, backbone, device, number)

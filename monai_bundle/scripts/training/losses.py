@@ -5,7 +5,7 @@ A label of which nothing is known is NaN and adds nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -126,11 +126,14 @@ class SliceLoss(nn.Module):
     ----------
     outline_weight : float
         Weight of :func:`outline_loss`; 0 for labels only. Mixed slices show two outlines and are not asked for either.
+    outlined : sequence of bool, optional
+        Per label, whether it is a haemorrhage: outlines say nothing of a fracture. All, if not given.
     """
 
-    def __init__(self, outline_weight: float = 0.0) -> None:
+    def __init__(self, outline_weight: float = 0.0, outlined: Sequence[bool] | None = None) -> None:
         super().__init__()
         self.outline_weight = outline_weight
+        self.outlined = None if outlined is None else torch.tensor(outlined)
 
     def forward(self, reading: Mapping[str, Tensor], target: Tensor) -> Tensor:
         """Return the loss, a scalar.
@@ -148,5 +151,6 @@ class SliceLoss(nn.Module):
         loss = known_mean(functional.binary_cross_entropy_with_logits, logits, blended)
         if self.outline_weight > 0:
             unmixed = torch.where(share == 1, outline, 0.0)
-            loss = loss + self.outline_weight * outline_loss(reading["cells"], labels, unmixed)
+            shown = labels if self.outlined is None else labels * self.outlined.to(labels)
+            loss = loss + self.outline_weight * outline_loss(reading["cells"], shown, unmixed)
         return loss

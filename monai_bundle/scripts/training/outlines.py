@@ -87,7 +87,7 @@ def cached_outlines(
     for number, entry in enumerate(tqdm(entries, desc="outlines", unit="scan")):
         if entry["label"][0] != 1:
             continue
-        path, mark = folder / f"{entry['name']}.pt", fingerprint(entry, recipe, "outlines")
+        path, mark = folder / f"{entry['name']}.pt", fingerprint(entry, number, recipe, "outlines")
         found = read_cached(path, mark, ("cells",))
         if found is None:
             found = {"cells": _make(entry, recipe, number)}

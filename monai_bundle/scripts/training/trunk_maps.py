@@ -89,7 +89,7 @@ def cached_maps(
     names = ("image", "zoom", "read_slice") if zoom_variants else ("image", "read_slice")
     maps, weights = [], weights_digest(trunk)
     for number, entry in enumerate(tqdm(entries, desc="maps", unit="scan")):
-        path, mark = folder / f"{entry['name']}.pt", f"{fingerprint(entry, recipe, weights)} {zoom_variants}"
+        path, mark = folder / f"{entry['name']}.pt", f"{fingerprint(entry, number, recipe, weights)} {zoom_variants}"
         found = read_cached(path, mark, names)
         if found is None:
             write_cached(path, mark, _make(entry, recipe, trunk, device, number, zoom_variants))
