@@ -17,6 +17,7 @@ from rsna_slice_files import write_labelled_slices
 from scripts.evaluation.calibration import identity
 from scripts.evaluation.predictions import Predictions
 from scripts.evidence.fold_explanations import explain_folds
+from scripts.evidence.variants import fine_tune
 from scripts.explanation import METHODS
 from scripts.labels import RSNA
 from scripts.networks.drct import DrCT1, DrCT2
@@ -179,6 +180,19 @@ def test_what_was_fine_tuned_is_used_again_whatever_the_heads_are(base: dict[str
     workflow = trained(variant, 0, base)
     assert [len(configurations) for configurations, _ in runs] == [1]
     assert workflow.parser.get_parsed_content("start_from") == str(Path(str(first)).absolute())
+
+
+@pytest.mark.usefixtures("observed")
+def test_the_evidences_stage_of_fine_tuning_says_whether_all_folds_were_there(
+    base: dict[str, Any], variant: Variant, runs: Runs
+):
+    assert fine_tune(variant, base)
+    assert runs == []
+    block = fine_tuned(variant, 1, base)
+    assert block is not None
+    Path(block).unlink()
+    assert not fine_tune(variant, base)
+    assert [len(configurations) for configurations, _ in runs] == [2]
 
 
 @pytest.mark.usefixtures("observed")

@@ -240,7 +240,7 @@ def _mean_scan(scans: Sequence[ScanPrediction]) -> ScanPrediction:
         raise ValueError(f"{scans[0].name}: some members speak of slices, others do not")
     return replace(
         scans[0],
-        logits=logit(np.mean([expit(scan.logits) for scan in scans], axis=0)),
+        logits=np.asarray(logit(np.mean([expit(scan.logits) for scan in scans], axis=0))),
         slice_attention=np.mean([scan.slice_attention for scan in scans], axis=0),
         slice_logits=np.mean(spoken, axis=0) if spoken else None,
     )

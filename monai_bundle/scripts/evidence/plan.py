@@ -90,8 +90,8 @@ def read_plan(path: Path = PLAN) -> Plan:
         tables = tuple(PlannedTable(**{**table, "rows": tuple(table["rows"])}) for table in content["tables"])
         titles |= {ensemble["name"]: ensemble["title"] for ensemble in content.get("ensembles", ())}
         ensembles = {ensemble["name"]: tuple(ensemble["members"]) for ensemble in content.get("ensembles", ())}
-        words = (tuple(content.get(name, ())) for name in ("remarks", "sources"))
-        plan = Plan(content["shipped"], titles, tables, *words, ensembles)
+        remarks, sources = (tuple(content.get(name, ())) for name in ("remarks", "sources"))
+        plan = Plan(content["shipped"], titles, tables, remarks, sources, ensembles)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path.name}: no plan of the evidence ({type(error).__name__}: {error})") from error
     if len(titles) != len(content["variants"]) + len(ensembles):
