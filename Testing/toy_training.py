@@ -46,8 +46,15 @@ WITHOUT_CHANCE = {
 }
 """Every scan's contribution to a step is then its own, whatever else lies in its process's share of the batch."""
 
-FINE_TUNING = {"datalist#scans": 9, "epochs": 2, "batch_size": 32, "learning_rate": 0.0002, "mixing": 0.2}
-"""Overrides of finetune.json: few slices, for the last block is as large as ever."""
+FINE_TUNING = {
+    "datalist#scans": 9,
+    "epochs": 2,
+    "batch_size": 32,
+    "learning_rate": 0.0002,
+    "mixing": 0.2,
+    "outline_weight": 0.0,
+}
+"""Overrides of finetune.json: few slices, for the last block is as large as ever; toys have no outlines."""
 
 
 def toy_datalist(scans: int, folds: int) -> list[dict[str, Any]]:

@@ -17,10 +17,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.diagnosis import Finding
-from scripts.labels import VOCABULARIES
-from scripts.output.verdict import verdict
-
 BUNDLE_ROOT = Path(__file__).resolve().parents[1]
 PHANTOM_KINDS = ("intraparenchymal", "subdural")
 EXIT_FAILURE, EXIT_CANCELLED = 1, 130
@@ -84,13 +80,20 @@ def summary(result: dict[str, Any], report: Path, truth: Sequence[str] | None = 
             present = bool(truth) if finding["key"] == "any" else finding["key"] in truth
             row += "present" if present else "absent"
         lines.append(row.rstrip())
-    said = verdict(tuple(_finding(entry) for entry in result["findings"])).line
+    said = _said(result["findings"])
     return "\n".join([f"{name}: {result['model']['notice']}", *lines, f"{said}.", f"Report: {report}"])
 
 
-def _finding(entry: Mapping[str, Any]) -> Finding:
-    label = next(label for labels in VOCABULARIES.values() for label in labels if label.key == entry["key"])
-    return Finding(label, entry["probability"], entry["threshold"])
+def _said(findings: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the findings say together, as the report says it."""
+    # Nothing heavy is imported before it is needed: the bench measures the memory of the process that it starts from.
+    from scripts.diagnosis import Finding  # noqa: PLC0415
+    from scripts.labels import VOCABULARIES  # noqa: PLC0415
+    from scripts.output.verdict import verdict  # noqa: PLC0415
+
+    labels = {label.key: label for vocabulary in VOCABULARIES.values() for label in vocabulary}
+    found = (Finding(labels[entry["key"]], entry["probability"], entry["threshold"]) for entry in findings)
+    return verdict(tuple(found)).line
 
 
 def fresh_results(results: Path, before: dict[Path, int]) -> list[Path]:
