@@ -130,7 +130,7 @@ def test_variants_with_other_heads_alone_wait_for_the_features_of_the_first():
     )
 
 
-def test_variants_side_by_side_are_predicted_as_one_by_one(in_bundle: None, tmp_path: Path):
+def test_variants_side_by_side_that_are_there_are_not_made_again(in_bundle: None, tmp_path: Path):
     for name in ("one", "other"):
         some_predictions().to_json(tmp_path / f"{name}.json")
         mark = variants._mark(Variant(name, name), {})
@@ -140,7 +140,7 @@ def test_variants_side_by_side_are_predicted_as_one_by_one(in_bundle: None, tmp_
     assert variants.predict_side_by_side([], {}, tmp_path)
 
 
-def test_what_one_of_several_could_not_do_ends_the_run_with_its_own_error(in_bundle: None, tmp_path: Path):
+def test_what_a_process_of_its_own_could_not_do_ends_the_run_with_its_error(in_bundle: None, tmp_path: Path):
     nowhere = {"dataset_dir": str(tmp_path / "nowhere")}
     with pytest.raises(RuntimeError) as failure:
         variants.predict_side_by_side([Variant("one", "one", {}, None)], nowhere, tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from ct_ich_files import Patient, write_ct_ich
 from rsna_slice_files import write_labelled_slices
 from scripts.training.protocol import FROM_MAPS
 from scripts.training.trunk_maps import pooled_features
-from training_runs import FINETUNE, SMALL, TRAIN, copy_of_bundle, same_state, trained
+from training_runs import FINETUNE, SMALL, TRAIN, inside_a_copy_of_bundle, same_state, trained
 
 torch.set_num_threads(1)
 
@@ -27,10 +26,7 @@ Run = tuple[ConfigWorkflow, list[float]]
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        root = copy_of_bundle(tmp_path_factory.mktemp("bundle") / "copy")
-        patch.chdir(root)
-        patch.setattr(sys, "path", list(sys.path))
+    with inside_a_copy_of_bundle(tmp_path_factory.mktemp("bundle") / "copy") as root:
         yield root
 
 

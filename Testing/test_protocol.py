@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ from scripts.evaluation.calibration import identity
 from scripts.evaluation.predictions import Predictions
 from scripts.evidence.explanations import CEILING
 from scripts.evidence.fold_explanations import explain_folds
-from scripts.evidence.variants import fine_tune
+from scripts.evidence.variants import fine_tune, make_maps, predict, predict_side_by_side
 from scripts.explanation import METHODS
 from scripts.labels import RSNA
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.training import protocol
 from scripts.training.feature_cache import ScanFeatures
-from scripts.training.protocol import Variant, cross_validated, fine_tuned, scan_prediction, trained
-from training_runs import SMALL, copy_of_bundle
+from scripts.training.protocol import Variant, cross_validated, fine_tuned, prepared, scan_prediction, trained
+from training_runs import SMALL, inside_a_copy_of_bundle
 
 torch.set_num_threads(1)
 
@@ -40,10 +40,7 @@ SMALL_PICTURES = {key: value for key, value in SMALL.items() if key != "folds"}
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        root = copy_of_bundle(tmp_path_factory.mktemp("bundle") / "copy")
-        patch.chdir(root)
-        patch.setattr(sys, "path", list(sys.path))
+    with inside_a_copy_of_bundle(tmp_path_factory.mktemp("bundle") / "copy") as root:
         yield root
 
 
@@ -194,6 +191,27 @@ def test_the_evidences_stage_of_fine_tuning_says_whether_all_folds_were_there(
     Path(block).unlink()
     assert not fine_tune(variant, base)
     assert [len(configurations) for configurations, _ in runs] == [2]
+
+
+@pytest.mark.usefixtures("observed")
+def test_variants_side_by_side_are_predicted_as_in_one_process(base: dict[str, Any], variant: Variant, tmp_path: Path):
+    both = [replace(variant, name=f"seed_{seed}", heads={**HEADS, "seed": seed}) for seed in (0, 1)]
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert not predict_side_by_side(both, base, together)
+    found = {each.name: predict(each, base, alone)[0].logits for each in both}
+    for name, logits in found.items():
+        np.testing.assert_allclose(
+            Predictions.from_json(together / f"{name}.json").logits, logits, rtol=1e-3, atol=1e-4
+        )
+    assert not np.allclose(found["seed_0"], found["seed_1"])
+
+
+@pytest.mark.usefixtures("observed")
+def test_the_maps_of_the_evidence_are_made_once(base: dict[str, Any], variant: Variant):
+    assert make_maps(variant, base), "the folds have made them already"
+    maps = Path(prepared(protocol.HEADS, base).parser.get_parsed_content("maps_dir"))
+    next(maps.glob("*.pt")).unlink()
+    assert [make_maps(variant, base) for _ in range(2)] == [False, True]
 
 
 @pytest.mark.usefixtures("observed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from monai.bundle import ConfigWorkflow
 from ct_ich_files import CTICHTree, Patient, write_ct_ich
 from scripts.inferer import StudyInferer
 from scripts.training.cached_scans import read_whole_scan
-from training_runs import BUNDLE, SMALL, copy_of_bundle, same_state, trained, trained_state
+from training_runs import BUNDLE, SMALL, inside_a_copy_of_bundle, same_state, trained, trained_state
 
 torch.set_num_threads(1)
 
@@ -29,10 +28,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> CTICHTree:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        root = copy_of_bundle(tmp_path_factory.mktemp("bundle") / "copy")
-        patch.chdir(root)
-        patch.setattr(sys, "path", list(sys.path))
+    with inside_a_copy_of_bundle(tmp_path_factory.mktemp("bundle") / "copy") as root:
         yield root
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
@@ -29,6 +33,16 @@ def copy_of_bundle(folder: Path) -> Path:
     (folder / "models").mkdir()
     (folder / "models" / "backbone.pt").symlink_to(BUNDLE / "models" / "backbone.pt")
     return folder
+
+
+@contextmanager
+def inside_a_copy_of_bundle(folder: Path) -> Iterator[Path]:
+    """Work in a copy, as a person would who started there; configurations add their own folder to the path."""
+    with pytest.MonkeyPatch.context() as patch:
+        root = copy_of_bundle(folder)
+        patch.chdir(root)
+        patch.setattr(sys, "path", list(sys.path))
+        yield root
 
 
 def trained(overrides: dict[str, Any], *configurations: str) -> tuple[ConfigWorkflow, list[float]]:

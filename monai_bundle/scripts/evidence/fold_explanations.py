@@ -28,7 +28,7 @@ from scripts.evidence.explanations import (
 )
 from scripts.inferer import StudyReading
 from scripts.labels import vocabulary
-from scripts.training.protocol import HEADS, Variant
+from scripts.training.protocol import HEADS, Variant, prepared
 from scripts.transforms import ReadingGeometryd
 
 ATTRIBUTION = "CT-ICH, Hssayeni et al. 2020, CC BY 4.0. Research use only."
@@ -96,11 +96,7 @@ def explain_folds(
 
 
 def _fold(variant: Variant, base: Mapping[str, Any], fold: int, network: Path) -> ConfigWorkflow:
-    known = {key: value for key, value in base.items() if key != "cache_root"}
-    overrides = {**known, **variant.heads, "held_out_fold": fold, "start_from": str(network.absolute())}
-    workflow = ConfigWorkflow(HEADS, meta_file=None, logging_file=False, workflow_type="train", **overrides)
-    workflow.initialize()
-    return workflow
+    return prepared(HEADS, {**base, **variant.heads, "held_out_fold": fold, "start_from": str(network.absolute())})
 
 
 def _failures(predictions: Predictions, decision: tuple[Calibration, float]) -> dict[str, Failure]:

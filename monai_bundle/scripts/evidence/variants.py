@@ -14,10 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigWorkflow
 
 from scripts.evaluation.predictions import Predictions
-from scripts.training.protocol import FINETUNING, HEADS, Variant, cross_validated, fine_tuned, settings_of
+from scripts.training.protocol import (
+    FINETUNING,
+    HEADS,
+    Variant,
+    cross_validated,
+    fine_tuned,
+    prepared,
+    settings_of,
+)
 
 CONFIGURATION = "configs/evidence.json"
 logger = logging.getLogger(__name__)
@@ -60,12 +67,7 @@ _BEHIND_FEATURES = ("loss", "network_def", "sample_size", "seed")
 
 def make_maps(variant: Variant, base: Mapping[str, Any]) -> bool:
     """Make the maps in front of the last block, and the outlines on their cells; return whether all were there."""
-    overrides = {**base, **(variant.finetuning or {})}
-    workflow = ConfigWorkflow(
-        [HEADS, FINETUNING], meta_file=None, logging_file=False, workflow_type="train", **overrides
-    )
-    workflow.initialize()
-    content = workflow.parser.get_parsed_content
+    content = prepared([HEADS, FINETUNING], {**base, **(variant.finetuning or {})}).parser.get_parsed_content
     with _watched(content("maps_dir"), content("outlines_dir")) as unchanged:
         for key in ("scan_maps", "slice_maps", "outlines"):
             content(key)

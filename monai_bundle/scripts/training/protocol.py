@@ -65,10 +65,16 @@ class Variant:
 def run(configuration: str | list[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
     """Run one training and return its workflow, for its network and its split; ``finalize`` is the caller's."""
     # Many trainings of minutes share one folder here: a stage that was cut off is made anew, none is gone on with.
-    settings = {**overrides, "checkpoint_interval": 0, "resume": False}
+    workflow = prepared(configuration, {**overrides, "checkpoint_interval": 0, "resume": False})
+    workflow.run()
+    return workflow
+
+
+def prepared(configuration: str | list[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
+    """Return the workflow of one training that is not run, for what its configuration makes."""
+    settings = _known(overrides)
     workflow = ConfigWorkflow(configuration, meta_file=None, logging_file=False, workflow_type="train", **settings)
     workflow.initialize()
-    workflow.run()
     return workflow
 
 
