@@ -153,6 +153,18 @@ class SliceEvidence(nn.Module):
         return self.output.weight * (norm.weight / (norm.running_var + norm.eps).sqrt())
 
 
+class NoEvidence(nn.Module):
+    """Stands where :class:`SliceEvidence` is not wanted: every slice says nothing."""
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        self.labels = labels
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return zeros (batch, slices, labels)."""
+        return features.new_zeros(features.shape[0], features.shape[1], self.labels)
+
+
 def classifier(inputs: int, hidden: int, labels: int, dropout: float) -> nn.Sequential:
     """Three fully connected layers: ReLU, ReLU, logits; dropout in front of the second and the third."""
     return nn.Sequential(

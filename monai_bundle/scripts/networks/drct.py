@@ -18,6 +18,7 @@ from scripts.networks.attention import (
     DependenciesLearning,
     FeatureAttention,
     FeatureAttentionKind,
+    NoEvidence,
     Normalisation,
     SliceAttention,
     SliceEvidence,
@@ -51,6 +52,9 @@ class HeadSettings:
         Whether each slice also speaks for itself (:class:`~scripts.networks.attention.SliceEvidence`): its logit for
         the first label is added to its attention's value, and the mean of all slices' logits, weighted with the
         attention, to the network's.
+    channels : int
+        Features of a slice: 512 behind VGG16. Another number only serves to measure other backbones by their cached
+        features; the network's own backbone is VGG16.
     """
 
     hidden: int = 32
@@ -59,6 +63,7 @@ class HeadSettings:
     dropout: float = 0.5
     normalisation: Normalisation = "batch"
     evidence: bool = False
+    channels: int = CHANNELS
 
 
 @dataclass(frozen=True)
@@ -92,20 +97,10 @@ class Reading:
     key_slice_logits: Tensor
 
 
-class NoEvidence(nn.Module):
-    """Stands where :class:`SliceEvidence` is not wanted: every slice says nothing."""
-
-    def __init__(self, labels: int) -> None:
-        super().__init__()
-        self.labels = labels
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return zeros (batch, slices, labels)."""
-        return features.new_zeros(features.shape[0], features.shape[1], self.labels)
-
-
 def _evidence(labels: int, heads: HeadSettings) -> nn.Module:
-    return SliceEvidence(CHANNELS, labels, heads.dropout, heads.normalisation) if heads.evidence else NoEvidence(labels)
+    if not heads.evidence:
+        return NoEvidence(labels)
+    return SliceEvidence(heads.channels, labels, heads.dropout, heads.normalisation)
 
 
 class PrimaryNetwork(nn.Module):
@@ -115,8 +110,8 @@ class PrimaryNetwork(nn.Module):
         self, labels: int, slices: int, heads: HeadSettings, kind: FeatureAttentionKind, how: Aggregation
     ) -> None:
         super().__init__()
-        self.feature_attention = FeatureAttention(kind, CHANNELS, heads.dropout, heads.normalisation)
-        self.dependencies = DependenciesLearning(CHANNELS, heads.hidden, heads.width)
+        self.feature_attention = FeatureAttention(kind, heads.channels, heads.dropout, heads.normalisation)
+        self.dependencies = DependenciesLearning(heads.channels, heads.hidden, heads.width)
         self.evidence = _evidence(labels, heads)
         self.slice_attention = SliceAttention(heads.width)
         self.aggregate = Aggregate(how)
@@ -139,9 +134,9 @@ class KeySliceNetwork(nn.Module):
     def __init__(self, labels: int, slices: int, heads: HeadSettings, how: Aggregation) -> None:
         super().__init__()
         self.evidence = _evidence(labels, heads)
-        self.normalisation = Standardise(heads.normalisation, CHANNELS)
-        self.fully_connected = nn.Sequential(nn.Linear(CHANNELS, CHANNELS), nn.ReLU())
-        self.dependencies = DependenciesLearning(CHANNELS, heads.hidden, heads.width)
+        self.normalisation = Standardise(heads.normalisation, heads.channels)
+        self.fully_connected = nn.Sequential(nn.Linear(heads.channels, heads.channels), nn.ReLU())
+        self.dependencies = DependenciesLearning(heads.channels, heads.hidden, heads.width)
         self.aggregate = Aggregate(how)
         self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
 

@@ -28,7 +28,8 @@ class ScanFeatures:
     Attributes
     ----------
     image, zoom : Tensor of float32, shape (variants, read slices, 512)
-        Every read slice seen at the picture's size and at the zoomed size.
+        Every read slice seen at the picture's size and at the zoomed size, or twice at the picture's size where
+        slices are read at no other. The last axis is as long as the backbone has channels: 512 for VGG16.
     read_slice : Tensor of int64, shape (stored slices,)
         The read slice that each stored slice was averaged into.
     """
@@ -45,7 +46,7 @@ class FeatureRecipe:
     Attributes
     ----------
     load : Compose
-        From a datalist entry to ``image`` and ``zoom`` in HU.
+        From a datalist entry to ``image`` in HU and, for a network that reads twice, ``zoom``.
     augmentation : Compose
         Random transforms on ``image`` and ``zoom`` in HU, for every variant but the first.
     to_input : Compose
@@ -161,11 +162,12 @@ def _make(
 ) -> dict[str, Tensor]:
     loaded = recipe.load(dict(entry))
     look = _looker(backbone, device, recipe.precision)
+    sizes = [key for key in ("image", "zoom") if key in loaded]
     images, zooms = [], []
     for variant in range(recipe.variants):
-        windows = recipe.variant({key: loaded[key] for key in ("image", "zoom")}, number, variant)
+        windows = recipe.variant({key: loaded[key] for key in sizes}, number, variant)
         images.append(look(windows["image"], recipe.micro_batch))
-        zooms.append(look(windows["zoom"], recipe.zoom_micro_batch))
+        zooms.append(look(windows["zoom"], recipe.zoom_micro_batch) if "zoom" in windows else images[-1])
     # As the cache keeps them: a training must not depend on whether its features were made or read.
     image, zoom = torch.stack(images).half(), torch.stack(zooms).half()
     return {"image": image, "zoom": zoom, "read_slice": read_slice_of_stored(loaded)}

