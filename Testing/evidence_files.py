@@ -75,10 +75,13 @@ def optional_files() -> dict[str, object]:
     return {
         "explanations": {
             "quality": {method: _quality(shift) for method, shift in (("gradcam", 0.0), ("gradcam++", 0.05))},
-            "sanity": [
-                _stage("fusion", 0.61, 0.7, fallen_apart=False),
-                _stage("primary", None, None, fallen_apart=True),
-            ],
+            "sanity": {
+                "gradcam": [
+                    _stage("fusion", 0.61, 0.7, fallen_apart=False),
+                    _stage("primary", None, None, fallen_apart=True),
+                ],
+                "gradcam++": [_stage("fusion", 0.44, 0.6, fallen_apart=True)],
+            },
             "sanity_scans": 3,
             "maps": 41,
             "failures": [

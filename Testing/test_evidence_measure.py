@@ -214,8 +214,8 @@ def test_the_bundles_plan_overrides_only_what_its_configurations_have(request):
     configs = request.config.rootpath / "monai_bundle" / "configs"
     plan = read_plan(configs / "evidence.json")
     assert [table.key for table in plan.tables] == [
-        *("labels", "losses", "networks", "key_slices", "resolutions", "windows", "backbones"),
-        *("readings", "samples", "seeds", "averages"),
+        *("labels", "losses", "networks", "key_slices", "resolutions", "zoom", "augmentation"),
+        *("windows", "backbones", "readings", "samples", "seeds", "averages"),
     ]
     heads, finetuning = (json.loads((configs / name).read_text("utf-8")) for name in ("train.json", "finetune.json"))
     for variant in json.loads((configs / "evidence.json").read_text("utf-8"))["variants"]:

@@ -164,6 +164,9 @@ def test_held_out_scans_are_explained_by_the_network_of_their_fold(
         figure = method["any"]["per_slice"]["pointing_game"]
         assert 0 <= figure["value"] <= 1
     assert found["sanity_scans"] == 2
+    assert set(found["sanity"]) == set(METHODS)
+    # Each scan shows two labels: any, and its own.
+    assert {stage["maps"] + stage["not_compared"] for checked in found["sanity"].values() for stage in checked} == {4}
     assert sorted(failure["scan"] for failure in found["failures"]) == ["049", "051"]
     assert all((tmp_path / failure["file"]).stat().st_size > 1000 for failure in found["failures"])
 
@@ -247,6 +250,27 @@ def test_folds_dealt_otherwise_are_fine_tuned_anew(base: dict[str, Any], variant
     unseen = {entry["name"] for entry, _ in workflow.parser.get_parsed_content("watched_scans")}
     assert len(unseen) == 2
     assert seen_in(runs[0][1], fine_tuning=True) == NAMES - unseen
+
+
+def test_other_data_in_the_same_place_are_learnt_from_anew(
+    base: dict[str, Any], variant: Variant, runs: Runs, tmp_path: Path
+):
+    folder = write_ct_ich(tmp_path / "ct-ich", PATIENTS, slices=SLICES, size=96).folder
+    moved = {**base, "dataset_dir": str(folder)}
+    block = fine_tuned(variant, 0, moved)
+    assert fine_tuned(variant, 0, moved) == block
+    table = folder / "hemorrhage_diagnosis.csv"
+    first, *rows = table.read_text("utf-8").splitlines()
+    # One epidural slice of patient 49 is called subdural now: a correction that leaves every picture as it is.
+    names = first.split(",")
+    of_patient = next(place for place, row in enumerate(rows) if row.startswith("49,") and "1" in row.split(",")[2:-2])
+    cells = rows[of_patient].split(",")
+    here, there = (next(place for place, name in enumerate(names) if kind in name) for kind in ("Epidural", "Subdural"))
+    cells[here], cells[there] = cells[there], cells[here]
+    rows[of_patient] = ",".join(cells)
+    table.write_text("\n".join([first, *rows]) + "\n", "utf-8")
+    assert fine_tuned(variant, 0, moved) != block
+    assert len(runs) == 2
 
 
 class CutOff:

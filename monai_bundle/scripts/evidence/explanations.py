@@ -149,10 +149,11 @@ def coarsened(outline: NDArray[np.bool_], scan: HeldOutScan) -> NDArray[np.uint8
     return as_stored_map(geometry.to_stored(*layers), scan.head).voxels
 
 
-def check_sanity(scan: HeldOutScan, network: DrCT1) -> dict[str, tuple[Agreement, ...]]:
-    """Randomise the network part by part and compare the maps of one scan."""
-    inferer = StudyInferer(precision="float32", micro_batch=32, with_feature_attention=False)
-    return sanity_check(network, study_maps(scan.inputs, inferer), scan.head)
+def check_sanity(scan: HeldOutScan, network: DrCT1, method: Method) -> dict[str, tuple[Agreement, ...]]:
+    """Randomise the network part by part and compare the maps of the labels that one scan shows."""
+    inferer = StudyInferer(precision="float32", method=method, micro_batch=32, with_feature_attention=False)
+    maps_of, shown = study_maps(scan.inputs, inferer), np.flatnonzero(np.asarray(scan.label) == 1)
+    return sanity_check(network, lambda changed: maps_of(changed)[shown], scan.head)
 
 
 def no_qualities() -> dict[str, Quality]:
@@ -160,11 +161,14 @@ def no_qualities() -> dict[str, Quality]:
     return {method: defaultdict(list) for method in (*METHODS, CEILING)}
 
 
-def summary(qualities: dict[str, Quality], checks: Sequence[dict[str, tuple[Agreement, ...]]]) -> dict[str, Any]:
-    """Return all figures as plain data."""
+def summary(
+    qualities: dict[str, Quality], checks: Mapping[str, Sequence[dict[str, tuple[Agreement, ...]]]]
+) -> dict[str, Any]:
+    """Return all figures as plain data; ``checks`` are those of each method's maps."""
     quality = {method: _as_plain(summarise_labels(found, by_patient())) for method, found in qualities.items()}
     maps = sum(len(entries) for entries in next(iter(qualities.values())).values())
-    return {"quality": quality, "sanity": [asdict(stage) for stage in summarise_sanity(checks)], "maps": maps}
+    sanity = {method: [asdict(stage) for stage in summarise_sanity(found)] for method, found in checks.items()}
+    return {"quality": quality, "sanity": sanity, "maps": maps}
 
 
 def _as_plain(labels: dict[str, dict[str, dict[str, Figure]]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from monai.bundle import ConfigWorkflow
@@ -26,14 +26,15 @@ from scripts.evidence.explanations import (
     reading_from_maps,
     summary,
 )
+from scripts.explanation import Method
 from scripts.inferer import StudyReading
 from scripts.labels import vocabulary
 from scripts.training.protocol import HEADS, Variant, prepared
 from scripts.transforms import ReadingGeometryd
 
 ATTRIBUTION = "CT-ICH, Hssayeni et al. 2020, CC BY 4.0. Research use only."
-SANITY_SCANS = 3
 FAILURES = 2
+METHODS: tuple[Method, ...] = get_args(Method)
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def explain_folds(
     networks: Path,
     pictures: Path,
 ) -> dict[str, Any]:
-    """Judge the maps of all positive scans, check their sanity on a few, and draw the worst failures.
+    """Judge the maps of all positive scans, check the sanity of one scan's of each fold, and draw the worst failures.
 
     Parameters
     ----------
@@ -66,7 +67,8 @@ def explain_folds(
         for of_an_earlier_run in pictures.glob(name):
             of_an_earlier_run.unlink()
     qualities = no_qualities()
-    checks: list[dict[str, tuple[Agreement, ...]]] = []
+    checks: dict[str, list[dict[str, tuple[Agreement, ...]]]] = {method: [] for method in METHODS}
+    checked: set[int] = set()
     drawn = []
     for fold in sorted(set(predictions.folds.tolist())):
         workflow = _fold(variant, base, fold, networks / f"{fold}.pt")
@@ -87,12 +89,14 @@ def explain_folds(
                 continue
             scan = load_scan(entry, maps, load)
             reading = measure_quality(scan, network, keys, qualities)
-            if entry["label"][0] == 1 and len(checks) < SANITY_SCANS:
-                checks.append(check_sanity(scan, network))
+            if entry["label"][0] == 1 and fold not in checked:
+                checked.add(fold)
+                for method in METHODS:
+                    checks[method].append(check_sanity(scan, network, method))
             if failure is not None:
                 drawn.append(_draw(failure, scan, reading, pictures))
     found = summary(qualities, checks)
-    return found | {"sanity_scans": len(checks), "failures": sorted(drawn, key=lambda entry: str(entry["file"]))}
+    return found | {"sanity_scans": len(checked), "failures": sorted(drawn, key=lambda entry: str(entry["file"]))}
 
 
 def _fold(variant: Variant, base: Mapping[str, Any], fold: int, network: Path) -> ConfigWorkflow:

@@ -21,6 +21,7 @@ from scripts.training.protocol import (
     HEADS,
     Variant,
     cross_validated,
+    digest_of_data,
     fine_tuned,
     prepared,
     settings_of,
@@ -129,8 +130,8 @@ def predict(
 ) -> tuple[Predictions, bool]:
     """Return the held-out predictions of one variant, and whether they were there already.
 
-    A file is up to date if the variant, the configurations and the data folders are what they were; the code is not
-    looked at: after changing it, remove the folder.
+    A file is up to date if the variant, the configurations and the data (files, labels, folds) are what they were; the
+    code is not looked at: after changing it, remove the folder.
 
     Parameters
     ----------
@@ -158,5 +159,8 @@ def predict(
 
 def _mark(variant: Variant, base: Mapping[str, Any]) -> str:
     settings = [settings_of(HEADS), settings_of(HEADS, FINETUNING)]
-    made_from = [variant.heads, variant.finetuning, variant.views, base, *settings]
+    data = [digest_of_data(HEADS, {**base, **variant.heads})]
+    if variant.finetuning is not None:
+        data.append(digest_of_data([HEADS, FINETUNING], {**base, **variant.finetuning}))
+    made_from = [variant.heads, variant.finetuning, variant.views, base, data, *settings]
     return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()

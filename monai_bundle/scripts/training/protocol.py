@@ -17,6 +17,7 @@ from monai.bundle import ConfigWorkflow
 from scripts.evaluation.predictions import Predictions, ScanPrediction
 from scripts.networks.drct import DrCT1
 from scripts.training.cached_scans import LabelledFeatures, ScanReading, read_whole_scan
+from scripts.training.data_digest import data_digest
 from scripts.training.feature_cache import ScanFeatures
 
 HEADS = "configs/train.json"
@@ -78,6 +79,17 @@ def prepared(configuration: str | list[str], overrides: Mapping[str, Any]) -> Co
     return workflow
 
 
+def digest_of_data(configuration: str | list[str], overrides: Mapping[str, Any]) -> str:
+    """Return a digest of all scans, and slices where there are any, that a training learns from or is held to."""
+    content = prepared(configuration, overrides).parser.get_parsed_content
+    return data_digest(content(key) for key in ("datalist", "slice_datalist") if key in _keys(configuration))
+
+
+def _keys(configuration: str | list[str]) -> set[str]:
+    files = [configuration] if isinstance(configuration, str) else configuration
+    return {key for name in files for key in json.loads(Path(name).read_text("utf-8"))}
+
+
 def fine_tuned(variant: Variant, held_out_fold: int | None, base: Mapping[str, Any]) -> str | None:
     """Return the file of a last block fine-tuned without one fold, made anew unless the same was made before.
 
@@ -101,7 +113,8 @@ def fine_tuned(variant: Variant, held_out_fold: int | None, base: Mapping[str, A
     overrides = {**base, **own, **shared, "held_out_fold": held_out_fold}
     # Where the heads go says nothing of the block in front of them.
     overrides.pop("model_path", None)
-    key = json.dumps([settings_of(HEADS, FINETUNING), overrides], sort_keys=True, default=str)
+    data = digest_of_data([HEADS, FINETUNING], overrides)
+    key = json.dumps([settings_of(HEADS, FINETUNING), overrides, data], sort_keys=True, default=str)
     folder = Path(str(base.get("cache_root", "cache"))) / "finetuned"
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{held_out_fold}.pt"
     if not path.is_file():

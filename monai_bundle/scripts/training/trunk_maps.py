@@ -206,3 +206,8 @@ def _pooled(scan: ScanMaps, look: Callable[[Tensor, int], Tensor], zoom_variants
 def without_zoom(features: Sequence[ScanFeatures]) -> list[ScanFeatures]:
     """Put the picture's features in the place of the zoomed: key slices are read again at the size of before."""
     return [ScanFeatures(scan.image, scan.image, scan.read_slice) for scan in features]
+
+
+def without_augmentation(features: Sequence[ScanFeatures]) -> list[ScanFeatures]:
+    """Keep of every scan the first variant, the scan as it is."""
+    return [ScanFeatures(scan.image[:1], scan.zoom[:1], scan.read_slice) for scan in features]
