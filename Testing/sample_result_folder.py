@@ -22,6 +22,10 @@ KEY_SLICES = {3: 1, 5: 2}
 """Stored slice -> rank."""
 
 
+UNCHOSEN = "intraparenchymal"
+"""The label for which nobody chose a threshold."""
+
+
 def finding(key: str, positive: bool) -> dict[str, Any]:
     name, region, colour = LABELS[key]
     return {
@@ -34,6 +38,7 @@ def finding(key: str, positive: bool) -> dict[str, Any]:
         "colour": list(colour),
         "probability": 0.91 if positive else 0.12,
         "threshold": 0.5,
+        "threshold_chosen": key != UNCHOSEN,
         "positive": positive,
     }
 

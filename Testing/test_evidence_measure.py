@@ -19,6 +19,7 @@ from scripts.evidence.plan import read_plan
 from scripts.evidence.shipped_figures import data_figures, decided
 from scripts.evidence.tables import comparison, speaks_of_slices
 from scripts.labels import RSNA
+from scripts.training.cross_validation import decisions
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,16 @@ def test_repetitions_have_mean_and_standard_deviation(measured):
     assert spread["mean"] == pytest.approx(np.mean(pair), abs=1e-5)
     assert spread["deviation"] == pytest.approx(np.std(pair, ddof=1), abs=1e-5)
     assert measured["tables"][0]["spread"] is None
+
+
+@pytest.mark.parametrize("slope", [1.0, 3.0])
+def test_the_thresholds_that_are_shipped_are_those_that_are_judged(slope):
+    predictions = changed(made_up("sharp", 1.2), logits=lambda scan: slope * scan.logits)
+    calibration, points = decisions(predictions)
+    judged = decided(predictions)
+    assert judged.uncalibrated == calibration.remarks
+    for name, of_label in judged.points.items():
+        assert {key: point.threshold for key, point in of_label.items()} == points[name]
 
 
 def test_no_fold_is_called_by_its_own_labels():

@@ -178,6 +178,12 @@ def test_thresholds_follow_the_order_of_the_labels(bundle: Path):
     assert thresholds(bundle, "balanced", ("subdural", "any")) == (0.25, 0.4)
 
 
+def test_a_threshold_that_nobody_chose_is_none(bundle: Path):
+    points = bundle / "configs" / "operating_points.json"
+    points.write_text(json.dumps({"balanced": {"any": 0.4, "subdural": None}}), encoding="utf-8")
+    assert thresholds(bundle, "balanced", ("subdural", "any")) == (None, 0.4)
+
+
 def test_an_unknown_operating_point_names_the_known_ones(bundle: Path):
     with pytest.raises(SettingError, match="'strict'; choose one of balanced, sensitive"):
         thresholds(bundle, "strict", ("any",))

@@ -20,6 +20,7 @@ from scripts.diagnosis import RESEARCH_USE_ONLY
 from scripts.intake.study import Provenance, QualityWarning
 from scripts.labels import RSNA
 from scripts.output.report import render_refusal_report, render_report
+from scripts.output.verdict import NOT_CHOSEN
 
 FLAGS = (
     "--headless=new",
@@ -119,6 +120,16 @@ def test_the_findings_table_says_positive_in_words(show):
     said = {row.find_element(By.TAG_NAME, "th").text: row.find_element(By.CLASS_NAME, "badge").text for row in rows}
     positive = {"Any intracranial haemorrhage", "Intraparenchymal haemorrhage", "Subdural haemorrhage"}
     assert said == {label.name: "▲ Positive" if label.name in positive else "Negative" for label in RSNA}
+
+
+def test_a_threshold_that_nobody_chose_has_a_star_and_a_sentence(show):
+    diagnosis = a_diagnosis()
+    assert NOT_CHOSEN not in render_report(diagnosis)
+    findings = tuple(replace(finding, threshold_chosen=finding.label.key == "any") for finding in diagnosis.findings)
+    browser = show(render_report(replace(diagnosis, findings=findings)))
+    rows = [row.text for row in browser.find_elements(By.CSS_SELECTOR, ".findings tbody tr")]
+    assert ["*" in row for row in rows] == [label.key != "any" for label in RSNA]
+    assert f"* {NOT_CHOSEN}" in browser.find_element(By.CSS_SELECTOR, "#findings .caption").text
 
 
 def test_the_threshold_mark_stands_where_the_threshold_is(show):

@@ -96,8 +96,23 @@ def test_the_slicer_half_reads_what_the_bundle_writes(tmp_path: Path):
     diagnosis = a_diagnosis(a_study(warnings=(QualityWarning("gap", "One slice is missing."),)))
     read = read_result(write_result_folder(diagnosis, tmp_path))
     assert [finding.probability for finding in read.findings] == [entry.probability for entry in diagnosis.findings]
+    assert all(finding.threshold_chosen for finding in read.findings)
     assert [entry.attention for entry in read.slices] == [entry.attention for entry in diagnosis.slices]
     assert not read_result(write_refusal_folder(a_refusal(), tmp_path)).findings
+
+
+def test_the_slicer_half_learns_which_threshold_nobody_chose(tmp_path: Path):
+    diagnosis = a_diagnosis()
+    first, *others = diagnosis.findings
+    unchosen = replace(diagnosis, findings=(replace(first, threshold_chosen=False), *others))
+    folder = write_result_folder(unchosen, tmp_path)
+    assert [finding.threshold_chosen for finding in read_result(folder).findings] == [False] + [True] * len(others)
+    # A result of an earlier version says nothing of it.
+    document = json.loads((folder / "result.json").read_text("utf-8"))
+    for finding in document["findings"]:
+        del finding["threshold_chosen"]
+    (folder / "result.json").write_text(json.dumps(document), "utf-8")
+    assert all(finding.threshold_chosen for finding in read_result(folder).findings)
 
 
 def test_the_folder_of_a_refusal_holds_no_map(tmp_path: Path):

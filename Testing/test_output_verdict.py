@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sample_diagnosis import NEGATIVE, a_diagnosis, a_study
 from scripts.diagnosis import RESEARCH_USE_ONLY, Finding
 from scripts.intake.study import QualityWarning
 from scripts.labels import CQ500, RSNA
-from scripts.output.verdict import is_close, percent, summary_table, verdict
+from scripts.output.verdict import NOT_CHOSEN, is_close, percent, summary_table, verdict
 
 
 def findings(probabilities: dict[str, float], labels=RSNA, threshold: float = 0.5) -> tuple[Finding, ...]:
@@ -95,6 +97,18 @@ def test_the_table_of_the_terminal_has_one_line_per_label_and_the_notice():
     assert "  Warning: Tilted by 18 degrees." in lines
     assert lines[-1].strip() == RESEARCH_USE_ONLY
     assert sum("POSITIVE" in line for line in lines) == 3
+
+
+def test_a_threshold_that_nobody_chose_is_marked_and_explained():
+    diagnosis = a_diagnosis()
+    assert NOT_CHOSEN not in summary_table(diagnosis)
+    findings = tuple(
+        replace(finding, threshold_chosen=finding.label.key != "epidural") for finding in diagnosis.findings
+    )
+    lines = summary_table(replace(diagnosis, findings=findings)).splitlines()
+    (marked,) = (line for line in lines if "50.0 %*" in line)
+    assert marked.startswith("  Epidural haemorrhage ")
+    assert f"  * {NOT_CHOSEN}" in lines
 
 
 def test_the_table_of_a_negative_study_has_no_positive_line():

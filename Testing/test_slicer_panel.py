@@ -98,9 +98,11 @@ def test_the_verdict_carries_its_uncertainty_and_the_table_its_bars(panel, ct):
     rows = [[ui.findingsTable.item(row, column).text() for column in (0, 2, 3, 4)] for row in range(3)]
     assert rows == [
         ["Any intracranial", "91 %", "50 %", "positive"],
-        ["Intraparenchymal", "12 %", "50 %", "negative"],
+        ["Intraparenchymal", "12 %", "50 %*", "negative"],
         ["Subdural", "91 %", "50 %", "positive"],
     ]
+    hints = [ui.findingsTable.item(row, 3).toolTip() for row in range(3)]
+    assert ["No threshold chosen" in hint for hint in hints] == [False, True, False]
     assert not ui.findingsTable.cellWidget(0, 1).pixmap.isNull()
     assert ui.provenanceLabel.text == "ICHDiagnosis 0.1.0 · DrCT2 · operating point balanced · cpu · 1.5 s"
 

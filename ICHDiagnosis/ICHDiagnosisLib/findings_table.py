@@ -65,10 +65,12 @@ class FindingsTable:
             NAME: tableName(finding),
             BAR: "",
             PERCENT: percent(finding.probability),
-            THRESHOLD: percent(finding.threshold),
+            THRESHOLD: percent(finding.threshold) + ("" if finding.threshold_chosen else "*"),
             RESULT: _("{result}, close").format(result=result) if isClose(finding) else result,
         }
         hint = _("{name}: probability {probability:.3f}, threshold {threshold:.3f}. Click to go to its key slice.")
+        if not finding.threshold_chosen:
+            hint += _(" No threshold chosen: too few patients showed this kind; 50 % stands in, and may miss it.")
         for column, text in texts.items():
             item = qt.QTableWidgetItem(text)
             item.setToolTip(

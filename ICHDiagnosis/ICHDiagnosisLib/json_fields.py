@@ -43,6 +43,10 @@ class Fields:
         """Return a truth value."""
         return self._value(key, bool)
 
+    def boolean_or(self, key: str, default: bool) -> bool:
+        """Return a truth value, or the default where the field is not there."""
+        return self.boolean(key) if key in self._fields else default
+
     def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
         """Return a finite number within ``low..high``."""
         value = float(self._value(key, int, float))

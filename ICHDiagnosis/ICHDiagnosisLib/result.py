@@ -159,6 +159,7 @@ def _finding(fields: Fields) -> Finding:
         probability=fields.number("probability", 0, 1),
         threshold=fields.number("threshold", 0, 1),
         positive=fields.boolean("positive"),
+        threshold_chosen=fields.boolean_or("threshold_chosen", True),
     )
 
 

@@ -22,7 +22,10 @@ class Code:
 
 @dataclass(frozen=True)
 class Finding:
-    """One label's probability (0..1) against its operating point; ``colour`` is red, green, blue in 0..255."""
+    """One label's probability (0..1) against its operating point; ``colour`` is red, green, blue in 0..255.
+
+    Where too few patients showed the label, no threshold was chosen (``threshold_chosen``): 0.5 stands in.
+    """
 
     key: str
     name: str
@@ -32,6 +35,7 @@ class Finding:
     probability: float
     threshold: float
     positive: bool
+    threshold_chosen: bool = True
 
 
 @dataclass(frozen=True)

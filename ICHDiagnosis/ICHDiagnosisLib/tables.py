@@ -155,7 +155,8 @@ def provenance(result: Result) -> str:
         *(f"Quality: {warning.message}" for warning in study.quality),
         f"Operating point: {result.operating_point or 'none'}",
         *(
-            f"{f.name}: probability {f.probability:.3f}, threshold {f.threshold:.3f}, "
+            f"{f.name}: probability {f.probability:.3f}, threshold {f.threshold:.3f}"
+            f"{'' if f.threshold_chosen else ' (not chosen: too few patients showed it)'}, "
             f"{'positive' if f.positive else 'negative'}"
             for f in result.findings
         ),

@@ -75,13 +75,21 @@ def summary(result: dict[str, Any], report: Path, truth: Sequence[str] | None = 
     ]
     for finding in result["findings"]:
         answer = "positive" if finding["positive"] else "negative"
-        row = f"{finding['name']:<32}{finding['probability']:>12.3f}{finding['threshold']:>11.3f}  {answer:<9}"
+        mark = " " if finding.get("threshold_chosen", True) else "*"
+        row = f"{finding['name']:<32}{finding['probability']:>12.3f}{finding['threshold']:>11.3f}{mark} {answer:<9}"
         if truth is not None:
             present = bool(truth) if finding["key"] == "any" else finding["key"] in truth
             row += "present" if present else "absent"
         lines.append(row.rstrip())
+    lines += _remarks(result["findings"])
     said = _said(result["findings"])
     return "\n".join([f"{name}: {result['model']['notice']}", *lines, f"{said}.", f"Report: {report}"])
+
+
+def _remarks(findings: Sequence[Mapping[str, Any]]) -> list[str]:
+    from scripts.output.verdict import NOT_CHOSEN  # noqa: PLC0415
+
+    return [] if all(finding.get("threshold_chosen", True) for finding in findings) else [f"* {NOT_CHOSEN}"]
 
 
 def _said(findings: Sequence[Mapping[str, Any]]) -> str:

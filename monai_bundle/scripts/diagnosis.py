@@ -17,11 +17,22 @@ RESEARCH_USE_ONLY = "Research use only. Not a medical device; not for diagnosis 
 
 @dataclass(frozen=True)
 class Finding:
-    """One label's probability against its operating point."""
+    """One label's probability against its operating point.
+
+    Attributes
+    ----------
+    label : Label
+        What was looked for.
+    probability, threshold : float
+        0..1.
+    threshold_chosen : bool
+        False where too few patients showed the label for a threshold to be chosen: 0.5 stands in, and may miss it.
+    """
 
     label: Label
     probability: float
     threshold: float
+    threshold_chosen: bool = True
 
     @property
     def positive(self) -> bool:

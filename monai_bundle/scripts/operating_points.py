@@ -10,14 +10,17 @@ from typing import Any
 from scripts.evaluation.calibration import Calibration
 from scripts.settings import SettingError
 
+STAND_IN = 0.5
+"""Threshold of a label that too few patients showed for one to be chosen; the file has null for it."""
+
 OPERATING_POINTS_FILE = "configs/operating_points.json"
 CALIBRATION_FILE = "configs/calibration.json"
 
 
 def thresholds(
     bundle_root: str | Path, name: str, labels: Sequence[str], file: str = OPERATING_POINTS_FILE
-) -> tuple[float, ...]:
-    """Return the threshold of each label at one operating point.
+) -> tuple[float | None, ...]:
+    """Return the threshold of each label at one operating point; None where none was chosen.
 
     Raises
     ------
@@ -30,7 +33,8 @@ def thresholds(
     missing = [label for label in labels if label not in points[name]]
     if missing:
         raise SettingError(f"operating point {name!r} has no threshold for {', '.join(missing)}")
-    return tuple(float(points[name][label]) for label in labels)
+    stated = [points[name][label] for label in labels]
+    return tuple(None if threshold is None else float(threshold) for threshold in stated)
 
 
 def calibration(bundle_root: str | Path, labels: Sequence[str], file: str = CALIBRATION_FILE) -> Calibration:

@@ -22,6 +22,7 @@ from scripts.intake.discovery import StudySource
 from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
 from scripts.labels import Label
 from scripts.networks.drct import DrCT1
+from scripts.operating_points import STAND_IN
 from scripts.output.folder import OutputError, OutputFolderError
 from scripts.output.result import write_refusal_folder, write_result_folder
 from scripts.progress import Progress
@@ -81,7 +82,7 @@ class Reader:
     model: ModelIdentity
     labels: tuple[Label, ...]
     operating_point: str
-    thresholds: tuple[float, ...]
+    thresholds: tuple[float | None, ...]
     calibration: Calibration
     key_slices: int = 5
 
@@ -190,7 +191,7 @@ class StudyEvaluator(SupervisedEvaluator):
             study=study,
             head=head,
             findings=tuple(
-                Finding(label, float(probability), threshold)
+                _finding(label, float(probability), threshold)
                 for label, probability, threshold in zip(
                     reader.labels, _calibrated(reading, reader.calibration), reader.thresholds, strict=True
                 )
@@ -207,6 +208,12 @@ class StudyEvaluator(SupervisedEvaluator):
             precision=reading.precision,
             seconds={stage: round(seconds, 3) for stage, seconds in self.progress.times().items()},
         )
+
+
+def _finding(label: Label, probability: float, threshold: float | None) -> Finding:
+    if threshold is None:
+        return Finding(label, probability, STAND_IN, threshold_chosen=False)
+    return Finding(label, probability, threshold)
 
 
 def _calibrated(reading: StudyReading, calibration: Calibration) -> NDArray[np.float64]:

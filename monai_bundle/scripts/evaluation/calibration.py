@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,6 @@ from scripts.evaluation.class_counts import class_counts
 
 FEWEST = 10
 """Platt scaling needs so many positive (and negative) scans of a label."""
-
-WORTH = 2.0
-"""Two fitted numbers must raise the log likelihood by more than so many nats (Akaike 1974: one for each)."""
 
 SLOPES = (0.01, 100.0)
 """A slope stays within these: above 0, because calibration must not change the order of scans."""
@@ -98,8 +96,14 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, keys: Sequence[str]) -
     return Calibration(tuple(keys), (slope,) * len(keys), (0.0,) * len(keys), _at_bound(keys, [slope] * len(keys)))
 
 
-def fit_platt(logits: ArrayLike, labels: ArrayLike, keys: Sequence[str], fewest: int = FEWEST) -> Calibration:
-    """Give each label the line, slope above 0, that gives the smallest log loss, where that is worth two numbers.
+def fit_platt(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    keys: Sequence[str],
+    fewest: int = FEWEST,
+    left_alone: Mapping[str, str] = MappingProxyType({}),
+) -> Calibration:
+    """Give each label the line, slope above 0, that gives the smallest log loss.
 
     Parameters
     ----------
@@ -109,32 +113,27 @@ def fit_platt(logits: ArrayLike, labels: ArrayLike, keys: Sequence[str], fewest:
         The label of each column.
     fewest : int
         A label with fewer positive or negative scans keeps its logits: two numbers cannot be fitted to so few.
+    left_alone : mapping
+        Labels that keep their logits for another reason, and the reason: :mod:`~scripts.evaluation.calibration_choice`.
 
     Notes
     -----
     Platt J., Probabilistic outputs for support vector machines, 1999; with its targets (N+ + 1) / (N+ + 2) and
     1 / (N- + 2) in place of 1 and 0, without which a label that is perfectly told apart has no best line.
-
-    Akaike H., A new look at the statistical model identification, 1974: logits that are right already are made worse on
-    new patients by a line that was fitted to few; they are kept where it gains too little.
     """
     values, truth = _checked(logits, labels, keys)
     slopes, offsets, remarks = [], [], {}
     for column, key in enumerate(keys):
         counts = class_counts(truth[:, column])
-        if counts.rarest < max(fewest, 1):
+        if counts.rarest < max(fewest, 1) or key in left_alone:
             slopes.append(1.0)
             offsets.append(0.0)
-            remarks[key] = f"not calibrated: {counts}"
+            remarks[key] = left_alone.get(key, f"not calibrated: {counts}")
             continue
         rows = ~np.isnan(truth[:, column])
         positive = truth[rows, column] == 1
         target = np.where(positive, (counts.positive + 1) / (counts.positive + 2), 1 / (counts.negative + 2))
         slope, offset = _line(values[rows, column], target, with_offset=True)
-        gain = _log_loss(values[rows, column], target) - _log_loss(slope * values[rows, column] + offset, target)
-        if gain <= WORTH:
-            slope, offset = 1.0, 0.0
-            remarks[key] = "left as it is: a line is not worth its two numbers"
         slopes.append(slope)
         offsets.append(offset)
     return Calibration(tuple(keys), tuple(slopes), tuple(offsets), _at_bound(keys, slopes) | remarks)
@@ -200,11 +199,6 @@ def _checked(
     if not np.isfinite(values[~np.isnan(truth)]).all():
         raise ValueError("a logit is not finite where its label is known")
     return values, truth
-
-
-def _log_loss(logits: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
-    """Return the sum over scans, in nats."""
-    return float((np.logaddexp(0, logits) - targets * logits).sum())
 
 
 def _line(logits: NDArray[np.float64], targets: NDArray[np.float64], with_offset: bool) -> tuple[float, float]:

@@ -143,11 +143,11 @@ def achieved_points(
     if len(numbers) < (2 if fit is None else 3):
         raise ValueError(f"operating points cannot be judged on {len(numbers)} folds: two, or three with calibration")
     least = max(fewest, 1)
-    shipped = operating_points(_held_out_probabilities(values, truth, keys, fold, fit), truth, keys, least)
+    shipped = operating_points(held_out_probabilities(values, truth, keys, fold, fit), truth, keys, least)
     chosen, applied = {}, np.empty_like(values)
     for number in numbers:
         here, rest = fold == number, fold != number
-        seen = _held_out_probabilities(values[rest], truth[rest], keys, fold[rest], fit)
+        seen = held_out_probabilities(values[rest], truth[rest], keys, fold[rest], fit)
         chosen[number] = operating_points(seen, truth[rest], keys, least)
         applied[here] = expit(values[here]) if fit is None else fit(values[rest], truth[rest], keys).apply(values[here])
     unchosen = {
@@ -168,14 +168,15 @@ def achieved_points(
     }
 
 
-def _held_out_probabilities(
+def held_out_probabilities(
     logits: NDArray[np.float64],
     labels: NDArray[np.float64],
     keys: Sequence[str],
     folds: NDArray[np.int64],
     fit: Fit | None,
 ) -> NDArray[np.float64]:
-    if fit is None:
+    """Return probabilities (scans, labels), each fold calibrated by the others; the plain sigmoid without ``fit``."""
+    if fit is None or len(np.unique(folds)) < 2:
         return np.asarray(expit(logits), dtype=np.float64)
     return cross_fitted(logits, labels, keys, folds, fit).probabilities
 

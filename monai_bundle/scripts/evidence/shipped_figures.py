@@ -11,7 +11,8 @@ from scipy.special import expit
 
 from scripts.evaluation.against_chance import by_patient
 from scripts.evaluation.attention_by_height import attention_by_height
-from scripts.evaluation.calibration import cross_fitted, fit_platt
+from scripts.evaluation.calibration import cross_fitted
+from scripts.evaluation.calibration_choice import platt_where_it_helps
 from scripts.evaluation.class_counts import class_counts
 from scripts.evaluation.classification import FEW, ClassificationFigures, classification_figures
 from scripts.evaluation.confidence import RESAMPLES
@@ -49,21 +50,26 @@ class Decided:
         Operating point to label to what it reaches.
     called : ndarray, shape (scans, labels)
         1 where the calibrated probability reaches the balanced threshold chosen on the other folds, else 0.
+    uncalibrated : dict
+        Label to the reason why its logits are left as they are.
     """
 
     raw: Floats
     calibrated: Floats
     points: dict[str, dict[str, AchievedPoint]]
     called: Floats
+    uncalibrated: dict[str, str]
 
 
 def decided(predictions: Predictions) -> Decided:
     """Calibrate each fold, and call its scans, by what is fitted and chosen on all others."""
     logits, labels, folds, keys = predictions.logits, predictions.labels, predictions.folds, predictions.keys
-    calibrated = cross_fitted(logits, labels, keys, folds, fit_platt).probabilities
-    points = achieved_points(logits, labels, keys, folds, fit_platt, FEW)
+    fit = platt_where_it_helps(logits, labels, keys, folds)
+    calibrated = cross_fitted(logits, labels, keys, folds, fit).probabilities
+    points = achieved_points(logits, labels, keys, folds, fit, FEW)
     cuts = [[points[BALANCED][key].fold_thresholds[int(fold)] for key in keys] for fold in folds]
-    return Decided(expit(logits), calibrated, points, (calibrated >= np.array(cuts)).astype(np.float64))
+    called = (calibrated >= np.array(cuts)).astype(np.float64)
+    return Decided(expit(logits), calibrated, points, called, fit(logits, labels, keys).remarks)
 
 
 def shipped_figures(predictions: Predictions, count: int = RESAMPLES) -> dict[str, Any]:
@@ -81,7 +87,7 @@ def shipped_figures(predictions: Predictions, count: int = RESAMPLES) -> dict[st
         "protocol": predictions.protocol,
         "data": data_figures(predictions),
         "scans": scan_figures(predictions, found, count),
-        "uncalibrated": fit_platt(predictions.logits, predictions.labels, predictions.keys).remarks,
+        "uncalibrated": found.uncalibrated,
         "slices": slice_figures(predictions, count),
         "operating_points": found.points,
         "key_slices": key_slice_figures(predictions, found, count),

@@ -14,7 +14,7 @@ from scripts.output.attention_plot import DARK, LIGHT, Palette, attention_svg
 from scripts.output.evidence_views import evidence_views, gradcam_of, heat_finding, key_slices_of
 from scripts.output.pictures import data_uri, heat_legend, png_uri
 from scripts.output.provenance import model_rows, run_rows, study_rows
-from scripts.output.verdict import is_close, percent, verdict
+from scripts.output.verdict import NOT_CHOSEN, is_close, percent, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -27,6 +27,7 @@ class FindingRow:
     colour: str
     probability: str
     threshold: str
+    threshold_chosen: bool
     share: float
     tick: float
     positive: bool
@@ -68,6 +69,7 @@ def render_report(diagnosis: Diagnosis) -> str:
             study=diagnosis.study,
             verdict=verdict(diagnosis.findings),
             findings=[_finding_row(finding) for finding in diagnosis.findings],
+            not_chosen=NOT_CHOSEN,
             warnings=diagnosis.study.warnings,
             views=views,
             attention_light=_attention_uri(diagnosis, LIGHT),
@@ -138,6 +140,7 @@ def _finding_row(finding: Finding) -> FindingRow:
         colour="#{:02x}{:02x}{:02x}".format(*finding.label.colour),
         probability=percent(finding.probability, 1),
         threshold=percent(finding.threshold, 1),
+        threshold_chosen=finding.threshold_chosen,
         share=round(100 * finding.probability, 1),
         tick=round(100 * finding.threshold, 1),
         positive=finding.positive,

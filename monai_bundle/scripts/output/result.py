@@ -166,6 +166,7 @@ def _finding(finding: Finding) -> Document:
         "colour": list(label.colour),
         "probability": float(finding.probability),
         "threshold": float(finding.threshold),
+        "threshold_chosen": bool(finding.threshold_chosen),
         "positive": bool(finding.positive),
     }
 

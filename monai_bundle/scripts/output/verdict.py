@@ -109,6 +109,9 @@ def _listed(findings: list[Finding]) -> str:
     return ", ".join(f"{short_name(finding)} ({percent(finding.probability)})" for finding in findings)
 
 
+NOT_CHOSEN = "No threshold chosen: too few patients showed this kind; 50 % stands in, and may miss it."
+
+
 def summary_table(diagnosis: Diagnosis) -> str:
     """Write the findings as plain text for a terminal, no line longer than the names need.
 
@@ -123,19 +126,23 @@ def summary_table(diagnosis: Diagnosis) -> str:
         The verdict, one line per label, the key slices (1-based) and the notice, without a closing line break.
     """
     width = max(len(finding.label.name) for finding in diagnosis.findings)
-    rows = [
-        f"  {finding.label.name:<{width}}  {percent(finding.probability, 1):>8}  {percent(finding.threshold, 1):>9}  "
-        f"{'POSITIVE' if finding.positive else 'negative'}{' (close)' if is_close(finding) else ''}"
-        for finding in diagnosis.findings
-    ]
+    rows = [_row(finding, width) for finding in diagnosis.findings]
     ranked = sorted((evidence.key_rank, evidence.index) for evidence in diagnosis.slices if evidence.key_rank)
     return "\n".join(
         [
             f"{diagnosis.study_id}: {verdict(diagnosis.findings).line}",
             f"  {'Finding':<{width}}  {'Probab.':>8}  {'Threshold':>9}  Result",
             *rows,
+            *([] if all(finding.threshold_chosen for finding in diagnosis.findings) else [f"  * {NOT_CHOSEN}"]),
             f"  Key slices: {', '.join(str(index + 1) for _, index in ranked) or 'none'}",
             *(f"  Warning: {warning.message}" for warning in diagnosis.study.warnings),
             f"  {RESEARCH_USE_ONLY}",
         ]
     )
+
+
+def _row(finding: Finding, width: int) -> str:
+    probability, threshold = percent(finding.probability, 1), percent(finding.threshold, 1)
+    mark = " " if finding.threshold_chosen else "*"
+    answer = f"{'POSITIVE' if finding.positive else 'negative'}{' (close)' if is_close(finding) else ''}"
+    return f"  {finding.label.name:<{width}}  {probability:>8}  {threshold:>9}{mark} {answer}"

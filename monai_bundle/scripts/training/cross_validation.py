@@ -26,10 +26,11 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from scripts.evaluation.calibration import Calibration, fit_platt
-from scripts.evaluation.class_counts import known
+from scripts.evaluation.calibration import Calibration
+from scripts.evaluation.calibration_choice import platt_where_it_helps
+from scripts.evaluation.class_counts import class_counts, known
 from scripts.evaluation.key_slices import top_h_share
-from scripts.evaluation.operating_points import operating_points
+from scripts.evaluation.operating_points import held_out_probabilities, operating_points
 from scripts.evaluation.predictions import Predictions
 from scripts.evaluation.scan_figures import FEW, label_figures
 from scripts.intake.study import IntakeError
@@ -90,7 +91,9 @@ def table(metrics: Mapping[str, Any]) -> str:
 
 
 def decisions(predictions: Predictions) -> tuple[Calibration, dict[str, dict[str, float]]]:
-    """Fit the calibration on held-out patients, and choose the operating points on what it makes of them.
+    """Fit the calibration on held-out patients, and choose the operating points where nobody is seen by his own.
+
+    Thresholds are those of :func:`scripts.evaluation.operating_points.achieved_points`, which also judges them.
 
     Raises
     ------
@@ -99,9 +102,21 @@ def decisions(predictions: Predictions) -> tuple[Calibration, dict[str, dict[str
     """
     if not np.isfinite(predictions.logits).all():
         raise ValueError("probabilities that are no numbers; the training has gone astray")
-    calibration = fit_platt(predictions.logits, predictions.labels, predictions.keys)
-    probabilities = calibration.apply(predictions.logits)
-    return calibration, operating_points(probabilities, predictions.labels, predictions.keys, fewest=FEW)
+    held_out = (predictions.logits, predictions.labels, predictions.keys, predictions.folds)
+    fit = platt_where_it_helps(*held_out)
+    probabilities = held_out_probabilities(*held_out, fit)
+    points = operating_points(probabilities, predictions.labels, predictions.keys, fewest=FEW)
+    return fit(predictions.logits, predictions.labels, predictions.keys), points
+
+
+def _stated(points: Mapping[str, Mapping[str, float]], predictions: Predictions) -> dict[str, dict[str, float | None]]:
+    """Return operating points as their file has them: null for a label that too few scans show."""
+    counts = zip(predictions.keys, predictions.labels.T, strict=True)
+    few = {key for key, labels in counts if class_counts(labels).rarest < FEW}
+    return {
+        name: {key: None if key in few else threshold for key, threshold in thresholds.items()}
+        for name, thresholds in points.items()
+    }
 
 
 def write_model(predictions: Predictions, variant: Variant, base: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -116,7 +131,7 @@ def write_model(predictions: Predictions, variant: Variant, base: Mapping[str, A
     folder.mkdir(parents=True, exist_ok=True)
     workflow = trained(variant, None, {**base, "model_path": str(folder / "model.pt")})
     workflow.finalize()
-    _write_json(folder / OPERATING_POINTS_FILE, points)
+    _write_json(folder / OPERATING_POINTS_FILE, _stated(points, predictions))
     _write_json(folder / CALIBRATION_FILE, asdict(calibration))
     metrics = figures(predictions)
     _write_json(folder / "figures.json", metrics)
