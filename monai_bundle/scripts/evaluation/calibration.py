@@ -66,6 +66,9 @@ class Calibration:
 Fit = Callable[[NDArray[np.float64], NDArray[np.float64], Sequence[str]], Calibration]
 """Takes logits and labels, shape (scans, labels), and the keys, e.g. :func:`fit_platt`."""
 
+Choice = Callable[[NDArray[np.float64], NDArray[np.float64], Sequence[str], NDArray[np.int64]], Fit]
+"""Takes logits, labels, keys and folds, and says how they are calibrated."""
+
 
 def identity(keys: Sequence[str]) -> Calibration:
     """Return the calibration that changes nothing."""

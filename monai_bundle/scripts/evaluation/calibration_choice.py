@@ -20,8 +20,8 @@ def platt_where_it_helps(
     """Return Platt scaling for the labels whose log loss it lowers on patients that it was not fitted to.
 
     The choice is made once for each label, from all folds: a line in some folds and none in others would put scans on
-    two scales, and a threshold chosen on one would be applied to the other. It is one yes or no per label that has
-    seen everybody.
+    two scales, and a threshold chosen on one would be applied to the other. The choice has seen everybody whom it is
+    made from: whoever is to judge it must not be among them.
 
     Parameters
     ----------

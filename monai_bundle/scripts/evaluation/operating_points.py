@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from sklearn.metrics import roc_curve
 
-from scripts.evaluation.calibration import Fit, cross_fitted
+from scripts.evaluation.calibration import Choice, Fit, cross_fitted
 from scripts.evaluation.class_counts import class_counts, known
 from scripts.evaluation.confidence import Interval, proportion_interval
 
@@ -106,14 +106,14 @@ def achieved_points(
     labels: ArrayLike,
     keys: Sequence[str],
     folds: ArrayLike,
-    fit: Fit | None = None,
+    choose: Choice | None = None,
     fewest: int = 0,
 ) -> dict[str, dict[str, AchievedPoint]]:
     """Choose thresholds on all folds but one, measure them on that one, and pool: nobody judges what it was chosen by.
 
     The shipped threshold is chosen on cross-fitted calibrated probabilities of all patients. Each fold is judged the
-    same way from the others alone: they are cross-fitted among themselves, thresholds are chosen on them, and the
-    calibration fitted on all of them is applied to the fold.
+    same way from the others alone: they say how to calibrate, they are cross-fitted among themselves, thresholds are
+    chosen on them, and the calibration fitted on all of them is applied to the fold.
 
     Parameters
     ----------
@@ -123,8 +123,9 @@ def achieved_points(
         The label of each column.
     folds : array_like of int, shape (scans,)
         Folds that split no patient.
-    fit : callable, optional
-        Calibration, e.g. :func:`scripts.evaluation.calibration.fit_platt`; the plain sigmoid by default.
+    choose : callable, optional
+        Says how patients are calibrated, e.g. :func:`scripts.evaluation.calibration_choice.platt_where_it_helps`; the
+        plain sigmoid by default.
     fewest : int
         See :func:`operating_points`; at least 1 here.
 
@@ -140,13 +141,15 @@ def achieved_points(
     """
     values, truth, fold = np.asarray(logits, dtype=np.float64), np.asarray(labels, dtype=np.float64), np.asarray(folds)
     numbers = [int(number) for number in np.unique(fold)]
-    if len(numbers) < (2 if fit is None else 3):
+    if len(numbers) < (2 if choose is None else 3):
         raise ValueError(f"operating points cannot be judged on {len(numbers)} folds: two, or three with calibration")
     least = max(fewest, 1)
+    fit = None if choose is None else choose(values, truth, keys, fold)
     shipped = operating_points(held_out_probabilities(values, truth, keys, fold, fit), truth, keys, least)
     chosen, applied = {}, np.empty_like(values)
     for number in numbers:
         here, rest = fold == number, fold != number
+        fit = None if choose is None else choose(values[rest], truth[rest], keys, fold[rest])
         seen = held_out_probabilities(values[rest], truth[rest], keys, fold[rest], fit)
         chosen[number] = operating_points(seen, truth[rest], keys, least)
         applied[here] = expit(values[here]) if fit is None else fit(values[rest], truth[rest], keys).apply(values[here])

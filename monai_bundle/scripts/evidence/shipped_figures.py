@@ -11,7 +11,6 @@ from scipy.special import expit
 
 from scripts.evaluation.against_chance import by_patient
 from scripts.evaluation.attention_by_height import attention_by_height
-from scripts.evaluation.calibration import cross_fitted
 from scripts.evaluation.calibration_choice import platt_where_it_helps
 from scripts.evaluation.class_counts import class_counts
 from scripts.evaluation.classification import FEW, ClassificationFigures, classification_figures
@@ -51,7 +50,7 @@ class Decided:
     called : ndarray, shape (scans, labels)
         1 where the calibrated probability reaches the balanced threshold chosen on the other folds, else 0.
     uncalibrated : dict
-        Label to the reason why its logits are left as they are.
+        Label to the reason why the bundle leaves its logits as they are, by all folds.
     """
 
     raw: Floats
@@ -62,14 +61,18 @@ class Decided:
 
 
 def decided(predictions: Predictions) -> Decided:
-    """Calibrate each fold, and call its scans, by what is fitted and chosen on all others."""
+    """Calibrate each fold, and call its scans, by what is chosen and fitted on all others."""
     logits, labels, folds, keys = predictions.logits, predictions.labels, predictions.folds, predictions.keys
-    fit = platt_where_it_helps(logits, labels, keys, folds)
-    calibrated = cross_fitted(logits, labels, keys, folds, fit).probabilities
-    points = achieved_points(logits, labels, keys, folds, fit, FEW)
+    calibrated = np.empty_like(logits, dtype=np.float64)
+    for fold in np.unique(folds):
+        here, rest = folds == fold, folds != fold
+        fit = platt_where_it_helps(logits[rest], labels[rest], keys, folds[rest])
+        calibrated[here] = fit(logits[rest], labels[rest], keys).apply(logits[here])
+    points = achieved_points(logits, labels, keys, folds, platt_where_it_helps, FEW)
     cuts = [[points[BALANCED][key].fold_thresholds[int(fold)] for key in keys] for fold in folds]
     called = (calibrated >= np.array(cuts)).astype(np.float64)
-    return Decided(expit(logits), calibrated, points, called, fit(logits, labels, keys).remarks)
+    remarks = platt_where_it_helps(logits, labels, keys, folds)(logits, labels, keys).remarks
+    return Decided(expit(logits), calibrated, points, called, remarks)
 
 
 def shipped_figures(predictions: Predictions, count: int = RESAMPLES) -> dict[str, Any]:
