@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.evaluation.confidence import LEVEL, RESAMPLES, interval, resample_patients
+from scripts.evaluation.confidence import LEVEL, RESAMPLES, interval, proportion_interval, resample_patients
 
 MeanInterval = Callable[[NDArray[np.float64], NDArray[np.str_]], "tuple[float, float] | None"]
 """Values (one per scan) and patients (one per scan) -> bounds of their mean; None where there are too few."""
@@ -92,13 +92,18 @@ def mean_figure(
 def by_patient(count: int = RESAMPLES, seed: int = 0, level: float = LEVEL) -> MeanInterval:
     """Return a function that gives a mean's percentile interval, patients resampled with all their scans.
 
-    It gives None where there are fewer than two patients: one cannot show how patients differ.
+    It gives None where there are fewer than two patients: one cannot show how patients differ. Where every scan gives
+    the same 0 or 1, no resample differs either: Wilson's interval, over patients, takes its place.
     """
 
     def bounds_of(values: NDArray[np.float64], patients: NDArray[np.str_]) -> tuple[float, float] | None:
         resamples = resample_patients(patients, np.ones(len(values)), count, seed)
         if resamples.remark:
             return None
+        if np.ptp(values) == 0 and values[0] in (0.0, 1.0):
+            people = len(set(patients.tolist()))
+            exact = proportion_interval(int(values[0]) * people, people, level)
+            return None if exact.low is None or exact.high is None else (exact.low, exact.high)
         weights = resamples.weights(0, count)
         found = interval(float(values.mean()), weights @ values / weights.sum(axis=1), level, None)
         return None if found.low is None or found.high is None else (found.low, found.high)

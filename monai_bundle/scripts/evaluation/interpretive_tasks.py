@@ -150,6 +150,11 @@ def interpretive_tasks(
     }
 
 
+def top_h_shares(scans: Sequence[AttendedScan]) -> dict[str, float]:
+    """Return, for each scan with h positive slices, their share among the h with most attention; by the scan's name."""
+    return {scan.name: _top_h(scan) for scan in _positive(scans, called_only=False)}
+
+
 def key_slices_per_label(
     predictions: Predictions,
     thresholds: Mapping[str, float] | None = None,

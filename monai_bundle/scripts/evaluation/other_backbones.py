@@ -1,7 +1,7 @@
 """Backbones that VGG16 is measured against; the bundle reads with none of them.
 
-Trained weights that can be had without an account are few: VGG16's, which the paper uses, and EfficientNet-Lite0's
-(Tan and Le 2019, in the variant without squeeze-and-excitation), which come as a Python package.
+EfficientNet-Lite0 (Tan and Le 2019, in the variant without squeeze-and-excitation) is one whose trained weights come as
+a Python package.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from scripts.evaluation.attention_by_height import AttentionByHeight
+from scripts.evaluation.classification import FEW
 from scripts.evaluation.confidence import Interval
 from scripts.evaluation.curves import PrecisionRecallCurve, RocCurve
 from scripts.evaluation.plots import plot_attention_by_height, plot_precision_recall, plot_reliability, plot_roc
 from scripts.evaluation.reliability import Reliability
-from scripts.evidence.tables import ANY
 from scripts.evidence.wording import label_name
 
 NAMES = {
@@ -40,14 +40,25 @@ def draw(measured: Mapping[str, Any], folder: Path) -> list[Path]:
     plot_roc({label_name(key): _roc(curve) for key, curve in scans["roc"].items()}, files["roc"], "Scans")
     recalls = {label_name(key): PrecisionRecallCurve(**curve) for key, curve in scans["precision_recall"].items()}
     plot_precision_recall(recalls, files["precision_recall"], "Scans")
-    diagrams = {f"{when} calibration": Reliability(**points) for when, points in scans["reliability"][ANY].items()}
-    plot_reliability(diagrams, files["reliability"], "Any haemorrhage")
+    plot_reliability(_reliability(shipped), files["reliability"], "Scans")
     plot_attention_by_height(AttentionByHeight(**shipped["attention_by_height"]), files["attention"])
     if "roc" in shipped["slices"]:
         plot_roc({"any haemorrhage": _roc(shipped["slices"]["roc"])}, files["roc_slices"], "Single slices")
     else:
         files.pop("roc_slices").unlink(missing_ok=True)
     return list(files.values())
+
+
+def _reliability(shipped: Mapping[str, Any]) -> dict[str, Reliability]:
+    """Return the diagram of every label that enough scans show, and of those that calibration changed, the second."""
+    diagrams = {}
+    for key, found in shipped["scans"]["reliability"].items():
+        if shipped["scans"]["raw"]["labels"][key]["positive"] < FEW:
+            continue
+        diagrams[label_name(key)] = Reliability(**found["before"])
+        if found["after"] != found["before"]:
+            diagrams[f"{label_name(key)}, calibrated"] = Reliability(**found["after"])
+    return diagrams
 
 
 def _roc(curve: Mapping[str, Any]) -> RocCurve:

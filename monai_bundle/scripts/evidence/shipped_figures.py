@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from scripts.evaluation.attention_by_height import attention_by_height
 from scripts.evaluation.calibration_choice import platt_where_it_helps
 from scripts.evaluation.class_counts import class_counts
 from scripts.evaluation.classification import FEW, ClassificationFigures, classification_figures
-from scripts.evaluation.confidence import RESAMPLES
+from scripts.evaluation.confidence import RESAMPLES, auc_interval, proportion_interval
 from scripts.evaluation.curves import precision_recall
 from scripts.evaluation.interpretive_tasks import (
     attended_scans,
@@ -23,7 +24,7 @@ from scripts.evaluation.interpretive_tasks import (
     slice_detection,
 )
 from scripts.evaluation.operating_points import AchievedPoint, achieved_points
-from scripts.evaluation.predictions import Predictions
+from scripts.evaluation.predictions import Predictions, ScanPrediction
 from scripts.evaluation.reliability import reliability
 from scripts.evaluation.scan_figures import label_figures
 from scripts.evaluation.subgroups import UNKNOWN, groups_of, subgroup_figures
@@ -31,6 +32,9 @@ from scripts.evidence.curve_figures import average_precision_interval, roc_with_
 from scripts.evidence.tables import ANY, SILENT, slice_auc, speaks_of_slices
 
 BALANCED = "balanced"
+
+SIZES = (5, 10)
+"""Numbers of positive slices at which a haemorrhage counts as larger."""
 
 Floats = NDArray[np.float64]
 
@@ -91,6 +95,8 @@ def shipped_figures(predictions: Predictions, count: int = RESAMPLES) -> dict[st
         "data": data_figures(predictions),
         "scans": scan_figures(predictions, found, count),
         "uncalibrated": found.uncalibrated,
+        "folds": fold_figures(predictions),
+        "sizes": size_figures(predictions, found),
         "slices": slice_figures(predictions, count),
         "operating_points": found.points,
         "key_slices": key_slice_figures(predictions, found, count),
@@ -157,6 +163,35 @@ def scan_figures(predictions: Predictions, found: Decided, count: int = RESAMPLE
             for column, key in columns
         },
     }
+
+
+def fold_figures(predictions: Predictions) -> list[dict[str, Any]]:
+    """Return the AUC of any haemorrhage within each fold, whose scans one and the same network has read."""
+    column, found = predictions.keys.index(ANY), []
+    for fold in np.unique(predictions.folds):
+        here = predictions.folds == fold
+        labels, logits = predictions.labels[here, column], predictions.logits[here, column]
+        area = auc_interval(labels, logits, predictions.patients[here], 1)
+        found.append({"fold": int(fold), "counts": str(class_counts(labels)), "auc": area.estimate})
+    return found
+
+
+def size_figures(predictions: Predictions, found: Decided) -> list[dict[str, Any]]:
+    """Return how many scans with any haemorrhage are called positive, by the number of slices that show it."""
+    column = predictions.keys.index(ANY)
+    shown = np.array([_positive_slices(scan, column) for scan in predictions.scans])
+    positive, called = predictions.labels[:, column] == 1, found.called[:, column] == 1
+    figures = []
+    for low, high in pairwise((1, *SIZES, np.inf)):
+        here = positive & (shown >= low) & (shown < high)
+        hits, scans = int((here & called).sum()), int(here.sum())
+        name = f"{low} to {high - 1:g}" if np.isfinite(high) else f"{low} and more"
+        figures.append({"slices": name, "found": hits, "scans": scans, "sensitivity": proportion_interval(hits, scans)})
+    return figures
+
+
+def _positive_slices(scan: ScanPrediction, column: int) -> float:
+    return np.nan if scan.slice_labels is None else float((scan.slice_labels[:, column] == 1).sum())
 
 
 def slice_figures(predictions: Predictions, count: int = RESAMPLES) -> dict[str, Any]:

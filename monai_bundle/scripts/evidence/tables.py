@@ -14,7 +14,7 @@ from scripts.evaluation.against_chance import by_patient
 from scripts.evaluation.classification import classification_figures, rsna_weights, scan_losses
 from scripts.evaluation.comparison import Comparison, delong, paired_bootstrap, paired_t_test
 from scripts.evaluation.confidence import LEVEL, RESAMPLES, Interval, auc_interval
-from scripts.evaluation.interpretive_tasks import attended_scans, interpretive_tasks
+from scripts.evaluation.interpretive_tasks import attended_scans, interpretive_tasks, top_h_shares
 from scripts.evaluation.predictions import Predictions, ScanPrediction
 from scripts.evidence.plan import PlannedTable
 
@@ -73,8 +73,9 @@ def comparison(predictions: Predictions, against: Predictions, count: int = RESA
     -------
     dict
         ``delong`` and ``bootstrap`` (AUC of scans), ``slices`` (AUC of slices, bootstrap by patient; None where one of
-        the two says nothing of slices) and ``t_test`` (log loss of each patient, RSNA's weights); or ``reason`` alone
-        where the two did not read the same scans.
+        the two says nothing of slices), ``t_test`` (log loss of each patient, RSNA's weights) and ``top_h`` (t-test of
+        each patient's share of positive slices among the h with most attention); or ``reason`` alone where the two did
+        not read the same scans.
     """
     others = {scan.name: scan for scan in against.scans}
     if set(others) != {scan.name for scan in predictions.scans} or predictions.keys != against.keys:
@@ -91,6 +92,7 @@ def comparison(predictions: Predictions, against: Predictions, count: int = RESA
         "bootstrap": paired_bootstrap(labels, *pair, patients, count=count),
         "slices": _slices_compared(predictions, second, count),
         "t_test": paired_t_test(losses[0], losses[1], patients),
+        "top_h": _top_h_compared(predictions, second),
     }
 
 
@@ -116,6 +118,14 @@ def measured_table(
         comparisons = {name: comparison(found[name], found[table.against], count) for name in tested}
     spread = _spread([rows[name] for name in table.rows if name in rows]) if table.spread else None
     return {**asdict(table), "comparisons": comparisons, "spread": spread}
+
+
+def _top_h_compared(first: Predictions, second: Predictions) -> Comparison | None:
+    one, other = (top_h_shares(attended_scans(each, ANY)) for each in (first, second))
+    if not one or set(one) != set(other):
+        return None
+    patients = {scan.name: scan.patient for scan in first.scans}
+    return paired_t_test(list(one.values()), [other[name] for name in one], [patients[name] for name in one])
 
 
 def _slices_compared(first: Predictions, second: Predictions, count: int) -> Comparison | None:
