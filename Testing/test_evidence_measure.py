@@ -11,12 +11,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from evidence_files import KEYS, PLAN, SHIPPED, SILENT, WEAK, made_up, write_run
 from scripts.evaluation.comparison import delong
+from scripts.evaluation.interpretive_tasks import attended_scans, top_h_shares
 from scripts.evaluation.predictions import Predictions
 from scripts.evidence.curve_figures import average_precision_interval, weighted_average_precision
 from scripts.evidence.measure import measure
 from scripts.evidence.measured_file import FORMAT, jsonable, read_measured, write_measured
 from scripts.evidence.plan import read_plan
-from scripts.evidence.shipped_figures import data_figures, decided
+from scripts.evidence.shipped_figures import data_figures, decided, fold_figures, size_figures
 from scripts.evidence.tables import comparison, speaks_of_slices
 from scripts.labels import RSNA
 from scripts.training.cross_validation import decisions
@@ -110,6 +111,36 @@ def test_no_fold_is_called_by_its_own_labels():
     np.testing.assert_array_equal(before.called[here], after.called[here])
     np.testing.assert_allclose(before.calibrated[here], after.calibrated[here])
     assert not np.allclose(before.calibrated[~here], after.calibrated[~here])
+
+
+def test_every_fold_has_its_own_area():
+    predictions = made_up("good", 1.2)
+    for fold in fold_figures(predictions):
+        here = predictions.folds == fold["fold"]
+        assert fold["auc"] == pytest.approx(roc_auc_score(predictions.labels[here, 0], predictions.logits[here, 0]))
+
+
+def test_every_scan_with_haemorrhage_counts_under_the_number_of_its_slices():
+    predictions = made_up("good", 1.2)
+    found = decided(predictions)
+    sizes = size_figures(predictions, found)
+    assert [size["slices"] for size in sizes] == ["1 to 4", "5 to 9", "10 and more"]
+    positive = predictions.labels[:, 0] == 1
+    assert sum(size["scans"] for size in sizes) == positive.sum() > 0
+    assert sum(size["found"] for size in sizes) == (positive & (found.called[:, 0] == 1)).sum()
+    few = [int((scan.slice_labels[:, 0] == 1).sum()) in range(1, 5) for scan in predictions.scans]
+    assert sizes[0]["scans"] == sum(few)
+
+
+def test_key_slices_of_two_ways_to_train_are_tested_pairwise():
+    good, weak = made_up("good", 1.2), made_up("weak", 0.3, seed=1)
+    found = comparison(good, weak, 20)["top_h"]
+    shares = [top_h_shares(attended_scans(each, "any")) for each in (good, weak)]
+    assert found.difference == pytest.approx(
+        np.mean(list(shares[0].values())) - np.mean(list(shares[1].values())), abs=0.05
+    )
+    assert 0 < found.p < 1
+    assert comparison(good, good, 20)["top_h"].difference == 0
 
 
 def test_the_people_in_the_data_are_counted_once(measured):

@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score
 
 from scripts.evaluation.against_chance import by_patient, chance_average_precision, chance_of_a_hit, mean_figure
 from scripts.evaluation.attention_by_height import attention_by_height, overlap_with_bins
+from scripts.evaluation.confidence import proportion_interval
 from scripts.evaluation.interpretive_tasks import (
     AttendedScan,
     attended_scans,
@@ -234,3 +235,11 @@ def test_a_scan_without_attention_or_a_head_without_bins_is_refused():
         attention_by_height([a_scan([0.0, 0.0], [0, 1])])
     with pytest.raises(ValueError, match="at least 1"):
         attention_by_height([], bins=0)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_four_of_four_is_no_certainty(value: float):
+    found = mean_figure([value] * 4, [0.5] * 4, ["a", "b", "c", "d"], by_patient(200))
+    exact = proportion_interval(int(4 * value), 4)
+    assert (found.low, found.high) == (exact.low, exact.high)
+    assert found.high - found.low > 0.4
