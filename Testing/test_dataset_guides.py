@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from monai.bundle import ConfigParser
 
 from cq500_files import write_reads, write_study
+from scripts.datasets import cq500, rsna
 from scripts.datasets.ct_ich import find_scans
 from scripts.datasets.own_tables import read_slices, read_studies
 from scripts.labels import CQ500, RSNA
@@ -52,3 +58,18 @@ def test_the_guide_to_ct_ich_counts_what_is_there(ich_data: Path):
     positive = sum(scan.labels["any"] for scan in scans)
     text = (DOCS / "datasets_ct_ich.md").read_text("utf-8")
     assert f"{len(scans)} head CT of patients with a head injury ({positive} with haemorrhage)" in text
+
+
+@pytest.mark.parametrize(
+    ("guide", "datalist"), [("datasets_rsna.md", rsna.datalist), ("datasets_cq500.md", cq500.datalist)]
+)
+def test_the_cross_validation_of_a_guide_fits_its_program(guide: str, datalist: Callable[..., Any]):
+    (block,) = (block for block in blocks(guide) if block.startswith("python -m scripts.training.cross_validation"))
+    words = shlex.split(block.replace("\\\n", " "))[3:]
+    assert words.pop(0) == "--frozen"
+    assert words.pop(0) == "--output", "without it the shipped weights would be replaced"
+    settings = {words[place + 1]: json.loads(words[place + 2]) for place in range(1, len(words), 3)}
+    assert set(settings) <= set(json.loads((DOCS.parent / "configs" / "train.json").read_text("utf-8")))
+    listed = settings["datalist"]
+    assert listed.pop("_target_") == f"{datalist.__module__}.{datalist.__name__}"
+    inspect.signature(datalist).bind(**listed)

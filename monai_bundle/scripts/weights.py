@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -202,7 +203,9 @@ def save_trained(network: nn.Module, path: Path, bundle_root: str | Path = ".") 
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def model_identity(bundle_root: str | Path, network_name: str, model_file: str = MODEL_FILE) -> ModelIdentity:
+def model_identity(
+    bundle_root: str | Path, network_name: str, model_file: str = MODEL_FILE, labels: Sequence[str] | None = None
+) -> ModelIdentity:
     """Return which model speaks, as every result states it.
 
     Parameters
@@ -214,6 +217,8 @@ def model_identity(bundle_root: str | Path, network_name: str, model_file: str =
     model_file : str
         The file that :func:`load_network` is given. It and the backbone are hashed as they lie on disk: the metadata
         know nothing of weights of one's own.
+    labels : sequence of str, optional
+        What weights of one's own were trained to tell; the metadata say it of the shipped ones.
 
     Raises
     ------
@@ -221,6 +226,7 @@ def model_identity(bundle_root: str | Path, network_name: str, model_file: str =
         If a weight file cannot be read.
     """
     metadata = read_metadata(bundle_root)
+    own = name_in_bundle(bundle_root, model_file) not in expected_sha256(bundle_root)
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]  # type: ignore[index]
     return ModelIdentity(
         name=str(metadata["name"]),
@@ -230,6 +236,6 @@ def model_identity(bundle_root: str | Path, network_name: str, model_file: str =
             name_in_bundle(bundle_root, name): hashlib.sha256(_content(bundle_root, name)).hexdigest()
             for name in (BACKBONE_FILE, model_file)
         },
-        labels=tuple(channels[key] for key in sorted(channels, key=int)),
-        trained_on=str(metadata["data_source"]),
+        labels=tuple(labels) if own and labels else tuple(channels[key] for key in sorted(channels, key=int)),
+        trained_on="not known: weights of one's own" if own else str(metadata["data_source"]),
     )

@@ -17,7 +17,6 @@ import hashlib
 import json
 import logging
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +33,7 @@ from scripts.evaluation.operating_points import held_out_probabilities, operatin
 from scripts.evaluation.predictions import Predictions
 from scripts.evaluation.scan_figures import FEW, label_figures
 from scripts.intake.study import IntakeError
+from scripts.training.inference_settings import INFERENCE_FILE, inference_settings
 from scripts.training.protocol import Variant, cross_validated, trained
 from scripts.weights import MODEL_FILE, WeightsError
 
@@ -163,6 +163,7 @@ def own_data(studies: str, labels: str, folds: int | None) -> dict[str, Any]:
         "cache_dir": "cache/own_features",
         "maps_dir": "cache/own_maps",
         "outlines_dir": "cache/own_outlines",
+        "cache_root": "cache/own",
         "variants": 2,
     }
 
@@ -215,11 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             variant = Variant("own_data_fine_tuned", OWN_DATA_FINE_TUNED, arguments.set, finetuning)
     elif arguments.frozen:
         variant = Variant("frozen", FROZEN, arguments.set, None)
-    with tempfile.TemporaryDirectory() as blocks:
-        if arguments.studies is not None:
-            # Blocks are known by their settings, which do not say whether somebody corrected a label since.
-            base["cache_root"] = blocks
-        _measure_and_train(variant, base, arguments.output, arguments.only_figures)
+    _measure_and_train(variant, base, arguments.output, arguments.only_figures)
 
 
 def _measure_and_train(variant: Variant, base: Mapping[str, Any], output: Path | None, only_figures: bool) -> None:
@@ -234,6 +231,7 @@ def _measure_and_train(variant: Variant, base: Mapping[str, Any], output: Path |
         ship(predictions, variant, base)
     else:
         write_model(predictions, variant, base, output)
+        _write_json(output / INFERENCE_FILE, inference_settings(variant.heads, output))
 
 
 def _one_line(error: BaseException) -> str | None:
