@@ -22,7 +22,7 @@ KEY_SLICES = {3: 1, 5: 2}
 """Stored slice -> rank."""
 
 
-UNCHOSEN = "intraparenchymal"
+WITHOUT_THRESHOLD = "intraparenchymal"
 """The label for which nobody chose a threshold."""
 
 
@@ -38,7 +38,7 @@ def finding(key: str, positive: bool) -> dict[str, Any]:
         "colour": list(colour),
         "probability": 0.91 if positive else 0.12,
         "threshold": 0.5,
-        "threshold_chosen": key != UNCHOSEN,
+        "threshold_chosen": key != WITHOUT_THRESHOLD,
         "positive": positive,
     }
 

@@ -149,6 +149,21 @@ def test_scans_of_all_folds_stand_on_one_scale(seed, slope):
         assert len({(each.slope[column], each.offset[column]) == (1, 0) for each in fitted}) == 1
 
 
+def test_a_label_that_nobody_knows_leaves_the_others_calibrated():
+    logits, labels, folds = spoken(scans=200, slope=0.3)
+    labels[:, 1] = np.nan
+    found = platt_where_it_helps(logits, labels, KEYS, folds)(logits, labels, KEYS)
+    assert found.slope[0] != 1
+    assert list(found.remarks) == ["subdural"]
+
+
+def test_what_counts_as_few_counts_in_the_trial_too():
+    logits, labels, folds = spoken(scans=200, slope=0.1)
+    labels[:, 1] = np.where(np.cumsum(labels[:, 1]) <= 8, labels[:, 1], 0)
+    assert "10 of each" in platt_where_it_helps(logits, labels, KEYS, folds)(logits, labels, KEYS).remarks["subdural"]
+    assert platt_where_it_helps(logits, labels, KEYS, folds, fewest=3)(logits, labels, KEYS, 3).slope[1] != 1
+
+
 def test_one_fold_alone_is_not_calibrated():
     logits, labels, _ = spoken(scans=60)
     found = platt_where_it_helps(logits, labels, KEYS, np.zeros(60))(logits, labels, KEYS)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from ct_ich_files import Patient, write_ct_ich
 from scripts.evaluation.__main__ import main as print_figures
 from scripts.evaluation.predictions import Predictions, ScanPrediction
 from scripts.evidence import variants
@@ -51,8 +52,15 @@ def in_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(BUNDLE)
 
 
-def test_predictions_are_made_once_and_again_when_the_way_to_train_changes(
-    in_bundle: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def scans(tmp_path: Path) -> dict[str, str]:
+    """Six patients in the place of the real data."""
+    patients = [Patient(49 + number, ("epidural",) if number % 2 else ()) for number in range(6)]
+    return {"dataset_dir": str(write_ct_ich(tmp_path / "ct-ich", patients, slices=8, size=24).folder)}
+
+
+def test_predictions_are_made_once_and_again_when_the_way_to_train_or_the_data_change(
+    in_bundle: None, scans: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     made: list[str] = []
 
@@ -61,13 +69,16 @@ def test_predictions_are_made_once_and_again_when_the_way_to_train_changes(
         return some_predictions()
 
     monkeypatch.setattr(variants, "cross_validated", cross_validated)
-    variant = Variant("drct1", "DrCT1")
-    assert [variants.predict(variant, {}, tmp_path)[1] for _ in range(2)] == [False, True]
-    changed = Variant("drct1", "DrCT1", {"epochs": 3})
-    found, cached = variants.predict(changed, {}, tmp_path)
+    variant = Variant("drct1", "DrCT1", {}, None)
+    assert [variants.predict(variant, scans, tmp_path)[1] for _ in range(2)] == [False, True]
+    changed = Variant("drct1", "DrCT1", {"epochs": 3}, None)
+    found, cached = variants.predict(changed, scans, tmp_path)
     assert not cached
     assert made == ["drct1", "drct1"]
     assert found.keys == KEYS
+    assert variants.predict(changed, scans, tmp_path)[1]
+    next(Path(scans["dataset_dir"]).rglob("*.jpg")).touch()
+    assert not variants.predict(changed, scans, tmp_path)[1]
 
 
 def test_the_shipped_variant_comes_first_and_names_are_unique():
@@ -130,13 +141,15 @@ def test_variants_with_other_heads_alone_wait_for_the_features_of_the_first():
     )
 
 
-def test_variants_side_by_side_that_are_there_are_not_made_again(in_bundle: None, tmp_path: Path):
+def test_variants_side_by_side_that_are_there_are_not_made_again(
+    in_bundle: None, scans: dict[str, str], tmp_path: Path
+):
     for name in ("one", "other"):
         some_predictions().to_json(tmp_path / f"{name}.json")
-        mark = variants._mark(Variant(name, name), {})
+        mark = variants._mark(Variant(name, name, {}, None), scans)
         (tmp_path / f"{name}.mark").write_text(mark, encoding="utf-8")
-    both = [Variant("one", "one"), Variant("other", "other")]
-    assert variants.predict_side_by_side(both, {}, tmp_path)
+    both = [Variant("one", "one", {}, None), Variant("other", "other", {}, None)]
+    assert variants.predict_side_by_side(both, scans, tmp_path)
     assert variants.predict_side_by_side([], {}, tmp_path)
 
 

@@ -18,7 +18,9 @@ from torch.nn import functional
 from ct_ich_files import CTICHTree, Patient, write_ct_ich
 from scripts.datasets.ct_ich import datalist
 from scripts.labels import RSNA
+from scripts.networks.drct import DrCT1, DrCT2
 from scripts.training import feature_cache
+from scripts.training.cached_scans import CachedReading
 from scripts.training.feature_cache import FeatureRecipe, ScanFeatures, cached_features
 
 torch.set_num_threads(1)
@@ -122,6 +124,17 @@ def test_every_slice_has_features_in_every_variant_and_at_both_sizes(make: Make)
         assert features.image.dtype == torch.float32
         assert torch.isfinite(features.image).all()
         assert not torch.equal(features.image, features.zoom)
+
+
+def test_slices_of_one_size_have_no_features_of_another(entries: list[dict[str, Any]], tmp_path: Path):
+    once = recipe(read_sizes={"image": "@picture_size"})
+    (found, *_) = cached_features(entries, once, CountingBackbone(), tmp_path, torch.device("cpu"))
+    assert found.image.isfinite().all()
+    assert found.zoom.isnan().all()
+    features = torch.stack((found.image[:1], found.zoom[:1]), dim=1)
+    assert CachedReading(DrCT1(slices=SLICES))(features)["logits"].isfinite().all()
+    with pytest.raises(ValueError, match="give `read_sizes` a `zoom`"):
+        CachedReading(DrCT2(slices=SLICES, key_slices=2))(features)
 
 
 def test_the_first_variant_is_the_scan_as_it_is(make: Make, entries: list[dict[str, Any]], small_recipe: FeatureRecipe):

@@ -1,4 +1,4 @@
-"""The guide to one's own data, followed line by line: every command of the page is run as it stands there."""
+"""The guide to one's own data, followed: its check, training, figures and reading run as they stand on the page."""
 
 from __future__ import annotations
 

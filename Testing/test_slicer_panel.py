@@ -22,6 +22,7 @@ from slicer_scene_cases import SHAPE, a_ct, affine, mask_of
 
 # isort: split
 from ICHDiagnosisLib import scene, segments, views
+from ICHDiagnosisLib.verdict import NOT_CHOSEN
 
 pytest_plugins = ["slicer_panel_fixtures"]
 
@@ -102,7 +103,7 @@ def test_the_verdict_carries_its_uncertainty_and_the_table_its_bars(panel, ct):
         ["Subdural", "91 %", "50 %", "positive"],
     ]
     hints = [ui.findingsTable.item(row, 3).toolTip() for row in range(3)]
-    assert ["No threshold chosen" in hint for hint in hints] == [False, True, False]
+    assert [NOT_CHOSEN in hint for hint in hints] == [False, True, False]
     assert not ui.findingsTable.cellWidget(0, 1).pixmap.isNull()
     assert ui.provenanceLabel.text == "ICHDiagnosis 0.1.0 · DrCT2 · operating point balanced · cpu · 1.5 s"
 

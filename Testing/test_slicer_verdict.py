@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from scripts.diagnosis import Finding as BundleFinding
 from scripts.labels import CQ500, RSNA, Label
+from scripts.output.verdict import NOT_CHOSEN as BUNDLE_NOT_CHOSEN
 from scripts.output.verdict import verdict as bundle_verdict
 
 # The library needs the application, which this stands in for.
@@ -18,7 +19,7 @@ from slicer_scene_cases import slicer_host  # noqa: F401
 # isort: split
 from ICHDiagnosisLib.attention_plot import barAt, spans
 from ICHDiagnosisLib.result_types import Code, Finding
-from ICHDiagnosisLib.verdict import Certainty, verdict
+from ICHDiagnosisLib.verdict import NOT_CHOSEN, Certainty, verdict
 
 
 def as_in_slicer(finding: BundleFinding) -> Finding:
@@ -45,6 +46,7 @@ def test_panel_and_report_say_the_same(data: st.DataObject, labels: tuple[Label,
     findings = tuple(BundleFinding(label, data.draw(near | shares), data.draw(near | shares)) for label in labels)
     expected, said = bundle_verdict(findings), verdict([as_in_slicer(finding) for finding in findings])
     assert said.line == expected.line
+    assert NOT_CHOSEN == BUNDLE_NOT_CHOSEN
     assert said.certainty.value == expected.level
 
 

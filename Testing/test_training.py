@@ -194,9 +194,15 @@ def test_shipping_writes_a_calibration_for_every_label(shipped: Shipped):
     written = json.loads((shipped.root / "configs" / "calibration.json").read_text("utf-8"))
     calibration = Calibration.from_dict(written)
     assert calibration.keys == KEYS
-    assert calibration.remarks["subarachnoid"] == "not calibrated: 3 positives, 27 negatives"
+    assert (
+        calibration.remarks["subarachnoid"]
+        == "not calibrated: 3 positives, 27 negatives; 10 of each must be left without any one fold"
+    )
     # Without one of the two folds too few are left of this label, too.
-    assert calibration.remarks["any"] == "not calibrated: 15 positives, 15 negatives"
+    assert (
+        calibration.remarks["any"]
+        == "not calibrated: 15 positives, 15 negatives; 10 of each must be left without any one fold"
+    )
     assert set(calibration.slope) == {1.0}
 
 

@@ -168,6 +168,15 @@ def test_the_overrides_of_ones_own_data_are_keys_of_the_configuration():
     assert own_data("studies", "labels.csv", 2).keys() - {"cache_root"} <= configuration.keys()
 
 
+@pytest.mark.parametrize("key", ["network_def", "load", "to_input#transforms#1#divisor"])
+def test_what_inference_could_not_repeat_is_refused_before_the_training(key: str, recorder: Recorder):
+    with pytest.raises(ValueError, match=f"--set {key.split('#', maxsplit=1)[0]}: inference could not read"):
+        cross_validation.main([*OWN, "--output", "mine", "--set", key, "{}"])
+    assert not recorder.validated
+    cross_validation.main([*OWN, "--only-figures", "--set", key, "{}"])
+    assert recorder.validated
+
+
 def test_a_folder_that_is_not_there_ends_in_one_line(tmp_path: Path):
     command = ["-m", "scripts.training.cross_validation", "--only-figures", "--studies", str(tmp_path / "none")]
     command += ["--labels", str(tmp_path / "labels.csv")]

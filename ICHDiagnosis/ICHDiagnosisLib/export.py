@@ -130,7 +130,7 @@ def _line(study: ExportedStudy) -> dict[str, str]:
     }
     for finding in result.findings:
         line[f"{finding.key}_probability"] = f"{finding.probability:.4f}"
-        line[f"{finding.key}_threshold"] = f"{finding.threshold:.4f}"
+        line[f"{finding.key}_threshold"] = f"{finding.threshold:.4f}" if finding.threshold_chosen else ""
         line[f"{finding.key}_positive"] = "1" if finding.positive else "0"
     return line
 

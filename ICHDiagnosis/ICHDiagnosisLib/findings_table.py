@@ -12,7 +12,7 @@ import qt
 from slicer.i18n import tr as _
 
 from .result_types import Finding
-from .verdict import isClose, percent
+from .verdict import NOT_CHOSEN, isClose, percent
 
 NAME, BAR, PERCENT, THRESHOLD, RESULT = range(5)
 BAR_WIDTH, BAR_HEIGHT = 76, 14
@@ -70,7 +70,7 @@ class FindingsTable:
         }
         hint = _("{name}: probability {probability:.3f}, threshold {threshold:.3f}. Click to go to its key slice.")
         if not finding.threshold_chosen:
-            hint += _(" No threshold chosen: too few patients showed this kind; 50 % stands in, and may miss it.")
+            hint += f" {NOT_CHOSEN}"
         for column, text in texts.items():
             item = qt.QTableWidgetItem(text)
             item.setToolTip(

@@ -24,7 +24,7 @@ class Code:
 class Finding:
     """One label's probability (0..1) against its operating point; ``colour`` is red, green, blue in 0..255.
 
-    Where too few patients showed the label, no threshold was chosen (``threshold_chosen``): 0.5 stands in.
+    Where too few patients had or lacked the label, no threshold was chosen (``threshold_chosen``): 0.5 stands in.
     """
 
     key: str

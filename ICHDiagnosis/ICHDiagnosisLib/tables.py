@@ -26,6 +26,7 @@ def showFindings(result: Result, inputNode: slicer.vtkMRMLVolumeNode) -> slicer.
             "Finding": [finding.name for finding in result.findings],
             "Probability": [finding.probability for finding in result.findings],
             "Threshold": [finding.threshold for finding in result.findings],
+            "Threshold chosen": ["yes" if finding.threshold_chosen else "no" for finding in result.findings],
             "Positive": ["yes" if finding.positive else "no" for finding in result.findings],
             "Finding code": [f"{f.finding.scheme} {f.finding.value} {f.finding.meaning}" for f in result.findings],
             "Region code": [f"{f.region.scheme} {f.region.value} {f.region.meaning}" for f in result.findings],
@@ -156,7 +157,7 @@ def provenance(result: Result) -> str:
         f"Operating point: {result.operating_point or 'none'}",
         *(
             f"{f.name}: probability {f.probability:.3f}, threshold {f.threshold:.3f}"
-            f"{'' if f.threshold_chosen else ' (not chosen: too few patients showed it)'}, "
+            f"{'' if f.threshold_chosen else ' (not chosen)'}, "
             f"{'positive' if f.positive else 'negative'}"
             for f in result.findings
         ),

@@ -16,6 +16,9 @@ from .result_types import Finding
 CLOSE = 0.05
 """A probability this near to a threshold of 0.5 could as well have fallen on the other side."""
 
+NOT_CHOSEN = _("No threshold chosen, for want of patients with or without this kind; 50 % stands in, and may miss it.")
+"""What is said of a finding without a threshold of its own."""
+
 HAEMORRHAGES = ("any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
 
 

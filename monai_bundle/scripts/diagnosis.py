@@ -26,7 +26,8 @@ class Finding:
     probability, threshold : float
         0..1.
     threshold_chosen : bool
-        False where too few patients showed the label for a threshold to be chosen: 0.5 stands in, and may miss it.
+        False where too few patients had or lacked the label for a threshold to be chosen: 0.5 stands in, and may miss
+        it.
     """
 
     label: Label

@@ -81,7 +81,7 @@ def grad_cam_plus_plus(maps: Tensor, gradients: Tensor) -> Tensor:
     return (weights * maps).sum(dim=1)
 
 
-METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+METHODS: dict[Method, Callable[[Tensor, Tensor], Tensor]] = {
     "gradcam": grad_cam,
     "gradcam++": grad_cam_plus_plus,
     "slice_gradcam": grad_cam,

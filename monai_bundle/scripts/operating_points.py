@@ -11,7 +11,7 @@ from scripts.evaluation.calibration import Calibration
 from scripts.settings import SettingError
 
 STAND_IN = 0.5
-"""Threshold of a label that too few patients showed for one to be chosen; the file has null for it."""
+"""Threshold of a label that too few patients had or lacked for one to be chosen; the file has null for it."""
 
 OPERATING_POINTS_FILE = "configs/operating_points.json"
 CALIBRATION_FILE = "configs/calibration.json"

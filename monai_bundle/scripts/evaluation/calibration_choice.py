@@ -35,14 +35,19 @@ def platt_where_it_helps(
     reasons: dict[str, str] = {}
     for column, key in enumerate(keys):
         if min((class_counts(truth[rows, column]).rarest for rows in rest if rows.any()), default=0) < max(fewest, 1):
-            reasons[key] = f"not calibrated: {class_counts(truth[:, column])}"
+            counts = class_counts(truth[:, column])
+            reasons[key] = f"not calibrated: {counts}; {fewest} of each must be left without any one fold"
     if len(reasons) < len(keys):
-        fitted = cross_fitted(values, truth, keys, fold, partial(fit_platt, left_alone=reasons)).probabilities
+        fitted = cross_fitted(
+            values, truth, keys, fold, partial(fit_platt, fewest=fewest, left_alone=reasons)
+        ).probabilities
         for column, key in enumerate(keys):
+            if key in reasons:
+                continue
             rows = ~np.isnan(truth[:, column])
             before = log_loss(truth[rows, column], expit(values[rows, column]), labels=[0, 1])
             after = log_loss(truth[rows, column], fitted[rows, column], labels=[0, 1])
-            if key not in reasons and after >= before:
+            if after >= before:
                 reasons[key] = (
                     f"left as it is: on patients that it was not fitted to, a line takes the log loss from "
                     f"{before:.3f} to {after:.3f}"

@@ -14,9 +14,7 @@ from sklearn.metrics import roc_curve
 from scripts.evaluation.calibration import Choice, Fit, cross_fitted
 from scripts.evaluation.class_counts import class_counts, known
 from scripts.evaluation.confidence import Interval, proportion_interval
-
-UNCHOSEN = 0.5
-"""Threshold of a label that too few scans show."""
+from scripts.operating_points import STAND_IN
 
 TARGET = 0.95
 """Sensitivity of the point "high_sensitivity" and specificity of the point "high_specificity"."""
@@ -82,7 +80,7 @@ def operating_points(
         rarest = class_counts(labels[:, column]).rarest
         if rarest < fewest:
             for point in points.values():
-                point[key] = UNCHOSEN
+                point[key] = STAND_IN
             continue
         if rarest == 0:
             raise ValueError(f"{key}: an operating point needs positive and negative scans")
@@ -194,7 +192,7 @@ def _achieved(
     called = probabilities >= np.array([fold_thresholds[int(number)] for number in folds])
     counts = class_counts(truth)
     hits, spared = int((called & (truth == 1)).sum()), int((~called & (truth == 0)).sum())
-    remark = f"{UNCHOSEN} in {unchosen} of {len(fold_thresholds)} folds, for want of scans: {counts}"
+    remark = f"{STAND_IN} in {unchosen} of {len(fold_thresholds)} folds, for want of scans: {counts}"
     return AchievedPoint(
         threshold,
         fold_thresholds,

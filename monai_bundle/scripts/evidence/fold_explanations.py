@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from monai.bundle import ConfigWorkflow
@@ -26,7 +26,7 @@ from scripts.evidence.explanations import (
     reading_from_maps,
     summary,
 )
-from scripts.explanation import Method
+from scripts.explanation import METHODS
 from scripts.inferer import StudyReading
 from scripts.labels import vocabulary
 from scripts.training.protocol import HEADS, Variant, prepared
@@ -34,7 +34,6 @@ from scripts.transforms import ReadingGeometryd
 
 ATTRIBUTION = "CT-ICH, Hssayeni et al. 2020, CC BY 4.0. Research use only."
 FAILURES = 2
-METHODS: tuple[Method, ...] = get_args(Method)
 
 logger = logging.getLogger(__name__)
 

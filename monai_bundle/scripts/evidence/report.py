@@ -101,7 +101,11 @@ def _render(measured: Mapping[str, Any], templates: Mapping[str, str]) -> dict[s
         "plots": NAMES,
         "few": FEW,
         "fewest": FEWEST,
-        "rare": [key for key, counts in shipped["data"]["labels"].items() if counts["scans"] < FEW],
+        "rare": [
+            key
+            for key, label in shipped["scans"]["raw"]["labels"].items()
+            if min(label["positive"], label["negative"]) < FEW
+        ],
     }
     facts["data"] = shipped["data"]
     return {name: environment.get_template(template).render(facts) for name, template in templates.items()}

@@ -11,6 +11,9 @@ from scripts.labels import RSNA
 CLOSE = 0.05
 """A probability this near to a threshold of 0.5 could as well have fallen on the other side."""
 
+NOT_CHOSEN = "No threshold chosen, for want of patients with or without this kind; 50 % stands in, and may miss it."
+"""What is said of a finding without a threshold of its own."""
+
 _HAEMORRHAGES = {label.key for label in RSNA}
 
 
@@ -107,9 +110,6 @@ def _no_haemorrhage(findings: tuple[Finding, ...]) -> tuple[str, Literal["positi
 
 def _listed(findings: list[Finding]) -> str:
     return ", ".join(f"{short_name(finding)} ({percent(finding.probability)})" for finding in findings)
-
-
-NOT_CHOSEN = "No threshold chosen: too few patients showed this kind; 50 % stands in, and may miss it."
 
 
 def summary_table(diagnosis: Diagnosis) -> str:

@@ -113,6 +113,8 @@ class CachedReading(nn.Module):
         zoom = features[:, 1]
 
         def zoomed_features(positions: Tensor) -> Tensor:
+            if zoom.isnan().any():
+                raise ValueError("the network reads key slices again: give `read_sizes` a `zoom`, or train DrCT1")
             return zoom.gather(1, positions[..., None].expand(-1, -1, zoom.shape[-1]))
 
         reading = self.network.read(features[:, 0], zoomed_features)

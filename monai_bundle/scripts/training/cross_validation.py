@@ -220,6 +220,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _measure_and_train(variant: Variant, base: Mapping[str, Any], output: Path | None, only_figures: bool) -> None:
+    # Before hours of training, not after them.
+    told = None if output is None or only_figures else inference_settings(variant.heads, output)
     predictions = cross_validated(variant, base)
     sys.stdout.write(table(figures(predictions)) + "\n")
     if output is not None:
@@ -231,7 +233,7 @@ def _measure_and_train(variant: Variant, base: Mapping[str, Any], output: Path |
         ship(predictions, variant, base)
     else:
         write_model(predictions, variant, base, output)
-        _write_json(output / INFERENCE_FILE, inference_settings(variant.heads, output))
+        _write_json(output / INFERENCE_FILE, told or {})
 
 
 def _one_line(error: BaseException) -> str | None:

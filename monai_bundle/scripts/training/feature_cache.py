@@ -28,8 +28,8 @@ class ScanFeatures:
     Attributes
     ----------
     image, zoom : Tensor of float32, shape (variants, read slices, 512)
-        Every read slice seen at the picture's size and at the zoomed size, or twice at the picture's size where
-        slices are read at no other. The last axis is as long as the backbone has channels: 512 for VGG16.
+        Every read slice seen at the picture's size and at the zoomed size; NaN where slices are read at one size
+        alone. The last axis is as long as the backbone has channels: 512 for VGG16.
     read_slice : Tensor of int64, shape (stored slices,)
         The read slice that each stored slice was averaged into.
     """
@@ -167,7 +167,11 @@ def _make(
     for variant in range(recipe.variants):
         windows = recipe.variant({key: loaded[key] for key in sizes}, number, variant)
         images.append(look(windows["image"], recipe.micro_batch))
-        zooms.append(look(windows["zoom"], recipe.zoom_micro_batch) if "zoom" in windows else images[-1])
+        zooms.append(
+            look(windows["zoom"], recipe.zoom_micro_batch)
+            if "zoom" in windows
+            else torch.full_like(images[-1], torch.nan)
+        )
     # As the cache keeps them: a training must not depend on whether its features were made or read.
     image, zoom = torch.stack(images).half(), torch.stack(zooms).half()
     return {"image": image, "zoom": zoom, "read_slice": read_slice_of_stored(loaded)}

@@ -24,7 +24,17 @@ def inference_settings(heads: Mapping[str, Any], folder: Path) -> dict[str, Any]
         Overrides of ``configs/train.json`` that the weights were trained with; parts of a key stand behind ``#``.
     folder : Path
         Holds ``model.pt``, ``operating_points.json`` and ``calibration.json``; from the bundle's folder, or absolute.
+
+    Raises
+    ------
+    ValueError
+        If something was changed that inference could not be told.
     """
+    if lost := sorted({"load", "to_input"} & {key.split("#")[0] for key in heads} | {"network_def"} & set(heads)):
+        raise ValueError(
+            f"--set {', '.join(lost)}: inference could not read slices in the same way; change single settings "
+            f"({', '.join(SHARED[:-1])}, network_def#...), or measure with --only-figures"
+        )
     files = {
         "model_file": "model.pt",
         "operating_points_file": "operating_points.json",

@@ -113,8 +113,10 @@ def fine_tuned(variant: Variant, held_out_fold: int | None, base: Mapping[str, A
     overrides = {**base, **own, **shared, "held_out_fold": held_out_fold}
     # Where the heads go says nothing of the block in front of them.
     overrides.pop("model_path", None)
-    data = digest_of_data([HEADS, FINETUNING], overrides)
-    key = json.dumps([settings_of(HEADS, FINETUNING), overrides, data], sort_keys=True, default=str)
+    made_from = [settings_of(HEADS, FINETUNING), overrides, digest_of_data([HEADS, FINETUNING], overrides)]
+    if overrides.get("start_from") is not None:
+        made_from.append(hashlib.sha256(Path(overrides["start_from"]).read_bytes()).hexdigest())
+    key = json.dumps(made_from, sort_keys=True, default=str)
     folder = Path(str(base.get("cache_root", "cache"))) / "finetuned"
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{held_out_fold}.pt"
     if not path.is_file():
