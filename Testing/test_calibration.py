@@ -161,7 +161,7 @@ def test_what_counts_as_few_counts_in_the_trial_too():
     logits, labels, folds = spoken(scans=200, slope=0.1)
     labels[:, 1] = np.where(np.cumsum(labels[:, 1]) <= 8, labels[:, 1], 0)
     assert "10 of each" in platt_where_it_helps(logits, labels, KEYS, folds)(logits, labels, KEYS).remarks["subdural"]
-    assert platt_where_it_helps(logits, labels, KEYS, folds, fewest=3)(logits, labels, KEYS, 3).slope[1] != 1
+    assert platt_where_it_helps(logits, labels, KEYS, folds, fewest=3)(logits, labels, KEYS).slope[1] != 1
 
 
 def test_one_fold_alone_is_not_calibrated():

@@ -124,7 +124,7 @@ def test_every_scan_with_haemorrhage_counts_under_the_number_of_its_slices():
     counts = iter([1, 4, 5, 9, 10] * 12)
 
     def bleeding(scan):
-        shown = np.zeros((12, len(KEYS)))
+        shown = np.zeros_like(scan.slice_labels)
         shown[: next(counts) if scan.labels[0] == 1 else 0, 0] = 1
         return shown
 
