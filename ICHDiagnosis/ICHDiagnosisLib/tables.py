@@ -26,11 +26,11 @@ def showFindings(result: Result, inputNode: slicer.vtkMRMLVolumeNode) -> slicer.
             "Finding": [finding.name for finding in result.findings],
             "Probability": [finding.probability for finding in result.findings],
             "Threshold": [finding.threshold for finding in result.findings],
-            "Threshold chosen": ["yes" if finding.threshold_chosen else "no" for finding in result.findings],
             "Positive": ["yes" if finding.positive else "no" for finding in result.findings],
             "Finding code": [f"{f.finding.scheme} {f.finding.value} {f.finding.meaning}" for f in result.findings],
             "Region code": [f"{f.region.scheme} {f.region.value} {f.region.meaning}" for f in result.findings],
             "Label": [finding.key for finding in result.findings],
+            "Threshold chosen": ["yes" if finding.threshold_chosen else "no" for finding in result.findings],
         },
     )
     return table
