@@ -41,13 +41,13 @@ lint: $(READY)  ## Check style, format and types
 	@$(VENV)/bin/python -m mypy
 
 bench: $(READY)  ## Time each stage of a reading beside the plain path
-	@cd monai_bundle && ../$(VENV)/bin/python -m scripts.bench
+	@cd monai_bundle && ../$(VENV)/bin/python -m research.bench
 
 train: $(READY)  ## Measure on held-out patients, then train the shipped weights, on the data in ICH_DATA [TRAIN=options]
-	@cd monai_bundle && ../$(VENV)/bin/python -m scripts.training.cross_validation $(TRAIN)
+	@cd monai_bundle && ../$(VENV)/bin/python -m research.training.cross_validation $(TRAIN)
 
 evidence: $(READY)  ## Measure everything that docs/EVIDENCE.md and the model card state, and write them
-	@cd monai_bundle && ../$(VENV)/bin/python -m scripts.evidence
+	@cd monai_bundle && ../$(VENV)/bin/python -m research.evidence
 
 lock: $(READY)  ## Write down the version of every installed package
 	@{ head -2 setup/constraints.txt; $(VENV)/bin/python -m pip freeze | sed 's/+cpu$$//'; } > setup/constraints.new

@@ -18,10 +18,11 @@ import slicer
 from slicer_scene_cases import GEOMETRIES, SHAPE, a_ct
 
 # isort: split
+from reading_runner import ReadingRunner
+
 from ICHDiagnosisLib.batch import Batch
 from ICHDiagnosisLib.bundle_run import BundleRun
 from ICHDiagnosisLib.volume_file import writeStoredVoxels
-from reading_runner import ReadingRunner
 from slicer_logic_cases import BUNDLE
 
 

@@ -14,6 +14,8 @@ import slicer
 from slicer_scene_cases import GEOMETRIES, a_ct, slicer_host
 
 # isort: split
+from reading_runner import ReadingRunner
+
 from ICHDiagnosisLib.analysis import CannotStartError, PackagesMissingError
 from ICHDiagnosisLib.batch import Batch
 from ICHDiagnosisLib.batch_study import StudyOnDisk, loadedVolumes, studiesInFolder
@@ -22,7 +24,6 @@ from ICHDiagnosisLib.bundle_run import BundleRun, RunSettings
 from ICHDiagnosisLib.environment import MissingPackage, Requirement
 from ICHDiagnosisLib.logic import AnalysisLogic
 from ICHDiagnosisLib.parameters import NOT_CHOSEN
-from reading_runner import ReadingRunner
 from slicer_batch_cases import finished, of_volumes
 from slicer_logic_cases import BUNDLE, left_in
 from slicer_logic_cases import Database as DICOMDatabase

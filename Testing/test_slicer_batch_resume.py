@@ -16,11 +16,12 @@ import slicer
 from slicer_scene_cases import slicer_host
 
 # isort: split
+from reading_runner import ReadingRunner
+
 from ICHDiagnosisLib import batch_record
 from ICHDiagnosisLib.batch_study import studiesInFolder
 from ICHDiagnosisLib.batch_table import BatchRow, StudyStatus
 from ICHDiagnosisLib.scene import shownResult
-from reading_runner import ReadingRunner
 from slicer_batch_cases import finished, of_volumes
 
 pytest_plugins = ["slicer_batch_fixtures", "slicer_logic_fixtures"]

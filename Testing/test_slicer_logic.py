@@ -16,6 +16,8 @@ import slicer
 from slicer_scene_cases import GEOMETRIES, SHAPE, a_ct, slicer_host
 
 # isort: split
+from reading_runner import ReadingRunner
+
 from ICHDiagnosisLib import logic as logic_module
 from ICHDiagnosisLib.analysis import (
     AnalysisState,
@@ -32,7 +34,6 @@ from ICHDiagnosisLib.history import History
 from ICHDiagnosisLib.input_folder import PREFIX
 from ICHDiagnosisLib.outcome import Ending, Remedy, explain_ending
 from ICHDiagnosisLib.parameters import NOT_CHOSEN
-from reading_runner import ReadingRunner
 from slicer_logic_cases import BUNDLE, ended, left_in
 
 pytest_plugins = ["slicer_logic_fixtures"]

@@ -15,13 +15,14 @@ import slicer
 from slicer_scene_cases import GEOMETRIES, a_ct, gantry_tilt, slicer_host
 
 # isort: split
+from reading_runner import ReadingRunner, mark_of
+
 from ICHDiagnosisLib import logic as logic_module
 from ICHDiagnosisLib.dicom_source import INSTANCE_UIDS, isFromDICOM, originalFiles
 from ICHDiagnosisLib.outcome import Ending
 from ICHDiagnosisLib.parameters import NOT_CHOSEN, DeviceChoice, ExplanationMethod, Parameters
 from ICHDiagnosisLib.volume_file import VolumeNotWritableError, writeStoredVoxels
 from ICHDiagnosisLib.volume_geometry import ijkToRAS
-from reading_runner import ReadingRunner, mark_of
 from scripts.intake.volume_file import read_nrrd
 from slicer_logic_cases import a_tilted_series, ended, on_scene
 

@@ -87,7 +87,7 @@ def summary(result: dict[str, Any], report: Path, truth: Sequence[str] | None = 
 
 
 def _remarks(findings: Sequence[Mapping[str, Any]]) -> list[str]:
-    from scripts.output.verdict import NOT_CHOSEN  # noqa: PLC0415
+    from scripts.output.impression import NOT_CHOSEN  # noqa: PLC0415
 
     return [] if all(finding.get("threshold_chosen", True) for finding in findings) else [f"* {NOT_CHOSEN}"]
 
@@ -97,11 +97,11 @@ def _said(findings: Sequence[Mapping[str, Any]]) -> str:
     # Nothing heavy is imported before it is needed: the bench measures the memory of the process that it starts from.
     from scripts.diagnosis import Finding  # noqa: PLC0415
     from scripts.labels import VOCABULARIES  # noqa: PLC0415
-    from scripts.output.verdict import verdict  # noqa: PLC0415
+    from scripts.output.impression import impression  # noqa: PLC0415
 
     labels = {label.key: label for vocabulary in VOCABULARIES.values() for label in vocabulary}
     found = (Finding(labels[entry["key"]], entry["probability"], entry["threshold"]) for entry in findings)
-    return verdict(tuple(found)).line
+    return impression(tuple(found)).line
 
 
 def fresh_results(results: Path, before: dict[Path, int]) -> list[Path]:

@@ -42,7 +42,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class SliceEvidence:
+class SliceResult:
     """What the network made of one stored slice.
 
     Attributes
@@ -67,7 +67,7 @@ class SliceEvidence:
 
 
 @dataclass(frozen=True)
-class EvidenceMap:
+class AttributionMap:
     """Values on the stored voxels of the CT.
 
     Attributes
@@ -120,9 +120,9 @@ class Diagnosis:
         Voxels inside the head; maps are 0 elsewhere.
     findings : tuple of Finding
         One per label, in the order of the vocabulary.
-    slices : tuple of SliceEvidence
+    slices : tuple of SliceResult
         One per stored slice.
-    maps : tuple of EvidenceMap
+    maps : tuple of AttributionMap
         Attention first, then one Grad-CAM per label.
     read_slices : tuple of tuple of int
         For each read slice, from first to last, the stored slices that were averaged into it.
@@ -138,8 +138,8 @@ class Diagnosis:
     study: CTStudy
     head: NDArray[np.bool_]
     findings: tuple[Finding, ...]
-    slices: tuple[SliceEvidence, ...]
-    maps: tuple[EvidenceMap, ...]
+    slices: tuple[SliceResult, ...]
+    maps: tuple[AttributionMap, ...]
     read_slices: tuple[tuple[int, ...], ...]
     model: ModelIdentity
     operating_point: str

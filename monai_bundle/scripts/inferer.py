@@ -25,7 +25,7 @@ from scripts.explanation import (
 from scripts.networks.drct import DrCT1, DrCT2, Reading
 from scripts.networks.vgg16 import micro_batches, pool
 from scripts.precision import Precision, PrecisionName, choose_precision, fastest_layout
-from scripts.reading_geometry import ReadingGeometry, interleaved_samples
+from scripts.reading_geometry import ReadingGeometry, sub_stacks
 from scripts.settings import SettingError
 
 Report = Callable[[str, float], None]
@@ -65,7 +65,7 @@ class StudyInferer(Inferer):
         Number format of the backbone.
     method : {"gradcam", "gradcam++", "slice_gradcam"}
         How labels are explained; see :mod:`scripts.explanation`.
-    micro_batch, zoom_micro_batch : int
+    micro_batch, high_res_micro_batch : int
         Slices at once in the backbone, at the picture's size and at the zoomed size; bounds the peak memory.
     with_feature_attention : bool
         Whether to make the map of feature attention too.
@@ -76,14 +76,14 @@ class StudyInferer(Inferer):
         precision: PrecisionName = "auto",
         method: Method = "gradcam",
         micro_batch: int = 8,
-        zoom_micro_batch: int = 2,
+        high_res_micro_batch: int = 2,
         with_feature_attention: bool = True,
     ) -> None:
         super().__init__()
         self.precision: PrecisionName = precision
         self.method: Method = method
         self.micro_batch = micro_batch
-        self.zoom_micro_batch = zoom_micro_batch
+        self.high_res_micro_batch = high_res_micro_batch
         self.with_feature_attention = with_feature_attention
 
     def __call__(  # type: ignore[override]  # MONAI's inferers take one tensor; a study is more
@@ -94,7 +94,7 @@ class StudyInferer(Inferer):
         Parameters
         ----------
         inputs : dict
-            ``image``: Tensor (3, read slices, 224, 224); ``zoom``: the same slices at 512, or absent to enlarge
+            ``image``: Tensor (3, read slices, 224, 224); ``high_res``: the same slices at 512, or absent to enlarge
             ``image``; ``geometry``: :class:`ReadingGeometry`; ``head``: mask of the stored voxels in the head.
         network : DrCT1 or DrCT2
             In evaluation mode, on the device to use.
@@ -119,20 +119,22 @@ class StudyInferer(Inferer):
         device = next(network.parameters()).device
         reader = _SliceReader(network, choose_precision(device, self.precision), device)
         # Plain tensors: the metadata that MONAI's carry is looked after in every operation.
-        pictures = {key: convert_to_tensor(inputs[key]).movedim(0, 1) for key in ("image", "zoom") if key in inputs}
+        pictures = {key: convert_to_tensor(inputs[key]).movedim(0, 1) for key in ("image", "high_res") if key in inputs}
         image, geometry = pictures["image"], inputs["geometry"]
         all_slices = reader.read(image, self.micro_batch, lambda done: report("slices", 20 + 20 * done))
-        samples = torch.from_numpy(interleaved_samples(len(image), network.slices)).to(device)
+        samples = torch.from_numpy(sub_stacks(len(image), network.slices)).to(device)
         readings = [all_slices]
 
-        def zoomed_features(positions: Tensor) -> Tensor:
+        def high_res_features(positions: Tensor) -> Tensor:
             wanted, inverse = samples.gather(1, positions).unique(return_inverse=True)
-            zoomed = pictures["zoom"][wanted.cpu()] if "zoom" in pictures else reader.enlarge(image, wanted)
-            key_slices = reader.read(zoomed, self.zoom_micro_batch, lambda done: report("key slices", 40 + 40 * done))
+            zoomed = pictures["high_res"][wanted.cpu()] if "high_res" in pictures else reader.enlarge(image, wanted)
+            key_slices = reader.read(
+                zoomed, self.high_res_micro_batch, lambda done: report("key slices", 40 + 40 * done)
+            )
             readings.append(FeatureMaps(key_slices.maps, wanted))
             return pool(key_slices.maps)[inverse]
 
-        reading = network.read(pool(all_slices.maps)[samples], zoomed_features)
+        reading = network.read(pool(all_slices.maps)[samples], high_res_features)
         report("explanation", 80)
         explained = self._explained(reading, samples)
         labels = [label_layers(number, readings, len(image), self.method) for number in explained]
@@ -193,7 +195,7 @@ class _SliceReader:
         """Enlarge the wanted slices of the picture (eq. 8)."""
         if not isinstance(self.network, DrCT2):
             raise TypeError("only DrCT2 reads key slices again")
-        size = (self.network.zoom, self.network.zoom)
+        size = (self.network.high_res_size, self.network.high_res_size)
         return functional.interpolate(image[wanted.to(image.device)], size=size, mode="bilinear")
 
 

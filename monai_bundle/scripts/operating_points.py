@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.evaluation.calibration import Calibration
+from scripts.calibration import Calibration
 from scripts.settings import SettingError
 
-STAND_IN = 0.5
+DEFAULT_THRESHOLD = 0.5
 """Threshold of a label that too few patients had or lacked for one to be chosen; the file has null for it."""
 
 OPERATING_POINTS_FILE = "configs/operating_points.json"

@@ -23,7 +23,7 @@ _EVEN = 1.1
 
 
 @dataclass(frozen=True)
-class ReadingPlane:
+class CropPlane:
     """A rectangle of stored rows and columns, square in mm and centred on the head, and how it is turned for reading.
 
     Bounds may lie outside the stored matrix; what lies outside is read as air.
@@ -80,7 +80,7 @@ class ReadingGeometry:
 
     Attributes
     ----------
-    plane : ReadingPlane
+    plane : CropPlane
         In-plane field of view.
     slabs : tuple of tuple of int
         For each read slice, from the patient's feet to the head, the stored slices averaged into it.
@@ -88,7 +88,7 @@ class ReadingGeometry:
         (slices, rows, columns) of the study.
     """
 
-    plane: ReadingPlane
+    plane: CropPlane
     slabs: tuple[tuple[int, ...], ...]
     stored_shape: tuple[int, int, int]
 
@@ -142,7 +142,7 @@ class ReadingGeometry:
         return stored
 
 
-def head_centred_plane(study: CTStudy, head: NDArray[np.bool_], margin: float) -> ReadingPlane:
+def head_centred_crop(study: CTStudy, head: NDArray[np.bool_], margin: float) -> CropPlane:
     """Return the square (in mm) around the head, turned to radiological convention.
 
     Parameters
@@ -166,7 +166,7 @@ def head_centred_plane(study: CTStudy, head: NDArray[np.bool_], margin: float) -
     transpose = abs(study.affine[0, 0]) / column_mm < abs(study.affine[0, 1]) / row_mm
     across, down = (1, 0) if transpose else (0, 1)
     flip = {across: bool(study.affine[0, across] > 0), down: bool(study.affine[1, down] > 0)}
-    return ReadingPlane(
+    return CropPlane(
         first_row=top,
         last_row=top + rows,
         first_column=left,
@@ -215,7 +215,7 @@ def _grouped_by_position(positions: NDArray[np.float64], limit: float) -> list[l
     return slabs
 
 
-def interleaved_samples(read_slices: int, sample_size: int) -> NDArray[np.int64]:
+def sub_stacks(read_slices: int, sub_stack_size: int) -> NDArray[np.int64]:
     """Deal read slices into samples of m so that each is seen at least once.
 
     The scan's length is divided into k x m equal steps, k being the smallest number of samples that leaves no read
@@ -226,7 +226,7 @@ def interleaved_samples(read_slices: int, sample_size: int) -> NDArray[np.int64]
     ----------
     read_slices : int
         Number of read slices, at least 1.
-    sample_size : int
+    sub_stack_size : int
         m of the network.
 
     Returns
@@ -234,7 +234,7 @@ def interleaved_samples(read_slices: int, sample_size: int) -> NDArray[np.int64]
     ndarray of int64, shape (samples, m)
         Indices of read slices, ascending in each row.
     """
-    count = -(-read_slices // sample_size)
-    steps = np.arange(count * sample_size, dtype=np.int64)
-    indices = (2 * steps + 1) * read_slices // (2 * count * sample_size)
-    return indices.reshape(sample_size, count).T
+    count = -(-read_slices // sub_stack_size)
+    steps = np.arange(count * sub_stack_size, dtype=np.int64)
+    indices = (2 * steps + 1) * read_slices // (2 * count * sub_stack_size)
+    return indices.reshape(sub_stack_size, count).T

@@ -14,15 +14,15 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from numpy.typing import NDArray
 
-from scripts.diagnosis import Diagnosis, EvidenceMap, Finding, MapKind, ModelIdentity, Refusal, SliceEvidence
-from scripts.evaluation.calibration import Calibration
+from scripts.calibration import Calibration
+from scripts.diagnosis import AttributionMap, Diagnosis, Finding, MapKind, ModelIdentity, Refusal, SliceResult
 from scripts.explanation import StoredMap, attention_map, key_slice_ranks
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.discovery import StudySource
 from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
 from scripts.labels import Label
 from scripts.networks.drct import DrCT1
-from scripts.operating_points import STAND_IN
+from scripts.operating_points import DEFAULT_THRESHOLD
 from scripts.output.folder import OutputError, OutputFolderError
 from scripts.output.result import write_refusal_folder, write_result_folder
 from scripts.progress import Progress
@@ -197,7 +197,7 @@ class StudyEvaluator(SupervisedEvaluator):
                 )
             ),
             slices=tuple(
-                SliceEvidence(index, float(position), float(share), ranks.get(index), read=True)
+                SliceResult(index, float(position), float(share), ranks.get(index), read=True)
                 for index, (position, share) in enumerate(zip(study.positions_mm, attention, strict=True))
             ),
             maps=tuple(maps),
@@ -212,7 +212,7 @@ class StudyEvaluator(SupervisedEvaluator):
 
 def _finding(label: Label, probability: float, threshold: float | None) -> Finding:
     if threshold is None:
-        return Finding(label, probability, STAND_IN, threshold_chosen=False)
+        return Finding(label, probability, DEFAULT_THRESHOLD, threshold_chosen=False)
     return Finding(label, probability, threshold)
 
 
@@ -221,5 +221,5 @@ def _calibrated(reading: StudyReading, calibration: Calibration) -> NDArray[np.f
     return calibration.apply(reading.probabilities.double().logit(eps=1e-7).numpy())
 
 
-def _evidence(kind: MapKind, label: Label | None, stored: StoredMap) -> EvidenceMap:
-    return EvidenceMap(kind, label, stored.voxels, stored.scale)
+def _evidence(kind: MapKind, label: Label | None, stored: StoredMap) -> AttributionMap:
+    return AttributionMap(kind, label, stored.voxels, stored.scale)

@@ -17,7 +17,7 @@ from torch import Tensor
 from scripts.intake.head import head_mask
 from scripts.intake.reader import study_of
 from scripts.intake.study import AIR_HU, CTStudy, NotEvaluableError
-from scripts.reading_geometry import ReadingGeometry, head_centred_plane, slabs_of
+from scripts.reading_geometry import ReadingGeometry, head_centred_crop, slabs_of
 
 Entry = Mapping[Hashable, Any]
 
@@ -74,7 +74,7 @@ class ReadingGeometryd(MapTransform):
             head = head_mask(study.voxels, study.spacing_mm)
             if not head.any():
                 raise NotEvaluableError("no_head", f"{study.provenance.source_name}: no head found; give a head CT")
-            plane = head_centred_plane(study, head, self.margin)
+            plane = head_centred_crop(study, head, self.margin)
             entry["head"] = head
             entry["geometry"] = ReadingGeometry(plane, slabs_of(study, self.slab_mm), study.voxels.shape)
         return entry
@@ -88,7 +88,7 @@ class ReadSlicesd(MapTransform):
     keys : KeysCollection
         The key that holds the study.
     sizes : dict
-        New key to rows and columns, e.g. ``{"image": 224, "zoom": 512}``; the tensors are float32 of shape
+        New key to rows and columns, e.g. ``{"image": 224, "high_res": 512}``; the tensors are float32 of shape
         (1, read slices, size, size).
     """
 

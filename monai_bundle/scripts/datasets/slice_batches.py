@@ -74,7 +74,7 @@ def slice_datalist(folder: str | Path, labels: Sequence[str], size: int = 16) ->
 class ReadSliceBatchd(MapTransform):
     """Map transform that adds the pictures of a :class:`SliceBatch` as the network sees slices of a scan.
 
-    The square around the head is :func:`~scripts.reading_geometry.head_centred_plane`'s, but near the vertex it would
+    The square around the head is :func:`~scripts.reading_geometry.head_centred_crop`'s, but near the vertex it would
     enlarge a small cut to a whole head: it never gets smaller than ``smallest`` of the picture.
 
     Parameters

@@ -14,7 +14,7 @@ SMALLEST_VARIANCE = 0.01
 """Added to every variance: VGG16's maxima are of order 1 to 10, and bfloat16 blurs them by some hundredths."""
 
 
-class Standardise(nn.Module):
+class FeatureNormalisation(nn.Module):
     """Brings every feature to mean 0 and variance 1 over slices, with a learned scale and shift.
 
     Parameters
@@ -36,7 +36,7 @@ class Standardise(nn.Module):
         self.norm: nn.Module = norm(channels, eps=SMALLEST_VARIANCE, affine=True)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Standardise features (batch, slices, channels)."""
+        """FeatureNormalisation features (batch, slices, channels)."""
         standardised: Tensor = self.norm(features.transpose(1, 2)).transpose(1, 2)
         return standardised
 
@@ -57,7 +57,7 @@ class FeatureAttention(nn.Module):
     dropout : float
         Probability with which an attended feature is left out in training; 0 for ``"softmax"``.
     over : str
-        See :class:`Standardise`; without effect for ``"softmax"``.
+        See :class:`FeatureNormalisation`; without effect for ``"softmax"``.
     """
 
     def __init__(self, kind: FeatureAttentionKind, channels: int, dropout: float, over: Normalisation) -> None:
@@ -65,7 +65,7 @@ class FeatureAttention(nn.Module):
         if kind not in ("softmax", "scaled_softmax"):
             raise ValueError(f"feature_attention must be 'softmax' or 'scaled_softmax', not {kind!r}")
         scaled = kind == "scaled_softmax"
-        self.standardise: nn.Module = Standardise(over, channels) if scaled else nn.Identity()
+        self.standardise: nn.Module = FeatureNormalisation(over, channels) if scaled else nn.Identity()
         self.temperature = channels**0.5 if scaled else 1.0
         self.gain = float(channels) if scaled else 1.0
         self.dropout: nn.Module = nn.Dropout(dropout) if scaled else nn.Identity()
@@ -83,7 +83,7 @@ class FeatureAttention(nn.Module):
         return self.dropout(self.gain * weights * scaled), weights
 
 
-class DependenciesLearning(nn.Module):
+class BiGRUEncoder(nn.Module):
     """What the neighbours say about a slice: y_t = g(W_y [a_forward, a_backward] + b_y) (DrCT2, eq. 4).
 
     The activations come from a bidirectional gated recurrent unit over the slices; g is the hyperbolic tangent.
@@ -122,7 +122,7 @@ class SliceAttention(nn.Module):
         return attention
 
 
-class SliceEvidence(nn.Module):
+class SliceClassifier(nn.Module):
     """What each slice says by itself: one logit per label, without its neighbours.
 
     Not in the paper, which knows scan labels alone: where slice labels exist, this layer learns from them.
@@ -130,7 +130,7 @@ class SliceEvidence(nn.Module):
 
     def __init__(self, channels: int, labels: int, dropout: float, over: Normalisation) -> None:
         super().__init__()
-        self.standardise = Standardise(over, channels)
+        self.standardise = FeatureNormalisation(over, channels)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(channels, labels)
 
@@ -153,8 +153,8 @@ class SliceEvidence(nn.Module):
         return self.output.weight * (norm.weight / (norm.running_var + norm.eps).sqrt())
 
 
-class NoEvidence(nn.Module):
-    """Stands where :class:`SliceEvidence` is not wanted: every slice says nothing."""
+class NoSliceClassifier(nn.Module):
+    """Stands where :class:`SliceClassifier` is not wanted: every slice says nothing."""
 
     def __init__(self, labels: int) -> None:
         super().__init__()

@@ -15,20 +15,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scripts.networks.attention import (
-    DependenciesLearning,
+    BiGRUEncoder,
     FeatureAttention,
     FeatureAttentionKind,
-    NoEvidence,
+    FeatureNormalisation,
     Normalisation,
+    NoSliceClassifier,
     SliceAttention,
-    SliceEvidence,
-    Standardise,
+    SliceClassifier,
     classifier,
 )
 from scripts.networks.vgg16 import CHANNELS, VGG16Features, pool
 
 Aggregation = Literal["flatten", "attention"]
-ZoomedFeatures = Callable[[Tensor], Tensor]
+HighResFeatures = Callable[[Tensor], Tensor]
 """Indices of key slices (batch, m_key) -> features of those slices seen at 512 x 512 (batch, m_key, 512)."""
 
 
@@ -45,11 +45,11 @@ class HeadSettings:
     classifier : int
         Units of the first two fully connected layers.
     normalisation : {"scan", "batch"}
-        See :class:`~scripts.networks.attention.Standardise`.
+        See :class:`~scripts.networks.attention.FeatureNormalisation`.
     dropout : float
         Probability, in front of the second and third fully connected layer and behind a scaled feature attention.
     evidence : bool
-        Whether each slice also speaks for itself (:class:`~scripts.networks.attention.SliceEvidence`): its logit for
+        Whether each slice also speaks for itself (:class:`~scripts.networks.attention.SliceClassifier`): its logit for
         the first label is added to its attention's value, and the mean of all slices' logits, weighted with the
         attention, to the network's.
     channels : int
@@ -99,8 +99,8 @@ class Reading:
 
 def _evidence(labels: int, heads: HeadSettings) -> nn.Module:
     if not heads.evidence:
-        return NoEvidence(labels)
-    return SliceEvidence(heads.channels, labels, heads.dropout, heads.normalisation)
+        return NoSliceClassifier(labels)
+    return SliceClassifier(heads.channels, labels, heads.dropout, heads.normalisation)
 
 
 class PrimaryNetwork(nn.Module):
@@ -111,7 +111,7 @@ class PrimaryNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.feature_attention = FeatureAttention(kind, heads.channels, heads.dropout, heads.normalisation)
-        self.dependencies = DependenciesLearning(heads.channels, heads.hidden, heads.width)
+        self.dependencies = BiGRUEncoder(heads.channels, heads.hidden, heads.width)
         self.evidence = _evidence(labels, heads)
         self.slice_attention = SliceAttention(heads.width)
         self.aggregate = Aggregate(how)
@@ -134,9 +134,9 @@ class KeySliceNetwork(nn.Module):
     def __init__(self, labels: int, slices: int, heads: HeadSettings, how: Aggregation) -> None:
         super().__init__()
         self.evidence = _evidence(labels, heads)
-        self.normalisation = Standardise(heads.normalisation, heads.channels)
+        self.normalisation = FeatureNormalisation(heads.normalisation, heads.channels)
         self.fully_connected = nn.Sequential(nn.Linear(heads.channels, heads.channels), nn.ReLU())
-        self.dependencies = DependenciesLearning(heads.channels, heads.hidden, heads.width)
+        self.dependencies = BiGRUEncoder(heads.channels, heads.hidden, heads.width)
         self.aggregate = Aggregate(how)
         self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
 
@@ -222,12 +222,12 @@ class DrCT1(nn.Module):
         slices = image.movedim(1, 2).flatten(0, 1)
         return pool(self.backbone(slices)).unflatten(0, (image.shape[0], image.shape[2]))
 
-    def zoom_of(self, image: Tensor) -> ZoomedFeatures:
+    def high_res_source(self, image: Tensor) -> HighResFeatures:
         """Return what the network asks for the features of zoomed slices; DrCT1 never asks."""
-        raise_if_asked: ZoomedFeatures = _no_zoom
+        raise_if_asked: HighResFeatures = _no_zoom
         return raise_if_asked
 
-    def read(self, features: Tensor, zoomed_features: ZoomedFeatures) -> Reading:
+    def read(self, features: Tensor, high_res_features: HighResFeatures) -> Reading:
         """Read pooled features (batch, m, 512) of one sample per batch entry."""
         logits, _, slice_attention, feature_attention, slice_logits = self.primary(features)
         no_key_slices = torch.empty(features.shape[0], 0, dtype=torch.int64, device=features.device)
@@ -241,7 +241,7 @@ class DrCT2(DrCT1):
     ----------
     key_slices : int
         m_key: how many slices are read again.
-    zoom : int
+    high_res_size : int
         Rows and columns to which ``forward`` enlarges key slices (eq. 8).
     fusion : {"by_position", "first_rows"}
         How the m_key rows of the APS network are added to the m rows of the primary network: each at its slice's
@@ -255,7 +255,7 @@ class DrCT2(DrCT1):
         labels: int = 6,
         slices: int = 32,
         key_slices: int = 16,
-        zoom: int = 512,
+        high_res_size: int = 512,
         fusion: Literal["by_position", "first_rows"] = "by_position",
         feature_attention: FeatureAttentionKind = "scaled_softmax",
         aggregation: Aggregation = "attention",
@@ -267,7 +267,7 @@ class DrCT2(DrCT1):
         if not 2 <= key_slices <= slices:
             raise ValueError(f"key_slices must lie between 2 and slices ({slices}), not {key_slices}")
         self.key_slices = key_slices
-        self.zoom = zoom
+        self.high_res_size = high_res_size
         self.fusion_kind = fusion
         self.aps = KeySliceNetwork(labels, key_slices, self.heads, aggregation)
         self.aggregate = Aggregate(aggregation)
@@ -279,25 +279,25 @@ class DrCT2(DrCT1):
         _, rows, slice_attention, _, slice_logits = self.primary(self.features_of(image))
         keys = self.choose(slice_attention)
         evidence = weighted_mean(slice_logits, slice_attention)
-        return self.fuse(rows, evidence, slice_attention, keys, self.zoomed_features(image, keys))[0]
+        return self.fuse(rows, evidence, slice_attention, keys, self.high_res_features(image, keys))[0]
 
-    def zoom_of(self, image: Tensor) -> ZoomedFeatures:
+    def high_res_source(self, image: Tensor) -> HighResFeatures:
         """Return a function that enlarges the asked slices of ``image`` and gives their features (eq. 8 and 9)."""
-        return partial(self.zoomed_features, image)
+        return partial(self.high_res_features, image)
 
-    def zoomed_features(self, image: Tensor, key_slices: Tensor) -> Tensor:
+    def high_res_features(self, image: Tensor, key_slices: Tensor) -> Tensor:
         """Return features (batch, m_key, 512) of the slices of ``image`` at ``key_slices``, enlarged (eq. 8 and 9)."""
         samples = torch.arange(image.shape[0], device=key_slices.device)[:, None]
         slices = image.movedim(1, 2)[samples, key_slices].flatten(0, 1)
-        enlarged = functional.interpolate(slices, size=(self.zoom, self.zoom), mode="bilinear")
+        enlarged = functional.interpolate(slices, size=(self.high_res_size, self.high_res_size), mode="bilinear")
         return pool(self.backbone(enlarged)).unflatten(0, key_slices.shape)
 
-    def read(self, features: Tensor, zoomed_features: ZoomedFeatures) -> Reading:
+    def read(self, features: Tensor, high_res_features: HighResFeatures) -> Reading:
         """Read all slices, then the key slices again, then both together (eq. 10 to 13)."""
         primary_logits, rows, slice_attention, feature_attention, slice_logits = self.primary(features)
         keys = self.choose(slice_attention)
         evidence = weighted_mean(slice_logits, slice_attention)
-        logits, aps_logits, key_slice_logits = self.fuse(rows, evidence, slice_attention, keys, zoomed_features(keys))
+        logits, aps_logits, key_slice_logits = self.fuse(rows, evidence, slice_attention, keys, high_res_features(keys))
         branches = (primary_logits, aps_logits)
         return Reading(logits, branches, slice_attention, feature_attention, keys, slice_logits, key_slice_logits)
 

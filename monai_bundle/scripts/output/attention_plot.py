@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from scripts.diagnosis import SliceEvidence
+from scripts.diagnosis import SliceResult
 
 _SIZE_INCHES = (10.4, 3.1)
 
@@ -30,14 +30,14 @@ LIGHT = Palette(text="#3d4852", grid="#d9dee4", bar="#9db4c8", key_bar="#b3400c"
 DARK = Palette(text="#b9c3cd", grid="#39434d", bar="#5d7890", key_bar="#f0844c")
 
 
-def attention_svg(slices: tuple[SliceEvidence, ...], key_slices: tuple[SliceEvidence, ...], palette: Palette) -> bytes:
+def attention_svg(slices: tuple[SliceResult, ...], key_slices: tuple[SliceResult, ...], palette: Palette) -> bytes:
     """Draw the share of attention of every stored slice.
 
     Parameters
     ----------
-    slices : tuple of SliceEvidence
+    slices : tuple of SliceResult
         All stored slices, from first to last.
-    key_slices : tuple of SliceEvidence
+    key_slices : tuple of SliceResult
         Those to mark with their rank.
     palette : Palette
         Light or dark; the ground stays transparent.
@@ -60,7 +60,7 @@ def attention_svg(slices: tuple[SliceEvidence, ...], key_slices: tuple[SliceEvid
 
 
 def _draw_bars(
-    axes: Axes, slices: tuple[SliceEvidence, ...], key_slices: tuple[SliceEvidence, ...], palette: Palette
+    axes: Axes, slices: tuple[SliceResult, ...], key_slices: tuple[SliceResult, ...], palette: Palette
 ) -> None:
     numbers = [evidence.index + 1 for evidence in slices]
     shares = [evidence.attention for evidence in slices]
@@ -85,7 +85,7 @@ def _draw_bars(
     axes.set_ylim(0, max(*shares, 1 / len(slices)) * 1.16)
 
 
-def _label_axes(axes: Axes, slices: tuple[SliceEvidence, ...], palette: Palette) -> None:
+def _label_axes(axes: Axes, slices: tuple[SliceResult, ...], palette: Palette) -> None:
     """Write slice numbers below and the same slices' positions above: slices need not lie evenly."""
     locator = MaxNLocator(12, integer=True, steps=[1, 2, 5, 10])
     inner = [int(number) for number in locator.tick_values(1, len(slices)) if 1 < number <= len(slices)]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.diagnosis import Diagnosis, EvidenceMap, Finding, SliceEvidence
+from scripts.diagnosis import AttributionMap, Diagnosis, Finding, SliceResult
 from scripts.output.display import Display, brain_window, display_of
+from scripts.output.impression import percent
 from scripts.output.pictures import heat_on, jpeg_uri
 from scripts.output.provenance import millimetres
-from scripts.output.verdict import percent
 
 KEY_SLICES_SHOWN = 5
 _KEY_PIXELS, _SMALL_PIXELS, _TILE_PIXELS = 640, 260, 180
@@ -60,7 +60,7 @@ class EvidenceViews:
     small_maps: tuple[SmallMap, ...]
 
 
-def key_slices_of(diagnosis: Diagnosis) -> tuple[SliceEvidence, ...]:
+def key_slices_of(diagnosis: Diagnosis) -> tuple[SliceResult, ...]:
     """Return the at most five slices of highest rank, first rank first."""
     ranked = sorted(
         (evidence.key_rank, evidence.index, evidence) for evidence in diagnosis.slices if evidence.key_rank is not None
@@ -78,7 +78,7 @@ def heat_finding(findings: tuple[Finding, ...]) -> Finding:
     return max(findings, key=preference)
 
 
-def gradcam_of(diagnosis: Diagnosis, finding: Finding) -> EvidenceMap | None:
+def gradcam_of(diagnosis: Diagnosis, finding: Finding) -> AttributionMap | None:
     """Return the Grad-CAM of a finding's label, if the run made one."""
     return next((evidence for evidence in diagnosis.maps if evidence.label == finding.label), None)
 
@@ -109,7 +109,7 @@ def _grey(diagnosis: Diagnosis, slab: tuple[int, ...], display: Display, longest
 
 
 def _key_slice(
-    diagnosis: Diagnosis, evidence: SliceEvidence, slab: tuple[int, ...], shown: EvidenceMap | None, display: Display
+    diagnosis: Diagnosis, evidence: SliceResult, slab: tuple[int, ...], shown: AttributionMap | None, display: Display
 ) -> KeySlice:
     grey = _grey(diagnosis, slab, display, _KEY_PIXELS)
     heat = jpeg_uri(heat_on(grey, display.sized(shown.voxels[evidence.index], _KEY_PIXELS))) if shown else ""
@@ -124,7 +124,7 @@ def _key_slice(
     )
 
 
-def _tiles(diagnosis: Diagnosis, key_slices: tuple[SliceEvidence, ...], display: Display) -> tuple[Tile, ...]:
+def _tiles(diagnosis: Diagnosis, key_slices: tuple[SliceResult, ...], display: Display) -> tuple[Tile, ...]:
     ranks = {evidence.index: evidence.key_rank for evidence in key_slices}
     tiles = []
     for slab in diagnosis.read_slices:

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine
 
-from scripts.diagnosis import EvidenceMap
+from scripts.diagnosis import AttributionMap
 from scripts.intake.study import CTStudy
 from scripts.output.folder import OutputError
 
@@ -21,12 +21,12 @@ _QFORM_TOLERANCE_MM = 0.01
 """DICOM writes direction cosines with about six digits, so that a stack without tilt still shears by micrometres."""
 
 
-def map_image(evidence: EvidenceMap, study: CTStudy) -> nib.Nifti1Image:
+def map_image(evidence: AttributionMap, study: CTStudy) -> nib.Nifti1Image:
     """Put a map on the grid of the file that was read.
 
     Parameters
     ----------
-    evidence : EvidenceMap
+    evidence : AttributionMap
         Values of shape (slices, rows, columns).
     study : CTStudy
         The study that it belongs to.
@@ -60,7 +60,7 @@ def map_image(evidence: EvidenceMap, study: CTStudy) -> nib.Nifti1Image:
     return image
 
 
-def map_file(evidence: EvidenceMap, study: CTStudy) -> bytes:
+def map_file(evidence: AttributionMap, study: CTStudy) -> bytes:
     """Encode a map as ``.nii.gz``; the same map always gives the same bytes.
 
     Raises

@@ -12,9 +12,9 @@ from scripts.diagnosis import RESEARCH_USE_ONLY, Diagnosis, Finding, Refusal
 from scripts.intake.study import CTStudy
 from scripts.output.attention_plot import DARK, LIGHT, Palette, attention_svg
 from scripts.output.evidence_views import evidence_views, gradcam_of, heat_finding, key_slices_of
+from scripts.output.impression import NOT_CHOSEN, impression, is_close, percent
 from scripts.output.pictures import data_uri, heat_legend, png_uri
 from scripts.output.provenance import model_rows, run_rows, study_rows
-from scripts.output.verdict import NOT_CHOSEN, is_close, percent, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -67,7 +67,7 @@ def render_report(diagnosis: Diagnosis) -> str:
             notice=RESEARCH_USE_ONLY,
             diagnosis=diagnosis,
             study=diagnosis.study,
-            verdict=verdict(diagnosis.findings),
+            impression=impression(diagnosis.findings),
             findings=[_finding_row(finding) for finding in diagnosis.findings],
             not_chosen=NOT_CHOSEN,
             warnings=diagnosis.study.warnings,

@@ -13,7 +13,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from scripts.diagnosis import RESEARCH_USE_ONLY, Diagnosis, EvidenceMap, Finding, ModelIdentity, Refusal, SliceEvidence
+from scripts.diagnosis import RESEARCH_USE_ONLY, AttributionMap, Diagnosis, Finding, ModelIdentity, Refusal, SliceResult
 from scripts.intake.study import CTStudy
 from scripts.output.folder import RESULT_FILE, RESULT_SCHEMA, OutputError, whole_folder, write_file
 from scripts.output.maps import map_file
@@ -171,7 +171,7 @@ def _finding(finding: Finding) -> Document:
     }
 
 
-def _slice(evidence: SliceEvidence) -> Document:
+def _slice(evidence: SliceResult) -> Document:
     return {
         "index": int(evidence.index),
         "position_mm": float(evidence.position_mm),
@@ -181,7 +181,7 @@ def _slice(evidence: SliceEvidence) -> Document:
     }
 
 
-def _map(evidence: EvidenceMap) -> Document:
+def _map(evidence: AttributionMap) -> Document:
     return {
         "kind": evidence.kind,
         "label": evidence.label.key if evidence.label else None,

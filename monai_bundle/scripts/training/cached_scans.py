@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from scripts.networks.drct import DrCT1
-from scripts.reading_geometry import interleaved_samples
+from scripts.reading_geometry import sub_stacks
 from scripts.training.feature_cache import ScanFeatures
 from scripts.training.labelled_slices import labels_of_read_slices
 
@@ -23,7 +23,7 @@ LabelledFeatures = tuple[Mapping[str, Any], ScanFeatures]
 def split(
     entries: Sequence[Mapping[str, Any]],
     features: Sequence[ScanFeatures],
-    held_out_fold: int | None,
+    validation_fold: int | None,
     held_out: bool,
 ) -> list[LabelledFeatures]:
     """Take the scans of one side of a split by patient.
@@ -32,15 +32,15 @@ def split(
     ----------
     entries, features : sequence
         Datalist with ``fold``, and the features of each entry.
-    held_out_fold : int or None
+    validation_fold : int or None
         The fold that training must not see; None trains on all, and then nothing is held out.
     held_out : bool
         Whether to return the held-out scans or the others.
     """
     pairs = zip(entries, features, strict=True)
-    if held_out_fold is None:
+    if validation_fold is None:
         return [] if held_out else list(pairs)
-    return [(entry, scan) for entry, scan in pairs if (entry["fold"] == held_out_fold) == held_out]
+    return [(entry, scan) for entry, scan in pairs if (entry["fold"] == validation_fold) == held_out]
 
 
 class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
@@ -54,7 +54,7 @@ class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
     ----------
     data : sequence of (mapping, ScanFeatures)
         Datalist entries with ``label``, each with its features; see :func:`split`.
-    sample_size : int
+    sub_stack_size : int
         m.
     random : bool
         Whether to draw variant and phase.
@@ -63,11 +63,11 @@ class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
     def __init__(
         self,
         data: Sequence[LabelledFeatures],
-        sample_size: int,
+        sub_stack_size: int,
         random: bool,
     ) -> None:
         self.data = data
-        self.sample_size = sample_size
+        self.sub_stack_size = sub_stack_size
         self.random = random
         self.slice_labels = [_slice_labels(entry, scan) for entry, scan in data]
 
@@ -80,8 +80,8 @@ class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
         entry, scan = self.data[index]
         variant, phase = self._draw(len(scan.image)) if self.random else (0, 0.5)
         slices = scan.image.shape[1]
-        chosen = np.floor((np.arange(self.sample_size) + phase) * slices / self.sample_size).astype(np.int64)
-        image = torch.stack([scan.image[variant, chosen], scan.zoom[variant, chosen]])
+        chosen = np.floor((np.arange(self.sub_stack_size) + phase) * slices / self.sub_stack_size).astype(np.int64)
+        image = torch.stack([scan.image[variant, chosen], scan.high_res[variant, chosen]])
         label = torch.as_tensor(entry["label"], dtype=torch.float32)[None]
         return {"image": image, "label": torch.cat([label, self.slice_labels[index][chosen]])}
 
@@ -110,14 +110,14 @@ class CachedReading(nn.Module):
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Read one sample per batch entry."""
-        zoom = features[:, 1]
+        high_res = features[:, 1]
 
-        def zoomed_features(positions: Tensor) -> Tensor:
-            if zoom.isnan().any():
-                raise ValueError("the network reads key slices again: give `read_sizes` a `zoom`, or train DrCT1")
-            return zoom.gather(1, positions[..., None].expand(-1, -1, zoom.shape[-1]))
+        def high_res_features(positions: Tensor) -> Tensor:
+            if high_res.isnan().any():
+                raise ValueError("the network reads key slices again: give `image_sizes` a `high_res`, or train DrCT1")
+            return high_res.gather(1, positions[..., None].expand(-1, -1, high_res.shape[-1]))
 
-        reading = self.network.read(features[:, 0], zoomed_features)
+        reading = self.network.read(features[:, 0], high_res_features)
         return {
             "logits": torch.stack((reading.logits, *reading.branch_logits), dim=1),
             "slice_attention": reading.slice_attention,
@@ -169,13 +169,13 @@ class ScanReading:
 def read_whole_scan(network: DrCT1, features: ScanFeatures, variant: int = 0) -> ScanReading:
     """Read a whole scan as inference does: all its samples, answers averaged."""
     device = next(network.parameters()).device
-    image, zoom = features.image[variant].to(device), features.zoom[variant].to(device)
-    samples = torch.from_numpy(interleaved_samples(len(image), network.slices)).to(device)
+    image, high_res = features.image[variant].to(device), features.high_res[variant].to(device)
+    samples = torch.from_numpy(sub_stacks(len(image), network.slices)).to(device)
 
-    def zoomed_features(positions: Tensor) -> Tensor:
-        return zoom[samples.gather(1, positions)]
+    def high_res_features(positions: Tensor) -> Tensor:
+        return high_res[samples.gather(1, positions)]
 
-    reading = network.eval().read(image[samples], zoomed_features)
+    reading = network.eval().read(image[samples], high_res_features)
     attention = torch.zeros(len(image), device=device)
     attention.index_add_(0, samples.flatten(), reading.slice_attention.flatten())
     # A slice says the same in every sample that holds it.

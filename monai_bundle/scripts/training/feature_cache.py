@@ -27,7 +27,7 @@ class ScanFeatures:
 
     Attributes
     ----------
-    image, zoom : Tensor of float32, shape (variants, read slices, 512)
+    image, high_res : Tensor of float32, shape (variants, read slices, 512)
         Every read slice seen at the picture's size and at the zoomed size; NaN where slices are read at one size
         alone. The last axis is as long as the backbone has channels: 512 for VGG16.
     read_slice : Tensor of int64, shape (stored slices,)
@@ -35,7 +35,7 @@ class ScanFeatures:
     """
 
     image: Tensor
-    zoom: Tensor
+    high_res: Tensor
     read_slice: Tensor
 
 
@@ -46,16 +46,16 @@ class FeatureRecipe:
     Attributes
     ----------
     load : Compose
-        From a datalist entry to ``image`` in HU and, for a network that reads twice, ``zoom``.
+        From a datalist entry to ``image`` in HU and, for a network that reads twice, ``high_res``.
     augmentation : Compose
-        Random transforms on ``image`` and ``zoom`` in HU, for every variant but the first.
+        Random transforms on ``image`` and ``high_res`` in HU, for every variant but the first.
     to_input : Compose
         Windows and normalisation.
     variants : int
         Number of variants.
     settings : mapping
         All numbers that the transforms were configured with, as plain data; part of the fingerprint.
-    micro_batch, zoom_micro_batch : int
+    micro_batch, high_res_micro_batch : int
         Slices at once in the backbone.
     precision : str
         As for :func:`scripts.precision.choose_precision`.
@@ -67,7 +67,7 @@ class FeatureRecipe:
     variants: int
     settings: Mapping[str, Any]
     micro_batch: int = 8
-    zoom_micro_batch: int = 2
+    high_res_micro_batch: int = 2
     precision: PrecisionName = "auto"
 
     def variant(self, loaded: Mapping[str, Tensor], number: int, variant: int) -> dict[str, Tensor]:
@@ -149,11 +149,11 @@ def cached_features(
     features, weights = [], weights_digest(backbone)
     for number, entry in enumerate(tqdm(entries, desc="features", unit="scan")):
         path, mark = folder / f"{entry['name']}.pt", fingerprint(entry, number, recipe, weights)
-        found = read_cached(path, mark, ("image", "zoom", "read_slice"))
+        found = read_cached(path, mark, ("image", "high_res", "read_slice"))
         if found is None:
             found = _make(entry, recipe, backbone, device, number)
             write_cached(path, mark, found)
-        features.append(ScanFeatures(found["image"].float(), found["zoom"].float(), found["read_slice"]))
+        features.append(ScanFeatures(found["image"].float(), found["high_res"].float(), found["read_slice"]))
     return features
 
 
@@ -162,19 +162,19 @@ def _make(
 ) -> dict[str, Tensor]:
     loaded = recipe.load(dict(entry))
     look = _looker(backbone, device, recipe.precision)
-    sizes = [key for key in ("image", "zoom") if key in loaded]
+    sizes = [key for key in ("image", "high_res") if key in loaded]
     images, zooms = [], []
     for variant in range(recipe.variants):
         windows = recipe.variant({key: loaded[key] for key in sizes}, number, variant)
         images.append(look(windows["image"], recipe.micro_batch))
         zooms.append(
-            look(windows["zoom"], recipe.zoom_micro_batch)
-            if "zoom" in windows
+            look(windows["high_res"], recipe.high_res_micro_batch)
+            if "high_res" in windows
             else torch.full_like(images[-1], torch.nan)
         )
     # As the cache keeps them: a training must not depend on whether its features were made or read.
-    image, zoom = torch.stack(images).half(), torch.stack(zooms).half()
-    return {"image": image, "zoom": zoom, "read_slice": read_slice_of_stored(loaded)}
+    image, high_res = torch.stack(images).half(), torch.stack(zooms).half()
+    return {"image": image, "high_res": high_res, "read_slice": read_slice_of_stored(loaded)}
 
 
 def _looker(backbone: nn.Module, device: torch.device, name: PrecisionName) -> Callable[[Tensor, int], Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 INFERENCE_FILE = "inference.json"
 
 SHARED = (
-    *("label_vocabulary", "sample_size", "picture_size", "zoom_size", "read_sizes", "slab_mm", "head_margin"),
+    *("label_vocabulary", "sub_stack_size", "image_size", "high_res_size", "image_sizes", "slab_mm", "crop_margin"),
     *("windows", "network_def"),
 )
 """Keys that train.json and inference.json both have: weights that learnt with others read wrongly without a word."""

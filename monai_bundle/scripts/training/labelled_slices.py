@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from scripts.training.trunk_maps import ScanMaps
+from scripts.training.trunk_maps import CachedFeatureMaps
 
-LabelledScanMaps = tuple[Mapping[str, Any], ScanMaps]
+LabelledScanMaps = tuple[Mapping[str, Any], CachedFeatureMaps]
 
 
 class LabelledSlices(Dataset[dict[str, Tensor]], Randomizable):
@@ -22,7 +22,7 @@ class LabelledSlices(Dataset[dict[str, Tensor]], Randomizable):
 
     Parameters
     ----------
-    data : sequence of (mapping, ScanMaps)
+    data : sequence of (mapping, CachedFeatureMaps)
         Datalist entries, each with its maps; those without ``slice_labels`` are left out.
     random : bool
         Whether to draw the augmented variant and mirror half of the maps; else the slices are as they are.
@@ -91,10 +91,10 @@ def labels_of_read_slices(slice_labels: NDArray[np.float32], read_slice: Tensor)
     return torch.from_numpy(np.stack(rows))
 
 
-def side(data: Sequence[LabelledScanMaps], held_out_fold: int | None, held_out: bool) -> list[LabelledScanMaps]:
+def side(data: Sequence[LabelledScanMaps], validation_fold: int | None, held_out: bool) -> list[LabelledScanMaps]:
     """Take the labelled entries of one side of a split by patient; without a held-out fold nothing is held out."""
     labelled = (pair for pair in data if pair[0]["slice_labels"] is not None)
-    return [pair for pair in labelled if (pair[0]["fold"] == held_out_fold) == held_out]
+    return [pair for pair in labelled if (pair[0]["fold"] == validation_fold) == held_out]
 
 
 def frequencies(slices: LabelledSlices) -> list[float]:

@@ -124,15 +124,15 @@ class SliceLoss(nn.Module):
 
     Parameters
     ----------
-    outline_weight : float
+    mask_weight : float
         Weight of :func:`outline_loss`; 0 for labels only. Mixed slices show two outlines and are not asked for either.
     outlined : sequence of bool, optional
         Per label, whether it is a haemorrhage: outlines say nothing of a fracture. All, if not given.
     """
 
-    def __init__(self, outline_weight: float = 0.0, outlined: Sequence[bool] | None = None) -> None:
+    def __init__(self, mask_weight: float = 0.0, outlined: Sequence[bool] | None = None) -> None:
         super().__init__()
-        self.outline_weight = outline_weight
+        self.mask_weight = mask_weight
         self.outlined = None if outlined is None else torch.tensor(outlined)
 
     def forward(self, reading: Mapping[str, Tensor], target: Tensor) -> Tensor:
@@ -149,8 +149,8 @@ class SliceLoss(nn.Module):
         labels, outline = target[:, : logits.shape[1]], target[:, logits.shape[1] :]
         blended = share * labels + (1 - share) * labels[partner]
         loss = known_mean(functional.binary_cross_entropy_with_logits, logits, blended)
-        if self.outline_weight > 0:
+        if self.mask_weight > 0:
             unmixed = torch.where(share == 1, outline, 0.0)
             shown = labels if self.outlined is None else labels * self.outlined.to(labels)
-            loss = loss + self.outline_weight * outline_loss(reading["cells"], shown, unmixed)
+            loss = loss + self.mask_weight * outline_loss(reading["cells"], shown, unmixed)
         return loss

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from scripts.networks.attention import SliceEvidence
+from scripts.networks.attention import SliceClassifier
 from scripts.networks.drct import DrCT1
 from scripts.networks.vgg16 import VGG16Features, pool
 from scripts.precision import PrecisionName, choose_precision
@@ -43,7 +43,7 @@ class SliceReading(nn.Module):
         super().__init__()
         if trained_from is not network.backbone:
             raise ValueError("trained_from must be the network's own backbone")
-        if not isinstance(network.primary.evidence, SliceEvidence):
+        if not isinstance(network.primary.evidence, SliceClassifier):
             raise ValueError("fine-tuning on slices needs network_def#heads#evidence true")
         if isinstance(network.primary.evidence.standardise.norm, nn.InstanceNorm1d):
             raise ValueError("fine-tuning on slices needs network_def#heads#normalisation 'batch': they have no scan")
@@ -87,7 +87,7 @@ class SliceReading(nn.Module):
         return torch.randperm(count, device=device), torch.maximum(share, 1 - share)
 
 
-def with_zoomed_evidence(network: DrCT1) -> DrCT1:
+def with_high_res_classifier(network: DrCT1) -> DrCT1:
     """Start the APS network's evidence where fine-tuning has brought the primary network's: both judge one slice."""
     aps = getattr(network, "aps", None)
     if aps is not None:

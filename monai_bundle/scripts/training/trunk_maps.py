@@ -32,14 +32,14 @@ from scripts.training.tensor_cache import read_cached, write_cached
 
 
 @dataclass(frozen=True)
-class ScanMaps:
+class CachedFeatureMaps:
     """Maps in front of VGG16's fifth block.
 
     Attributes
     ----------
     image : Tensor of bfloat16, shape (variants, read slices, h, w, 512)
         Every read slice at the picture's size; variant 0 is the scan as it is.
-    zoom : Tensor of bfloat16, shape (variants, read slices, h, w, 512), or None
+    high_res : Tensor of bfloat16, shape (variants, read slices, h, w, 512), or None
         The same slices at the zoomed size; None for single slices. It may have fewer variants.
     read_slice : Tensor of int64, shape (stored slices,)
         The read slice that each stored slice was averaged into.
@@ -48,7 +48,7 @@ class ScanMaps:
     """
 
     image: Tensor
-    zoom: Tensor | None
+    high_res: Tensor | None
     read_slice: Tensor
     mark: str = ""
 
@@ -59,8 +59,8 @@ def cached_maps(
     backbone: VGG16Features,
     cache_dir: str | Path,
     device: torch.device,
-    zoom_variants: int,
-) -> list[ScanMaps]:
+    high_res_variants: int,
+) -> list[CachedFeatureMaps]:
     """Return the maps of every entry, from the cache where they are there and up to date.
 
     Parameters
@@ -75,7 +75,7 @@ def cached_maps(
         Created when missing.
     device : torch.device
         Where the backbone runs.
-    zoom_variants : int
+    high_res_variants : int
         Variants of the zoomed slices, which cost five times as much; 0 for single slices.
 
     Raises
@@ -86,17 +86,20 @@ def cached_maps(
     folder = Path(cache_dir)
     folder.mkdir(parents=True, exist_ok=True)
     trunk = fastest_layout(backbone.trunk().eval().to(device))
-    names = ("image", "zoom", "read_slice") if zoom_variants else ("image", "read_slice")
+    names = ("image", "high_res", "read_slice") if high_res_variants else ("image", "read_slice")
     maps, weights = [], weights_digest(trunk)
     for number, entry in enumerate(tqdm(entries, desc="maps", unit="scan")):
-        path, mark = folder / f"{entry['name']}.pt", f"{fingerprint(entry, number, recipe, weights)} {zoom_variants}"
+        path, mark = (
+            folder / f"{entry['name']}.pt",
+            f"{fingerprint(entry, number, recipe, weights)} {high_res_variants}",
+        )
         found = read_cached(path, mark, names)
         if found is None:
-            write_cached(path, mark, _make(entry, recipe, trunk, device, number, zoom_variants))
+            write_cached(path, mark, _make(entry, recipe, trunk, device, number, high_res_variants))
             found = read_cached(path, mark, names)
             if found is None:
                 raise RuntimeError(f"{path.name}: what was just written cannot be read; is the disk full?")
-        maps.append(ScanMaps(found["image"], found.get("zoom"), found["read_slice"], mark))
+        maps.append(CachedFeatureMaps(found["image"], found.get("high_res"), found["read_slice"], mark))
     return maps
 
 
@@ -106,15 +109,15 @@ def _make(
     trunk: nn.Module,
     device: torch.device,
     number: int,
-    zoom_variants: int,
+    high_res_variants: int,
 ) -> dict[str, Tensor]:
-    made: dict[str, list[Tensor]] = {"image": [], "zoom": []}
+    made: dict[str, list[Tensor]] = {"image": [], "high_res": []}
     loaded = recipe.load(dict(entry))
     for variant in range(recipe.variants):
-        sizes = ("image", "zoom") if variant < zoom_variants else ("image",)
+        sizes = ("image", "high_res") if variant < high_res_variants else ("image",)
         windows = recipe.variant({key: loaded[key] for key in sizes}, number, variant)
         for key in sizes:
-            size = recipe.micro_batch if key == "image" else recipe.zoom_micro_batch
+            size = recipe.micro_batch if key == "image" else recipe.high_res_micro_batch
             made[key].append(_see(trunk, windows[key], size, device, recipe.precision))
     tensors = {key: torch.stack(variants) for key, variants in made.items() if variants}
     return tensors | {"read_slice": read_slice_of_stored(loaded)}
@@ -132,18 +135,18 @@ def _see(trunk: nn.Module, windows: Tensor, size: int, device: torch.device, nam
 
 
 def pooled_features(
-    scans: Sequence[ScanMaps],
+    scans: Sequence[CachedFeatureMaps],
     backbone: VGG16Features,
     device: torch.device,
     precision: PrecisionName = "auto",
-    zoom_variants: int = 1,
+    high_res_variants: int = 1,
     cache_dir: str | Path | None = None,
 ) -> list[ScanFeatures]:
     """Look through the last block at every scan's maps and pool: what :func:`cached_features` gives, in minutes.
 
     Parameters
     ----------
-    scans : sequence of ScanMaps
+    scans : sequence of CachedFeatureMaps
         From :func:`cached_maps`.
     backbone : VGG16Features
         Its last block is used.
@@ -151,7 +154,7 @@ def pooled_features(
         Where it runs.
     precision : str
         As for :func:`scripts.precision.choose_precision`.
-    zoom_variants : int
+    high_res_variants : int
         Zoomed variants to look at, which cost most; the others repeat the last one.
     cache_dir : path, optional
         Where features are kept, one file for all scans and one state of the last block.
@@ -161,28 +164,30 @@ def pooled_features(
     ValueError
         If maps are of single slices, or no zoomed variant is to be looked at.
     """
-    if zoom_variants < 1:
-        raise ValueError(f"zoom_variants_read must be at least 1, not {zoom_variants}: key slices are read zoomed")
+    if high_res_variants < 1:
+        raise ValueError(
+            f"high_res_variants_used must be at least 1, not {high_res_variants}: key slices are read zoomed"
+        )
     block = fastest_layout(backbone.last_block().eval().to(device))
     path = None
     if cache_dir is not None:
-        made_from = json.dumps([weights_digest(block), precision, zoom_variants, [scan.mark for scan in scans]])
+        made_from = json.dumps([weights_digest(block), precision, high_res_variants, [scan.mark for scan in scans]])
         mark = hashlib.sha256(made_from.encode()).hexdigest()
         path = Path(cache_dir) / f"{mark[:16]}.pt"
-        names = tuple(f"{name}.{number}" for number in range(len(scans)) for name in ("image", "zoom"))
+        names = tuple(f"{name}.{number}" for number in range(len(scans)) for name in ("image", "high_res"))
         found = read_cached(path, mark, names)
         if found is not None:
-            pairs = ((found[f"image.{number}"], found[f"zoom.{number}"]) for number in range(len(scans)))
+            pairs = ((found[f"image.{number}"], found[f"high_res.{number}"]) for number in range(len(scans)))
             return [
-                ScanFeatures(image.float(), zoom.float(), scan.read_slice)
-                for scan, (image, zoom) in zip(scans, pairs, strict=True)
+                ScanFeatures(image.float(), high_res.float(), scan.read_slice)
+                for scan, (image, high_res) in zip(scans, pairs, strict=True)
             ]
     look = partial(_look, block, device, precision)
-    features = [_pooled(scan, look, zoom_variants) for scan in tqdm(scans, desc="features", unit="scan")]
+    features = [_pooled(scan, look, high_res_variants) for scan in tqdm(scans, desc="features", unit="scan")]
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {f"image.{number}": scan.image.half() for number, scan in enumerate(features)}
-        tensors |= {f"zoom.{number}": scan.zoom.half() for number, scan in enumerate(features)}
+        tensors |= {f"high_res.{number}": scan.high_res.half() for number, scan in enumerate(features)}
         write_cached(path, mark, tensors)
     return features
 
@@ -194,20 +199,20 @@ def _look(block: nn.Module, device: torch.device, precision: PrecisionName, maps
         return torch.cat(seen).cpu().half().float()
 
 
-def _pooled(scan: ScanMaps, look: Callable[[Tensor, int], Tensor], zoom_variants: int) -> ScanFeatures:
-    if scan.zoom is None:
+def _pooled(scan: CachedFeatureMaps, look: Callable[[Tensor, int], Tensor], high_res_variants: int) -> ScanFeatures:
+    if scan.high_res is None:
         raise ValueError("single slices have no zoomed maps: features are of whole scans")
     image = torch.stack([look(variant, 32) for variant in scan.image])
-    zoom = torch.stack([look(variant, 8) for variant in scan.zoom[:zoom_variants]])
-    repeated = zoom[torch.arange(len(image)).clamp(max=len(zoom) - 1)]
+    high_res = torch.stack([look(variant, 8) for variant in scan.high_res[:high_res_variants]])
+    repeated = high_res[torch.arange(len(image)).clamp(max=len(high_res) - 1)]
     return ScanFeatures(image, repeated, scan.read_slice)
 
 
-def without_zoom(features: Sequence[ScanFeatures]) -> list[ScanFeatures]:
+def without_high_res(features: Sequence[ScanFeatures]) -> list[ScanFeatures]:
     """Put the picture's features in the place of the zoomed: key slices are read again at the size of before."""
     return [ScanFeatures(scan.image, scan.image, scan.read_slice) for scan in features]
 
 
 def without_augmentation(features: Sequence[ScanFeatures]) -> list[ScanFeatures]:
     """Keep of every scan the first variant, the scan as it is."""
-    return [ScanFeatures(scan.image[:1], scan.zoom[:1], scan.read_slice) for scan in features]
+    return [ScanFeatures(scan.image[:1], scan.high_res[:1], scan.read_slice) for scan in features]

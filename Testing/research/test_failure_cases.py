@@ -1,0 +1,154 @@
+"""Failure cases: the worst are picked, and drawn small, with every outline and word that a page needs."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from phantom_cases import SMALL
+from PIL import Image
+
+from research.evaluation.failure_cases import (
+    MOST_BYTES,
+    Failure,
+    FailureEvidence,
+    draw_failure,
+    worst_failures,
+    write_failure,
+)
+from scripts.intake.head import head_mask
+from scripts.intake.study import CTStudy, Provenance
+from scripts.phantom import Haemorrhage, make_phantom
+
+SOURCE = "CT-ICH, CC BY 4.0"
+MISSED = Failure(index=0, name="052", probability=0.12, truth=True)
+ALARM = Failure(index=1, name="061", probability=0.93, truth=False)
+
+
+@pytest.fixture(scope="module")
+def evidence() -> FailureEvidence:
+    phantom = make_phantom(SMALL, [Haemorrhage("subdural")])
+    mask = phantom.masks["subdural"]
+    keys = tuple(int(index) for index in np.argsort(-mask.sum(axis=(1, 2)), kind="stable")[:3])
+    heat = np.zeros(mask.shape, dtype=np.uint8)
+    heat[keys[0], 30:50, 30:50] = 255
+    return FailureEvidence(phantom.study, head_mask(phantom.voxels, phantom.study.spacing_mm), heat, keys, mask)
+
+
+def pixels_of(picture: bytes) -> NDArray[np.int64]:
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(np.int64)
+
+
+def near(picture: bytes, colour: tuple[int, int, int]) -> int:
+    """Count pixels of the picture's upper part, without the words, that look like a colour."""
+    pixels = pixels_of(picture)[44:-62]
+    return int((np.abs(pixels - np.array(colour)).max(axis=-1) < 60).sum())
+
+
+def words_on(
+    failure: Failure, evidence: FailureEvidence, label: str = "Subdural haemorrhage", source: str = SOURCE
+) -> str:
+    with mock.patch.object(Figure, "text", autospec=True, side_effect=Figure.text) as written:
+        draw_failure(failure, evidence, label, source)
+    return "\n".join(call.args[3] for call in written.call_args_list)
+
+
+ORANGE, CYAN = (255, 154, 31), (53, 208, 224)
+
+
+def test_the_worst_are_those_farthest_from_the_truth():
+    probabilities = np.array([0.4, 0.1, 0.9, 0.6, 0.99, 0.2, 0.3])
+    truth = np.array([1, 1, 1, 0, 0, 0, math.nan])
+    missed, alarms = worst_failures(probabilities, truth, list("abcdefg"), threshold=0.5)
+    assert [failure.name for failure in missed] == ["b", "a"]
+    assert [failure.name for failure in alarms] == ["e", "d"]
+    assert (missed[0].index, missed[0].probability, missed[0].truth) == (1, 0.1, True)
+    assert [failure.kind for failure in (missed[0], alarms[0])] == ["missed", "false alarm"]
+    assert worst_failures(probabilities, truth, list("abcdefg"), 0.05, count=1)[0] == ()
+    assert len(worst_failures(probabilities, truth, list("abcdefg"), 0.5, count=1)[1]) == 1
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from([0.0, 1.0, math.nan])), max_size=20), st.integers(0, 5))
+def test_no_failure_left_out_is_worse_than_one_picked(scans: list[tuple[float, float]], count: int):
+    probabilities, truth = np.array(scans).reshape(-1, 2).T
+    names = [str(index) for index in range(len(scans))]
+    for value, picked in zip((1, 0), worst_failures(probabilities, truth, names, 0.5, count), strict=True):
+        wrong = (truth == value) & ((probabilities >= 0.5) != bool(value))
+        assert len(picked) == min(count, int(wrong.sum()))
+        distances = sorted(np.abs(probabilities - truth)[wrong], reverse=True)[:count]
+        assert [abs(failure.probability - value) for failure in picked] == distances
+
+
+def test_a_picture_shows_slices_and_both_outlines_and_stays_small(evidence: FailureEvidence):
+    picture = draw_failure(MISSED, evidence, "Subdural haemorrhage", SOURCE)
+    assert len(picture) <= MOST_BYTES
+    assert near(picture, ORANGE) > 50
+    assert near(picture, CYAN) > 50
+    assert picture == draw_failure(MISSED, evidence, "Subdural haemorrhage", SOURCE)
+    without = FailureEvidence(evidence.study, evidence.head, np.zeros_like(evidence.heat), evidence.key_slices)
+    plain = draw_failure(MISSED, without, "Subdural haemorrhage", SOURCE)
+    assert near(plain, ORANGE) == near(plain, CYAN) == 0
+    # The skull is white in the brain window.
+    assert near(plain, (255, 255, 255)) > 500
+
+
+def test_the_slices_are_as_many_as_asked_for(evidence: FailureEvidence):
+    widths = [pixels_of(draw_failure(MISSED, evidence, "x", SOURCE, most)).shape[1] for most in (2, 3, 9)]
+    assert widths[0] < widths[1] == widths[2]
+
+
+def test_a_noisy_scan_of_any_size_is_made_small_enough():
+    shape = (4, 512, 512)
+    noise = np.random.default_rng(0).integers(0, 80, shape).astype(np.int16)
+    study = CTStudy(noise, np.diag([0.5, 0.5, 5.0, 1.0]), np.arange(4) * 5.0, Provenance("noise", "phantom"))
+    heat = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+    evidence = FailureEvidence(study, np.ones(shape, dtype=bool), heat, (0, 1, 2, 3), heat > 200)
+    assert len(draw_failure(ALARM, evidence, "Epidural haemorrhage", SOURCE)) <= MOST_BYTES
+
+
+def test_the_words_name_kind_label_probability_purpose_and_source(evidence: FailureEvidence):
+    words = words_on(MISSED, evidence)
+    assert "Missed: Subdural haemorrhage, probability 12 %, scan 052" in words
+    assert "Research use only" in words
+    assert SOURCE in words
+    assert "≥ 50 % of the scan's largest: evidence, not an outline" in words
+    assert "False alarm: Subdural haemorrhage, probability 93 %, scan 061" in words_on(ALARM, evidence)
+    with pytest.raises(ValueError, match="source and licence"):
+        draw_failure(MISSED, evidence, "Subdural haemorrhage", " ")
+
+
+def test_the_words_say_what_is_not_to_be_seen(evidence: FailureEvidence):
+    study, head, keys = evidence.study, evidence.head, evidence.key_slices
+    dark, nothing, elsewhere = (np.zeros_like(evidence.heat) for _ in range(3))
+    elsewhere[min(set(range(len(dark))) - set(keys)), 40, 40] = 1
+    unknown = words_on(ALARM, FailureEvidence(study, head, dark, keys))
+    assert "not reached on these slices" in unknown
+    assert "Nobody outlined haemorrhage" in unknown
+    assert "none in this scan" in words_on(ALARM, FailureEvidence(study, head, dark, keys, nothing.astype(bool)))
+    assert "on other slices only" in words_on(ALARM, FailureEvidence(study, head, dark, keys, elsewhere.astype(bool)))
+
+
+def test_a_written_picture_comes_with_its_caption(tmp_path: Path, evidence: FailureEvidence):
+    written = write_failure(tmp_path, ALARM, evidence, ("subdural", "Subdural haemorrhage"), SOURCE)
+    assert written.file == "false_alarm_subdural_061.png"
+    assert Image.open(tmp_path / written.file).format == "PNG"
+    assert written.caption == f"False alarm: Subdural haemorrhage, probability 93 %, scan 061. {SOURCE}"
+
+
+def test_evidence_that_does_not_fit_is_refused(evidence: FailureEvidence):
+    study, head, heat = evidence.study, evidence.head, evidence.heat
+    with pytest.raises(ValueError, match="must have the study's shape"):
+        FailureEvidence(study, head[:2], heat, (0,))
+    with pytest.raises(ValueError, match="must be uint8"):
+        FailureEvidence(study, head, heat.astype(np.float32), (0,))
+    for keys in ((), (99,)):
+        with pytest.raises(ValueError, match="key slices"):
+            FailureEvidence(study, head, heat, keys)

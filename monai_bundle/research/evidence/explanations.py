@@ -1,0 +1,178 @@
+"""How good the maps of held-out scans are: against outlines, with random weights, and where the network was wrong.
+
+The shipped way of training's networks, one per fold, read the scans that they have not seen. They start from the
+cached maps in front of VGG16's last block; everything behind is what inference runs.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+import numpy as np
+from monai.transforms import Compose
+from numpy.typing import NDArray
+from torch import Tensor
+
+from research.evaluation.against_chance import Figure, by_patient
+from research.evaluation.cam_quality import MapQuality, map_quality, mask_of_label, summarise_labels
+from research.evaluation.sanity_check import Agreement, sanity_check, study_maps
+from research.evaluation.sanity_check import summarise as summarise_sanity
+from scripts.explanation import METHODS, Method, as_stored_map
+from scripts.inferer import StudyInferer, StudyReading
+from scripts.intake.study import CTStudy
+from scripts.networks.drct import DrCT1
+from scripts.networks.vgg16 import STRIDE, TRUNK_LAYERS, VGG16Features
+from scripts.training.outlines import OUTLINED_HU, share_of_cells
+from scripts.training.trunk_maps import CachedFeatureMaps
+
+logger = logging.getLogger(__name__)
+
+Quality = dict[str, list[tuple[str, MapQuality]]]
+
+CEILING = "ceiling"
+"""Stands among the methods: the outline itself, averaged over the maps' cells; no map can be much better."""
+
+
+class BehindTrunk(VGG16Features):
+    """VGG16 that is given the maps in front of its last block instead of pictures."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the feature maps (slices, 512, h, w) of maps (slices, 512, h, w)."""
+        maps: Tensor = self.features[TRUNK_LAYERS:](image.float())
+        return maps
+
+
+def reading_from_maps(network: DrCT1) -> DrCT1:
+    """Return a copy of a network that reads cached maps in the place of pictures; weights keep their names."""
+    changed = copy.deepcopy(network).eval()
+    behind = BehindTrunk()
+    behind.load_state_dict(network.backbone.state_dict())
+    changed.backbone = behind.requires_grad_(False)
+    return changed
+
+
+@dataclass(frozen=True)
+class HeldOutScan:
+    """One scan, loaded for explaining.
+
+    Attributes
+    ----------
+    name, patient : str
+        As in the datalist.
+    inputs : dict
+        As :class:`~scripts.inferer.StudyInferer` takes them; maps in the place of pictures.
+    study : CTStudy
+        The stored voxels.
+    mask : ndarray of bool or None, shape (slices, rows, columns)
+        Outline of all haemorrhage.
+    slice_labels : ndarray, shape (stored slices, labels)
+        0 or 1.
+    label : tuple of float
+        Of the scan.
+    """
+
+    name: str
+    patient: str
+    inputs: dict[str, Any]
+    study: CTStudy
+    mask: NDArray[np.bool_] | None
+    slice_labels: NDArray[np.float32]
+    label: tuple[float, ...]
+
+    @property
+    def head(self) -> NDArray[np.bool_]:
+        """Voxels of the head."""
+        head: NDArray[np.bool_] = self.inputs["head"]
+        return head
+
+
+def load_scan(entry: Mapping[str, Any], maps: CachedFeatureMaps, load: Compose) -> HeldOutScan:
+    """Read a scan's voxels, head, geometry and outline, and put its cached maps in the place of pictures."""
+    loaded = load(dict(entry))
+    if maps.high_res is None:
+        raise ValueError(f"{entry['name']}: no zoomed maps")
+    return HeldOutScan(
+        name=entry["name"],
+        patient=entry["patient"],
+        inputs={
+            "image": maps.image[0].permute(3, 0, 1, 2),
+            "high_res": maps.high_res[0].permute(3, 0, 1, 2),
+            "geometry": loaded["geometry"],
+            "head": loaded["head"],
+        },
+        study=loaded["study"],
+        mask=loaded["mask"],
+        slice_labels=entry["slice_labels"],
+        label=tuple(entry["label"]),
+    )
+
+
+def measure_quality(scan: HeldOutScan, network: DrCT1, keys: Sequence[str], into: dict[str, Quality]) -> StudyReading:
+    """Explain one scan by every method, judge the maps of the labels that it shows, and return the first reading."""
+    first: StudyReading | None = None
+    methods: tuple[Method, ...] = get_args(Method)
+    for method in methods:
+        reading = explain(scan, network, method)
+        first = first or reading
+        for column, key in enumerate(keys):
+            if scan.label[column] != 1 or scan.mask is None:
+                continue
+            outline = mask_of_label(scan.mask, scan.slice_labels[:, column] == 1)
+            if reading is first:
+                best = map_quality(coarsened(outline, scan), outline, scan.head)
+                into[CEILING][key].append((scan.patient, best))
+            quality = map_quality(reading.label_maps[column].voxels, outline, scan.head)
+            into[method][key].append((scan.patient, quality))
+    assert first is not None
+    return first
+
+
+def explain(scan: HeldOutScan, network: DrCT1, method: Method) -> StudyReading:
+    """Read and explain one scan from its cached maps, in float32."""
+    inferer = StudyInferer(precision="float32", method=method, micro_batch=32, with_feature_attention=False)
+    return inferer(scan.inputs, network)
+
+
+def coarsened(outline: NDArray[np.bool_], scan: HeldOutScan) -> NDArray[np.uint8]:
+    """Return an outline as the maps could show it at best: its share of each cell, at both resolutions, added up."""
+    painted = np.where(outline, np.int16(OUTLINED_HU), np.int16(0))
+    geometry = scan.inputs["geometry"]
+    layers = []
+    for key in ("image", "high_res"):
+        cells = scan.inputs[key].shape[-1]
+        layers.append(share_of_cells(geometry.read(painted, cells * STRIDE)))
+    return as_stored_map(geometry.to_stored(*layers), scan.head).voxels
+
+
+def check_sanity(scan: HeldOutScan, network: DrCT1, method: Method) -> dict[str, tuple[Agreement, ...]]:
+    """Randomise the network part by part and compare the maps of the labels that one scan shows."""
+    inferer = StudyInferer(precision="float32", method=method, micro_batch=32, with_feature_attention=False)
+    maps_of, shown = study_maps(scan.inputs, inferer), np.flatnonzero(np.asarray(scan.label) == 1)
+    return sanity_check(network, lambda changed: maps_of(changed)[shown], scan.head)
+
+
+def no_qualities() -> dict[str, Quality]:
+    """Return an empty record: method (and the ceiling of all), label, maps."""
+    return {method: defaultdict(list) for method in (*METHODS, CEILING)}
+
+
+def summary(
+    qualities: dict[str, Quality], checks: Mapping[str, Sequence[dict[str, tuple[Agreement, ...]]]]
+) -> dict[str, Any]:
+    """Return all figures as plain data; ``checks`` are those of each method's maps."""
+    quality = {method: _as_plain(summarise_labels(found, by_patient())) for method, found in qualities.items()}
+    maps = sum(len(entries) for entries in next(iter(qualities.values())).values())
+    sanity = {method: [asdict(stage) for stage in summarise_sanity(found)] for method, found in checks.items()}
+    return {"quality": quality, "sanity": sanity, "maps": maps}
+
+
+def _as_plain(labels: dict[str, dict[str, dict[str, Figure]]]) -> dict[str, Any]:
+    return {
+        key: {scale: {name: asdict(figure) for name, figure in figures.items()} for scale, figures in scales.items()}
+        for key, scales in labels.items()
+    }

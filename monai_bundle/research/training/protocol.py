@@ -1,0 +1,242 @@
+"""One way to train, held to unseen patients: fine-tune on slices, train the heads, read whoever was held out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigWorkflow
+
+from research.evaluation.predictions import Predictions, ScanPrediction
+from scripts.networks.drct import DrCT1
+from scripts.training.cached_scans import LabelledFeatures, ScanReading, read_whole_scan
+from scripts.training.data_digest import data_digest
+from scripts.training.feature_cache import ScanFeatures
+
+HEADS = "configs/train.json"
+FINETUNING = "configs/finetune.json"
+FROM_MAPS = "$pooled_features(@scan_maps, @backbone, @device, @recipe.precision, @high_res_variants_used, @pooled_dir)"
+"""Value of ``features`` in train.json for a fine-tuned last block: from the maps in front of it, in seconds."""
+
+DEALING = ("dataset_dir", "datalist", "folds", "label_vocabulary", "label_keys")
+"""Keys of train.json that decide who is held out."""
+
+READING = (
+    *("start_from", "device", "image_size", "high_res_size", "image_sizes", "slab_mm", "crop_margin"),
+    *("windows", "variants", "high_res_variants", "augmentation_seed", "rotation_radians", "scaling"),
+    *("window_contrast", "window_shift_hu", "noise_hu", "blur_pixels", "load", "augmentation", "to_input", "recipe"),
+)
+"""Keys of train.json that decide what the last block sees: it must be the same when it learns and when it is used."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train.
+
+    Attributes
+    ----------
+    name : str
+        Of its files.
+    title : str
+        As a person reads it.
+    heads : mapping
+        Overrides of ``configs/train.json``.
+    finetuning : mapping or None
+        Overrides of ``configs/finetune.json``; None leaves ImageNet's backbone as it is.
+    views : int
+        Cached variants of a held-out scan that are read and averaged: 1 is the scan as it is, more are augmented ones.
+    """
+
+    name: str
+    title: str
+    heads: Mapping[str, Any] = field(default_factory=dict)
+    finetuning: Mapping[str, Any] | None = field(default_factory=dict)
+    views: int = 1
+
+
+def run(configuration: str | list[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
+    """Run one training and return its workflow, for its network and its split; ``finalize`` is the caller's."""
+    # Many trainings of minutes share one folder here: a stage that was cut off is made anew, none is gone on with.
+    workflow = prepared(configuration, {**overrides, "checkpoint_interval": 0, "resume": False})
+    workflow.run()
+    return workflow
+
+
+def prepared(configuration: str | list[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
+    """Return the workflow of one training that is not run, for what its configuration makes."""
+    settings = _known(overrides)
+    workflow = ConfigWorkflow(configuration, meta_file=None, logging_file=False, workflow_type="train", **settings)
+    workflow.initialize()
+    return workflow
+
+
+def digest_of_data(configuration: str | list[str], overrides: Mapping[str, Any]) -> str:
+    """Return a digest of all scans, and slices where there are any, that a training learns from or is held to."""
+    content = prepared(configuration, overrides).parser.get_parsed_content
+    return data_digest(content(key) for key in ("datalist", "slice_datalist") if key in _keys(configuration))
+
+
+def _keys(configuration: str | list[str]) -> set[str]:
+    files = [configuration] if isinstance(configuration, str) else configuration
+    return {key for name in files for key in json.loads(Path(name).read_text("utf-8"))}
+
+
+def fine_tuned(variant: Variant, validation_fold: int | None, base: Mapping[str, Any]) -> str | None:
+    """Return the file of a last block fine-tuned without one fold, made anew unless the same was made before.
+
+    Parameters
+    ----------
+    variant : Variant
+        Says how.
+    validation_fold : int or None
+        Its patients' slices are not seen; None for all patients.
+    base : mapping
+        Overrides of every configuration: data folders, caches, device.
+    """
+    if variant.finetuning is None:
+        return None
+    if variant.finetuning.get("with_scans", True) is False:
+        # No scan is looked at: one network serves every fold.
+        validation_fold = None
+    # Dealt otherwise than for the heads, a fold of fine-tuning would hold their held-out patients.
+    own = {key: value for key, value in variant.finetuning.items() if key not in DEALING}
+    shared = {key: variant.heads[key] for key in (*DEALING, *READING) if key in variant.heads}
+    overrides = {**base, **own, **shared, "validation_fold": validation_fold}
+    # Where the heads go says nothing of the block in front of them.
+    overrides.pop("model_path", None)
+    made_from = [settings_of(HEADS, FINETUNING), overrides, digest_of_data([HEADS, FINETUNING], overrides)]
+    if overrides.get("start_from") is not None:
+        made_from.append(hashlib.sha256(Path(overrides["start_from"]).read_bytes()).hexdigest())
+    key = json.dumps(made_from, sort_keys=True, default=str)
+    folder = Path(str(base.get("cache_root", "cache"))) / "finetuned"
+    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{validation_fold}.pt"
+    if not path.is_file():
+        logger.info("%s: fine-tuning without fold %s", variant.name, validation_fold)
+        partial = path.with_suffix(".partial")
+        workflow = run([HEADS, FINETUNING], {**_known(overrides), "model_path": str(partial)})
+        workflow.finalize()
+        partial.replace(path)
+    return str(path)
+
+
+def trained(variant: Variant, validation_fold: int | None, base: Mapping[str, Any]) -> ConfigWorkflow:
+    """Train the heads of one variant, fine-tuning first, and return the finished workflow."""
+    start_from = fine_tuned(variant, validation_fold, base)
+    overrides = {**_known(base), **variant.heads, "validation_fold": validation_fold}
+    if start_from is not None:
+        overrides |= {"start_from": str(Path(start_from).absolute()), "features": FROM_MAPS}
+    return run(HEADS, overrides)
+
+
+def cross_validated(variant: Variant, base: Mapping[str, Any], keep: Path | None = None) -> Predictions:
+    """Train one network per fold and read the patients that it has not seen.
+
+    Parameters
+    ----------
+    variant : Variant
+        How to train.
+    base : mapping
+        Overrides of every configuration.
+    keep : Path, optional
+        Folder for the networks of the folds, ``<fold>.pt``; without it they are forgotten.
+
+    Returns
+    -------
+    Predictions
+        Of every scan, in the order of the folds.
+    """
+    scans: list[ScanPrediction] = []
+    keys: tuple[str, ...] = ()
+    folds, fold = 1, 0
+    while fold < folds:
+        workflow = trained(variant, fold, base if keep is None else {**base, "model_path": str(keep / f"{fold}.pt")})
+        if keep is not None:
+            workflow.finalize()
+        content = workflow.parser.get_parsed_content
+        folds, keys = int(content("folds")), content("label_keys")
+        held_out: Sequence[LabelledFeatures] = content("validation_scans")
+        network = content("network_def")
+        scans += [scan_prediction(network, entry, features, variant.views) for entry, features in held_out]
+        fold += 1
+        logger.info("%s: fold %d of %d done", variant.name, fold, folds)
+    protocol = f"{len(scans)} scans, cross-validation by patient in {folds} folds, held-out patients pooled"
+    return Predictions(keys, tuple(scans), variant.title, protocol)
+
+
+def scan_prediction(network: DrCT1, entry: Mapping[str, Any], features: ScanFeatures, views: int = 1) -> ScanPrediction:
+    """Read one held-out scan and bring what is said of read slices to the stored ones.
+
+    Parameters
+    ----------
+    network : DrCT1
+        Not trained on the scan.
+    entry : mapping
+        Of the datalist.
+    features : ScanFeatures
+        Of the scan.
+    views : int
+        As for :class:`Variant`; the key slices are those of the scan as it is.
+    """
+    readings = [read_whole_scan(network, features, view) for view in range(views)]
+    probabilities, attention, slice_logits = (
+        torch.stack([getattr(reading, name) for reading in readings]).mean(dim=0)
+        for name in ("probabilities", "slice_attention", "slice_logits")
+    )
+    read_slice = features.read_slice.numpy()
+    per_read = np.bincount(read_slice, minlength=len(attention))
+    return ScanPrediction(
+        name=entry["name"],
+        patient=entry["patient"],
+        fold=int(entry["fold"]),
+        labels=np.asarray(entry["label"], dtype=np.float64),
+        logits=probabilities.double().logit(eps=1e-7).numpy(),
+        slice_attention=attention.numpy()[read_slice] / per_read[read_slice],
+        slice_labels=entry["slice_labels"],
+        slice_logits=slice_logits.numpy()[read_slice] if network.heads.evidence else None,
+        key_slices=_stored_key_slices(readings[0], read_slice),
+        group=_group(entry, len(read_slice)),
+    )
+
+
+def _stored_key_slices(reading: ScanReading, read_slice: np.ndarray) -> tuple[int, ...]:
+    """Return the middle stored slice of each read slice that was read again, the one with most attention first."""
+    ranked = sorted(reading.key_slices, key=lambda number: -float(reading.slice_attention[number]))
+    members = (np.flatnonzero(read_slice == number) for number in ranked)
+    return tuple(int(stored[len(stored) // 2]) for stored in members)
+
+
+def _group(entry: Mapping[str, Any], slices: int) -> dict[str, str | float]:
+    group: dict[str, str | float] = {"slices": float(slices)}
+    if getattr(entry["study"], "age_years", None) is not None:
+        group["age"] = float(entry["study"].age_years)
+    if getattr(entry["study"], "sex", None) is not None:
+        group["sex"] = str(entry["study"].sex)
+    return group
+
+
+def _known(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is no key of the configurations."""
+    return {key: value for key, value in overrides.items() if key != "cache_root"}
+
+
+def settings_of(*configurations: str) -> dict[str, Any]:
+    """Return configurations, later ones laid over earlier ones, without the parts that change no weights.
+
+    A new handler, or a key that another configuration replaces, is no reason to train again.
+    """
+    idle = {"imports", "handlers", "validate", "initialize", "run", "finalize", "val_interval"}
+    idle |= {"checkpoints", "checkpoint_interval", "resume"}
+    merged: dict[str, Any] = {}
+    for name in configurations:
+        merged |= json.loads(Path(name).read_text("utf-8"))
+    merged["train"] = {key: value for key, value in merged.get("train", {}).items() if key != "handlers"}
+    return {key: value for key, value in merged.items() if not set(key.split("#")) & idle}
