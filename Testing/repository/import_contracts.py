@@ -17,7 +17,7 @@ class StandardLibraryContract(Contract):
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         """Collect each import of a foreign package, as ``importer -> imported``."""
-        sources = {module.name for module in self.source_modules}
+        sources = {module.name for module in self.source_modules}  # type: ignore[attr-defined]
         absent = sorted(sources - graph.modules)
         needed = sources | {below for source in sources - set(absent) for below in graph.find_descendants(source)}
         waiting = sorted(needed - set(absent))
