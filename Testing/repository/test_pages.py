@@ -41,7 +41,7 @@ def test_every_path_that_a_page_names_exists(page: str):
 
 
 def test_a_path_that_does_not_exist_is_found():
-    text = "`scripts/labels.py`, `nowhere/file.py`, `absent.md`, `a_function`, `<id>/report.html`\n```\n`no/path.py`\n```\n"
+    text = "`scripts/labels.py`, `nowhere/file.py`, `absent.md`, `function`, `<id>/a.html`\n```\n`no/path.py`\n```\n"
     assert named_paths(text) == {"scripts/labels.py", "nowhere/file.py", "absent.md"}
     assert [path for path in sorted(named_paths(text)) if not exists(path)] == ["absent.md", "nowhere/file.py"]
 
