@@ -16,7 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path.name for path in ROOT.glob("*.md"))
 # What runs and readers make; it is in no clone.
-MADE_LATER = {"build/site", "my_model/inference.json"}
+MADE_LATER = {"build/site", "result.json"}
 
 
 def named_paths(text: str) -> set[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "monai_bundle"
+TESTING = ROOT / "Testing"
 MOST_LINES = 350
 # What tools and runs leave in the tree; .gitignore keeps it out of the repository.
 LEFT_BY_RUNS = {ROOT / name for name in ("build", "cache", "htmlcov", "output", "runs")}
@@ -35,6 +36,65 @@ def test_every_python_file_says_what_it_is_for():
 def test_no_python_file_is_longer_than_one_idea():
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in our_files(suffix=".py")}
     assert not {str(path.relative_to(ROOT)): count for path, count in lengths.items() if count > MOST_LINES}
+
+
+CLOCKS = {
+    "monotonic",
+    "monotonic_ns",
+    "perf_counter",
+    "perf_counter_ns",
+    "process_time",
+    "thread_time",
+    "time",
+    "time_ns",
+}
+
+
+def reads_a_clock(node: ast.AST, measured: frozenset[str] = frozenset()) -> bool:
+    """Return whether an expression asks a clock of the module ``time``, or uses a name that holds a measured time."""
+    for part in ast.walk(node):
+        match part:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="time"), attr=clock)) if clock in CLOCKS:
+                return True
+            case ast.Call(func=ast.Name(id=clock)) if clock in CLOCKS - {"time"}:
+                return True
+            case ast.Name(id=name) if name in measured:
+                return True
+    return False
+
+
+def timed_assertions(source: str) -> list[int]:
+    """Return the lines of a test file whose assertion depends on how long something took.
+
+    The assertion that gives up in a loop that waits is none: it ends what would hang.
+    """
+    lines, tree = set(), ast.parse(source)
+    waiting = {part for loop in ast.walk(tree) if isinstance(loop, ast.While) for part in ast.walk(loop)}
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        measured = {
+            name.id
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and reads_a_clock(node.value)
+            for name in ast.walk(node)
+            if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+        }
+        asserts = {node for node in ast.walk(function) if isinstance(node, ast.Assert)} - waiting
+        lines |= {node.lineno for node in asserts if reads_a_clock(node.test, frozenset(measured))}
+    return sorted(lines)
+
+
+def test_a_timed_assertion_is_found():
+    timed = "def test_a():\n    begin = time.monotonic()\n    end = perf_counter()\n    assert end - begin < 2\n"
+    direct = "def test_b():\n    assert time.time() < 5\n"
+    waiting = "def wait():\n    end = time.monotonic() + 9\n    while poll():\n        assert time.monotonic() < end\n"
+    assert timed_assertions(timed + direct + waiting) == [4, 6]
+
+
+def test_no_test_measures_time():
+    found = {
+        str(path.relative_to(ROOT)): timed_assertions(path.read_text("utf-8")) for path in our_files(TESTING, ".py")
+    }
+    assert not {path: lines for path, lines in found.items() if lines}
 
 
 def test_lines_end_the_unix_way():

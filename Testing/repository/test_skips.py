@@ -45,7 +45,7 @@ def test_in_ci_only_absent_real_data_may_skip(tmp_path: Path):
     assert outcomes(tmp_path, CI="true") == {
         "absent_data": "SKIPPED",
         "no_browser": "FAILED",
-        "by_mark": "FAILED",
+        "by_mark": "ERROR",
         "whole_file": "ERROR",
         "fails_as_expected": "XFAIL",
     }
