@@ -15,7 +15,6 @@ import pytest
 from monai.bundle import ConfigParser
 from rsna_files import GRID, KINDS, MARK_HU, THREE_PATIENTS, RSNASeries, marked_head, write_rsna, write_slice
 
-from conftest import PROJECT_ROOT
 from research.datasets.rsna import LeftOut, RSNAScan, datalist, find_scans
 from research.datasets.rsna_index import index_folder
 from scripts.datasets.datalist import LabelledScan, ReadLabelledStudyd
@@ -24,7 +23,7 @@ from scripts.labels import RSNA
 
 KEYS = tuple(label.key for label in RSNA)
 SLICES = GRID.shape[0]
-BUNDLE = PROJECT_ROOT / "monai_bundle"
+BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,18 @@
-"""The walls of the house: who may import whom, and what every file and the front door must look like."""
+"""What every file and the first page must look like, and which statements of versions must agree."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "monai_bundle"
-LIBRARY = ROOT / "ICHDiagnosis" / "ICHDiagnosisLib"
+TESTING = ROOT / "Testing"
 MOST_LINES = 350
-
-# A room may import those before it, never those after it.
-DOWNWARDS = ("intake", "networks", "explanation", "output")
 # What tools and runs leave in the tree; .gitignore keeps it out of the repository.
 LEFT_BY_RUNS = {ROOT / name for name in ("build", "cache", "htmlcov", "output", "runs")}
 LEFT_BY_RUNS |= {BUNDLE / name for name in ("cache", "eval", "output", "runs")}
@@ -31,90 +27,6 @@ def our_files(folder: Path = ROOT, suffix: str = "") -> Iterator[Path]:
             yield path
 
 
-def imports_of(source: str, package: str = "") -> set[str]:
-    """Return every module that a source imports, at whatever depth; ``package`` resolves relative imports."""
-    modules = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            modules |= {f"{base}.{alias.name}" for alias in node.names}
-    return modules
-
-
-def offenders(files: Iterator[Path], root: Path, forbidden: tuple[str, ...]) -> list[str]:
-    """Return ``file imports module`` for each import of a forbidden package."""
-    found = []
-    for path in files:
-        package = ".".join(path.relative_to(root).parent.parts)
-        for module in sorted(imports_of(path.read_text(encoding="utf-8"), package)):
-            if any(module == name or module.startswith(f"{name}.") for name in forbidden):
-                found.append(f"{path.relative_to(root)} imports {module}")
-    return found
-
-
-def room(name: str) -> Iterator[Path]:
-    """Return the files of one room of the bundle, be it a folder or a single file."""
-    folder, file = BUNDLE / "scripts" / name, BUNDLE / "scripts" / f"{name}.py"
-    if folder.is_dir():
-        yield from our_files(folder, ".py")
-    if file.is_file():
-        yield file
-
-
-def test_the_reader_of_imports_sees_every_way_to_import():
-    source = "import a.b\nfrom c import d\ndef f():\n    from scripts import output\n    from ..networks import vgg16\n"
-    assert imports_of(source, "scripts.explanation") == {"a.b", "c.d", "scripts.output", "scripts.networks.vgg16"}
-
-
-def test_a_forbidden_import_is_named(tmp_path: Path):
-    (tmp_path / "vgg16.py").write_text(
-        "import torch\nimport torchvision\nfrom scripts.output import report\n", encoding="utf-8"
-    )
-    assert offenders(our_files(tmp_path), tmp_path, ("scripts.output", "torch")) == [
-        "vgg16.py imports scripts.output.report",
-        "vgg16.py imports torch",
-    ]
-
-
-def test_imports_run_downwards_only():
-    found = []
-    for place, name in enumerate(DOWNWARDS):
-        above = tuple(f"scripts.{upper}" for upper in DOWNWARDS[place + 1 :])
-        found += offenders(room(name), BUNDLE, above)
-    assert not found
-
-
-def test_every_room_stands():
-    assert [name for name in DOWNWARDS if not list(room(name))] == []
-
-
-def test_nothing_in_the_bundle_imports_slicer():
-    assert not offenders(our_files(BUNDLE / "scripts", ".py"), BUNDLE, ("slicer", "qt", "ctk", "ICHDiagnosisLib"))
-
-
-def test_nothing_in_the_slicer_library_imports_torch_monai_or_the_bundle():
-    files = our_files(LIBRARY, ".py") if LIBRARY.is_dir() else iter(())
-    assert not offenders(files, LIBRARY.parent, ("torch", "monai", "scripts"))
-
-
-def test_result_and_child_process_of_the_slicer_library_need_the_standard_library_alone():
-    waiting, seen, found = ["result", "bundle_process"], set(), []
-    while waiting:
-        seen.add(name := waiting.pop())
-        path = LIBRARY / f"{name}.py"
-        for module in imports_of(path.read_text(encoding="utf-8"), LIBRARY.name) if path.is_file() else ():
-            first, _, rest = module.partition(".")
-            neighbour = rest.split(".")[0]
-            if first == LIBRARY.name and neighbour not in seen:
-                waiting.append(neighbour)
-            elif first not in {LIBRARY.name, *sys.stdlib_module_names}:
-                found.append(f"{path.name} imports {module}")
-    assert not found
-
-
 def test_every_python_file_says_what_it_is_for():
     files = [path for path in our_files(suffix=".py") if path.read_text(encoding="utf-8").strip()]
     assert len(files) > 10
@@ -126,12 +38,71 @@ def test_no_python_file_is_longer_than_one_idea():
     assert not {str(path.relative_to(ROOT)): count for path, count in lengths.items() if count > MOST_LINES}
 
 
+CLOCKS = {
+    "monotonic",
+    "monotonic_ns",
+    "perf_counter",
+    "perf_counter_ns",
+    "process_time",
+    "thread_time",
+    "time",
+    "time_ns",
+}
+
+
+def reads_a_clock(node: ast.AST, measured: frozenset[str] = frozenset()) -> bool:
+    """Return whether an expression asks a clock of the module ``time``, or uses a name that holds a measured time."""
+    for part in ast.walk(node):
+        match part:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="time"), attr=clock)) if clock in CLOCKS:
+                return True
+            case ast.Call(func=ast.Name(id=clock)) if clock in CLOCKS - {"time"}:
+                return True
+            case ast.Name(id=name) if name in measured:
+                return True
+    return False
+
+
+def timed_assertions(source: str) -> list[int]:
+    """Return the lines of a test file whose assertion depends on how long something took.
+
+    The assertion that gives up in a loop that waits is none: it ends what would hang.
+    """
+    lines, tree = set(), ast.parse(source)
+    waiting = {part for loop in ast.walk(tree) if isinstance(loop, ast.While) for part in ast.walk(loop)}
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        measured = {
+            name.id
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and reads_a_clock(node.value)
+            for name in ast.walk(node)
+            if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+        }
+        asserts = {node for node in ast.walk(function) if isinstance(node, ast.Assert)} - waiting
+        lines |= {node.lineno for node in asserts if reads_a_clock(node.test, frozenset(measured))}
+    return sorted(lines)
+
+
+def test_a_timed_assertion_is_found():
+    timed = "def test_a():\n    begin = time.monotonic()\n    end = perf_counter()\n    assert end - begin < 2\n"
+    direct = "def test_b():\n    assert time.time() < 5\n"
+    waiting = "def wait():\n    end = time.monotonic() + 9\n    while poll():\n        assert time.monotonic() < end\n"
+    assert timed_assertions(timed + direct + waiting) == [4, 6]
+
+
+def test_no_test_measures_time():
+    found = {
+        str(path.relative_to(ROOT)): timed_assertions(path.read_text("utf-8")) for path in our_files(TESTING, ".py")
+    }
+    assert not {path: lines for path, lines in found.items() if lines}
+
+
 def test_lines_end_the_unix_way():
     texts = {path: path.read_bytes() for path in our_files()}
     assert not [str(path.relative_to(ROOT)) for path, raw in texts.items() if b"\0" not in raw and b"\r\n" in raw]
 
 
-def test_both_doors_carry_the_same_complete_licence():
+def test_the_bundle_carries_the_same_complete_licence():
     licence = (ROOT / "LICENSE.txt").read_text(encoding="utf-8")
     assert (BUNDLE / "LICENSE").read_text(encoding="utf-8") == licence
     assert "Apache License" in licence
