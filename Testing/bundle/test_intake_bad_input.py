@@ -195,7 +195,7 @@ def test_mixed_sizes(tmp_path: Path):
     write_series(tmp_path / "head", other, names=[f"large{index}.dcm" for index in range(13)])
     assert refusal(tmp_path / "head") == (
         "mixed_sizes",
-        "head: mixes images of 20 x 24 and 20 x 32 pixels; export one series",
+        "head: mixes images of 20 x 24, 20 x 32 pixels; export one series",
     )
 
 
