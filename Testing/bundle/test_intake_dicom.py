@@ -280,7 +280,11 @@ def test_a_file_without_modality_is_ct_by_its_storage_class(tmp_path: Path):
 
 
 def test_nothing_of_the_patient_is_kept(tmp_path: Path):
-    write_series(tmp_path / "head")
+    def identify(index: int, dataset: Dataset) -> None:
+        """Random UIDs hold the patient's number now and then."""
+        dataset.SOPInstanceUID = f"1.2.5.{index}"
+
+    write_series(tmp_path / "head", Series(study_uid="1.2.3", series_uid="1.2.4"), identify)
     (source,) = find_studies(tmp_path / "head")
     text = f"{source!r} {read_study(source).provenance!r}"
     assert not [

@@ -82,10 +82,7 @@ class DamagedFileError(ExpectedError):
     """
 
     def __init__(self, code: str, /) -> None:
-        if " " in code:
-            super().__init__("intake.plain_text", text=code)
-        else:
-            super().__init__(f"damage.{code}")
+        super().__init__(code if " " in code else f"damage.{code}")
 
 
 @dataclass(frozen=True)

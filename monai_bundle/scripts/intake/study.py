@@ -27,10 +27,7 @@ class IntakeError(ExpectedError):
     """
 
     def __init__(self, code: str, /, **values: Any) -> None:
-        if " " in code:
-            super().__init__("intake.plain_text", text=code)
-        else:
-            super().__init__(f"intake.{code}", **values)
+        super().__init__(code if " " in code else f"intake.{code}", **values)
 
 
 class NotEvaluableError(IntakeError):
@@ -48,10 +45,7 @@ class NotEvaluableError(IntakeError):
     """
 
     def __init__(self, code: str, text: str | None = None, /, **values: Any) -> None:
-        if text is None:
-            super().__init__(code, **values)
-        else:
-            super().__init__("plain_text", text=text)
+        super().__init__(code, **values) if text is None else ExpectedError.__init__(self, "plain.text", text=text)
         self.code = code.partition(".")[0]
 
     def within(self, place: str) -> NotEvaluableError:

@@ -130,14 +130,21 @@ class ExpectedError(Exception):
     Parameters
     ----------
     code : str
-        Of the catalogue, ``section.name``.
+        Of the catalogue, ``section.name``. A whole sentence is taken as it is, and has the code ``plain.text``.
     **values
         One per placeholder of its text.
+
+    Attributes
+    ----------
+    code : str
+        As given.
+    message : Message
+        The text, in any language.
     """
 
     def __init__(self, code: str, /, **values: Any) -> None:
-        self.code = code
-        self.message = Message(code, **values)
+        self.message = Message("plain.text", text=code) if " " in code else Message(code, **values)
+        self.code = self.message.message_code
         super().__init__(str(self.message))
 
     def __reduce__(self) -> tuple[Any, ...]:
