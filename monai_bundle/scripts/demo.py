@@ -92,7 +92,7 @@ def summary(result: dict[str, Any], report: Path, truth: Sequence[str] | None = 
 
 def _heading(*, with_truth: bool) -> str:
     finding, probability, threshold, result, truth = (
-        message(f"terminal.{column}") for column in ("finding", "probability", "threshold", "result", "truth")
+        message(f"terminal.column_{column}") for column in ("finding", "probability", "threshold", "result", "truth")
     )
     return f"{finding:<32}{probability:>12}{threshold:>11}  {result:<9}{truth if with_truth else ''}".rstrip()
 

@@ -88,11 +88,18 @@ def display_of(study: CTStudy, head: NDArray[np.bool_]) -> Display:
         The same for every slice, so that slices can be compared.
     """
     column_mm, row_mm, _ = study.spacing_mm
-    first_row, last_row = _extent(head.any(axis=(0, 2)), row_mm)
-    first_column, last_column = _extent(head.any(axis=(0, 1)), column_mm)
-    bounds = {"first_row": first_row, "last_row": last_row, "first_column": first_column, "last_column": last_column}
-    plane = replace(head_centred_crop(study, head, margin=1.0), **bounds)
-    column, row = (study.affine[:3, axis] * (-1 if flip else 1) for axis, flip in enumerate(_flips(plane)))
+    first_row, last_row = _extent(np.asarray(head.any(axis=(0, 2))), row_mm)
+    first_column, last_column = _extent(np.asarray(head.any(axis=(0, 1))), column_mm)
+    plane = replace(
+        head_centred_crop(study, head, margin=1.0),
+        first_row=first_row,
+        last_row=last_row,
+        first_column=first_column,
+        last_column=last_column,
+    )
+    column, row = (
+        study.affine[:3, axis] * (-1 if flip else 1) for axis, flip in enumerate((plane.flip_columns, plane.flip_rows))
+    )
     height_mm, width_mm = plane.shape[0] * row_mm, plane.shape[1] * column_mm
     if plane.transpose:
         column, row, height_mm, width_mm = row, column, width_mm, height_mm
@@ -105,10 +112,6 @@ def brain_window(hounsfield: NDArray[np.floating] | NDArray[np.int16]) -> NDArra
     """Map HU to grey 0..255: 0 HU is black and 80 HU white (centre 40, width 80)."""
     low = BRAIN_CENTRE_HU - BRAIN_WIDTH_HU / 2
     return np.clip((hounsfield - low) * (255 / BRAIN_WIDTH_HU) + 0.5, 0, 255).astype(np.uint8)
-
-
-def _flips(plane: CropPlane) -> tuple[bool, bool]:
-    return plane.flip_columns, plane.flip_rows
 
 
 def _letter(direction: NDArray[np.float64]) -> str:
