@@ -70,7 +70,7 @@ def a_study(
 def a_diagnosis(
     study: CTStudy | None = None,
     probabilities: dict[str, float] | None = None,
-    read_slices: tuple[tuple[int, ...], ...] | None = None,
+    input_slices: tuple[tuple[int, ...], ...] | None = None,
     study_id: str = "study-1",
 ) -> Diagnosis:
     """A finished run whose attention and attribution maps peak at the bright crescent."""
@@ -90,7 +90,7 @@ def a_diagnosis(
             for index, position in enumerate(study.positions_mm)
         ),
         maps=_maps(study, attention, probabilities),
-        read_slices=read_slices or tuple((index,) for index in range(len(study.voxels))),
+        input_slices=input_slices or tuple((index,) for index in range(len(study.voxels))),
         model=MODEL,
         operating_point="balanced",
         device="cpu",
@@ -126,11 +126,13 @@ def _maps(
     study: CTStudy, attention: NDArray[np.float64], probabilities: dict[str, float]
 ) -> tuple[AttributionMap, ...]:
     head = study.voxels > -200
-    shares = np.round(255 * attention / attention.max())
+    values_255 = np.round(255 * attention / attention.max())
     rows, columns = study.voxels.shape[1:]
     x = np.linspace(-1, 1, columns, dtype=np.float32)
     y = np.linspace(-1, 1, rows, dtype=np.float32)
-    maps = [AttributionMap("attention", None, (head * shares[:, None, None]).astype(np.uint8), float(attention.max()))]
+    maps = [
+        AttributionMap("attention", None, (head * values_255[:, None, None]).astype(np.uint8), float(attention.max()))
+    ]
     for turn, label in enumerate(RSNA):
         centre_x, centre_y = 0.55 * np.cos(turn), 0.55 * np.sin(turn)
         blob = np.exp(-((x[None, :] - centre_x) ** 2 + (y[:, None] - centre_y) ** 2) / 0.06)

@@ -65,10 +65,10 @@ def test_a_series_comes_out_as_it_was_written(tmp_path: Path):
 @given(seed=st.integers(0, 2**32 - 1))
 def test_file_order_and_instance_numbers_never_change_the_stack(seed: int):
     folder = Path(tempfile.mkdtemp())
-    chance = random.Random(seed)
-    numbers = chance.sample(range(1, 1000), len(TINY))
-    names = [f"{number:04d}" for number in chance.sample(range(1000), len(TINY))]
-    backwards = chance.random() < 0.5
+    generator = random.Random(seed)
+    numbers = generator.sample(range(1, 1000), len(TINY))
+    names = [f"{number:04d}" for number in generator.sample(range(1000), len(TINY))]
+    backwards = generator.random() < 0.5
     series = Series(TINY[::-1] if backwards else TINY, step=(0, 0, -5.0) if backwards else (0, 0, 5.0))
     write_series(folder, series, lambda index, dataset: setattr(dataset, "InstanceNumber", numbers[index]), names)
     study = read_only_study(folder)

@@ -134,7 +134,7 @@ def test_the_colour_bar_grows_brighter_to_its_end():
 
 def test_averaged_slices_are_one_tile_and_their_key_slice_shows_the_mean():
     slabs = ((0, 1, 2), (3, 4, 5), (6, 7, 8), (9, 10, 11))
-    diagnosis = a_diagnosis(read_slices=slabs)
+    diagnosis = a_diagnosis(input_slices=slabs)
     images = report_images(diagnosis)
     assert [tile.number for tile in images.tiles] == ["1–3", "4–6", "7–9", "10–12"]
     assert all(key.averaged in {(1, 3), (4, 6), (7, 9), (10, 12)} for key in images.key_slices)

@@ -51,7 +51,7 @@ class Finding:
     Attributes
     ----------
     label : Label
-        What was looked for.
+        The label.
     probability, threshold : float
         0..1.
     default_threshold : bool
@@ -103,7 +103,7 @@ class AttributionMap:
     label : Label or None
         The label that the map explains; None for the two kinds of attention.
     voxels : ndarray of uint8, shape (slices, rows, columns)
-        0 outside the head and where the value speaks against the label.
+        0 outside the head and where the value is against the label.
     scale : float
         Value that 255 stands for: slice attention (0..1), an attended activation, or a Grad-CAM value in logits. One
         for the whole scan.
@@ -162,7 +162,7 @@ class Diagnosis:
         One per original slice.
     maps : tuple of AttributionMap
         Attention first, then one Grad-CAM per label.
-    read_slices : tuple of tuple of int
+    input_slices : tuple of tuple of int
         For each input slice, from the feet to the head, the original slices that were averaged into it.
     operating_point : str
         Name of the operating point that the thresholds belong to.
@@ -178,7 +178,7 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     slices: tuple[SliceResult, ...]
     maps: tuple[AttributionMap, ...]
-    read_slices: tuple[tuple[int, ...], ...]
+    input_slices: tuple[tuple[int, ...], ...]
     model: ModelIdentity
     operating_point: str
     device: str
@@ -188,7 +188,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A study that must not be read: its result folder says why and holds nothing else.
+    """A study that must not be read: its result folder states why and holds nothing else.
 
     Attributes
     ----------

@@ -204,7 +204,7 @@ class StudyEvaluator(SupervisedEvaluator):
                 for index, (position, share) in enumerate(zip(study.positions_mm, attention, strict=True))
             ),
             maps=tuple(maps),
-            read_slices=geometry.slabs,
+            input_slices=geometry.slabs,
             model=reader.model,
             operating_point=reader.operating_point,
             device=str(self.state.device),

@@ -230,8 +230,8 @@ def _fault_of_positions(
         one, other = headers[same[0]].location.name, headers[same[0] + 1].location.name
         return NotEvaluableError("duplicate_positions", first=one, second=other)
     if len(along) > 2:
-        share = (along - along[0]) / (along[-1] - along[0])
-        straight = positions[0] + share[:, None] * (positions[-1] - positions[0])
+        fraction = (along - along[0]) / (along[-1] - along[0])
+        straight = positions[0] + fraction[:, None] * (positions[-1] - positions[0])
         sideways = np.linalg.norm(positions - straight, axis=1)
         limit = 2 * max(headers[0].pixel_spacing or (1.0,))
         if sideways.max() > limit:

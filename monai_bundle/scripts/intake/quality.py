@@ -1,6 +1,6 @@
 """The quality gate: what a study must have before a network may read it.
 
-Motion, and contrast that no header names, are not judged: on single heads neither can be told honestly from anatomy.
+Motion, and contrast that no header names, are not judged: on single heads neither can be distinguished from anatomy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class QualityLimits:
     Attributes
     ----------
     minimum_slices : int
-        Fewest stored slices.
+        Fewest slices.
     smallest_pixel_mm, largest_pixel_mm : float
         Pixel spacing outside these is refused.
     smallest_gap_mm, largest_gap_mm : float
@@ -41,7 +41,7 @@ class QualityLimits:
     thick_slice_mm : float
         Slice spacing above this is warned of.
     largest_missing_share : float
-        Share of missing slices above which the study is refused.
+        Fraction of missing slices above which the study is refused.
     largest_tilt_degrees, tilt_warning_degrees : float
         Gantry tilt that is refused, and that is warned of.
     largest_angle_degrees : float
@@ -53,7 +53,7 @@ class QualityLimits:
     minimum_brain_mm, whole_brain_mm : float
         Length along the normal over which brain lies inside a skull: less is refused, less than the second warned of.
     minimum_enclosure : float
-        Share of directions from the middle of a slice in which bone must lie; a craniectomy leaves about 0.8.
+        Fraction of directions from the middle of a slice in which bone must lie; a craniectomy leaves about 0.8.
     largest_skull_cm2 : float
         Largest area inside the bones of a slice; a chest or pelvis has more.
     metal_ml : float
@@ -235,7 +235,7 @@ def skull_content(
 
 
 def enclosure(bone: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> float:
-    """Share of directions (0..1) from the middle of the bones in which bone lies, seen in mm."""
+    """Fraction of directions (0..1) from the middle of the bones in which bone lies, seen in mm."""
     rows, columns = np.nonzero(bone)
     middle_row, middle_column = (rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2
     angles = np.arctan2((rows - middle_row) * spacing_mm[1], (columns - middle_column) * spacing_mm[0])

@@ -102,7 +102,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class CTStudy:
-    """One series of stored slices in Hounsfield units.
+    """One series of original slices in Hounsfield units.
 
     Nothing is flipped, resampled or re-ordered in plane: ``voxels[k, r, c]`` is the stored value of row ``r``,
     column ``c`` of the k-th slice along the stack.
@@ -115,7 +115,7 @@ class CTStudy:
         Voxel index ``(column, row, slice, 1)`` to patient coordinates RAS+ in mm. The shear of a tilted gantry is
         kept; where slices are unevenly spaced the step is the mean step.
     positions_mm : ndarray of float64, shape (slices,)
-        Position of each stored slice along the slice normal, in mm; strictly monotonic.
+        Position of each original slice along the slice normal, in mm; strictly monotonic.
     provenance : Provenance
         Where the study came from.
     warnings : tuple of QualityWarning

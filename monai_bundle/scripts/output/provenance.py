@@ -64,7 +64,7 @@ def model_rows(model: ModelIdentity, translate: Translation) -> tuple[Row, ...]:
 
 def run_rows(diagnosis: Diagnosis, translate: Translation) -> tuple[Row, ...]:
     """Describe the run."""
-    inputs = {"inputs": len(diagnosis.read_slices), "originals": len(diagnosis.slices)}
+    inputs = {"inputs": len(diagnosis.input_slices), "originals": len(diagnosis.slices)}
     return (
         Row(translate("report.operating_point"), diagnosis.operating_point),
         Row(translate("report.device"), f"{diagnosis.device}, {diagnosis.precision}"),

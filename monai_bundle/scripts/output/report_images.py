@@ -107,7 +107,7 @@ def report_images(diagnosis: Diagnosis) -> ReportImages:
 
 def _input_slice(diagnosis: Diagnosis, index: int) -> tuple[int, ...]:
     """Return the original slices that the input slice with this one is made of."""
-    return next((slab for slab in diagnosis.read_slices if index in slab), (index,))
+    return next((slab for slab in diagnosis.input_slices if index in slab), (index,))
 
 
 def _grey(diagnosis: Diagnosis, slab: tuple[int, ...], display: Display, longest: int) -> NDArray[np.uint8]:
@@ -132,7 +132,7 @@ def _key_slice(diagnosis: Diagnosis, entry: SliceResult, shown: AttributionMap |
 def _tiles(diagnosis: Diagnosis, key_slices: tuple[SliceResult, ...], display: Display) -> tuple[Tile, ...]:
     ranks = {entry.index: entry.key_rank for entry in key_slices}
     tiles = []
-    for slab in diagnosis.read_slices:
+    for slab in diagnosis.input_slices:
         inside = [rank for index in slab if (rank := ranks.get(index)) is not None]
         number = str(slab[0] + 1) if len(slab) == 1 else f"{slab[0] + 1}–{slab[-1] + 1}"
         image = jpeg_uri(_grey(diagnosis, slab, display, _TILE_PIXELS))
