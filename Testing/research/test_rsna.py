@@ -80,7 +80,7 @@ def test_slices_come_in_order_and_every_label_stands_at_its_own_slice(tree: Path
 
 def test_a_missing_slice_is_warned_of(tree: Path):
     scan = next(scan for scan in found_in(tree)[0] if scan.series_uid == "ID_2b2b2b2b2b")
-    assert "missing_slices" in {warning.name for warning in scan.read().warnings}
+    assert "missing_slices" in {warning.code for warning in scan.read().warnings}
 
 
 def test_two_series_of_one_patient_share_a_fold(tree: Path):

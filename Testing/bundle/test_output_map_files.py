@@ -17,7 +17,7 @@ from sample_diagnosis import a_marked_map, a_study, an_affine
 
 from scripts.diagnosis import AttributionMap
 from scripts.output.folder import OutputError
-from scripts.output.maps import map_file, map_image
+from scripts.output.map_files import map_file, map_image
 
 SHAPE = (5, 6, 7)
 SIGNED_AXES = [
@@ -36,7 +36,7 @@ def rotation(degrees: tuple[float, float, float]) -> np.ndarray:
     return turned
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     directions=st.sampled_from(SIGNED_AXES),
     degrees=st.tuples(*[st.floats(-30, 30)] * 3),

@@ -1,4 +1,4 @@
-"""Every slice is shown in radiological convention, CT and heat map alike, and its letters tell the truth."""
+"""Every slice is shown in radiological convention, CT and attribution map alike, and its letters are true."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sample_diagnosis import a_diagnosis, a_study, an_affine
 from scripts.diagnosis import AttributionMap, SliceResult
 from scripts.labels import RSNA
 from scripts.output.attention_plot import LIGHT, attention_svg
-from scripts.output.display import brain_window, display_of
-from scripts.output.evidence_views import evidence_views, heat_finding
-from scripts.output.pictures import heat_legend, heat_on
+from scripts.output.overlay import colour_bar, overlay
+from scripts.output.report_images import report_images, shown_finding
+from scripts.output.slice_images import brain_window, display_of
 
 SIGNED_AXES = [
     np.eye(3)[:, list(order)] * signs for order in permutations(range(3)) for signs in product((1.0, -1.0), repeat=3)
@@ -33,11 +33,11 @@ def pixels_of(uri: str) -> np.ndarray:
 
 @pytest.mark.parametrize("directions", SIGNED_AXES)
 def test_the_letters_name_the_sides_that_the_pixels_lie_on(directions):
-    """Walk over the screen and compare the walk's direction in the patient with the letter at its end."""
+    """The direction from the middle of the screen to an edge, in the patient, is that of the letter there."""
     study = a_study((4, 20, 30), an_affine(directions, (0.5, 0.6, 5.0)))
     display = display_of(study, np.zeros(study.voxels.shape, dtype=bool))
     rows, columns = np.indices(study.voxels.shape[1:])
-    shown_rows, shown_columns = display.turned(rows), display.turned(columns)
+    shown_rows, shown_columns = display.oriented(rows), display.oriented(columns)
 
     def place(at: tuple[int, int]) -> np.ndarray:
         return apply_affine(study.affine, (shown_columns[at], shown_rows[at], 1))
@@ -50,8 +50,8 @@ def test_the_letters_name_the_sides_that_the_pixels_lie_on(directions):
         "bottom": (-1, middle[1]),
     }
     for edge, end in ends.items():
-        walk = place(end) - place(middle)
-        assert walk @ TOWARDS[getattr(display.markers, edge)] == pytest.approx(np.linalg.norm(walk))
+        way = place(end) - place(middle)
+        assert way @ TOWARDS[getattr(display.markers, edge)] == pytest.approx(np.linalg.norm(way))
 
 
 @pytest.mark.parametrize("directions", AXIAL)
@@ -70,15 +70,15 @@ def test_a_turned_head_keeps_its_letters(degrees):
 
 
 @pytest.mark.parametrize("directions", AXIAL)
-def test_heat_lies_on_the_side_of_the_patient_that_it_belongs_to(directions):
-    """The patient's right front: upper left on the screen, in the CT and in the heat map."""
+def test_the_map_lies_on_the_side_of_the_patient_that_it_belongs_to(directions):
+    """The patient's right front: upper left on the screen, in the CT and in the attribution map."""
     study = a_study((12, 64, 64), an_affine(directions))
     centre = apply_affine(study.affine, np.array((31.5, 31.5, 6)))
     grid = np.stack(np.meshgrid(np.arange(64), np.arange(64), [6], indexing="xy"), axis=-1)[:, :, 0]
     offset = apply_affine(study.affine, grid) - centre
     right_front = np.linalg.norm(offset[..., :2] - (6.0, 8.0), axis=-1) < 2.5
-    heat = np.zeros(study.voxels.shape, np.uint8)
-    heat[6, right_front] = 255
+    values = np.zeros(study.voxels.shape, np.uint8)
+    values[6, right_front] = 255
     voxels = study.voxels.copy()
     voxels[6] = np.where(right_front, 100, 0)
     diagnosis = a_diagnosis(replace(study, voxels=voxels))
@@ -87,11 +87,11 @@ def test_heat_lies_on_the_side_of_the_patient_that_it_belongs_to(directions):
         diagnosis,
         head=np.ones(voxels.shape, bool),
         slices=slices,
-        maps=(AttributionMap("gradcam", RSNA[-1], heat, 1.0),),
+        maps=(AttributionMap("gradcam", RSNA[-1], values, 1.0),),
     )
-    key = evidence_views(diagnosis).key_slices[0]
-    ct, overlay = pixels_of(key.ct).astype(int), pixels_of(key.heat).astype(int)
-    colourful = np.ptp(overlay, axis=-1) > 60
+    key = report_images(diagnosis).key_slices[0]
+    ct, laid_over = pixels_of(key.ct).astype(int), pixels_of(key.map).astype(int)
+    colourful = np.ptp(laid_over, axis=-1) > 60
     for bright in (ct > 128, colourful):
         row, column = np.argwhere(bright).mean(axis=0)
         height, width = bright.shape
@@ -105,53 +105,70 @@ def test_pixels_that_are_not_square_are_shown_in_true_proportion():
     assert display.sized(np.zeros((40, 80), np.uint8), 200).shape == (200, 200)
 
 
-def test_slices_are_cut_to_the_head_with_a_margin():
+def test_slices_are_cropped_to_the_head_with_a_margin():
     study = a_study((4, 100, 100), an_affine(spacing_mm=(1.0, 1.0, 5.0)))
     head = np.zeros(study.voxels.shape, dtype=bool)
     head[2, 30:60, 40:70] = True
     display = display_of(study, head)
-    assert (display.rows, display.columns) == (slice(24, 66), slice(34, 76))
+    rows, columns = np.indices((100, 100))
+    shown_rows, shown_columns = display.oriented(rows), display.oriented(columns)
+    assert (shown_rows.min(), shown_rows.max(), shown_columns.min(), shown_columns.max()) == (24, 65, 34, 75)
 
 
 def test_the_brain_window_is_black_at_0_and_white_at_80_hu():
     assert brain_window(np.array([-1000, 0, 40, 80, 3000], np.int16)).tolist() == [0, 0, 128, 255, 255]
 
 
-def test_weak_evidence_leaves_the_ct_as_it_is():
+def test_a_weak_value_leaves_the_ct_as_it_is():
     grey = np.full((1, 3), 100, np.uint8)
-    blended = heat_on(grey, np.array([[0, 38, 255]], np.uint8))
+    blended = overlay(grey, np.array([[0, 38, 255]], np.uint8))
     assert blended[0, 0].tolist() == blended[0, 1].tolist() == [100, 100, 100]
     assert blended[0, 2, 0] > blended[0, 2, 2]
 
 
 def test_the_colour_bar_grows_brighter_to_its_end():
-    luminance = heat_legend()[0].astype(float) @ (0.2126, 0.7152, 0.0722)
+    luminance = colour_bar()[0].astype(float) @ (0.2126, 0.7152, 0.0722)
     assert np.argmax(luminance) == 255
     assert np.all(np.diff(luminance[190:]) >= -1)
 
 
-def test_a_slab_is_one_tile_and_its_key_slice_shows_the_mean_that_was_read():
+def test_averaged_slices_are_one_tile_and_their_key_slice_shows_the_mean():
     slabs = ((0, 1, 2), (3, 4, 5), (6, 7, 8), (9, 10, 11))
-    diagnosis = a_diagnosis(read_slices=slabs)
-    views = evidence_views(diagnosis)
-    assert [tile.number for tile in views.tiles] == ["1–3", "4–6", "7–9", "10–12"]
-    assert all(key.averaged.startswith("mean of slices") for key in views.key_slices)
+    diagnosis = a_diagnosis(input_slices=slabs)
+    images = report_images(diagnosis)
+    assert [tile.number for tile in images.tiles] == ["1–3", "4–6", "7–9", "10–12"]
+    assert all(key.averaged in {(1, 3), (4, 6), (7, 9), (10, 12)} for key in images.key_slices)
     first = next(entry for entry in diagnosis.slices if entry.key_rank == 1)
-    assert next(tile.rank for tile, slab in zip(views.tiles, slabs, strict=True) if first.index in slab) == 1
+    assert next(tile.rank for tile, slab in zip(images.tiles, slabs, strict=True) if first.index in slab) == 1
 
 
-def test_the_heat_map_is_the_likeliest_positive_kind_s():
+def test_the_map_of_the_most_probable_positive_type_is_shown():
     def chosen(**probabilities: float) -> str:
-        return heat_finding(a_diagnosis(probabilities=probabilities).findings).label.key
+        return shown_finding(a_diagnosis(probabilities=probabilities).findings).label.key
 
     assert chosen(any=0.99, subdural=0.7, epidural=0.8) == "epidural"
     assert chosen(any=0.99, subdural=0.3) == "any"
     assert chosen(any=0.1, subdural=0.3) == "any"
 
 
+def test_feature_attention_is_shown_where_the_run_made_a_map_of_it():
+    diagnosis = a_diagnosis()
+    attended = AttributionMap("feature_attention", None, diagnosis.maps[1].voxels, 1.0)
+    assert all(small.finding for small in report_images(diagnosis).small_maps)
+    shown = report_images(replace(diagnosis, maps=(diagnosis.maps[0], attended, *diagnosis.maps[1:]))).small_maps
+    assert [str(small.name) for small in shown if small.finding is None] == ["Feature attention"]
+    assert len(shown) == 1 + len(RSNA)
+
+
+@pytest.mark.parametrize(("kind", "label"), [("gradcam", None), ("attention", RSNA[0]), ("saliency", None)])
+def test_a_map_of_an_unknown_kind_or_without_its_label_is_refused(kind, label):
+    with pytest.raises(ValueError, match="map"):
+        AttributionMap(kind, label, np.zeros((1, 1, 1), np.uint8), 1.0)
+
+
 @pytest.mark.parametrize("count", [1, 12, 400])
-def test_the_histogram_holds_a_bar_for_every_stored_slice(count):
-    slices = tuple(SliceResult(index, 5.0 * index - 60, 1 / count, None, True) for index in range(count))
+def test_the_histogram_holds_a_bar_for_every_original_slice(count):
+    slices = tuple(SliceResult(index, 5.0 * index - 60, 1 / count, None) for index in range(count))
     drawn = attention_svg(slices, (), LIGHT)
     assert drawn.count(f"fill: {LIGHT.bar}".encode()) == count
     assert drawn == attention_svg(slices, (), LIGHT)

@@ -1,4 +1,4 @@
-"""Pictures of slices and heat maps as data URIs, which need no file beside the report and no network."""
+"""Attribution maps overlaid on slices, and images as data URIs, which need no file beside the report and no network."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-HEAT_FLOOR = 0.15
-"""Below this share of the scan's largest value the map stays transparent, so that the CT can be read beneath it."""
+TRANSPARENT_BELOW = 0.15
+"""Below this fraction of the scan's largest value the map stays transparent, so that the CT can be read beneath it."""
 
 _OPACITY = 0.75
 _JPEG_QUALITY = 86
 
 
-def heat_on(grey: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay a heat map over a slice.
+def overlay(grey: NDArray[np.uint8], attribution: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay an attribution map over a slice.
 
     Parameters
     ----------
-    grey, heat : ndarray of uint8, shape (height, width)
+    grey, attribution : ndarray of uint8, shape (height, width)
         The slice in its window, and the map with 255 = the scan's largest value.
 
     Returns
@@ -30,16 +30,16 @@ def heat_on(grey: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.uint
     ndarray of uint8, shape (height, width, 3)
         The colours are those of inferno; opacity grows with the value from 0 at 15 % to 75 % at the largest.
     """
-    share = heat.astype(np.float32) / 255
-    opacity = _OPACITY * np.clip((share - HEAT_FLOOR) / (1 - HEAT_FLOOR), 0, 1)[..., None]
-    colour = _inferno()[heat]
+    fraction = attribution.astype(np.float32) / 255
+    opacity = _OPACITY * np.clip((fraction - TRANSPARENT_BELOW) / (1 - TRANSPARENT_BELOW), 0, 1)[..., None]
+    colour = _inferno()[attribution]
     return (grey[..., None] * (1 - opacity) + colour * opacity + 0.5).astype(np.uint8)
 
 
-def heat_legend() -> NDArray[np.uint8]:
-    """Draw the colour bar from 0 to the largest value as it looks on brain (35 HU), shape (16, 256, 3)."""
+def colour_bar() -> NDArray[np.uint8]:
+    """Draw the colours from 0 to the largest value as they appear on brain (35 HU), shape (16, 256, 3)."""
     ramp = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
-    return heat_on(np.full_like(ramp, 112), ramp)
+    return overlay(np.full_like(ramp, 112), ramp)
 
 
 def jpeg_uri(pixels: NDArray[np.uint8]) -> str:

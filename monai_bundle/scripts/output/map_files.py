@@ -1,4 +1,4 @@
-"""Evidence maps as NIfTI files that overlay the CT's file voxel on voxel."""
+"""Maps as NIfTI files that overlay the CT's file voxel on voxel."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _QFORM_TOLERANCE_MM = 0.01
 """DICOM writes direction cosines with about six digits, so that a stack without tilt still shears by micrometres."""
 
 
-def map_image(evidence: AttributionMap, study: CTStudy) -> nib.Nifti1Image:
+def map_image(attribution: AttributionMap, study: CTStudy) -> nib.Nifti1Image:
     """Put a map on the grid of the file that was read.
 
     Parameters
     ----------
-    evidence : AttributionMap
+    attribution : AttributionMap
         Values of shape (slices, rows, columns).
     study : CTStudy
         The study that it belongs to.
@@ -42,16 +42,16 @@ def map_image(evidence: AttributionMap, study: CTStudy) -> nib.Nifti1Image:
     OutputError
         If the map has another shape than the study.
     """
-    if evidence.voxels.shape != study.voxels.shape or evidence.voxels.dtype != np.uint8:
-        raise OutputError(
-            f"{evidence.file_name}: {evidence.voxels.dtype} {evidence.voxels.shape} does not fit the study's "
-            f"{study.voxels.shape}; make the map anew"
-        )
+    if attribution.voxels.shape != study.voxels.shape or attribution.voxels.dtype != np.uint8:
+        shapes = {"shape": str(attribution.voxels.shape), "study_shape": str(study.voxels.shape)}
+        raise OutputError("map_shape", file=attribution.file_name, kind=attribution.voxels.dtype, **shapes)
     affine = study.file_affine
-    image = nib.Nifti1Image(study.in_file_order(evidence.voxels), affine)
+    image = nib.Nifti1Image(study.in_file_order(attribution.voxels), affine)
     image.header.set_data_dtype(np.uint8)
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = f"ICHDiagnosis {evidence.kind} {evidence.label.key if evidence.label else ''}".encode()
+    image.header["descrip"] = (
+        f"ICHDiagnosis {attribution.kind} {attribution.label.key if attribution.label else ''}".encode()
+    )
     image.header["cal_max"] = 255
     image.set_sform(affine, code=_SCANNER)
     image.set_qform(affine, code=_SCANNER)
@@ -60,7 +60,7 @@ def map_image(evidence: AttributionMap, study: CTStudy) -> nib.Nifti1Image:
     return image
 
 
-def map_file(evidence: AttributionMap, study: CTStudy) -> bytes:
+def map_file(attribution: AttributionMap, study: CTStudy) -> bytes:
     """Encode a map as ``.nii.gz``; the same map always gives the same bytes.
 
     Raises
@@ -68,7 +68,7 @@ def map_file(evidence: AttributionMap, study: CTStudy) -> bytes:
     OutputError
         If the map has another shape than the study.
     """
-    return gzip.compress(map_image(evidence, study).to_bytes(), compresslevel=4, mtime=0)
+    return gzip.compress(map_image(attribution, study).to_bytes(), compresslevel=4, mtime=0)
 
 
 def _misplacement_mm(image: nib.Nifti1Image) -> float:
