@@ -90,7 +90,7 @@ def read_slice_of_stored(loaded: Mapping[str, Any]) -> Tensor:
     if "geometry" not in loaded:
         return torch.arange(loaded["image"].shape[1])
     slabs = loaded["geometry"].slabs
-    read_slice = torch.empty(loaded["geometry"].stored_shape[0], dtype=torch.int64)
+    read_slice = torch.empty(loaded["geometry"].original_shape[0], dtype=torch.int64)
     for number, slab in enumerate(slabs):
         read_slice[list(slab)] = number
     return read_slice

@@ -43,12 +43,12 @@ class SliceReading(nn.Module):
         super().__init__()
         if trained_from is not network.backbone:
             raise ValueError("trained_from must be the network's own backbone")
-        if not isinstance(network.primary.evidence, SliceClassifier):
-            raise ValueError("fine-tuning on slices needs network_def#heads#evidence true")
-        if isinstance(network.primary.evidence.standardise.norm, nn.InstanceNorm1d):
+        if not isinstance(network.primary.slice_classifier, SliceClassifier):
+            raise ValueError("fine-tuning on slices needs network_def#heads#slice_classifier true")
+        if isinstance(network.primary.slice_classifier.normalisation.norm, nn.InstanceNorm1d):
             raise ValueError("fine-tuning on slices needs network_def#heads#normalisation 'batch': they have no scan")
         self.block = network.backbone.trained_stage()
-        self.evidence = network.primary.evidence
+        self.evidence = network.primary.slice_classifier
         self.precision = precision
         self.mixing = torch.distributions.Beta(mixing, mixing) if mixing > 0 else None
         # The other blocks' maps come from the cache.
@@ -91,5 +91,5 @@ def with_high_res_classifier(network: DrCT1) -> DrCT1:
     """Start the APS network's evidence where fine-tuning has brought the primary network's: both judge one slice."""
     aps = getattr(network, "aps", None)
     if aps is not None:
-        aps.evidence.load_state_dict(network.primary.evidence.state_dict())
+        aps.slice_classifier.load_state_dict(network.primary.slice_classifier.state_dict())
     return network
