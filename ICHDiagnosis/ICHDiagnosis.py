@@ -17,17 +17,17 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from ICHDiagnosisLib.analysis import AnalysisUpdate
-from ICHDiagnosisLib.batch import Batch
-from ICHDiagnosisLib.batch_study import BatchStudy
-from ICHDiagnosisLib.bundle_command import BundleMissingError
-from ICHDiagnosisLib.bundle_location import findBundle
-from ICHDiagnosisLib.bundle_process import BundleProcess
-from ICHDiagnosisLib.bundle_run import BundleRun
-from ICHDiagnosisLib.environment import MissingPackage, find_missing, read_requirements
+from ICHDiagnosisLib.batch.batch import Batch
+from ICHDiagnosisLib.batch.studies import BatchStudy
+from ICHDiagnosisLib.bundle.command import BundleMissingError
+from ICHDiagnosisLib.bundle.exit_status import Ending
+from ICHDiagnosisLib.bundle.location import findBundle
+from ICHDiagnosisLib.bundle.process import BundleProcess
+from ICHDiagnosisLib.bundle.run import BundleRun
 from ICHDiagnosisLib.history import History
-from ICHDiagnosisLib.installers import python_executable
+from ICHDiagnosisLib.install.installers import python_executable
+from ICHDiagnosisLib.install.requirements import MissingPackage, find_missing, read_requirements
 from ICHDiagnosisLib.logic import AnalysisLogic, recordAnalysis, settingsOf
-from ICHDiagnosisLib.outcome import Ending
 from ICHDiagnosisLib.parameters import NOT_CHOSEN, Parameters
 from ICHDiagnosisLib.sample_data import loadPhantom, phantomCommand, registerSampleData
 
@@ -160,7 +160,7 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             label.wordWrap = True
             self.layout.addWidget(label)
             return
-        from ICHDiagnosisLib.panel import Panel  # noqa: PLC0415 - needs the widgets of the application
+        from ICHDiagnosisLib.panel.panel import Panel  # noqa: PLC0415 - needs the widgets of the application
 
         self.panel = Panel(self.logic, self.resourcePath("UI/ICHDiagnosis.ui"))
         self.layout.addWidget(self.panel.widget)

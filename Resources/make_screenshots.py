@@ -2,7 +2,7 @@
 
     python Resources/make_screenshots.py [--output Resources]
 
-Runs without 3D Slicer: the panel stands in the test host (Testing/slicer_host), the slice views are drawn by MRML. The
+Runs without 3D Slicer: the panel stands in the test host (Testing/slicer/host), the slice views are drawn by MRML. The
 analysis and everything shown of it are the bundle's own, right or wrong. Needs Chromium for the picture of the report.
 """
 
@@ -23,18 +23,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
-sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "ICHDiagnosis")]
+sys.path[:0] = [str(ROOT / "Testing" / "slicer"), str(ROOT / "ICHDiagnosis")]
 
-import slicer_host  # noqa: E402 - found through the path above
+import host  # noqa: E402 - found through the path above
 
-slicer_host.install()
+host.install()
 
 import numpy as np  # noqa: E402
 import qt  # noqa: E402
 import slicer  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from slicer_host.slice_view import drawSliceView  # noqa: E402
+from host.slice_view import drawSliceView  # noqa: E402
 
 PANEL = (450, 940)
 AXIAL = (660, 570)
@@ -63,8 +63,8 @@ def settle() -> None:
 def open_module(results: Path) -> Any:  # noqa: ANN401 - the module's widget
     """Open the panel with its settings, history and results in a folder that goes with the pictures."""
     slicer.app.slicerUserSettingsFilePath = str(results / "Slicer.ini")
-    slicer_host.loadModule(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
-    module = slicer_host.openPanel("ICHDiagnosis")
+    host.loadModule(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
+    module = host.openPanel("ICHDiagnosis")
     module.panel.ui.outputFolderEdit.setCurrentPath(str(results / "ICHDiagnosis"))
     module.parent.resize(*PANEL)
     module.parent.show()
@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         size = (running.width() + 2 + around.width(), AROUND_HEIGHT)
         pair = side_by_side(size, [(0, 0, running), (running.width() + 2, 0, around)])
         pair.save(str(options.output / "screenshot_panel.png"))
-        slicer_host.closePanel(module)
+        host.closePanel(module)
     _log.info("screenshot_result.png, screenshot_panel.png and screenshot_report.png are in %s", options.output)
 
 

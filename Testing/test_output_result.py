@@ -12,7 +12,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from ICHDiagnosisLib.result import read_result
+from ICHDiagnosisLib.result.reader import read_result
 from sample_diagnosis import a_diagnosis, a_marked_map, a_refusal, a_study, an_affine
 from scripts.diagnosis import Diagnosis, EvidenceMap
 from scripts.intake.study import Provenance, QualityWarning

@@ -9,12 +9,12 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from .child_output import Progress
-from .environment import MissingPackage
-from .outcome import Outcome
+from .bundle.child_output import Progress
+from .bundle.exit_status import Outcome
+from .install.requirements import MissingPackage
 from .parameters import NOT_CHOSEN
-from .result import Result
-from .shown_result import ShownResult
+from .result.reader import Result
+from .scene.layers import ShownResult
 
 
 class AnalysisState(Enum):
@@ -35,7 +35,7 @@ class PackagesMissingError(CannotStartError):
     Attributes
     ----------
     missing : tuple of MissingPackage
-        For :func:`ICHDiagnosisLib.environment.install`.
+        For :func:`ICHDiagnosisLib.install.requirements.install`.
     """
 
     def __init__(self, missing: tuple[MissingPackage, ...]) -> None:

@@ -34,18 +34,18 @@ from .analysis import (
     stageName,
     whatIsMissing,
 )
-from .bundle_command import BundleMissingError
-from .bundle_process import AlreadyRunningError, ProcessStartError
-from .bundle_run import BundleRun, RunSettings, runFolder
-from .dicom_source import FileDatabase, isFromDICOM
-from .environment import MissingPackage
+from .bundle.command import BundleMissingError
+from .bundle.exit_status import Ending, Outcome, Remedy
+from .bundle.process import AlreadyRunningError, ProcessStartError
+from .bundle.run import BundleRun, RunSettings, runFolder
 from .history import History, HistoryError, PastFinding
-from .outcome import Ending, Outcome, Remedy
+from .install.requirements import MissingPackage
 from .parameters import DeviceChoice, Parameters
-from .result import Result, ResultError, read_result
-from .scene import GeometryError, ShownResult, showResult
-from .volume_file import VolumeNotWritableError
-from .volume_input import writeInput
+from .result.reader import Result, ResultError, read_result
+from .scene.dicom_source import FileDatabase, isFromDICOM
+from .scene.show_result import GeometryError, ShownResult, showResult
+from .scene.volume_file import VolumeNotWritableError
+from .scene.volume_input import writeInput
 
 _log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from .segments import DEFAULT_LEVEL
-from .shown_result import DEFAULT_OPACITY
+from .scene.layers import DEFAULT_OPACITY
+from .scene.segments import DEFAULT_LEVEL
 
 NOT_CHOSEN = pathlib.Path()
 """Value of a folder that was never chosen; a parameter node cannot hold None for it."""
@@ -62,7 +62,7 @@ class Parameters:
     device : DeviceChoice
         Where the network runs.
     operatingPoint : str
-        Name of an operating point (:func:`ICHDiagnosisLib.bundle_location.operatingPoints` lists them).
+        Name of an operating point (:func:`ICHDiagnosisLib.bundle.location.operatingPoints` lists them).
     explanationMethod : ExplanationMethod
         How heat maps are computed.
     useOriginalFiles : bool

@@ -10,8 +10,8 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from .bundle_command import BundleRequest
-from .bundle_process import BundleRunner
+from .bundle.command import BundleRequest
+from .bundle.process import BundleRunner
 
 CATEGORY = "ICHDiagnosis"
 PHANTOM_NAME = "ICHPhantom"
@@ -30,7 +30,7 @@ class SampleDataError(RuntimeError):
 def phantomCommand(request: BundleRequest) -> list[str]:
     """Build the command line that writes a phantom into ``request.output_dir``; overrides are further options.
 
-    To be given to :class:`ICHDiagnosisLib.bundle_process.BundleProcess` as ``build``.
+    To be given to :class:`ICHDiagnosisLib.bundle.process.BundleProcess` as ``build``.
     """
     command = [str(request.python), "-m", "scripts.phantom", "--format", "nifti", "--output", str(request.output_dir)]
     for kind in PHANTOM_HAEMORRHAGES:

@@ -1,0 +1,228 @@
+"""Many studies, one after the other: a table of results that grows, can be cancelled, and goes on where it stopped.
+
+Usage, from a panel::
+
+    batch.start(studiesInFolder(folder, settings.outputFolder), settings)   # errors as AnalysisLogic.start
+    ...
+    update = batch.poll()                                                   # from the same timer as the analysis
+    show(update.rows, update.stage, update.fraction)
+    if update.finished: ...
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..analysis import CannotStartError, PackagesMissingError, stageName
+from ..bundle.command import BundleMissingError
+from ..bundle.exit_status import Ending, Outcome
+from ..bundle.location import BundleIdentity, bundleIdentity
+from ..bundle.process import ProcessStartError
+from ..bundle.run import BundleRun, RunSettings
+from ..install.requirements import MissingPackage
+from ..parameters import NOT_CHOSEN
+from ..result.reader import Result, ResultError, read_result
+from ..scene.show_result import GeometryError, ShownResult, showResult
+from ..scene.volume_file import VolumeNotWritableError
+from .record import BatchRecord, forgetRecord, recordOf, resultsMadeBefore, writeRecord
+from .studies import BatchStudy
+from .table import BatchRow, BatchUpdate, StudyStatus, outputFolders
+
+_log = logging.getLogger(__name__)
+
+_CANNOT_RUN = (BundleMissingError, ProcessStartError, VolumeNotWritableError, ValueError, OSError)
+
+
+class Batch:
+    """Runs one batch at a time.
+
+    Parameters
+    ----------
+    run : BundleRun
+        The seam to the bundle; the analysis has the same one, so that only one of them runs.
+    findMissing : callable
+        Returns the packages that are missing; called by :meth:`start` only.
+    record : callable
+        Adds a result to the history: (result, its volume's or file's name).
+    show : callable
+        Puts the result of a volume of the scene on the scene.
+    """
+
+    def __init__(
+        self,
+        run: BundleRun,
+        findMissing: Callable[[], tuple[MissingPackage, ...]],
+        record: Callable[[Result, str], object] = lambda result, name: None,
+        show: Callable[[Result, slicer.vtkMRMLScalarVolumeNode], ShownResult] = showResult,
+    ) -> None:
+        self._run = run
+        self._findMissing = findMissing
+        self._record = record
+        self._show = show
+        self._studies: tuple[BatchStudy, ...] = ()
+        self._rows: list[BatchRow] = []
+        self._settings: RunSettings | None = None
+        self._identity: BundleIdentity | None = None
+        self._current: int | None = None
+        self._pending: BatchRecord | None = None
+
+    @property
+    def rows(self) -> tuple[BatchRow, ...]:
+        """The table; that of the last batch once it has ended."""
+        return tuple(self._rows)
+
+    @property
+    def running(self) -> bool:
+        """Whether a batch has been started and has not ended."""
+        return self._current is not None
+
+    def start(self, studies: Sequence[BatchStudy], settings: RunSettings) -> None:
+        """Start a batch; the first study is taken up by the next :meth:`poll`.
+
+        Raises
+        ------
+        PackagesMissingError
+            If packages must be installed first.
+        CannotStartError
+            If something runs already, there are no studies, or no folder was chosen for the results.
+        """
+        if self.running or self._run.running:
+            raise CannotStartError(_("An analysis is running: wait for its end or cancel it."))
+        if not studies:
+            raise CannotStartError(_("There are no studies to analyse."))
+        if settings.outputFolder == NOT_CHOSEN:
+            raise CannotStartError(_("Choose a folder for the results."))
+        packages = self._findMissing()
+        if packages:
+            raise PackagesMissingError(packages)
+        try:
+            self._identity = bundleIdentity(self._run.bundleRoot)
+        except ValueError as error:
+            raise CannotStartError(str(error)) from error
+        folders = outputFolders([study.name for study in studies], settings.outputFolder)
+        self._studies, self._settings = tuple(studies), settings
+        self._rows = [BatchRow(study.name, outputDir=folder) for study, folder in zip(studies, folders, strict=True)]
+        self._current = 0
+
+    def poll(self) -> BatchUpdate:
+        """Go on with the batch: take up a study, follow it, or put down its result."""
+        if self._current is None:
+            return BatchUpdate(self.rows)
+        status = self._rows[self._current].status
+        if status is StudyStatus.CANCELLED:
+            return self._end(())
+        if status is StudyStatus.WAITING:
+            self._takeUp(self._current)
+            return self._update() if self._rows[self._current].status is StudyStatus.RUNNING else self._next()
+        update = self._run.poll()
+        if update.outcome is None:
+            share = 0.0 if update.progress is None else update.progress.fraction
+            return self._update(stageName(update.progress), share, update.lines)
+        self._rows[self._current] = self._finishedRow(self._current, update.outcome)
+        if update.outcome.ending is Ending.CANCELLED:
+            return self._end(update.lines)
+        return self._next(update.lines)
+
+    def cancel(self) -> None:
+        """End the study at hand and leave the rest; return at once, the end comes with a later :meth:`poll`."""
+        if self._current is None:
+            return
+        self._cancelWaiting()
+        if self._run.running:
+            self._run.cancel()
+
+    def close(self) -> None:
+        """End the batch, if there is one, with its process, and wait for that."""
+        if self._current is None:
+            return
+        self._cancelWaiting()
+        self._run.close()
+        if self._rows[self._current].status is StudyStatus.RUNNING:
+            self._rows[self._current] = replace(self._rows[self._current], status=StudyStatus.CANCELLED)
+        self._current = None
+
+    def _takeUp(self, index: int) -> None:
+        """Start a study, or use the results that were made before."""
+        study, row = self._studies[index], self._rows[index]
+        assert self._settings is not None and self._identity is not None and row.outputDir is not None
+        try:
+            record = recordOf(study.fingerprint(), self._identity, self._settings)
+            before = resultsMadeBefore(record, row.outputDir)
+            if before:
+                self._rows[index] = self._shown(study, replace(_resultRow(row, before), madeBefore=True))
+                return
+            forgetRecord(row.outputDir)
+            self._run.start(study.write, row.outputDir, self._settings)
+        except _CANNOT_RUN as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            self._rows[index] = replace(row, status=StudyStatus.FAILED, reason=reason)
+            return
+        self._pending = record
+        self._rows[index] = replace(row, status=StudyStatus.RUNNING)
+
+    def _finishedRow(self, index: int, outcome: Outcome) -> BatchRow:
+        row, study = self._rows[index], self._studies[index]
+        if not outcome.has_results:
+            status = StudyStatus.CANCELLED if outcome.ending is Ending.CANCELLED else StudyStatus.FAILED
+            return replace(row, status=status, reason=f"{outcome.message} {outcome.suggestion}".strip())
+        folders = self._run.resultFolders()
+        try:
+            results = tuple(read_result(folder) for folder in folders)
+        except ResultError as error:
+            return replace(row, status=StudyStatus.FAILED, reason=str(error))
+        if not results:
+            return replace(row, status=StudyStatus.FAILED, reason=_("The analysis wrote no result."))
+        assert self._pending is not None and row.outputDir is not None
+        try:
+            writeRecord(self._pending, row.outputDir, folders)
+        except OSError as error:
+            _log.warning("%s cannot be resumed: %s", row.name, error.strerror)
+        for result in results:
+            self._record(result, row.name)
+        return self._shown(study, _resultRow(row, results))
+
+    def _shown(self, study: BatchStudy, row: BatchRow) -> BatchRow:
+        """Put the result of a volume of the scene on the scene; a result that does not fit it says why in its row."""
+        node = study.volumeNode
+        if node is None or len(row.results) != 1:
+            return row
+        try:
+            self._show(row.results[0], node)
+        except (ResultError, GeometryError) as error:
+            return replace(row, status=StudyStatus.FAILED, reason=str(error))
+        return row
+
+    def _next(self, lines: tuple[str, ...] = ()) -> BatchUpdate:
+        assert self._current is not None
+        following = self._current + 1
+        if following == len(self._rows) or self._rows[following].status is StudyStatus.CANCELLED:
+            return self._end(lines)
+        self._current = following
+        return self._update(lines=lines)
+
+    def _end(self, lines: tuple[str, ...]) -> BatchUpdate:
+        self._cancelWaiting()
+        self._current = None
+        return BatchUpdate(self.rows, finished=True, fraction=1.0, lines=lines)
+
+    def _cancelWaiting(self) -> None:
+        self._rows = [
+            replace(row, status=StudyStatus.CANCELLED) if row.status is StudyStatus.WAITING else row
+            for row in self._rows
+        ]
+
+    def _update(self, stage: str = "", share: float = 0.0, lines: tuple[str, ...] = ()) -> BatchUpdate:
+        assert self._current is not None
+        fraction = (self._current + share) / len(self._rows)
+        return BatchUpdate(self.rows, True, False, self._current, stage, fraction, lines)
+
+
+def _resultRow(row: BatchRow, results: tuple[Result, ...]) -> BatchRow:
+    refusals = [result.reason.message for result in results if result.reason is not None]
+    status = StudyStatus.NOT_EVALUABLE if refusals else StudyStatus.EVALUATED
+    return replace(row, status=status, reason="; ".join(refusals), results=results)

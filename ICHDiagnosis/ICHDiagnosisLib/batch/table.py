@@ -1,0 +1,108 @@
+"""The table of a batch: what the panel shows of it, and where each row's results lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+from ..bundle.run import safeName
+from ..result.reader import Result
+
+
+class StudyStatus(Enum):
+    """Where one entry of a batch stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    EVALUATED = "evaluated"
+    NOT_EVALUABLE = "not evaluable"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    def label(self) -> str:
+        """Return the text for the person at the screen."""
+        return {
+            "waiting": _("Waiting"),
+            "running": _("Running"),
+            "evaluated": _("Evaluated"),
+            "not evaluable": _("Not evaluable"),
+            "failed": _("Failed"),
+            "cancelled": _("Cancelled"),
+        }[self.value]
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+        Name of the folder, file or volume.
+    status : StudyStatus
+        Where it stands.
+    reason : str
+        Why it failed, was not evaluable, or was not shown; one line.
+    results : tuple of Result
+        Its results: one, or several where a folder held several studies.
+    madeBefore : bool
+        Whether the results are those of an earlier batch.
+    outputDir : Path or None
+        Folder of its results and its ``run.log``.
+    """
+
+    name: str
+    status: StudyStatus = StudyStatus.WAITING
+    reason: str = ""
+    results: tuple[Result, ...] = ()
+    madeBefore: bool = False
+    outputDir: Path | None = None
+
+
+@dataclass(frozen=True)
+class BatchUpdate:
+    """What has happened since the last look.
+
+    Attributes
+    ----------
+    rows : tuple of BatchRow
+        The whole table, in the order of the studies.
+    running : bool
+        Whether the batch goes on.
+    finished : bool
+        True once, with the update in which it ended.
+    current : int or None
+        Index of the row that runs.
+    stage : str
+        What is being done to it.
+    fraction : float
+        Share of the whole batch that is done, 0..1.
+    lines : tuple of str
+        New lines of the log.
+    """
+
+    rows: tuple[BatchRow, ...] = ()
+    running: bool = False
+    finished: bool = False
+    current: int | None = None
+    stage: str = ""
+    fraction: float = 0.0
+    lines: tuple[str, ...] = ()
+
+
+def outputFolders(names: Sequence[str], outputFolder: Path) -> list[Path]:
+    """Return a folder for each entry, the same ones for the same names in every batch; like names are told apart."""
+    folders: list[Path] = []
+    taken: set[str] = set()
+    for name in names:
+        stem, number = safeName(name), 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{safeName(name)} ({number})"
+        taken.add(stem.casefold())
+        folders.append(outputFolder / stem)
+    return folders

@@ -1,0 +1,173 @@
+"""Many studies in the panel: a folder or all loaded volumes, one after the other, with a table of results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import qt
+from slicer.i18n import tr as _
+
+from ..analysis import CannotStartError, PackagesMissingError
+from ..batch.batch import Batch
+from ..batch.studies import BatchStudy, loadedVolumes, studiesInFolder
+from ..batch.table import BatchRow, BatchUpdate
+from ..install.requirements import MissingPackage
+from ..parameters import Parameters
+from ..result.findings_csv import ExportError, appendFindings, exportedStudy
+from ..scene.dicom_source import FileDatabase
+from .banner import Tone, Widgets, showBanner
+from .result_export import askForFile, openWithSystem
+from .study_inputs import headCTCandidates
+from .verdict import verdict
+
+STUDY, STATUS, RESULT = range(3)
+
+
+class BatchSection:
+    """Starts, follows and shows a batch.
+
+    Parameters
+    ----------
+    ui : Widgets
+        The widgets of the panel by name.
+    batch : Batch
+        The batch.
+    start : callable
+        Starts it with the parameters of the scene.
+    parameters : callable
+        Returns the parameters of the scene, or None.
+    database : FileDatabase or None
+        Finds original DICOM files.
+    """
+
+    def __init__(
+        self,
+        ui: Widgets,
+        batch: Batch,
+        start: Callable[[tuple[BatchStudy, ...]], None],
+        parameters: Callable[[], Parameters | None],
+        database: FileDatabase | None,
+    ) -> None:
+        self._ui = ui
+        self._batch = batch
+        self._start = start
+        self._parameters = parameters
+        self._database = database
+        self._blocked = ""
+        self.dialog: qt.QFileDialog | None = None
+        self.onMissing: Callable[[tuple[MissingPackage, ...], Callable[[], None]], None] = lambda missing, retry: None
+        self.onStarted: Callable[[], None] = lambda: None
+        header = ui.batchTable.horizontalHeader()
+        header.setSectionResizeMode(STUDY, qt.QHeaderView.Interactive)
+        header.setSectionResizeMode(STATUS, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(RESULT, qt.QHeaderView.Stretch)
+        ui.batchFolderButton.clicked.connect(self.startFolder)
+        ui.batchVolumesButton.clicked.connect(self.startVolumes)
+        ui.batchCancelButton.clicked.connect(self._onCancel)
+        ui.batchTable.cellDoubleClicked.connect(self._onDoubleClick)
+        ui.batchExportButton.clicked.connect(self._askForTable)
+        ui.batchFolderEdit.currentPathChanged.connect(self._onFolder)
+        showBanner(ui.batchLabel, "", Tone.PLAIN)
+        ui.batchTable.setVisible(False)
+        self._updateButtons()
+
+    def startFolder(self) -> None:
+        """Analyse every study of the chosen folder."""
+        parameters = self._parameters()
+        if parameters is None:
+            return
+        try:
+            studies = studiesInFolder(Path(self._ui.batchFolderEdit.currentPath), parameters.outputFolder)
+        except OSError as error:
+            showBanner(self._ui.batchLabel, error.strerror or str(error), Tone.PROBLEM)
+            return
+        self._begin(studies)
+
+    def startVolumes(self) -> None:
+        """Analyse every loaded volume."""
+        parameters = self._parameters()
+        if parameters is not None:
+            self._begin(loadedVolumes(headCTCandidates(), self._database, parameters.useOriginalFiles))
+
+    def block(self, reason: str) -> None:
+        """Keep a batch from being started while something else runs; an empty reason lets it again."""
+        self._blocked = reason
+        self._updateButtons()
+
+    def show(self, update: BatchUpdate) -> None:
+        """Show how far the batch is."""
+        table = self._ui.batchTable
+        table.setVisible(True)
+        table.setRowCount(len(update.rows))
+        for row, study in enumerate(update.rows):
+            for column, text in enumerate(_cells(study)):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(text)
+                table.setItem(row, column, item)
+        bar = self._ui.batchProgressBar
+        bar.setVisible(update.running)
+        bar.setRange(0, 100)
+        bar.value = round(100 * update.fraction)
+        if update.finished:
+            done = sum(bool(row.results) for row in update.rows)
+            text = _("{done} of {count} studies have results. Double-click a row to open its report.")
+            showBanner(self._ui.batchLabel, text.format(done=done, count=len(update.rows)), Tone.QUIET)
+        elif update.running:
+            showBanner(self._ui.batchLabel, update.stage, Tone.PLAIN)
+        self._updateButtons()
+
+    def saveTable(self, path: Path) -> None:
+        """Add every result of the batch as a line to a table."""
+        lines = [exportedStudy(result, row.name) for row in self._batch.rows for result in row.results]
+        try:
+            appendFindings(path, lines)
+        except ExportError as error:
+            showBanner(self._ui.batchLabel, str(error), Tone.PROBLEM)
+        else:
+            text = _("{count} lines added to {name}.").format(count=len(lines), name=path.name)
+            showBanner(self._ui.batchLabel, text, Tone.QUIET)
+
+    def _begin(self, studies: tuple[BatchStudy, ...]) -> None:
+        try:
+            self._start(studies)
+        except PackagesMissingError as error:
+            self.onMissing(error.missing, lambda: self._begin(studies))
+        except CannotStartError as error:
+            showBanner(self._ui.batchLabel, str(error), Tone.PROBLEM)
+        else:
+            self.show(BatchUpdate(self._batch.rows, running=True))
+            self.onStarted()
+
+    def _updateButtons(self) -> None:
+        running = self._batch.running
+        free = not running and not self._blocked
+        ui = self._ui
+        ui.batchFolderButton.setEnabled(free and bool(ui.batchFolderEdit.currentPath))
+        ui.batchVolumesButton.setEnabled(free)
+        for button in (ui.batchFolderButton, ui.batchVolumesButton):
+            button.setVisible(not running)
+        ui.batchCancelButton.setVisible(running)
+        ui.batchProgressBar.setVisible(running)
+        ui.batchExportButton.setVisible(not running and any(row.results for row in self._batch.rows))
+
+    def _onFolder(self, _path: str) -> None:
+        self._updateButtons()
+
+    def _onCancel(self) -> None:
+        self._batch.cancel()
+
+    def _onDoubleClick(self, row: int, _column: int) -> None:
+        for result in self._batch.rows[row].results:
+            if result.report is not None:
+                openWithSystem(result.report)
+
+    def _askForTable(self) -> None:
+        title = _("Add all findings to a table")
+        self.dialog = askForFile(self._ui.batchTable, title, "findings.csv", self.saveTable, grows=True)
+
+
+def _cells(row: BatchRow) -> tuple[str, str, str]:
+    status = _("{status} (before)").format(status=row.status.label()) if row.madeBefore else row.status.label()
+    said = "; ".join(verdict(result.findings).line for result in row.results if result.evaluated)
+    return row.name, status, "; ".join(filter(None, (said, row.reason)))

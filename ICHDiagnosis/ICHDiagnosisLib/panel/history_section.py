@@ -1,0 +1,151 @@
+"""Past analyses in the panel: search, open again, forget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..history import History, HistoryError, PastAnalysis
+from ..result.content import Result
+from ..result.reader import ResultError, read_result
+from ..scene.show_result import GeometryError, showResult
+from ..scene.volume_geometry import seriesUID
+from .banner import Tone, Widgets, showBanner
+from .result_export import openWithSystem
+from .study_inputs import headCTCandidates
+from .verdict import percent
+
+DATE, STUDY, FINDINGS = range(3)
+
+
+class HistorySection:
+    """The list of past analyses.
+
+    Parameters
+    ----------
+    ui : Widgets
+        The widgets of the panel by name.
+    history : History
+        What was recorded.
+    onShown : callable
+        Called with the volume and the folder of a result that was put on the scene again, and with what the person
+        should know of it.
+    """
+
+    def __init__(
+        self, ui: Widgets, history: History, onShown: Callable[[slicer.vtkMRMLScalarVolumeNode, Path, list[str]], None]
+    ) -> None:
+        self._ui = ui
+        self._history = history
+        self._onShown = onShown
+        self._analyses: tuple[PastAnalysis, ...] = ()
+        header = ui.historyTable.horizontalHeader()
+        header.setSectionResizeMode(DATE, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(STUDY, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(FINDINGS, qt.QHeaderView.Stretch)
+        ui.historySearch.textChanged.connect(self._onSearch)
+        ui.historyTable.itemSelectionChanged.connect(self._updateButtons)
+        ui.historyTable.cellDoubleClicked.connect(self._onDoubleClick)
+        ui.historyOpenButton.clicked.connect(self.open)
+        ui.historyDeleteButton.clicked.connect(self.delete)
+        ui.historySection.contentsCollapsed.connect(self._onCollapsed)
+        showBanner(ui.historyLabel, "", Tone.PLAIN)
+        self._updateButtons()
+
+    def refresh(self) -> None:
+        """List what is recorded, if the list is unfolded: nobody waits for what is not seen."""
+        if self._ui.historySection.collapsed:
+            return
+        try:
+            self._analyses = self._history.search(self._ui.historySearch.text)
+        except HistoryError as error:
+            self._analyses = ()
+            showBanner(self._ui.historyLabel, str(error), Tone.PROBLEM)
+        table = self._ui.historyTable
+        table.setRowCount(len(self._analyses))
+        for row, analysis in enumerate(self._analyses):
+            for column, text in enumerate(_cells(analysis)):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(text)
+                table.setItem(row, column, item)
+        table.clearSelection()
+        self._updateButtons()
+
+    @property
+    def chosen(self) -> PastAnalysis | None:
+        """The analysis whose row is selected."""
+        rows = sorted({item.row() for item in self._ui.historyTable.selectedItems()})
+        return self._analyses[rows[0]] if rows and rows[0] < len(self._analyses) else None
+
+    def open(self) -> None:
+        """Show a past result on its volume if that is loaded, else open its report.
+
+        The volume must be the one that was read: by its series UID, or, without one, by its name and its geometry.
+        """
+        analysis = self.chosen
+        if analysis is None:
+            return
+        try:
+            result = read_result(analysis.result_folder)
+            node = _loadedVolume(analysis, result)
+            if node is not None:
+                showResult(result, node)
+        except (ResultError, GeometryError) as error:
+            showBanner(self._ui.historyLabel, str(error), Tone.PROBLEM)
+            return
+        if node is not None:
+            showBanner(self._ui.historyLabel, "", Tone.PLAIN)
+            notice = _("Shown on the loaded volume of the same name: make sure that it is the same study.")
+            self._onShown(node, analysis.result_folder, [] if seriesUID(node) else [notice])
+            return
+        showBanner(self._ui.historyLabel, _("Its study is not loaded; the report was opened instead."), Tone.QUIET)
+        openWithSystem(analysis.result_folder / "report.html")
+
+    def delete(self) -> None:
+        """Forget the selected analysis; its result folder stays."""
+        analysis = self.chosen
+        if analysis is None:
+            return
+        try:
+            self._history.delete(analysis.identifier)
+        except HistoryError as error:
+            showBanner(self._ui.historyLabel, str(error), Tone.PROBLEM)
+        else:
+            text = _("Forgotten. Its results stay in {folder}.").format(folder=analysis.result_folder)
+            showBanner(self._ui.historyLabel, text, Tone.QUIET)
+        self.refresh()
+
+    def _onSearch(self, _text: str) -> None:
+        self.refresh()
+
+    def _onCollapsed(self, _collapsed: bool) -> None:
+        self.refresh()
+
+    def _onDoubleClick(self, _row: int, _column: int) -> None:
+        self.open()
+
+    def _updateButtons(self) -> None:
+        analysis = self.chosen
+        self._ui.historyOpenButton.setEnabled(analysis is not None and analysis.can_be_opened)
+        self._ui.historyDeleteButton.setEnabled(analysis is not None)
+
+
+def _cells(analysis: PastAnalysis) -> tuple[str, str, str]:
+    positive = [finding for finding in analysis.findings if finding.positive]
+    listed = ", ".join(f"{finding.name} ({percent(finding.probability)})" for finding in positive)
+    date = analysis.date.astimezone().strftime("%Y-%m-%d %H:%M")
+    return date, analysis.study, listed or _("negative")
+
+
+def _loadedVolume(analysis: PastAnalysis, result: Result) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """Return the loaded volume that a past analysis was made from, else None."""
+    for node in headCTCandidates():
+        uid = seriesUID(node)
+        isSame = uid == result.study.series_uid if uid is not None else node.GetName() == analysis.study
+        if isSame:
+            return node
+    return None

@@ -1,0 +1,185 @@
+"""What the bundle needs: asking for consent, installing with progress, and checking the installation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..install.check import InstallationCheck, check_installation
+from ..install.installers import application_installers, offline_installers, python_executable
+from ..install.requirements import InstallationError, MissingPackage, install
+from .banner import Tone, Widgets, showBanner
+from .run_controls import RunControls
+
+# Long enough for the thread to get on, short enough for the panel to feel alive.
+_THREAD_SECONDS = 0.03
+
+
+class InstallationSection:
+    """Lists what is missing in the panel itself, and installs it only when the person says so.
+
+    Parameters
+    ----------
+    ui : Widgets
+        The widgets of the panel by name.
+    bundleRoot : Path
+        Folder of the bundle.
+    run : RunControls
+        Shows the progress and the log of an installation.
+    onBusy : callable
+        Called when an installation or a check begins and when it ends.
+    """
+
+    def __init__(self, ui: Widgets, bundleRoot: Path, run: RunControls, onBusy: Callable[[], None]) -> None:
+        self._ui = ui
+        self._bundleRoot = bundleRoot
+        self._run = run
+        self._onBusy = onBusy
+        self._missing: tuple[MissingPackage, ...] = ()
+        self._retry: Callable[[], None] | None = None
+        self._check: _CheckThread | None = None
+        self.installing = False
+        ui.installButton.clicked.connect(self._onInstall)
+        ui.declineButton.clicked.connect(self.withdraw)
+        ui.restartButton.clicked.connect(slicer.util.restart)
+        ui.checkButton.clicked.connect(self.check)
+        self.withdraw()
+
+    @property
+    def checking(self) -> bool:
+        """Whether a check is under way."""
+        return self._check is not None
+
+    def ask(self, missing: Sequence[MissingPackage], retry: Callable[[], None]) -> None:
+        """List what is missing with its sizes and ask for consent.
+
+        Parameters
+        ----------
+        missing : sequence of MissingPackage
+            What would be installed.
+        retry : callable
+            What the person wanted to do in the first place; called when all is there.
+        """
+        self._missing, self._retry = tuple(missing), retry
+        total = sum(package.requirement.megabytes for package in missing)
+        lines = [_("To read a study, these Python packages must be installed first (about {total} MB):")]
+        lines = [lines[0].format(total=total), *(f"• {package.description}" for package in missing)]
+        self._ui.consentLabel.text = "\n".join(lines)
+        self._ui.installButton.setVisible(True)
+        self._ui.restartButton.setVisible(False)
+        self._ui.consentFrame.setVisible(True)
+
+    def withdraw(self) -> None:
+        """Take the question back; nothing is installed."""
+        self._missing, self._retry = (), None
+        self._ui.restartButton.setVisible(False)
+        self._ui.consentFrame.setVisible(False)
+
+    def check(self) -> None:
+        """Look at versions, device and weights in the background; the answer comes with a later :meth:`poll`."""
+        if self.checking:
+            return
+        self._check = _CheckThread(self._bundleRoot, python_executable())
+        self._check.start()
+        self._ui.checkButton.setEnabled(False)
+        self._ui.installationSection.collapsed = False
+        showBanner(self._ui.checkLabel, _("Looking at packages, device and weights…"), Tone.QUIET)
+        self._onBusy()
+
+    def poll(self) -> None:
+        """Show the answer of a check that has ended."""
+        if self._check is None:
+            return
+        # Inside the application a thread runs only while the main thread lets go of Python.
+        self._check.join(_THREAD_SECONDS)
+        if self._check.is_alive():
+            return
+        found, self._check = self._check.found, None
+        self._ui.checkButton.setEnabled(True)
+        if found is not None:
+            showBanner(self._ui.checkLabel, describe(found), Tone.WARNING if found.problems else Tone.QUIET)
+        self._onBusy()
+
+    def _onInstall(self) -> None:
+        missing, retry = self._missing, self._retry
+        wheels = self._ui.wheelFolderEdit.currentPath
+        installers = offline_installers(Path(wheels)) if wheels else application_installers()
+        self.installing = True
+        self._ui.consentFrame.setVisible(False)
+        self._run.showProgress(_("Installing"), None)
+        self._onBusy()
+        try:
+            report = install(missing, installers, self._onProgress, self._onLog)
+        except InstallationError as error:
+            self._run.showProblem(str(error))
+            self._run.addToLog(error.log.splitlines())
+            self._run.openLog()
+            self._ui.consentFrame.setVisible(True)
+            return
+        finally:
+            self.installing = False
+            self._onBusy()
+        self._missing, self._retry = (), None
+        if report.restart_needed:
+            self._askForRestart(report.restart_needed)
+            return
+        self._run.showProblem("")
+        if retry is not None:
+            retry()
+
+    def _askForRestart(self, changed: Sequence[str]) -> None:
+        text = _("Installed. Restart 3D Slicer before going on: {names} changed while in use.")
+        self._run.showProblem("")
+        self._ui.consentLabel.text = text.format(names=", ".join(changed))
+        self._ui.installButton.setVisible(False)
+        self._ui.restartButton.setVisible(True)
+        self._ui.consentFrame.setVisible(True)
+
+    def _onProgress(self, done: int, total: int, name: str) -> None:
+        stage = _("Installing {name} ({number} of {total})").format(name=name, number=done + 1, total=total)
+        self._run.showProgress(stage if name else _("Installed"), done / total)
+        slicer.app.processEvents()
+
+    def _onLog(self, line: str) -> None:
+        self._run.addToLog([line])
+        slicer.app.processEvents()
+
+
+class _CheckThread(threading.Thread):
+    """Asks torch in a child process and reads the weights, without Qt and without the scene."""
+
+    def __init__(self, bundleRoot: Path, python: Path) -> None:
+        super().__init__(name="ICHDiagnosis installation check", daemon=True)
+        self._bundleRoot, self._python = bundleRoot, python
+        self.found: InstallationCheck | None = None
+
+    def run(self) -> None:
+        self.found = check_installation(self._bundleRoot, self._python, slicer.util.startupEnvironment())
+
+
+def describe(found: InstallationCheck) -> str:
+    """Put a check of the installation into lines for a person."""
+    lines = [_("All is well.")] if not found.problems else [f"⚠ {problem}" for problem in found.problems]
+    lines.append(_("Model version: {version}").format(version=found.bundle_version or _("unknown")))
+    for weights in found.weights:
+        lines.append(f"{weights.name}: {weights.state.value}, SHA-256 {_inGroups(weights.found_sha256 or '–')}")
+    if found.device is not None:
+        device = found.device
+        memory = f", {device.memory_gigabytes:.0f} GB" if device.memory_gigabytes else ""
+        lines.append(
+            _("Device: {name}{memory} (torch {version})").format(
+                name=device.name, memory=memory, version=device.torch_version
+            )
+        )
+    versions = [f"{name} {version or '–'}" for name, version in found.versions.items()]
+    lines.append(_("Packages: {versions}").format(versions=", ".join(versions)))
+    return "\n".join(lines)
+
+
+def _inGroups(digest: str) -> str:
+    """Write a hash in groups of eight, which a narrow panel can break into lines."""
+    return " ".join(digest[begin : begin + 8] for begin in range(0, len(digest), 8))

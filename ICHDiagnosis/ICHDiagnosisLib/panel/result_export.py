@@ -1,0 +1,141 @@
+"""Taking a result out of the application: its report, its folder, a line in a table, a picture of the view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import qt
+from slicer.i18n import tr as _
+
+from ..result.findings_csv import ExportError, appendFindings, exportedStudy
+from .banner import Tone, Widgets, showBanner
+from .result_view import ResultView
+from .view_image import PictureError, savePicture
+
+
+def openWithSystem(path: Path) -> None:
+    """Open a file or folder with what the system uses for it: a browser, a file manager."""
+    qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
+
+
+def askForFile(
+    parent: qt.QWidget, title: str, name: str, onChosen: Callable[[Path], None], grows: bool = False
+) -> qt.QFileDialog:
+    """Ask where to save, without waiting for the answer.
+
+    Parameters
+    ----------
+    parent : QWidget
+        Over which the dialogue opens.
+    title : str
+        What is saved.
+    name : str
+        Proposed name; its suffix is the only one offered.
+    onChosen : callable
+        Called with the path, if one was chosen.
+    grows : bool
+        Whether an existing file is added to, and so need not be asked about.
+
+    Returns
+    -------
+    QFileDialog
+        To be kept until it closes.
+    """
+    suffix = Path(name).suffix
+    dialog = qt.QFileDialog(parent, title)
+    dialog.acceptMode = qt.QFileDialog.AcceptSave
+    dialog.fileMode = qt.QFileDialog.AnyFile
+    dialog.setOption(qt.QFileDialog.DontConfirmOverwrite, grows)
+    dialog.setNameFilter(f"*{suffix}")
+    dialog.defaultSuffix = suffix.removeprefix(".")
+    dialog.selectFile(name)
+    dialog.fileSelected.connect(lambda path: onChosen(Path(path)))
+    dialog.open()
+    return dialog
+
+
+class ResultExport:
+    """The buttons below a result.
+
+    Parameters
+    ----------
+    ui : Widgets
+        The widgets of the panel by name.
+    view : ResultView
+        Knows which result is shown.
+    """
+
+    def __init__(self, ui: Widgets, view: ResultView) -> None:
+        self._ui = ui
+        self._view = view
+        self._folders: dict[str, Path] = {}
+        self.dialog: qt.QFileDialog | None = None
+        ui.reportButton.clicked.connect(self.openReport)
+        ui.folderButton.clicked.connect(self.openFolder)
+        ui.tableButton.clicked.connect(self._askForTable)
+        ui.pictureButton.clicked.connect(self._askForPicture)
+
+    def rememberFolder(self, inputID: str, folder: Path) -> None:
+        """Remember where the result of a volume lies; the scene does not carry it."""
+        self._folders[inputID] = folder
+
+    def forget(self) -> None:
+        """Forget all folders: the scene was closed, and IDs will be given anew."""
+        self._folders.clear()
+
+    def refresh(self) -> None:
+        """Offer what can be done with the result that is shown."""
+        folder = self.folder
+        self._ui.reportButton.setEnabled(folder is not None and (folder / "report.html").is_file())
+        self._ui.folderButton.setEnabled(folder is not None and folder.is_dir())
+        showBanner(self._ui.exportLabel, "", Tone.PLAIN)
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the result that is shown; None where it is not known."""
+        node = self._view.inputNode
+        return None if node is None else self._folders.get(node.GetID())
+
+    def openReport(self) -> None:
+        """Open the report in the browser."""
+        if self.folder is not None:
+            openWithSystem(self.folder / "report.html")
+
+    def openFolder(self) -> None:
+        """Open the result folder."""
+        if self.folder is not None:
+            openWithSystem(self.folder)
+
+    def saveTable(self, path: Path) -> None:
+        """Add the findings as one line to a table."""
+        node, result = self._view.inputNode, self._view.result
+        if node is None or result is None:
+            return
+        try:
+            appendFindings(path, [exportedStudy(replace(result, folder=self.folder), node.GetName())])
+        except ExportError as error:
+            showBanner(self._ui.exportLabel, str(error), Tone.PROBLEM)
+        else:
+            showBanner(self._ui.exportLabel, _("Added to {name}.").format(name=path.name), Tone.QUIET)
+
+    def savePicture(self, path: Path) -> None:
+        """Write the slice view into a picture."""
+        node, result = self._view.inputNode, self._view.result
+        if node is None or result is None:
+            return
+        try:
+            savePicture(node, result, path)
+        except PictureError as error:
+            showBanner(self._ui.exportLabel, str(error), Tone.PROBLEM)
+        else:
+            showBanner(self._ui.exportLabel, _("Saved as {name}.").format(name=path.name), Tone.QUIET)
+
+    def _askForTable(self) -> None:
+        title = _("Add the findings to a table")
+        self.dialog = askForFile(self._ui.resultSection, title, "findings.csv", self.saveTable, grows=True)
+
+    def _askForPicture(self) -> None:
+        title = _("Save a picture of the slice view")
+        self.dialog = askForFile(self._ui.resultSection, title, "slice.png", self.savePicture)

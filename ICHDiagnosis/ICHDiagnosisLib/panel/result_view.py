@@ -1,0 +1,130 @@
+"""One result in the panel: verdict, warnings, findings, plot and evidence; or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..parameters import Parameters
+from ..result.content import Result
+from ..scene import show_result as scene
+from ..scene.show_result import ShownResult
+from .banner import Tone, Widgets, showBanner
+from .findings_table import FindingsTable
+from .layer_controls import EvidenceControls
+from .slice_navigation import SliceNavigation
+from .verdict import Certainty, verdict
+
+_TONES = {Certainty.POSITIVE: Tone.PROBLEM, Certainty.BORDERLINE: Tone.WARNING, Certainty.NEGATIVE: Tone.QUIET}
+
+
+class ResultView:
+    """Shows the result that the scene holds of one volume.
+
+    Parameters
+    ----------
+    ui : Widgets
+        The widgets of the panel by name.
+    parameters : callable
+        Returns the parameters of the scene, or None.
+    """
+
+    def __init__(self, ui: Widgets, parameters: Callable[[], Parameters | None]) -> None:
+        self._ui = ui
+        self._input: slicer.vtkMRMLScalarVolumeNode | None = None
+        self._result: Result | None = None
+        self.table = FindingsTable(ui.findingsTable, self.goToFinding)
+        self.navigation = SliceNavigation(ui)
+        self.evidence = EvidenceControls(ui, parameters)
+        self.clear()
+
+    @property
+    def result(self) -> Result | None:
+        """The result that is shown; without its folder, for the scene does not carry that."""
+        return self._result
+
+    @property
+    def inputNode(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The volume whose result is shown."""
+        return self._input
+
+    def show(self, inputNode: slicer.vtkMRMLScalarVolumeNode, shown: ShownResult, notices: Sequence[str] = ()) -> None:
+        """Show a result that is on the scene; nothing of the scene is changed.
+
+        Parameters
+        ----------
+        inputNode : vtkMRMLScalarVolumeNode
+            Its volume.
+        shown : ShownResult
+            Its nodes.
+        notices : sequence of str
+            What else the person should know.
+        """
+        result = shown.result
+        self._input, self._result = inputNode, result
+        ui = self._ui
+        self._showVerdict(result)
+        warnings = [notice.message for notice in result.study.quality]
+        warnings += [shown.caveat] if shown.caveat else []
+        showBanner(ui.warningLabel, "\n".join(f"⚠ {text}" for text in [*warnings, *notices]), Tone.WARNING)
+        ui.provenanceLabel.text = _provenanceLine(result)
+        ui.evaluatedFrame.setVisible(result.evaluated)
+        ui.resultSection.setVisible(True)
+        if result.evaluated:
+            self.table.show(result.findings)
+            self.navigation.show(inputNode, result)
+            self.evidence.show(inputNode, shown, result)
+
+    def clear(self) -> None:
+        """Show no result."""
+        self._input = self._result = None
+        self.navigation.clear()
+        self.evidence.clear()
+        self._ui.resultSection.setVisible(False)
+
+    def lookAtMostTelling(self) -> None:
+        """Stand where a reader would begin: on the most probable positive finding, else on the first key slice."""
+        shown = None if self._input is None else scene.shownResult(self._input)
+        if shown is None or self._result is None or not self._result.evaluated:
+            return
+        if shown.heatMapLabel is not None:
+            self.goToFinding(shown.heatMapLabel)
+        else:
+            self.evidence.lookAt(None)
+            self.navigation.goToMostTelling()
+
+    def goToFinding(self, key: str) -> None:
+        """Stand on the strongest evidence of a finding, in the brain window, with its heat map on."""
+        shown = None if self._input is None else scene.shownResult(self._input)
+        if shown is None:
+            return
+        self.table.select(key)
+        self.evidence.lookAt(key)
+        if key in shown.heatMapNodes:
+            self.navigation.mark(scene.jumpToFinding(self._input, key))
+        else:
+            self.navigation.goToMostTelling()
+
+    def _showVerdict(self, result: Result) -> None:
+        if result.reason is not None:
+            text = _("Not evaluable: {reason}").format(reason=result.reason.message)
+            showBanner(self._ui.verdictLabel, text, Tone.WARNING)
+            self._ui.cautionLabel.text = _("There is no result: the study was not read, which says nothing about it.")
+            return
+        said = verdict(result.findings)
+        showBanner(self._ui.verdictLabel, said.line, _TONES[said.certainty])
+        self._ui.cautionLabel.text = said.caution
+
+
+def _provenanceLine(result: Result) -> str:
+    parts = [f"{result.model.name} {result.model.version}", result.model.network]
+    if result.operating_point:
+        parts.append(_("operating point {name}").format(name=result.operating_point))
+    if result.device:
+        parts.append(result.device)
+    seconds = result.seconds.get("total") or sum(result.seconds.values())
+    if seconds:
+        parts.append(_("{seconds:.1f} s").format(seconds=seconds))
+    return " · ".join(parts)

@@ -1,0 +1,101 @@
+"""Stepping through key slices, and standing on any stored slice: the attention plot, two buttons, two keys."""
+
+from __future__ import annotations
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..result.content import Result, SliceEvidence
+from ..scene import show_result as scene
+from .attention_plot import AttentionPlot
+from .banner import Widgets
+
+
+class SliceNavigation:
+    """Moves the slice views over the stored slices of one result.
+
+    Key slices are stepped through in the order of the stack, as a reader scrolls, and round again at its ends.
+
+    Parameters
+    ----------
+    ui : Widgets
+        The widgets of the panel by name.
+    """
+
+    def __init__(self, ui: Widgets) -> None:
+        self._ui = ui
+        self._input: slicer.vtkMRMLScalarVolumeNode | None = None
+        self._keySlices: list[SliceEvidence] = []
+        self._current: int | None = None
+        self.plot = AttentionPlot(ui.attentionPlot, self.goTo)
+        ui.previousButton.clicked.connect(self.previous)
+        ui.nextButton.clicked.connect(self.next)
+
+    @property
+    def current(self) -> int | None:
+        """Index of the stored slice that was gone to last."""
+        return self._current
+
+    def show(self, inputNode: slicer.vtkMRMLScalarVolumeNode, result: Result) -> None:
+        """Take up a result without moving the views."""
+        self._input = inputNode
+        self._keySlices = sorted(result.key_slices, key=lambda evidence: evidence.index)
+        for button in (self._ui.previousButton, self._ui.nextButton):
+            button.setEnabled(bool(self._keySlices))
+        self.plot.show(result.slices)
+        self.mark(None)
+
+    def clear(self) -> None:
+        """Forget the result: its volume is no longer looked at."""
+        self._input, self._keySlices, self._current = None, [], None
+
+    def goTo(self, index: int) -> None:
+        """Bring the views to a stored slice."""
+        if self._input is None or scene.shownResult(self._input) is None:
+            return
+        scene.jumpToSlice(self._input, index)
+        self.mark(index)
+
+    def goToMostTelling(self) -> None:
+        """Bring the views to the key slice with the most attention."""
+        if self._keySlices:
+            self.goTo(min(self._keySlices, key=lambda evidence: evidence.key_rank or 0).index)
+
+    def next(self) -> None:
+        """Go to the next key slice of the stack, after the last one to the first."""
+        self._step(1)
+
+    def previous(self) -> None:
+        """Go to the key slice before, before the first one to the last."""
+        self._step(-1)
+
+    def mark(self, index: int | None) -> None:
+        """Say on which stored slice the views stand, without moving them."""
+        self._current = index
+        self.plot.setCurrent(index)
+        self._ui.sliceLabel.text = self._place()
+
+    def _step(self, direction: int) -> None:
+        indices = [evidence.index for evidence in self._keySlices]
+        if not indices:
+            return
+        if self._current is None:
+            self.goToMostTelling()
+            return
+        ahead = [index for index in indices if (index - self._current) * direction > 0]
+        if direction > 0:
+            self.goTo(min(ahead, default=indices[0]))
+        else:
+            self.goTo(max(ahead, default=indices[-1]))
+
+    def _place(self) -> str:
+        count = len(self._keySlices)
+        if not count:
+            return _("No key slices")
+        if self._current is None:
+            return _("{count} key slices").format(count=count)
+        for place, evidence in enumerate(self._keySlices, start=1):
+            if evidence.index == self._current:
+                text = _("Slice {number} · key slice {place} of {count}")
+                return text.format(number=evidence.index + 1, place=place, count=count)
+        return _("Slice {number}").format(number=self._current + 1)

@@ -1,0 +1,141 @@
+"""Findings as a table on disk: one line per study, to which later studies are added. Standard library only."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from .reader import Result
+
+_FIXED = (
+    "study",
+    "series_uid",
+    "analysed",
+    "status",
+    "reason",
+    "quality_warnings",
+    "model",
+    "model_version",
+    "operating_point",
+)
+# What a spreadsheet would run as a formula (OWASP, CSV injection).
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class ExportError(RuntimeError):
+    """The table cannot be written; the message is one line for a person."""
+
+
+@dataclass(frozen=True)
+class ExportedStudy:
+    """One line of the table: a result, the name of its study (study UID or volume name), and when it was analysed."""
+
+    result: Result
+    study: str
+    analysed: datetime
+
+
+def exportedStudy(result: Result, name: str, analysed: datetime | None = None) -> ExportedStudy:
+    """Prepare the line of a result.
+
+    Parameters
+    ----------
+    result : Result
+        What was found, or why nothing could be.
+    name : str
+        Name of the volume or file, for a study without a Study Instance UID.
+    analysed : datetime, optional
+        With a time zone; the time of the result's file, or now, otherwise.
+    """
+    if analysed is None:
+        file = None if result.folder is None else result.folder / "result.json"
+        written = file is not None and file.is_file()
+        analysed = (
+            datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
+            if written and file
+            else datetime.now(timezone.utc)
+        )
+    return ExportedStudy(result, result.study.study_uid or name, analysed)
+
+
+def columns(labels: Sequence[str]) -> list[str]:
+    """Return the header of a table for one vocabulary of labels."""
+    return [*_FIXED, *(f"{label}_{value}" for label in labels for value in ("probability", "threshold", "positive"))]
+
+
+def appendFindings(path: Path, studies: Sequence[ExportedStudy]) -> None:
+    """Add one line per study to a CSV table, which is made where there is none.
+
+    Parameters
+    ----------
+    path : Path
+        The table: UTF-8 with a byte order mark (so that spreadsheets read it), comma-separated.
+    studies : sequence of ExportedStudy
+        All with the same labels.
+
+    Raises
+    ------
+    ExportError
+        If there is nothing to write, the file is no table of these columns, or it cannot be written; it is unchanged.
+    """
+    vocabularies = {study.result.model.labels for study in studies}
+    if len(vocabularies) != 1:
+        raise ExportError(
+            "There is nothing to export." if not studies else "The studies have different sets of labels."
+        )
+    header = columns(vocabularies.pop())
+    try:
+        new = not path.exists() or path.stat().st_size == 0
+        if not new:
+            _checkTable(path, header)
+        with path.open("a", newline="", encoding="utf-8-sig" if new else "utf-8") as file:
+            writer = csv.DictWriter(file, header)
+            if new:
+                writer.writeheader()
+            writer.writerows(_line(study) for study in studies)
+    except OSError as error:
+        raise ExportError(f"{path.name} cannot be written: {error.strerror}") from error
+
+
+def _checkTable(path: Path, header: list[str]) -> None:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            found = next(csv.reader(file), [])
+        with path.open("rb") as raw:
+            raw.seek(-1, 2)
+            complete = raw.read(1) == b"\n"
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ExportError(f"{path.name} is no table of findings: choose another file.") from error
+    if found != header:
+        raise ExportError(f"{path.name} has other columns: choose another file.")
+    if not complete:
+        raise ExportError(f"The last line of {path.name} is incomplete: repair it or choose another file.")
+
+
+def _line(study: ExportedStudy) -> dict[str, str]:
+    result = study.result
+    line = {
+        "study": _text(study.study),
+        "series_uid": _text(result.study.series_uid or ""),
+        "analysed": study.analysed.astimezone(timezone.utc).isoformat(timespec="seconds"),
+        "status": "evaluated" if result.reason is None else "not_evaluable",
+        "reason": _text("" if result.reason is None else result.reason.message),
+        "quality_warnings": _text(" ".join(notice.name for notice in result.study.quality)),
+        "model": _text(result.model.name),
+        "model_version": _text(result.model.version),
+        "operating_point": _text(result.operating_point or ""),
+    }
+    for finding in result.findings:
+        line[f"{finding.key}_probability"] = f"{finding.probability:.4f}"
+        line[f"{finding.key}_threshold"] = f"{finding.threshold:.4f}" if finding.threshold_chosen else ""
+        line[f"{finding.key}_positive"] = "1" if finding.positive else "0"
+    return line
+
+
+def _text(text: str) -> str:
+    """Return a text that a spreadsheet shows as it is."""
+    plain = " ".join(text.split())
+    return f"'{plain}" if plain.startswith(_FORMULA) else plain

@@ -1,0 +1,187 @@
+"""The segmentation: key slices and thresholded Grad-CAM as binary segments on the input's voxels.
+
+Binary labelmaps only: a fractional labelmap loses its voxels when it is saved alone. No surface is ever made here.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
+
+from ..result.content import Code, Finding
+from . import result_nodes as own_nodes
+
+LEVEL_PERCENT = "ICHDiagnosis.LevelPercent"
+DEFAULT_LEVEL = 50.0
+KEY_SLICES_ID = "ICHDiagnosis_KeySlices"
+KEY_SLICES_NAME = "Slice attention: key slices"
+KEY_SLICES_COLOUR = (255, 214, 10)
+BINARY_LABELMAP = "Binary labelmap"
+CLOSED_SURFACE = "Closed surface"
+
+_ALTERED_STRUCTURE = Code("SCT", "49755003", "Morphologically Altered Structure")
+_SPATIAL_CONCEPT = Code("SCT", "309825002", "Spatial and Relational Concept")
+_OF_INTEREST = Code("DCM", "113000", "Of Interest")
+_HEAD = Code("SCT", "69536005", "Head")
+
+_log = logging.getLogger(__name__)
+
+
+def gradCAMSegmentID(label: str) -> str:
+    """Return the segment ID of one label's Grad-CAM."""
+    return f"ICHDiagnosis_GradCAM_{label}"
+
+
+def gradCAMSegmentName(label: str, level: float) -> str:
+    """Return the name of a Grad-CAM segment, which says what it is not."""
+    return f"Grad-CAM {label.replace('_', ' ')} >= {level:g} %: evidence, not an outline"
+
+
+def terminologyEntry(category: Code, kind: Code, region: Code) -> str:
+    """Serialise codes as Slicer's terminologies module does: context, category, type, modifier, region, modifier."""
+    contexts = ("Segmentation category and type - DICOM master list", "Anatomic codes - DICOM master list")
+    codes = ["^".join(_withoutSeparators(text) for text in (c.scheme, c.value, c.meaning)) for c in (category, kind)]
+    place = "^".join(_withoutSeparators(text) for text in (region.scheme, region.value, region.meaning))
+    return "~".join((contexts[0], *codes, "^^", contexts[1], place, "^^"))
+
+
+def _withoutSeparators(text: str) -> str:
+    return text.replace("~", " ").replace("^", " ")
+
+
+def findingTerminology(finding: Finding) -> str:
+    """Return the terminology of a finding's segment: a haemorrhage (or other finding) in its region."""
+    return terminologyEntry(_ALTERED_STRUCTURE, finding.finding, finding.region)
+
+
+def keySlicesTerminology() -> str:
+    """Return the terminology of the key slices: a part of the head that is of interest (DICOM CID 7010), no lesion."""
+    return terminologyEntry(_SPATIAL_CONCEPT, _OF_INTEREST, _HEAD)
+
+
+def provideSegmentation(inputNode: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLSegmentationNode:
+    """Return our segmentation of an input volume, on its grid and under its transform."""
+    name = f"{inputNode.GetName()}: ICHDiagnosis evidence"
+    node = own_nodes.provideNode("vtkMRMLSegmentationNode", inputNode, own_nodes.SEGMENTATION, name)
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetVisibility3D(False)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(inputNode)
+    node.SetAndObserveTransformNodeID(inputNode.GetTransformNodeID())
+    return node
+
+
+def setSegment(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentID: str,
+    name: str,
+    colour: tuple[int, int, int],
+    entry: str,
+) -> slicer.vtkSegment:
+    """Make a segment of ours, or name and colour it anew; its voxels are set by :func:`setSegmentVoxels`."""
+    segmentation = segmentationNode.GetSegmentation()
+    segment = segmentation.GetSegment(segmentID)
+    if segment is None:
+        segment = slicer.vtkSegment()
+        segment.AddRepresentation(BINARY_LABELMAP, slicer.vtkOrientedImageData())
+        segmentation.AddSegment(segment, segmentID)
+    segment.SetName(name)
+    segment.SetColor(*(channel / 255 for channel in colour))
+    segment.SetTag(own_nodes.ROLE, "Segment")
+    # Older versions of Slicer have no SetTerminology and keep the same text as a tag.
+    if hasattr(segment, "SetTerminology"):
+        segment.SetTerminology(entry)
+    else:
+        segment.SetTag(segment.GetTerminologyEntryTagName(), entry)
+    return segment
+
+
+def setSegmentVoxels(segment: slicer.vtkSegment, mask: np.ndarray, inputNode: slicer.vtkMRMLVolumeNode) -> None:
+    """Give a segment its voxels: ``mask``, bool, shape (k, j, i) of the input volume.
+
+    The labelmap is the segment's own, cropped to what it holds: segments overlap, and most are small.
+    """
+    segment.AddRepresentation(BINARY_LABELMAP, _labelmap(mask, inputNode))
+    segment.SetLabelValue(1)
+    # A surface that the user asked for would go on showing the voxels of before.
+    segment.RemoveRepresentation(CLOSED_SURFACE)
+
+
+def _labelmap(mask: np.ndarray, inputNode: slicer.vtkMRMLVolumeNode) -> slicer.vtkOrientedImageData:
+    """Return a labelmap of the mask's bounding box on the input volume's grid."""
+    labelmap = slicer.vtkOrientedImageData()
+    matrix = vtk.vtkMatrix4x4()
+    inputNode.GetIJKToRASMatrix(matrix)
+    labelmap.SetImageToWorldMatrix(matrix)
+    bounds = []
+    for axis in (2, 1, 0):
+        occupied = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        bounds.append((int(occupied[0]), int(occupied[-1])) if occupied.size else (0, -1))
+    (i0, i1), (j0, j1), (k0, k1) = bounds
+    labelmap.SetExtent(i0, i1, j0, j1, k0, k1)
+    cropped = np.ascontiguousarray(mask[k0 : k1 + 1, j0 : j1 + 1, i0 : i1 + 1], dtype=np.uint8)
+    scalars = numpy_to_vtk(cropped.ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
+    scalars.SetName("ImageScalars")
+    labelmap.GetPointData().SetScalars(scalars)
+    return labelmap
+
+
+def currentLevel(segmentationNode: slicer.vtkMRMLSegmentationNode) -> float:
+    """Return the level, in percent of a map's scale, that the segments stand for."""
+    return float(segmentationNode.GetAttribute(LEVEL_PERCENT) or DEFAULT_LEVEL)
+
+
+def lowestValue(level: float) -> int:
+    """Return the lowest map value (1..255) that reaches a level in percent of the scale; no evidence (0) never does.
+
+    Raises
+    ------
+    ValueError
+        If the level is not above 0 and at most 100.
+    """
+    if not 0 < level <= 100:
+        raise ValueError(f"the level must be above 0 % and at most 100 %, not {level:g} %")
+    return max(math.ceil(level * 255 / 100), 1)
+
+
+def segmentGradCAM(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    heatMaps: dict[str, slicer.vtkMRMLScalarVolumeNode],
+    level: float,
+    inputNode: slicer.vtkMRMLVolumeNode,
+) -> None:
+    """Segment heat maps anew at a level in percent, and name the segments by it."""
+    lowest = lowestValue(level)
+    for label, heatMap in heatMaps.items():
+        segment = segmentationNode.GetSegmentation().GetSegment(gradCAMSegmentID(label))
+        if segment is None:
+            _log.info("The segment of %s was removed by hand; a new level does not bring it back", label)
+            continue
+        segment.SetName(gradCAMSegmentName(label, level))
+        setSegmentVoxels(segment, slicer.util.arrayFromVolume(heatMap) >= lowest, inputNode)
+    segmentationNode.SetAttribute(LEVEL_PERCENT, f"{level:g}")
+
+
+def removeOwnSegments(segmentationNode: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Remove our segments; return whether nothing is left, or else the user has put segments of their own there."""
+    segmentation = segmentationNode.GetSegmentation()
+    identifiers = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+    for identifier in identifiers:
+        if segmentation.GetSegment(identifier).HasTag(own_nodes.ROLE):
+            segmentation.RemoveSegment(identifier)
+    return segmentation.GetNumberOfSegments() == 0
+
+
+def styleSegment(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentID: str, visible: bool, fillOpacity: float
+) -> None:
+    """Show or hide a segment in slice views; the outline carries it, so that the CT beneath stays readable."""
+    display = segmentationNode.GetDisplayNode()
+    display.SetSegmentVisibility(segmentID, visible)
+    display.SetSegmentVisibility3D(segmentID, False)
+    display.SetSegmentOpacity2DFill(segmentID, fillOpacity)
+    display.SetSegmentOpacity2DOutline(segmentID, 1.0)

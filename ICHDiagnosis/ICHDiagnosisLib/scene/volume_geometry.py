@@ -1,0 +1,221 @@
+"""Where the voxels of a map file lie on a volume of the scene, whatever order and direction the axes were stored in."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+from ..result.content import ResultError, Study
+
+LARGEST_OFFSET = 0.1
+"""How far (in voxels, along each axis, at each corner) a map may lie from the volume and still be on its voxels."""
+
+
+class GeometryError(Exception):
+    """The maps do not lie on the volume's voxels; the message is one line for a person."""
+
+
+@dataclass(frozen=True)
+class MapFile:
+    """A map as stored.
+
+    Attributes
+    ----------
+    voxels : ndarray of uint8, shape as in ``result.json``
+        First index fastest on disk, as NIfTI has it.
+    affine : ndarray, shape (4, 4)
+        Voxel index to RAS, mm.
+    """
+
+    voxels: np.ndarray
+    affine: np.ndarray
+
+
+@dataclass(frozen=True)
+class VoxelMatch:
+    """Which voxel of a map belongs to which voxel of the volume.
+
+    Attributes
+    ----------
+    axes : tuple of int
+        For each axis of the volume (i, j, k), the axis of the map that runs along it.
+    reverse : tuple of bool
+        For each axis of the volume, whether the map runs against it.
+    caveat : str or None
+        What a reader must know about the volume's own geometry; None where there is nothing to say.
+    """
+
+    axes: tuple[int, int, int]
+    reverse: tuple[bool, bool, bool]
+    caveat: str | None = None
+
+    def onVolume(self, voxels: np.ndarray) -> np.ndarray:
+        """Bring a map's voxels into the order of ``slicer.util.arrayFromVolume``: shape (k, j, i)."""
+        turned = voxels.transpose(self.axes)[tuple(slice(None, None, -1 if back else 1) for back in self.reverse)]
+        return np.ascontiguousarray(turned.transpose(2, 1, 0))
+
+    def volumeToMap(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the 4 x 4 matrix from the volume's voxel indices to those of a map of this shape."""
+        matrix = np.zeros((4, 4))
+        matrix[3, 3] = 1
+        for axis, (mapAxis, back) in enumerate(zip(self.axes, self.reverse, strict=True)):
+            matrix[mapAxis, axis] = -1 if back else 1
+            matrix[mapAxis, 3] = shape[mapAxis] - 1 if back else 0
+        return matrix
+
+
+def readMap(path: Path) -> MapFile:
+    """Read a map file.
+
+    ``vtkNIFTIImageReader`` is used because Slicer's own volume reader (ITK) refuses the sheared affine of a tilted
+    gantry and re-orders left-handed files.
+
+    Raises
+    ------
+    ResultError
+        If the file is no readable three-dimensional uint8 NIfTI with an sform.
+    """
+    reader = vtk.vtkNIFTIImageReader()
+    if not reader.CanReadFile(str(path)):
+        raise ResultError(f"{path.name!r} is no NIfTI file")
+    reader.SetFileName(str(path))
+    reader.Update()
+    if reader.GetErrorCode():
+        raise ResultError(f"{path.name!r} is damaged: {vtk.vtkErrorCode.GetStringFromErrorCode(reader.GetErrorCode())}")
+    image, sform = reader.GetOutput(), reader.GetSFormMatrix()
+    if image.GetScalarType() != vtk.VTK_UNSIGNED_CHAR or image.GetNumberOfScalarComponents() != 1 or sform is None:
+        raise ResultError(f"{path.name!r} is no map of this module: one uint8 value per voxel and an sform are needed")
+    voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1]).transpose(2, 1, 0)
+    affine = slicer.util.arrayFromVTKMatrix(sform) @ np.diag([*image.GetSpacing(), 1.0])
+    if reader.GetQFac() < 0:
+        # VTK turns the slices of a left-handed file round; result.json counts them as they are stored.
+        voxels = voxels[:, :, ::-1]
+        affine = affine @ VoxelMatch((0, 1, 2), (False, False, True)).volumeToMap(voxels.shape)
+    return MapFile(voxels.copy(), affine)
+
+
+def ijkToRAS(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """Return the 4 x 4 matrix from voxel index to the volume's own RAS, before any parent transform."""
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def middleOfSlice(volumeNode: slicer.vtkMRMLVolumeNode, axis: int, place: int) -> tuple[float, float, float]:
+    """Return the voxel index (i, j, k) of the middle of a slice across one axis of the volume."""
+    voxel = [(length - 1) / 2 for length in volumeNode.GetImageData().GetDimensions()]
+    voxel[axis] = float(place)
+    return voxel[0], voxel[1], voxel[2]
+
+
+def toWorld(volumeNode: slicer.vtkMRMLVolumeNode, points: np.ndarray) -> np.ndarray:
+    """Carry points, shape (n, 3), mm, from the volume's own RAS through its parent transform, linear or not."""
+    parent = volumeNode.GetParentTransformNode()
+    if parent is None:
+        return points
+    transform = vtk.vtkGeneralTransform()
+    parent.GetTransformToWorld(transform)
+    return np.array([transform.TransformPoint(*point) for point in points])
+
+
+def matchVoxels(study: Study, mapFile: MapFile, volumeNode: slicer.vtkMRMLVolumeNode) -> VoxelMatch:
+    """Find the order and direction of axes in which a map lies on the volume, voxel on voxel.
+
+    The volume is tried as it is stored and as its parent transform places it: a map made from DICOM has the true,
+    sheared place of a tilted gantry, which Slicer holds as a transform above an upright volume.
+
+    Raises
+    ------
+    GeometryError
+        If the map has another number of voxels, or lies elsewhere.
+    """
+    shape, dimensions = mapFile.voxels.shape, volumeNode.GetImageData().GetDimensions()
+    candidates = [
+        VoxelMatch((i, j, k), (backI, backJ, backK))
+        for i, j, k in itertools.permutations(range(3))
+        for backI, backJ, backK in itertools.product((False, True), repeat=3)
+        if (shape[i], shape[j], shape[k]) == dimensions
+    ]
+    if not candidates:
+        raise GeometryError(
+            f"the result belongs to another volume: its maps have {_times(shape)} voxels, "
+            f"{volumeNode.GetName()!r} has {_times(dimensions)}"
+        )
+    corners = _corners(dimensions)
+    stored = _carry(ijkToRAS(volumeNode), corners)
+    places = (stored, toWorld(volumeNode, stored))
+    offset, best = min(
+        ((_offset(mapFile, match, corners, place), match) for match in candidates for place in places),
+        key=lambda pair: pair[0],
+    )
+    if offset <= LARGEST_OFFSET:
+        return best
+    if study.series_uid is not None and study.series_uid == seriesUID(volumeNode):
+        for match in candidates:
+            if _sharesItsFirstSlice(mapFile, match, volumeNode):
+                caveat = "3D Slicer shows this series without its gantry tilt or slice gaps; the maps follow its voxels"
+                return VoxelMatch(match.axes, match.reverse, caveat)
+    raise GeometryError(
+        f"the result belongs to another volume: its maps lie {offset:.1f} voxels off {volumeNode.GetName()!r}"
+    )
+
+
+def seriesUID(volumeNode: slicer.vtkMRMLVolumeNode) -> str | None:
+    """Return the Series Instance UID (0020,000E) of a volume loaded from DICOM, else None."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    return hierarchy.GetItemUID(hierarchy.GetItemByDataNode(volumeNode), "DICOM") or None
+
+
+def sliceAxis(study: Study, mapFile: MapFile) -> int:
+    """Return the axis of the map file along which the stored slices are counted.
+
+    Where several axes are as long as there are slices, the one that runs in the third direction of
+    ``study.orientation`` is taken.
+
+    Raises
+    ------
+    GeometryError
+        If no axis has as many voxels as there are slices.
+    """
+    fitting = [axis for axis in range(3) if mapFile.voxels.shape[axis] == study.slices]
+    if not fitting:
+        raise GeometryError(f"the maps have {_times(mapFile.voxels.shape)} voxels but {study.slices} slices are listed")
+    if len(fitting) == 1 or not study.orientation:
+        return fitting[-1]
+    anatomical = {"L": 0, "R": 0, "P": 1, "A": 1, "I": 2, "S": 2}.get(study.orientation[-1], 2)
+    steps = mapFile.affine[:3, :3] / np.linalg.norm(mapFile.affine[:3, :3], axis=0)
+    return max(fitting, key=lambda axis: abs(float(steps[anatomical, axis])))
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(length) for length in shape)
+
+
+def _corners(dimensions: tuple[int, ...]) -> np.ndarray:
+    return np.array(list(itertools.product(*((0, length - 1) for length in dimensions))), dtype=float)
+
+
+def _carry(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def _offset(mapFile: MapFile, match: VoxelMatch, indices: np.ndarray, place: np.ndarray) -> float:
+    """Return the largest distance, in voxels, between where the map and the volume put the same voxels."""
+    matrix = mapFile.affine @ match.volumeToMap(mapFile.voxels.shape)
+    offsets = (place - _carry(matrix, indices)) @ np.linalg.inv(matrix[:3, :3]).T
+    return float(np.abs(offsets).max())
+
+
+def _sharesItsFirstSlice(mapFile: MapFile, match: VoxelMatch, volumeNode: slicer.vtkMRMLVolumeNode) -> bool:
+    """Tell whether the volume's first slice is an end slice of the map and both stacks grow to the same side."""
+    matrix = mapFile.affine @ match.volumeToMap(mapFile.voxels.shape)
+    corners = _corners((*volumeNode.GetImageData().GetDimensions()[:2], 1))
+    stored = ijkToRAS(volumeNode)
+    sameSide = float(matrix[:3, 2] @ stored[:3, 2]) > 0
+    return sameSide and _offset(mapFile, match, corners, _carry(stored, corners)) <= LARGEST_OFFSET

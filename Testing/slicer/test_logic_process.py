@@ -1,0 +1,94 @@
+"""An analysis with a real child process: cancelled, closed, and once through the bundle itself."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import slicer
+
+from ICHDiagnosisLib import logic as logic_module
+from ICHDiagnosisLib.analysis import AnalysisState
+from ICHDiagnosisLib.bundle.exit_status import Ending
+from ICHDiagnosisLib.bundle.location import findBundle
+from ICHDiagnosisLib.bundle.process import BundleProcess
+from ICHDiagnosisLib.bundle.run import BundleRun
+from ICHDiagnosisLib.history import History
+from ICHDiagnosisLib.scene.volume_geometry import seriesUID
+from logic_cases import ROOT, a_tilted_series, ended, left_in, processes_in
+from scene_cases import GEOMETRIES, a_ct
+
+STAGES = (
+    "Starting",
+    "Reading the study",
+    "Looking at every slice",
+    "Looking at key slices again",
+    "Explaining",
+    "Making heat maps",
+    "Writing results",
+    "Done",
+)
+
+
+def test_cancel_ends_the_child_and_leaves_neither_result_nor_input(a_bundle, settings, temporary):
+    run = BundleRun(BundleProcess(), Path(sys.executable), a_bundle, temporary)
+    logic = logic_module.AnalysisLogic(run, tuple)
+    logic.start(a_ct(GEOMETRIES["oblique"]), replace(settings, overrides={"behaviour": "hang_with_family"}))
+    while logic.poll().fraction is None:
+        time.sleep(0.02)
+    assert len(left_in(temporary)) == 1
+    asked = time.monotonic()
+    logic.cancel()
+    ending = ended(logic)
+    assert time.monotonic() - asked < 3.0
+    assert ending.outcome.ending is Ending.CANCELLED
+    assert (ending.shown, ending.result) == (None, None)
+    assert left_in(temporary) == []
+    assert processes_in(a_bundle) == []
+
+
+def test_close_ends_the_child_at_once_as_the_scene_or_the_application_closes(a_bundle, settings, temporary):
+    run = BundleRun(BundleProcess(), Path(sys.executable), a_bundle, temporary)
+    logic = logic_module.AnalysisLogic(run, tuple)
+    logic.start(a_ct(GEOMETRIES["oblique"]), replace(settings, overrides={"behaviour": "hang", "stage": "1"}))
+    while not processes_in(a_bundle):
+        time.sleep(0.02)
+    logic.close()
+    assert processes_in(a_bundle) == []
+    assert left_in(temporary) == []
+    assert logic.state is AnalysisState.IDLE
+    logic.close()
+
+
+def test_the_bundle_itself_reads_a_tilted_series_and_its_evidence_lies_on_the_volume(tmp_path, settings, temporary):
+    ct, database = a_tilted_series(tmp_path / "dicom", pixels=128)
+    history = History(tmp_path / "settings")
+    run = BundleRun(BundleProcess(), Path(sys.executable), findBundle(ROOT / "ICHDiagnosis/ICHDiagnosis.py"), temporary)
+    logic = logic_module.AnalysisLogic(run, tuple, history, database)
+    # Small pictures: this is about the way through the bundle, not about what it finds.
+    logic.start(ct, replace(settings, overrides={"picture_size": "112", "zoom_size": "128"}))
+    stages, ending = [], None
+    while ending is None:
+        update = logic.poll()
+        ending = update.ending
+        if ending is None:
+            stages.append(update.stage)
+        time.sleep(0.02)
+    assert ending.outcome.ending is Ending.EVALUATED, ending.logFile.read_text(encoding="utf-8")
+    assert {"Starting", "Looking at every slice"} <= set(stages)
+    # Small pictures pass the later stages faster than a timer looks: they may be missed, but never come out of order.
+    assert [STAGES.index(stage) for stage in stages] == sorted(STAGES.index(stage) for stage in stages)
+    assert {"reading", "slices", "key slices", "explanation", "maps"} <= set(ending.result.seconds)
+    assert ending.shown.caveat is None
+    assert set(ending.shown.heatMapNodes) == {finding.key for finding in ending.result.findings}
+    inside = slicer.util.arrayFromVolume(ct) > -200
+    for heat_map in ending.shown.heatMapNodes.values():
+        assert not slicer.util.arrayFromVolume(heat_map)[:, :8].any()
+        assert heat_map.GetTransformNodeID() == ct.GetTransformNodeID()
+    assert inside.any()
+    assert ending.result.study.series_uid == seriesUID(ct)
+    assert ending.result.report.is_file()
+    assert len(history.search()) == 1
+    assert left_in(temporary) == []

@@ -1,0 +1,81 @@
+"""The module's shell: what the application shows of it, what it wires together, and its test for the application."""
+
+from __future__ import annotations
+
+import sys
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import qt
+import slicer
+
+import host
+from host.sample_data import installSampleData, sources_of
+from ICHDiagnosisLib.analysis import CannotStartError
+from ICHDiagnosisLib.parameters import NOT_CHOSEN
+from scene_cases import GEOMETRIES, a_ct
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def module() -> ModuleType:
+    host.loadModule(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
+    return sys.modules["ICHDiagnosis"]
+
+
+@pytest.fixture(autouse=True)
+def a_scene_and_settings_of_its_own(tmp_path: Path) -> Iterator[None]:
+    host.emptyScene()
+    qt.QSettings.setPath(qt.QSettings.NativeFormat, qt.QSettings.UserScope, str(tmp_path / "qt"))
+    yield
+    host.emptyScene()
+
+
+def test_the_application_is_told_what_the_module_is(module):
+    parent = slicer.modules.ichdiagnosis.instance.parent
+    assert parent.title == "ICH Diagnosis"
+    assert parent.categories == ["Neuroimaging"]
+    assert parent.contributors
+    assert "Research use only" in parent.helpText
+
+
+def test_sample_data_are_offered_after_the_start(module):
+    installSampleData()
+    slicer.modules.ichdiagnosis.instance.onStartupCompleted()
+    phantom, head_ct = sources_of("ICHDiagnosis")
+    assert Path(phantom.thumbnailFileName).is_file()
+    assert phantom.customDownloader is module.makePhantom
+    assert head_ct.sampleName == "ICH-ADAPT2"
+
+
+def test_a_new_scene_has_a_folder_for_results_and_the_setting_of_the_history(module):
+    logic = module.ICHDiagnosisLogic()
+    parameters = logic.getParameterNode()
+    assert parameters.outputFolder != NOT_CHOSEN
+    assert parameters.outputFolder.name == "ICHDiagnosis"
+    assert parameters.keepHistory
+    parameters.keepHistory = False
+    with pytest.raises(CannotStartError, match="Choose a head CT"):
+        logic.startAnalysis()
+    assert not logic.history.enabled
+    host.emptyScene()
+    assert not module.ICHDiagnosisLogic().getParameterNode().keepHistory
+
+
+def test_parameters_belong_to_the_scene_and_are_found_again(module):
+    logic = module.ICHDiagnosisLogic()
+    logic.getParameterNode().inputVolume = a_ct(GEOMETRIES["oblique"])
+    logic.getParameterNode().level = 70.0
+    assert logic.getParameterNode().inputVolume.GetName() == "CT"
+    assert module.ICHDiagnosisLogic().getParameterNode().level == 70.0
+
+
+def test_the_test_for_the_application_cancels_a_run_of_the_bundle(module):
+    result = unittest.TestResult()
+    module.ICHDiagnosisTest("test_cancel_leaves_no_result").run(result)
+    assert result.testsRun == 1
+    assert result.wasSuccessful(), result.failures + result.errors
