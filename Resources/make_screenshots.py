@@ -34,7 +34,7 @@ import qt  # noqa: E402
 import slicer  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from host.slice_view import drawSliceView  # noqa: E402
+from host.slice_view import draw_slice_view  # noqa: E402
 
 PANEL = (450, 940)
 AXIAL = (660, 570)
@@ -63,8 +63,8 @@ def settle() -> None:
 def open_module(results: Path) -> Any:  # noqa: ANN401 - the module's widget
     """Open the panel with its settings, history and results in a folder that goes with the pictures."""
     slicer.app.slicerUserSettingsFilePath = str(results / "Slicer.ini")
-    host.loadModule(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
-    module = host.openPanel("ICHDiagnosis")
+    host.load_module(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
+    module = host.open_panel("ICHDiagnosis")
     module.panel.ui.outputFolderEdit.setCurrentPath(str(results / "ICHDiagnosis"))
     module.parent.resize(*PANEL)
     module.parent.show()
@@ -85,7 +85,7 @@ def view_picture(name: str, size: tuple[int, int]) -> qt.QPixmap:
     offset = [place.GetElement(row, 3) for row in range(3)]
     slicer.app.layoutManager().sliceWidget(name).sliceLogic().FitSliceToBackground()
     slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *offset, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
-    pixels = drawSliceView(name, size)
+    pixels = draw_slice_view(name, size)
     bar = 20
     picture = qt.QPixmap(size[0], size[1] + bar)
     painter = qt.QPainter()
@@ -138,9 +138,9 @@ def write_phantom(folder: Path) -> Path:
 def take_result(module: Any) -> qt.QPixmap:  # noqa: ANN401 - the module's widget
     """Take the panel with its result, and beside it the slice views on the key slice."""
     ui = module.panel.ui
-    if ui.heatMapBox.currentIndex == 0:
+    if ui.attributionBox.currentIndex == 0:
         likeliest = max(module.panel.result.result.findings, key=lambda finding: finding.probability)
-        module.panel.result.goToFinding(likeliest.key)
+        module.panel.result.go_to_finding(likeliest.key)
     panel = picture_of(module.parent)
     axial = view_picture("Red", AXIAL)
     below = AXIAL[1] + 22
@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         size = (running.width() + 2 + around.width(), AROUND_HEIGHT)
         pair = side_by_side(size, [(0, 0, running), (running.width() + 2, 0, around)])
         pair.save(str(options.output / "screenshot_panel.png"))
-        host.closePanel(module)
+        host.close_panel(module)
     _log.info("screenshot_result.png, screenshot_panel.png and screenshot_report.png are in %s", options.output)
 
 

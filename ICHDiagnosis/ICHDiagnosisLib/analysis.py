@@ -55,19 +55,19 @@ class AnalysisEnding:
         What the bundle wrote, also where the study was not evaluable (``result.reason``); None after a failure.
     shown : ShownResult or None
         The nodes on the scene; None where nothing was shown.
-    resultFolder : Path or None
+    result_folder : Path or None
         Folder of the result, with ``report.html``.
-    logFile : Path
+    log_file : Path
         ``run.log`` of this analysis.
     notices : tuple of str
         What else the person should know; nothing to decide.
     """
 
     outcome: Outcome
-    logFile: Path
+    log_file: Path
     result: Result | None = None
     shown: ShownResult | None = None
-    resultFolder: Path | None = None
+    result_folder: Path | None = None
     notices: tuple[str, ...] = ()
 
 
@@ -96,21 +96,21 @@ class AnalysisUpdate:
     ending: AnalysisEnding | None = None
 
 
-def whatIsMissing(inputNode: slicer.vtkMRMLScalarVolumeNode | None, outputFolder: Path) -> str:
+def what_is_missing(input_node: slicer.vtkMRMLScalarVolumeNode | None, output_folder: Path) -> str:
     """Say in one line what the person must still do before Apply can work (its tooltip); empty when nothing."""
-    if inputNode is None:
+    if input_node is None:
         return _("Choose a head CT: load one, or take the phantom from Sample Data.")
-    image = inputNode.GetImageData()
+    image = input_node.GetImageData()
     if image is None or not image.GetNumberOfPoints():
         return _("The chosen volume holds no voxels.")
     if image.GetNumberOfScalarComponents() != 1:
         return _("The chosen volume holds colours; choose a head CT in Hounsfield units.")
-    if outputFolder == NOT_CHOSEN:
+    if output_folder == NOT_CHOSEN:
         return _("Choose a folder for the results.")
     return ""
 
 
-def stageName(progress: Progress | None) -> str:
+def stage_name(progress: Progress | None) -> str:
     """Return the name of a stage of the bundle in the person's language; before the first, what starting means."""
     if progress is None:
         return _("Starting")

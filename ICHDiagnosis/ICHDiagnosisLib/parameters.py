@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from .scene.layers import DEFAULT_OPACITY
-from .scene.segments import DEFAULT_LEVEL
+from .scene.segments import DEFAULT_THRESHOLD
 
 NOT_CHOSEN = pathlib.Path()
 """Value of a folder that was never chosen; a parameter node cannot hold None for it."""
@@ -30,7 +30,7 @@ class DeviceChoice(enum.Enum):
         return _("Graphics card (GPU)") if self is DeviceChoice.GPU else _("Processor (CPU)")
 
     @property
-    def torchDevice(self) -> str | None:
+    def torch_device(self) -> str | None:
         """Name of the device as torch has it; None lets the bundle choose."""
         if self is DeviceChoice.GPU:
             return "mps" if sys.platform == "darwin" else "cuda"
@@ -62,7 +62,7 @@ class Parameters:
     device : DeviceChoice
         Where the network runs.
     operatingPoint : str
-        Name of an operating point (:func:`ICHDiagnosisLib.bundle.location.operatingPoints` lists them).
+        Name of an operating point (:func:`ICHDiagnosisLib.bundle.location.operating_points` lists them).
     explanationMethod : ExplanationMethod
         How heat maps are computed.
     useOriginalFiles : bool
@@ -71,7 +71,7 @@ class Parameters:
         Folder for result folders; ``NOT_CHOSEN`` until somebody chose one.
     keepHistory : bool
         Whether analyses are recorded in the history.
-    heatMapLabel : str
+    attribution_label : str
         Key of the finding whose heat map is shown; empty for none.
     level : float
         Level of heat map and segments, percent of a map's scale.
@@ -86,6 +86,6 @@ class Parameters:
     useOriginalFiles: bool = True
     outputFolder: pathlib.Path = NOT_CHOSEN
     keepHistory: bool = True
-    heatMapLabel: str = ""
-    level: Annotated[float, WithinRange(1, 100)] = DEFAULT_LEVEL
+    attribution_label: str = ""
+    level: Annotated[float, WithinRange(1, 100)] = DEFAULT_THRESHOLD
     opacity: Annotated[float, WithinRange(0, 1)] = DEFAULT_OPACITY

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ICHDiagnosisLib.batch.batch import Batch
-from ICHDiagnosisLib.batch.studies import LoadedVolume, loadedVolumes
+from ICHDiagnosisLib.batch.studies import LoadedVolume, loaded_volumes
 from ICHDiagnosisLib.batch.table import BatchUpdate
 from scene_cases import GEOMETRIES, a_ct
 
@@ -18,4 +18,4 @@ def finished(batch: Batch) -> BatchUpdate:
 
 def of_volumes(count: int) -> tuple[LoadedVolume, ...]:
     nodes = [a_ct(GEOMETRIES["oblique"], f"CT {index}") for index in range(count)]
-    return loadedVolumes(nodes, None, True)
+    return loaded_volumes(nodes, None, True)

@@ -22,7 +22,7 @@ from ICHDiagnosisLib.bundle.process import BundleProcess  # noqa: E402
 from ICHDiagnosisLib.bundle.run import BundleRun, RunSettings  # noqa: E402
 from ICHDiagnosisLib.logic import AnalysisLogic  # noqa: E402
 from ICHDiagnosisLib.result.content import Result  # noqa: E402
-from ICHDiagnosisLib.scene.volume_file import writeStoredVoxels  # noqa: E402
+from ICHDiagnosisLib.scene.volume_file import write_stored_voxels  # noqa: E402
 from logic_cases import BUNDLE  # noqa: E402
 from panel_cases import PlayedBundle, an_open_panel  # noqa: E402
 from reading_runner import ReadingRunner  # noqa: E402
@@ -33,9 +33,9 @@ STAND_IN = Path(__file__).parent / "stand_in_bundle"
 
 @pytest.fixture(autouse=True)
 def a_scene_of_its_own() -> Iterator[None]:
-    host.emptyScene()
+    host.empty_scene()
     yield
-    host.emptyScene()
+    host.empty_scene()
 
 
 # Scene
@@ -101,7 +101,7 @@ def settings(tmp_path: Path) -> RunSettings:
 def a_logic(temporary: Path) -> Callable[..., AnalysisLogic]:
     def make(runner: object, **seams: object) -> AnalysisLogic:
         run = BundleRun(runner, Path(sys.executable), BUNDLE, temporary)
-        return AnalysisLogic(run, **{"findMissing": tuple, **seams})
+        return AnalysisLogic(run, **{"find_missing": tuple, **seams})
 
     return make
 
@@ -110,7 +110,7 @@ def a_logic(temporary: Path) -> Callable[..., AnalysisLogic]:
 def a_batch(temporary: Path) -> Callable[..., Batch]:
     def make(runner: ReadingRunner, **seams: object) -> Batch:
         run = BundleRun(runner, Path(sys.executable), BUNDLE, temporary)
-        return Batch(run, **{"findMissing": tuple, **seams})
+        return Batch(run, **{"find_missing": tuple, **seams})
 
     return make
 
@@ -121,11 +121,11 @@ def studies(tmp_path: Path) -> Path:
     folder = tmp_path / "studies"
     (folder / "b two").mkdir(parents=True)
     volume = a_ct(GEOMETRIES["oblique"])
-    written = writeStoredVoxels(volume, folder / "a.nrrd")
+    written = write_stored_voxels(volume, folder / "a.nrrd")
     for name in ("first", "second"):
         shutil.copy(written, folder / "b two" / f"{name}.nrrd")
     slicer.util.updateVolumeFromArray(volume, np.zeros(SHAPE[::-1], dtype=np.int16))
-    writeStoredVoxels(volume, folder / "c.nrrd")
+    write_stored_voxels(volume, folder / "c.nrrd")
     slicer.mrmlScene.RemoveNode(volume)
     (folder / "notes.txt").write_text("not a study")
     (folder / ".hidden").mkdir()

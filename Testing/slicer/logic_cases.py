@@ -46,7 +46,7 @@ class Database:
     def __init__(self, files: dict[str, Path]) -> None:
         self.files = files
 
-    def fileForInstance(self, uid: str) -> str:
+    def fileForInstance(self, uid: str) -> str:  # noqa: N802 - Slicer's name
         return str(self.files.get(uid, ""))
 
 

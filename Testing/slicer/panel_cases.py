@@ -45,11 +45,11 @@ def refused(request: BundleRequest) -> int:
 
 
 class PlayedBundle:
-    """Plays the child process: one stage per look, held at ``holdAt``, and ``write`` makes the results at the end."""
+    """Plays the child process: one stage per look, held at ``hold_at``, and ``write`` makes the results at the end."""
 
     def __init__(self, write: Write = evaluated) -> None:
         self.write = write
-        self.holdAt: str | None = None
+        self.hold_at: str | None = None
         self.errors: tuple[str, ...] = ()
         self.requests: list[BundleRequest] = []
         self.running = False
@@ -67,11 +67,11 @@ class PlayedBundle:
         if self._cancelled:
             self.running = False
             return RunUpdate(outcome=explain_ending(130, (), cancelled=True))
-        if self._stages and self._stages[0] != self.holdAt:
+        if self._stages and self._stages[0] != self.hold_at:
             stage = self._stages.pop(0)
             return RunUpdate((f"INFO {stage}",), Progress(len(STAGES) - len(self._stages), len(STAGES), stage))
         if self._stages:
-            return RunUpdate(progress=Progress(len(STAGES) - len(self._stages), len(STAGES), self.holdAt or ""))
+            return RunUpdate(progress=Progress(len(STAGES) - len(self._stages), len(STAGES), self.hold_at or ""))
         self.running = False
         return RunUpdate(self.errors, outcome=explain_ending(self.write(self.requests[-1]), self.errors))
 
@@ -85,21 +85,21 @@ class PlayedBundle:
 @contextmanager
 def an_open_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: Any, missing: Sequence = ()) -> Iterator:
     """Open the module on an empty scene; settings, history and results lie in ``tmp_path``."""
-    host.emptyScene()
-    host.loadModule(MODULE_FILE)
+    host.empty_scene()
+    host.load_module(MODULE_FILE)
     module = sys.modules["ICHDiagnosis"]
     monkeypatch.setattr(module, "BundleProcess", lambda *_arguments, **_options: runner)
     monkeypatch.setattr(module, "find_missing", lambda _requirements: tuple(missing))
     (tmp_path / "settings").mkdir()
     monkeypatch.setattr(slicer.app, "slicerUserSettingsFilePath", str(tmp_path / "settings" / "Slicer.ini"))
-    module_widget = host.openPanel("ICHDiagnosis")
+    module_widget = host.open_panel("ICHDiagnosis")
     module_widget.panel.ui.outputFolderEdit.setCurrentPath(str(tmp_path / "results"))
     module_widget.panel.ui.keepHistoryBox.checked = True
     module_widget.parent.resize(440, 1000)
     module_widget.parent.show()
     yield module_widget
-    host.closePanel(module_widget)
-    host.emptyScene()
+    host.close_panel(module_widget)
+    host.empty_scene()
 
 
 def stands_on(index: int) -> bool:
@@ -111,7 +111,7 @@ def stands_on(index: int) -> bool:
 
 def foreground() -> str | None:
     """Return the volume that is laid over the CT."""
-    return next(views.compositeNodes()).GetForegroundVolumeID()
+    return next(views.composite_nodes()).GetForegroundVolumeID()
 
 
 def click(widget: Any) -> None:

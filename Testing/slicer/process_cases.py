@@ -30,7 +30,7 @@ def command_of(pid: int) -> str:
 
 
 def bundle_pid(a_bundle: Path) -> int:
-    """Find the bundle itself, not its keeper, whose command line holds the bundle's too."""
+    """Find the bundle itself, not its supervisor, whose command line holds the bundle's too."""
     return next(pid for pid in processes_in(a_bundle) if "process_tree.py" not in command_of(pid))
 
 

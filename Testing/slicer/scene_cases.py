@@ -69,7 +69,7 @@ def voxels_of(node: slicer.vtkMRMLScalarVolumeNode) -> NDArray[np.uint8]:
 
 
 def mask_of(ct, segment_id: str) -> NDArray[np.bool_]:
-    node = scene.shownResult(ct).segmentationNode
+    node = scene.shown_result(ct).segmentation_node
     return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, ct).transpose(2, 1, 0) > 0
 
 
@@ -77,7 +77,7 @@ def voxels_by_place(node, ijk_to_ras: NDArray, values: NDArray | None = None) ->
     """Return a volume's voxels in the order of a geometry: 3D Slicer turns left-handed stacks round on reading."""
     values = voxels_of(node) if values is None else values
     indices = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), axis=-1)
-    matrix = np.linalg.inv(volume_geometry.ijkToRAS(node)) @ ijk_to_ras
+    matrix = np.linalg.inv(volume_geometry.ijk_to_ras(node)) @ ijk_to_ras
     found = np.rint(indices @ matrix[:3, :3].T + matrix[:3, 3]).astype(int)
     return values[tuple(np.moveaxis(found, -1, 0))]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ICHDiagnosisLib.panel.attention_plot import barAt, spans
+from ICHDiagnosisLib.panel.attention_plot import bar_at, spans
 from ICHDiagnosisLib.panel.verdict import NOT_CHOSEN, Certainty, verdict
 from ICHDiagnosisLib.result.content import Code, Finding
 from scripts.diagnosis import Finding as BundleFinding
@@ -68,6 +68,6 @@ def test_every_slice_has_a_bar_that_a_click_can_find(width: int, count: int):
     bars = spans(width, count)
     assert len(bars) == count
     assert all(before.end == after.begin for before, after in itertools.pairwise(bars))
-    assert [barAt(bar.begin, width, count) for bar in bars] == list(range(count))
-    assert barAt(bars[0].begin - 1, width, count) is None
-    assert barAt(bars[-1].end, width, count) is None
+    assert [bar_at(bar.begin, width, count) for bar in bars] == list(range(count))
+    assert bar_at(bars[0].begin - 1, width, count) is None
+    assert bar_at(bars[-1].end, width, count) is None

@@ -12,8 +12,8 @@ import slicer
 from batch_cases import finished, of_volumes
 from ICHDiagnosisLib.analysis import CannotStartError, PackagesMissingError
 from ICHDiagnosisLib.batch.batch import Batch
-from ICHDiagnosisLib.batch.studies import StudyOnDisk, loadedVolumes, studiesInFolder
-from ICHDiagnosisLib.batch.table import StudyStatus, outputFolders
+from ICHDiagnosisLib.batch.studies import StudyOnDisk, loaded_volumes, studies_in_folder
+from ICHDiagnosisLib.batch.table import StudyStatus, output_folders
 from ICHDiagnosisLib.bundle.run import BundleRun, RunSettings
 from ICHDiagnosisLib.install.requirements import MissingPackage, Requirement
 from ICHDiagnosisLib.logic import AnalysisLogic
@@ -29,19 +29,19 @@ from scene_cases import GEOMETRIES, a_ct
 def test_folders_volume_files_and_zips_are_entries_and_nothing_else(studies: Path, tmp_path: Path):
     (studies / "results").mkdir()
     (studies / "z.ZIP").touch()
-    found = studiesInFolder(studies, studies / "results")
+    found = studies_in_folder(studies, studies / "results")
     assert [study.name for study in found] == ["a.nrrd", "b two", "c.nrrd", "z.ZIP"]
-    assert studiesInFolder(tmp_path / "studies" / ".hidden", tmp_path) == ()
+    assert studies_in_folder(tmp_path / "studies" / ".hidden", tmp_path) == ()
 
 
 @pytest.mark.parametrize("name", ["IM0001", "slice.dcm"])
 def test_a_folder_that_holds_dicom_files_is_one_entry(name: str, studies: Path, tmp_path: Path):
     (studies / name).write_bytes(b"\0" * 128 + b"DICM")
-    assert studiesInFolder(studies, tmp_path) == (StudyOnDisk(studies),)
+    assert studies_in_folder(studies, tmp_path) == (StudyOnDisk(studies),)
 
 
 def test_entries_of_one_name_get_folders_of_their_own(tmp_path: Path):
-    folders = outputFolders(["CT", "ct", "CT", "a/b", "..", "a:b"], tmp_path)
+    folders = output_folders(["CT", "ct", "CT", "a/b", "..", "a:b"], tmp_path)
     assert [folder.name for folder in folders] == ["CT", "ct (2)", "CT (3)", "a_b", "study", "a_b (2)"]
     assert all(folder.parent == tmp_path for folder in folders)
 
@@ -53,7 +53,7 @@ def test_every_study_of_a_folder_gets_its_row_with_results_or_the_reason(studies
     recorded = []
     runner = ReadingRunner()
     batch = a_batch(runner, record=lambda result, name: recorded.append((result.evaluated, name)))
-    batch.start(studiesInFolder(studies, settings.outputFolder), settings)
+    batch.start(studies_in_folder(studies, settings.output_folder), settings)
     assert [row.status for row in batch.rows] == [StudyStatus.WAITING] * 3
     update = finished(batch)
     assert [row.status for row in update.rows] == [
@@ -66,7 +66,7 @@ def test_every_study_of_a_folder_gets_its_row_with_results_or_the_reason(studies
     assert [request.dataset_dir for request in runner.requests] == [
         studies / name for name in ("a.nrrd", "b two", "c.nrrd")
     ]
-    assert all((row.outputDir / "run.log").is_file() for row in update.rows)
+    assert all((row.output_dir / "run.log").is_file() for row in update.rows)
     assert recorded == [(True, "a.nrrd"), (True, "b two"), (True, "b two"), (False, "c.nrrd")]
     assert not batch.running
     assert left_in(temporary) == []
@@ -74,7 +74,7 @@ def test_every_study_of_a_folder_gets_its_row_with_results_or_the_reason(studies
 
 def test_progress_counts_studies_and_what_is_done_of_the_one_at_hand(studies, a_batch, settings):
     batch = a_batch(ReadingRunner())
-    batch.start(studiesInFolder(studies, settings.outputFolder), settings)
+    batch.start(studies_in_folder(studies, settings.output_folder), settings)
     first = batch.poll()
     assert (first.running, first.current, first.fraction) == (True, 0, 0.0)
     second = batch.poll()
@@ -88,7 +88,7 @@ def test_progress_counts_studies_and_what_is_done_of_the_one_at_hand(studies, a_
 
 def test_a_failure_is_told_in_its_row_and_the_rest_goes_on(studies, a_batch, settings):
     batch = a_batch(ReadingRunner([(1, ("ERROR a.nrrd: the model is broken",)), (0, ()), (0, ())]))
-    batch.start(studiesInFolder(studies, settings.outputFolder)[:2], settings)
+    batch.start(studies_in_folder(studies, settings.output_folder)[:2], settings)
     rows = finished(batch).rows
     assert [row.status for row in rows] == [StudyStatus.FAILED, StudyStatus.EVALUATED]
     assert "the model is broken" in rows[0].reason
@@ -98,7 +98,7 @@ def test_a_study_that_disappears_fails_and_the_rest_goes_on(a_batch, settings):
     volumes = of_volumes(2)
     batch = a_batch(ReadingRunner())
     batch.start(volumes, settings)
-    slicer.mrmlScene.RemoveNode(volumes[0].volumeNode)
+    slicer.mrmlScene.RemoveNode(volumes[0].volume_node)
     rows = finished(batch).rows
     assert [row.status for row in rows] == [StudyStatus.FAILED, StudyStatus.EVALUATED]
     assert rows[0].reason == "The volume is no longer in the scene."
@@ -109,7 +109,7 @@ def test_a_study_that_disappears_fails_and_the_rest_goes_on(a_batch, settings):
 
 def test_a_result_that_does_not_fit_its_volume_says_so_in_its_row(a_batch, settings):
     volumes = of_volumes(1)
-    move = lambda _request: volumes[0].volumeNode.SetOrigin(90.0, 0.0, 0.0)  # noqa: E731
+    move = lambda _request: volumes[0].volume_node.SetOrigin(90.0, 0.0, 0.0)  # noqa: E731
     batch = a_batch(ReadingRunner(before_ending=move))
     batch.start(volumes, settings)
     (row,) = finished(batch).rows
@@ -123,7 +123,7 @@ def test_a_result_that_does_not_fit_its_volume_says_so_in_its_row(a_batch, setti
 def test_cancel_ends_the_study_at_hand_and_leaves_the_rest(studies, a_batch, settings, temporary):
     runner = ReadingRunner()
     batch = a_batch(runner)
-    batch.start(studiesInFolder(studies, settings.outputFolder), settings)
+    batch.start(studies_in_folder(studies, settings.output_folder), settings)
     while batch.poll().current != 1:
         pass
     batch.poll()
@@ -138,7 +138,7 @@ def test_cancel_ends_the_study_at_hand_and_leaves_the_rest(studies, a_batch, set
 def test_cancel_before_the_first_study_starts_nothing(studies, a_batch, settings):
     runner = ReadingRunner()
     batch = a_batch(runner)
-    batch.start(studiesInFolder(studies, settings.outputFolder), settings)
+    batch.start(studies_in_folder(studies, settings.output_folder), settings)
     batch.cancel()
     rows = finished(batch).rows
     assert [row.status for row in rows] == [StudyStatus.CANCELLED] * 3
@@ -147,7 +147,7 @@ def test_cancel_before_the_first_study_starts_nothing(studies, a_batch, settings
 
 def test_close_ends_everything_and_says_so(studies, a_batch, settings, temporary):
     batch = a_batch(ReadingRunner())
-    batch.start(studiesInFolder(studies, settings.outputFolder), settings)
+    batch.start(studies_in_folder(studies, settings.output_folder), settings)
     batch.poll()
     batch.close()
     assert not batch.running
@@ -160,14 +160,14 @@ def test_a_batch_and_an_analysis_exclude_each_other(settings, temporary):
     run = BundleRun(ReadingRunner(), Path(sys.executable), BUNDLE, temporary)
     batch, analysis = Batch(run, tuple), AnalysisLogic(run, tuple)
     volumes = of_volumes(2)
-    analysis.start(volumes[0].volumeNode, settings)
+    analysis.start(volumes[0].volume_node, settings)
     with pytest.raises(CannotStartError, match="is running"):
         batch.start(volumes, settings)
     analysis.close()
     batch.start(volumes, settings)
     batch.poll()
     with pytest.raises(CannotStartError, match="is running"):
-        analysis.start(volumes[0].volumeNode, settings)
+        analysis.start(volumes[0].volume_node, settings)
     batch.close()
     assert not run.running
 
@@ -177,10 +177,10 @@ def test_what_is_missing_is_said_before_a_batch_starts(a_batch, settings: RunSet
     with pytest.raises(CannotStartError, match="no studies"):
         batch.start((), settings)
     with pytest.raises(CannotStartError, match="folder for the results"):
-        batch.start(of_volumes(1), replace(settings, outputFolder=NOT_CHOSEN))
+        batch.start(of_volumes(1), replace(settings, output_folder=NOT_CHOSEN))
     missing = (MissingPackage(Requirement("monai", "1.6"), None),)
     with pytest.raises(PackagesMissingError):
-        a_batch(ReadingRunner(), findMissing=lambda: missing).start(of_volumes(1), settings)
+        a_batch(ReadingRunner(), find_missing=lambda: missing).start(of_volumes(1), settings)
     empty = Batch(BundleRun(ReadingRunner(), Path(sys.executable), tmp_path, temporary), tuple)
     with pytest.raises(CannotStartError, match=r"metadata\.json cannot be read"):
         empty.start(of_volumes(1), settings)
@@ -195,6 +195,6 @@ def test_every_status_has_a_text_of_its_own():
 
 def test_original_files_of_loaded_volumes_are_used_where_wished(a_batch, settings, tmp_path):
     ct = a_ct(GEOMETRIES["oblique"])
-    (study,) = loadedVolumes([ct], DICOMDatabase({}), useOriginalFiles=False)
-    assert (study.useOriginalFiles, study.name) == (False, "CT")
+    (study,) = loaded_volumes([ct], DICOMDatabase({}), use_original_files=False)
+    assert (study.use_original_files, study.name) == (False, "CT")
     assert study.write(tmp_path).name == "volume.nrrd"

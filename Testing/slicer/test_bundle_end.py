@@ -55,8 +55,8 @@ def test_cancel_of_a_stopped_bundle_works(a_process, a_request, a_bundle):
 def test_cancel_takes_over_from_a_keeper_that_does_not_answer(a_process, a_request, a_bundle):
     a_process.start(a_request("hang_with_family"))
     follow(a_process, until=lambda update: update.progress is not None)
-    keeper = next(pid for pid in processes_in(a_bundle) if "process_tree.py" in command_of(pid))
-    os.kill(keeper, signal.SIGSTOP)
+    supervisor = next(pid for pid in processes_in(a_bundle) if "process_tree.py" in command_of(pid))
+    os.kill(supervisor, signal.SIGSTOP)
     begin = time.monotonic()
     a_process.cancel()
     follow(a_process)

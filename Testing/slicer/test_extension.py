@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from ICHDiagnosisLib.bundle.command import BundleMissingError
-from ICHDiagnosisLib.bundle.location import bundleIdentity, findBundle, operatingPoints
+from ICHDiagnosisLib.bundle.location import bundle_identity, find_bundle, operating_points
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "ICHDiagnosis"
@@ -244,14 +244,14 @@ def test_the_bundle_is_installed_and_built_byte_for_byte(trees):
 
 
 def test_the_module_finds_its_bundle_in_the_source_the_build_and_the_installed_tree(trees, tmp_path: Path):
-    assert findBundle(MODULE / "ICHDiagnosis.py") == BUNDLE
+    assert find_bundle(MODULE / "ICHDiagnosis.py") == BUNDLE
     for tree in trees:
-        found = findBundle(tree / INSTALLED / "ICHDiagnosis.py")
+        found = find_bundle(tree / INSTALLED / "ICHDiagnosis.py")
         assert found == tree / INSTALLED / "ICHDiagnosisBundle"
-        assert bundleIdentity(found) == bundleIdentity(BUNDLE)
-        assert "balanced" in operatingPoints(found)
+        assert bundle_identity(found) == bundle_identity(BUNDLE)
+        assert "balanced" in operating_points(found)
     with pytest.raises(BundleMissingError, match="Reinstall the extension"):
-        findBundle(tmp_path / "ICHDiagnosis.py")
+        find_bundle(tmp_path / "ICHDiagnosis.py")
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
@@ -261,16 +261,16 @@ def test_a_bundle_without_operating_points_is_said_to_be_damaged(content: str | 
     if content is not None:
         (tmp_path / "configs" / "operating_points.json").write_text(content)
     with pytest.raises(BundleMissingError, match="Reinstall the extension"):
-        operatingPoints(tmp_path)
+        operating_points(tmp_path)
 
 
 def test_the_installed_module_loads_and_uses_the_bundle_beside_it(trees):
     _, installed = trees
     script = (
         "import sys; from pathlib import Path; import host; host.install()\n"
-        "module = host.loadModule(Path(sys.argv[1]) / 'ICHDiagnosis.py')\n"
+        "module = host.load_module(Path(sys.argv[1]) / 'ICHDiagnosis.py')\n"
         "import ICHDiagnosisLib; assert Path(ICHDiagnosisLib.__file__).is_relative_to(sys.argv[1])\n"
-        "print(sys.modules['ICHDiagnosis'].ICHDiagnosisLogic().bundleRoot)"
+        "print(sys.modules['ICHDiagnosis'].ICHDiagnosisLogic().bundle_root)"
     )
     place = installed / INSTALLED
     done = subprocess.run(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sample_result_folder as sample
-from ICHDiagnosisLib.result.findings_csv import ExportError, appendFindings, columns, exportedStudy
+from ICHDiagnosisLib.result.findings_csv import ExportError, append_findings, columns, exported_study
 from ICHDiagnosisLib.result.reader import Result, read_result
 
 SHAPE = (12, 16, 20)
@@ -42,7 +42,7 @@ def lines_of(table: Path) -> list[dict[str, str]]:
 
 
 def test_each_study_is_one_line_with_every_finding(a_result: Result, table: Path):
-    appendFindings(table, [exportedStudy(a_result, "Head", NOON)])
+    append_findings(table, [exported_study(a_result, "Head", NOON)])
     (line,) = lines_of(table)
     assert (line["study"], line["series_uid"], line["analysed"]) == ("1.2.3", "1.2.3.4", "2026-03-01T10:00:00+00:00")
     assert (line["status"], line["reason"], line["quality_warnings"]) == ("evaluated", "", "thick_slices")
@@ -57,8 +57,8 @@ def test_each_study_is_one_line_with_every_finding(a_result: Result, table: Path
 
 
 def test_studies_are_appended_under_one_header(a_result: Result, a_refusal: Result, table: Path):
-    appendFindings(table, [exportedStudy(a_result, "A")])
-    appendFindings(table, [exportedStudy(a_refusal, "B"), exportedStudy(a_result, "C")])
+    append_findings(table, [exported_study(a_result, "A")])
+    append_findings(table, [exported_study(a_refusal, "B"), exported_study(a_result, "C")])
     lines = lines_of(table)
     assert [line["status"] for line in lines] == ["evaluated", "not_evaluable", "evaluated"]
     assert lines[1]["reason"] == "7 slices, at least 12 needed"
@@ -70,23 +70,23 @@ def test_studies_are_appended_under_one_header(a_result: Result, a_refusal: Resu
 
 
 def test_a_study_without_an_identifier_goes_by_its_name(a_refusal: Result, table: Path):
-    appendFindings(table, [exportedStudy(a_refusal, "5: Kopf, nativ")])
+    append_findings(table, [exported_study(a_refusal, "5: Kopf, nativ")])
     assert lines_of(table)[0]["study"] == "5: Kopf, nativ"
 
 
 def test_the_time_of_an_analysis_is_that_of_its_result(a_result: Result):
     written = (a_result.folder / "result.json").stat().st_mtime
-    assert exportedStudy(a_result, "Head").analysed.timestamp() == pytest.approx(written, abs=1e-3)
+    assert exported_study(a_result, "Head").analysed.timestamp() == pytest.approx(written, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
 def test_no_name_becomes_a_formula(name: str, a_refusal: Result, table: Path):
-    appendFindings(table, [exportedStudy(a_refusal, name)])
+    append_findings(table, [exported_study(a_refusal, name)])
     assert lines_of(table)[0]["study"] == f"'{name.strip()}"
 
 
 def test_a_name_over_several_lines_stays_in_its_line(a_refusal: Result, table: Path):
-    appendFindings(table, [exportedStudy(a_refusal, 'Kopf\r\n"nativ"')])
+    append_findings(table, [exported_study(a_refusal, 'Kopf\r\n"nativ"')])
     assert len(table.read_bytes().splitlines()) == 2
     assert lines_of(table)[0]["study"] == 'Kopf "nativ"'
 
@@ -102,38 +102,38 @@ def test_a_name_over_several_lines_stays_in_its_line(a_refusal: Result, table: P
 def test_a_file_that_is_no_such_table_is_refused_and_stays(content: bytes, why: str, a_result: Result, table: Path):
     table.write_bytes(content)
     with pytest.raises(ExportError, match=why):
-        appendFindings(table, [exportedStudy(a_result, "Head")])
+        append_findings(table, [exported_study(a_result, "Head")])
     assert table.read_bytes() == content
 
 
 def test_a_table_that_was_cut_off_is_refused_and_stays(a_result: Result, table: Path):
-    appendFindings(table, [exportedStudy(a_result, "Head")])
+    append_findings(table, [exported_study(a_result, "Head")])
     cut = table.read_bytes()[:-9]
     table.write_bytes(cut)
     with pytest.raises(ExportError, match="incomplete"):
-        appendFindings(table, [exportedStudy(a_result, "Head")])
+        append_findings(table, [exported_study(a_result, "Head")])
     assert table.read_bytes() == cut
 
 
 def test_a_table_of_other_labels_is_refused(a_result: Result, tmp_path: Path, table: Path):
-    appendFindings(table, [exportedStudy(a_result, "Head")])
+    append_findings(table, [exported_study(a_result, "Head")])
     content = sample.refusal()
     content["model"]["labels"] = ["any"]
     other = read_result(sample.write_folder(tmp_path / "other", content, {}, np.eye(4)))
     with pytest.raises(ExportError, match="other columns"):
-        appendFindings(table, [exportedStudy(other, "Head")])
+        append_findings(table, [exported_study(other, "Head")])
     with pytest.raises(ExportError, match="different sets of labels"):
-        appendFindings(tmp_path / "new.csv", [exportedStudy(a_result, "A"), exportedStudy(other, "B")])
+        append_findings(tmp_path / "new.csv", [exported_study(a_result, "A"), exported_study(other, "B")])
     with pytest.raises(ExportError, match="nothing to export"):
-        appendFindings(table, [])
+        append_findings(table, [])
 
 
 def test_a_place_that_cannot_be_written_is_said_in_one_line(a_result: Result, tmp_path: Path):
     with pytest.raises(ExportError, match=r"findings\.csv cannot be written"):
-        appendFindings(tmp_path / "nowhere" / "findings.csv", [exportedStudy(a_result, "Head")])
+        append_findings(tmp_path / "nowhere" / "findings.csv", [exported_study(a_result, "Head")])
 
 
 def test_an_empty_file_becomes_a_table(a_result: Result, table: Path):
     table.touch()
-    appendFindings(table, [exportedStudy(a_result, "Head")])
+    append_findings(table, [exported_study(a_result, "Head")])
     assert len(lines_of(table)) == 1

@@ -74,7 +74,7 @@ WIDGETS = {
 
 @pytest.fixture
 def panel(tmp_path: Path) -> Iterator[object]:
-    host.emptyScene()
+    host.empty_scene()
     (tmp_path / "Resources" / "UI").mkdir(parents=True)
     parameter = '<property name="SlicerParameterName" stdset="0"><string>{}</string></property>'
     items = "".join(
@@ -89,11 +89,11 @@ def panel(tmp_path: Path) -> Iterator[object]:
     )
     (tmp_path / "Resources" / "UI" / "Sample.ui").write_text(ui, encoding="utf-8")
     (tmp_path / "Sample.py").write_text(MODULE, encoding="utf-8")
-    host.loadModule(tmp_path / "Sample.py")
-    opened = host.openPanel("Sample")
+    host.load_module(tmp_path / "Sample.py")
+    opened = host.open_panel("Sample")
     yield opened
-    host.closePanel(opened)
-    host.emptyScene()
+    host.close_panel(opened)
+    host.empty_scene()
 
 
 def test_a_module_is_registered_with_its_title_and_its_panel(panel):
@@ -162,7 +162,7 @@ def test_parameters_survive_saving_and_reloading_the_scene(panel, tmp_path: Path
     panel.parameters.opacity = 0.3
     panel.parameters.device = list(type(panel.parameters.device))[1]
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
-    host.emptyScene()
+    host.empty_scene()
     assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
     again = panel.logic.getParameterNode()
     assert isinstance(again.device, enum.Enum)

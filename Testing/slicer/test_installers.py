@@ -92,7 +92,13 @@ def test_torch_comes_through_the_pytorch_extension(a_slicer):
     asked = []
 
     class PyTorchUtilsLogic:
-        def installTorch(self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None):
+        # The extension's own signature: it refuses every other name.
+        def installTorch(  # noqa: N802
+            self,
+            askConfirmation=False,  # noqa: N803
+            forceComputationBackend=None,  # noqa: N803
+            torchVersionRequirement=None,  # noqa: N803
+        ):
             asked.append((askConfirmation, forceComputationBackend, torchVersionRequirement))
 
     a_slicer(PyTorchUtils={"PyTorchUtilsLogic": PyTorchUtilsLogic})

@@ -16,8 +16,8 @@ from ICHDiagnosisLib.analysis import (
     AnalysisState,
     CannotStartError,
     PackagesMissingError,
-    stageName,
-    whatIsMissing,
+    stage_name,
+    what_is_missing,
 )
 from ICHDiagnosisLib.bundle.child_output import Progress
 from ICHDiagnosisLib.bundle.exit_status import Ending, Remedy, explain_ending
@@ -62,11 +62,11 @@ def test_a_second_start_is_refused_while_one_runs(a_logic, settings):
 
 def test_what_is_missing_is_said_before_anything_starts(a_logic, settings):
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
-    assert "Choose a head CT" in whatIsMissing(None, settings.outputFolder)
-    assert "holds no voxels" in whatIsMissing(empty, settings.outputFolder)
+    assert "Choose a head CT" in what_is_missing(None, settings.output_folder)
+    assert "holds no voxels" in what_is_missing(empty, settings.output_folder)
     ct = a_ct(GEOMETRIES["oblique"])
-    assert "folder for the results" in whatIsMissing(ct, NOT_CHOSEN)
-    assert whatIsMissing(ct, settings.outputFolder) == ""
+    assert "folder for the results" in what_is_missing(ct, NOT_CHOSEN)
+    assert what_is_missing(ct, settings.output_folder) == ""
     runner = ReadingRunner()
     with pytest.raises(CannotStartError, match="holds no voxels"):
         a_logic(runner).start(empty, settings)
@@ -77,7 +77,7 @@ def test_missing_packages_are_named_and_nothing_starts(a_logic, settings, tempor
     missing = (MissingPackage(Requirement("monai", "1.6"), None),)
     runner = ReadingRunner()
     with pytest.raises(PackagesMissingError) as caught:
-        a_logic(runner, findMissing=lambda: missing).start(a_ct(GEOMETRIES["oblique"]), settings)
+        a_logic(runner, find_missing=lambda: missing).start(a_ct(GEOMETRIES["oblique"]), settings)
     assert caught.value.missing == missing
     assert runner.requests == []
     assert left_in(temporary) == []
@@ -96,7 +96,7 @@ def test_a_missing_bundle_and_a_full_disk_are_said_in_one_line_and_leave_nothing
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(logic_module, "writeInput", full)
+    monkeypatch.setattr(logic_module, "write_input", full)
     with pytest.raises(CannotStartError, match="could not be written for the analysis: No space left"):
         logic.start(ct, settings)
     assert (logic.state, left_in(temporary)) == (AnalysisState.IDLE, [])
@@ -107,13 +107,13 @@ def test_a_result_is_shown_recorded_and_kept_with_its_log(a_logic, settings, tem
     logic = a_logic(ReadingRunner(), history=history)
     logic.start(a_ct(GEOMETRIES["oblique"], "Head"), settings)
     ending = ended(logic)
-    assert ending.logFile.read_text(encoding="utf-8") == "a log\n"
-    assert ending.logFile.parent == ending.resultFolder.parent
+    assert ending.log_file.read_text(encoding="utf-8") == "a log\n"
+    assert ending.log_file.parent == ending.result_folder.parent
     assert ending.result.report.is_file()
-    assert ending.shown.segmentationNode is not None
+    assert ending.shown.segmentation_node is not None
     assert ending.notices == ()
     (past,) = history.search()
-    assert (past.study, past.result_folder) == ("Head", ending.resultFolder)
+    assert (past.study, past.result_folder) == ("Head", ending.result_folder)
     assert past.findings[0].name == "Any intracranial haemorrhage"
     assert left_in(temporary) == []
 
@@ -133,9 +133,9 @@ def test_every_stage_of_the_bundle_has_a_name_for_the_person_at_the_screen():
     sources = [path.read_text(encoding="utf-8") for path in files]
     stages = {stage for source in sources for stage in re.findall(r'\breport\("([^"]+)"', source)}
     assert {"reading", "slices", "maps"} <= stages
-    assert {stage for stage in stages if stageName(Progress(1, 2, stage)) == stage} == set()
-    assert stageName(None) == "Starting"
-    assert stageName(Progress(1, 2, "a stage of tomorrow")) == "a stage of tomorrow"
+    assert {stage for stage in stages if stage_name(Progress(1, 2, stage)) == stage} == set()
+    assert stage_name(None) == "Starting"
+    assert stage_name(Progress(1, 2, "a stage of tomorrow")) == "a stage of tomorrow"
 
 
 def test_two_analyses_of_one_volume_keep_both_results(a_logic, settings):
@@ -144,7 +144,7 @@ def test_two_analyses_of_one_volume_keep_both_results(a_logic, settings):
     folders = []
     for _run in range(2):
         logic.start(ct, settings)
-        folders.append(ended(logic).resultFolder)
+        folders.append(ended(logic).result_folder)
     assert folders[0] != folders[1]
     assert all((folder / "result.json").is_file() for folder in folders)
 
@@ -179,7 +179,7 @@ def test_running_out_of_graphics_memory_offers_the_cpu_and_the_second_run_works(
     ending = ended(logic)
     assert (ending.outcome.ending, ending.outcome.remedy) == (Ending.FAILED, Remedy.RUN_ON_CPU)
     assert ending.result is None
-    logic.runAgainOnCPU()
+    logic.run_again_on_cpu()
     assert ended(logic).shown is not None
     assert [request.device for request in runner.requests] == ["cuda", "cpu"]
     assert left_in(temporary) == []
@@ -188,13 +188,13 @@ def test_running_out_of_graphics_memory_offers_the_cpu_and_the_second_run_works(
 def test_there_is_nothing_to_run_again_without_an_analysis_or_its_volume(a_logic, settings):
     logic = a_logic(ReadingRunner([OUT_OF_GPU_MEMORY]))
     with pytest.raises(CannotStartError, match="no analysis to run again"):
-        logic.runAgainOnCPU()
+        logic.run_again_on_cpu()
     ct = a_ct(GEOMETRIES["oblique"])
     logic.start(ct, settings)
     ended(logic)
     slicer.mrmlScene.RemoveNode(ct)
     with pytest.raises(CannotStartError, match="no analysis to run again"):
-        logic.runAgainOnCPU()
+        logic.run_again_on_cpu()
 
 
 def test_a_volume_removed_meanwhile_costs_the_view_but_not_the_result(a_logic, settings):
@@ -226,11 +226,11 @@ def test_a_run_that_leaves_no_result_or_half_of_one_is_a_failure(a_logic, settin
         content = None
 
         def poll(self):
-            outputDir = self.requests[-1].output_dir
+            output_dir = self.requests[-1].output_dir
             self._request = None
             if self.content is not None:
-                (outputDir / "volume").mkdir()
-                (outputDir / "volume" / "result.json").write_text(self.content)
+                (output_dir / "volume").mkdir()
+                (output_dir / "volume" / "result.json").write_text(self.content)
             return RunUpdate(outcome=explain_ending(0, ()))
 
     runner = Nothing()

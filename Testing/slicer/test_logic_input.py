@@ -13,9 +13,9 @@ import slicer
 from ICHDiagnosisLib import logic as logic_module
 from ICHDiagnosisLib.bundle.exit_status import Ending
 from ICHDiagnosisLib.parameters import NOT_CHOSEN, DeviceChoice, ExplanationMethod, Parameters
-from ICHDiagnosisLib.scene.dicom_source import INSTANCE_UIDS, isFromDICOM, originalFiles
-from ICHDiagnosisLib.scene.volume_file import VolumeNotWritableError, writeStoredVoxels
-from ICHDiagnosisLib.scene.volume_geometry import ijkToRAS
+from ICHDiagnosisLib.scene.dicom_source import INSTANCE_UIDS, is_from_dicom, original_files
+from ICHDiagnosisLib.scene.volume_file import VolumeNotWritableError, write_stored_voxels
+from ICHDiagnosisLib.scene.volume_geometry import ijk_to_ras
 from logic_cases import a_tilted_series, ended, on_scene
 from reading_runner import ReadingRunner, mark_of
 from scene_cases import GEOMETRIES, a_ct, gantry_tilt
@@ -28,7 +28,7 @@ def test_stored_voxels_reach_the_bundle_bit_for_bit_and_axis_for_axis(name: str,
     ct = a_ct(GEOMETRIES[name])
     values = (slicer.util.arrayFromVolume(ct).astype(np.int32) + 100).astype(kind)
     slicer.util.updateVolumeFromArray(ct, values)
-    study = read_nrrd(writeStoredVoxels(ct, tmp_path / "volume.nrrd"))
+    study = read_nrrd(write_stored_voxels(ct, tmp_path / "volume.nrrd"))
     assert np.array_equal(study.in_file_order(study.voxels), values.transpose(2, 1, 0))
     assert np.allclose(study.file_affine, GEOMETRIES[name], atol=1e-6)
 
@@ -39,7 +39,7 @@ def test_writing_leaves_the_volume_and_its_transform_as_they_were(tmp_path: Path
     ct.SetAndObserveTransformNodeID(transform.GetID())
     ct.SetAttribute("DICOM.PatientName", "Doe^John")
     before = (ct.GetModifiedSinceRead(), ct.GetStorageNodeID(), slicer.mrmlScene.GetNumberOfNodes())
-    written = writeStoredVoxels(ct, tmp_path / "volume.nrrd")
+    written = write_stored_voxels(ct, tmp_path / "volume.nrrd")
     assert (ct.GetModifiedSinceRead(), ct.GetStorageNodeID(), slicer.mrmlScene.GetNumberOfNodes()) == before
     assert ct.GetTransformNodeID() == transform.GetID()
     assert np.allclose(read_nrrd(written).file_affine, GEOMETRIES["oblique"], atol=1e-6)
@@ -48,7 +48,7 @@ def test_writing_leaves_the_volume_and_its_transform_as_they_were(tmp_path: Path
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path):
     with pytest.raises(VolumeNotWritableError, match="'CT' could not be written"):
-        writeStoredVoxels(a_ct(GEOMETRIES["axial LPS"]), tmp_path / "nowhere" / "volume.nrrd")
+        write_stored_voxels(a_ct(GEOMETRIES["axial LPS"]), tmp_path / "nowhere" / "volume.nrrd")
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
@@ -58,7 +58,7 @@ def test_maps_come_back_on_the_voxels_that_they_were_made_from(name: str, a_logi
     logic.start(ct, settings)
     ending = ended(logic)
     assert ending.outcome.ending is Ending.EVALUATED, ending.outcome
-    for heat_map in ending.shown.heatMapNodes.values():
+    for heat_map in ending.shown.attribution_maps.values():
         assert np.array_equal(slicer.util.arrayFromVolume(heat_map), mark_of(slicer.util.arrayFromVolume(ct)))
 
 
@@ -74,7 +74,7 @@ def test_maps_of_a_tilted_series_read_from_its_files_lie_on_the_volume_under_its
     assert runner.given == [[f"{number:05d}.dcm" for number in range(1, 21)]]
     assert ending.shown.caveat is None
     assert ending.result.study.tilt_degrees == pytest.approx(abs(tilt), abs=0.01)
-    for heat_map in ending.shown.heatMapNodes.values():
+    for heat_map in ending.shown.attribution_maps.values():
         assert np.array_equal(slicer.util.arrayFromVolume(heat_map), mark_of(slicer.util.arrayFromVolume(ct)))
         assert heat_map.GetTransformNodeID() == ct.GetTransformNodeID()
 
@@ -91,7 +91,7 @@ def test_maps_of_real_tilted_series_lie_on_their_voxels_whatever_the_gaps(name, 
     assert ending.result.study.tilt_degrees > 5
     # The bundle makes air of padding and of whatever lies below -1024 HU.
     expected = mark_of(np.maximum(slicer.util.arrayFromVolume(ct), -1024))
-    assert np.array_equal(slicer.util.arrayFromVolume(ending.shown.heatMapNodes["subdural"]), expected)
+    assert np.array_equal(slicer.util.arrayFromVolume(ending.shown.attribution_maps["subdural"]), expected)
 
 
 def test_a_tilted_series_read_from_its_stored_voxels_gives_the_same_map(tmp_path, a_logic, settings):
@@ -102,21 +102,21 @@ def test_a_tilted_series_read_from_its_stored_voxels_gives_the_same_map(tmp_path
     shown = ended(logic).shown
     assert runner.given == [["volume.nrrd"]]
     assert np.array_equal(
-        slicer.util.arrayFromVolume(shown.heatMapNodes["subdural"]), mark_of(slicer.util.arrayFromVolume(ct))
+        slicer.util.arrayFromVolume(shown.attribution_maps["subdural"]), mark_of(slicer.util.arrayFromVolume(ct))
     )
 
 
 def test_original_files_are_taken_only_when_all_are_there_and_fit_the_volume(tmp_path: Path):
     ct, database = a_tilted_series(tmp_path / "dicom", pixels=32)
-    assert isFromDICOM(ct)
-    assert len(originalFiles(ct, database)) == 20
-    assert originalFiles(ct, None) == []
-    cropped = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(ct)[2:12], ijkToRAS(ct))
+    assert is_from_dicom(ct)
+    assert len(original_files(ct, database)) == 20
+    assert original_files(ct, None) == []
+    cropped = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(ct)[2:12], ijk_to_ras(ct))
     cropped.SetAttribute(INSTANCE_UIDS, ct.GetAttribute(INSTANCE_UIDS))
-    assert originalFiles(cropped, database) == []
+    assert original_files(cropped, database) == []
     next(iter(database.files.values())).unlink()
-    assert originalFiles(ct, database) == []
-    assert not isFromDICOM(a_ct(GEOMETRIES["oblique"]))
+    assert original_files(ct, database) == []
+    assert not is_from_dicom(a_ct(GEOMETRIES["oblique"]))
 
 
 def test_original_files_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch, a_logic, settings):
@@ -142,7 +142,7 @@ def test_files_that_do_not_fit_the_volume_are_refused_with_the_way_out(tmp_path,
     assert outcome.ending is Ending.FAILED
     assert "belongs to another volume" in outcome.message
     assert "without the original DICOM files" in outcome.suggestion
-    logic.start(ct, replace(settings, useOriginalFiles=False))
+    logic.start(ct, replace(settings, use_original_files=False))
     assert ended(logic).outcome.ending is Ending.EVALUATED
 
 
@@ -150,7 +150,7 @@ def test_original_files_can_be_declined(tmp_path, a_logic, settings):
     ct, database = a_tilted_series(tmp_path / "dicom", pixels=32)
     runner = ReadingRunner()
     logic = a_logic(runner, database=database)
-    logic.start(ct, replace(settings, useOriginalFiles=False))
+    logic.start(ct, replace(settings, use_original_files=False))
     ended(logic)
     assert runner.given == [["volume.nrrd"]]
 
@@ -161,7 +161,7 @@ def test_what_the_person_chose_reaches_the_bundle(a_logic, tmp_path):
     parameters.device, parameters.operatingPoint = DeviceChoice.CPU, "sensitive"
     parameters.explanationMethod, parameters.outputFolder = ExplanationMethod.GRADCAM_PLUS_PLUS, tmp_path / "out"
     runner = ReadingRunner()
-    a_logic(runner).start(a_ct(GEOMETRIES["oblique"], "5: Head/4.8"), logic_module.settingsOf(parameters))
+    a_logic(runner).start(a_ct(GEOMETRIES["oblique"], "5: Head/4.8"), logic_module.settings_of(parameters))
     request = runner.requests[0]
     assert (request.device, request.operating_point) == ("cpu", "sensitive")
     assert request.overrides == {"explanation_method": "gradcam++"}
@@ -170,11 +170,11 @@ def test_what_the_person_chose_reaches_the_bundle(a_logic, tmp_path):
 
 
 def test_the_graphics_card_is_named_as_torch_names_it(monkeypatch):
-    assert DeviceChoice.AUTOMATIC.torchDevice is None
+    assert DeviceChoice.AUTOMATIC.torch_device is None
     monkeypatch.setattr(sys, "platform", "linux")
-    assert DeviceChoice.GPU.torchDevice == "cuda"
+    assert DeviceChoice.GPU.torch_device == "cuda"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert DeviceChoice.GPU.torchDevice == "mps"
+    assert DeviceChoice.GPU.torch_device == "mps"
 
 
 def test_every_choice_has_a_text_of_its_own():

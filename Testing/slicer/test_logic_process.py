@@ -12,11 +12,11 @@ import slicer
 from ICHDiagnosisLib import logic as logic_module
 from ICHDiagnosisLib.analysis import AnalysisState
 from ICHDiagnosisLib.bundle.exit_status import Ending
-from ICHDiagnosisLib.bundle.location import findBundle
+from ICHDiagnosisLib.bundle.location import find_bundle
 from ICHDiagnosisLib.bundle.process import BundleProcess
 from ICHDiagnosisLib.bundle.run import BundleRun
 from ICHDiagnosisLib.history import History
-from ICHDiagnosisLib.scene.volume_geometry import seriesUID
+from ICHDiagnosisLib.scene.volume_geometry import series_uid_of
 from logic_cases import ROOT, a_tilted_series, ended, left_in, processes_in
 from scene_cases import GEOMETRIES, a_ct
 
@@ -65,7 +65,9 @@ def test_close_ends_the_child_at_once_as_the_scene_or_the_application_closes(a_b
 def test_the_bundle_itself_reads_a_tilted_series_and_its_evidence_lies_on_the_volume(tmp_path, settings, temporary):
     ct, database = a_tilted_series(tmp_path / "dicom", pixels=128)
     history = History(tmp_path / "settings")
-    run = BundleRun(BundleProcess(), Path(sys.executable), findBundle(ROOT / "ICHDiagnosis/ICHDiagnosis.py"), temporary)
+    run = BundleRun(
+        BundleProcess(), Path(sys.executable), find_bundle(ROOT / "ICHDiagnosis/ICHDiagnosis.py"), temporary
+    )
     logic = logic_module.AnalysisLogic(run, tuple, history, database)
     # Small pictures: this is about the way through the bundle, not about what it finds.
     logic.start(ct, replace(settings, overrides={"picture_size": "112", "zoom_size": "128"}))
@@ -76,19 +78,19 @@ def test_the_bundle_itself_reads_a_tilted_series_and_its_evidence_lies_on_the_vo
         if ending is None:
             stages.append(update.stage)
         time.sleep(0.02)
-    assert ending.outcome.ending is Ending.EVALUATED, ending.logFile.read_text(encoding="utf-8")
+    assert ending.outcome.ending is Ending.EVALUATED, ending.log_file.read_text(encoding="utf-8")
     assert {"Starting", "Looking at every slice"} <= set(stages)
     # Small pictures pass the later stages faster than a timer looks: they may be missed, but never come out of order.
     assert [STAGES.index(stage) for stage in stages] == sorted(STAGES.index(stage) for stage in stages)
     assert {"reading", "slices", "key slices", "explanation", "maps"} <= set(ending.result.seconds)
     assert ending.shown.caveat is None
-    assert set(ending.shown.heatMapNodes) == {finding.key for finding in ending.result.findings}
+    assert set(ending.shown.attribution_maps) == {finding.key for finding in ending.result.findings}
     inside = slicer.util.arrayFromVolume(ct) > -200
-    for heat_map in ending.shown.heatMapNodes.values():
+    for heat_map in ending.shown.attribution_maps.values():
         assert not slicer.util.arrayFromVolume(heat_map)[:, :8].any()
         assert heat_map.GetTransformNodeID() == ct.GetTransformNodeID()
     assert inside.any()
-    assert ending.result.study.series_uid == seriesUID(ct)
+    assert ending.result.study.series_uid == series_uid_of(ct)
     assert ending.result.report.is_file()
     assert len(history.search()) == 1
     assert left_in(temporary) == []

@@ -13,7 +13,7 @@ import qt
 import slicer
 
 import host
-from host.sample_data import installSampleData, sources_of
+from host.sample_data import install_sample_data, sources_of
 from ICHDiagnosisLib.analysis import CannotStartError
 from ICHDiagnosisLib.parameters import NOT_CHOSEN
 from scene_cases import GEOMETRIES, a_ct
@@ -23,16 +23,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def module() -> ModuleType:
-    host.loadModule(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
+    host.load_module(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
     return sys.modules["ICHDiagnosis"]
 
 
 @pytest.fixture(autouse=True)
 def a_scene_and_settings_of_its_own(tmp_path: Path) -> Iterator[None]:
-    host.emptyScene()
+    host.empty_scene()
     qt.QSettings.setPath(qt.QSettings.NativeFormat, qt.QSettings.UserScope, str(tmp_path / "qt"))
     yield
-    host.emptyScene()
+    host.empty_scene()
 
 
 def test_the_application_is_told_what_the_module_is(module):
@@ -44,11 +44,11 @@ def test_the_application_is_told_what_the_module_is(module):
 
 
 def test_sample_data_are_offered_after_the_start(module):
-    installSampleData()
+    install_sample_data()
     slicer.modules.ichdiagnosis.instance.onStartupCompleted()
     phantom, head_ct = sources_of("ICHDiagnosis")
     assert Path(phantom.thumbnailFileName).is_file()
-    assert phantom.customDownloader is module.makePhantom
+    assert phantom.customDownloader is module.make_phantom
     assert head_ct.sampleName == "ICH-ADAPT2"
 
 
@@ -60,9 +60,9 @@ def test_a_new_scene_has_a_folder_for_results_and_the_setting_of_the_history(mod
     assert parameters.keepHistory
     parameters.keepHistory = False
     with pytest.raises(CannotStartError, match="Choose a head CT"):
-        logic.startAnalysis()
+        logic.start_analysis()
     assert not logic.history.enabled
-    host.emptyScene()
+    host.empty_scene()
     assert not module.ICHDiagnosisLogic().getParameterNode().keepHistory
 
 

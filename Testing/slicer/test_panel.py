@@ -46,7 +46,7 @@ def test_apply_says_what_is_missing_and_is_free_when_nothing_is(panel):
 def test_the_volume_on_the_screen_is_chosen_when_the_module_is_opened(opened, head_ct):
     opened.exit()
     other = a_ct(affine(), "other")
-    for composite in views.compositeNodes():
+    for composite in views.composite_nodes():
         composite.SetBackgroundVolumeID(other.GetID())
     opened.enter()
     assert opened.panel.ui.inputSelector.currentNode() is other
@@ -55,9 +55,9 @@ def test_the_volume_on_the_screen_is_chosen_when_the_module_is_opened(opened, he
 def test_the_panel_tells_where_the_voxels_come_from(panel, head_ct):
     panel.ui.inputSelector.setCurrentNode(head_ct)
     assert panel.ui.sourceLabel.text.startswith("Not from DICOM")
-    fromDICOM = a_ct(affine(), "from DICOM")
-    fromDICOM.SetAttribute("DICOM.instanceUIDs", " ".join(f"1.2.{k}" for k in range(SHAPE[2])))
-    panel.ui.inputSelector.setCurrentNode(fromDICOM)
+    from_dicom = a_ct(affine(), "from DICOM")
+    from_dicom.SetAttribute("DICOM.instanceUIDs", " ".join(f"1.2.{k}" for k in range(SHAPE[2])))
+    panel.ui.inputSelector.setCurrentNode(from_dicom)
     assert panel.ui.sourceLabel.text.startswith("From DICOM, but its original files were not found")
     unfold(panel.ui.optionsSection)
     click(panel.ui.originalFilesBox)
@@ -70,7 +70,7 @@ def test_the_panel_tells_where_the_voxels_come_from(panel, head_ct):
 def test_apply_becomes_cancel_and_progress_names_its_stages(panel, bundle, head_ct):
     seen: list[tuple[str, int]] = []
     panel.ui.progressBar.valueChanged.connect(lambda value: seen.append((panel.ui.statusLabel.text, value)))
-    bundle.holdAt = "explanation"
+    bundle.hold_at = "explanation"
     panel.ui.inputSelector.setCurrentNode(head_ct)
     click(panel.ui.applyButton)
     assert panel.ui.applyButton.text == "Cancel"
@@ -78,7 +78,7 @@ def test_apply_becomes_cancel_and_progress_names_its_stages(panel, bundle, head_
     assert panel.ui.progressBar.visible
     assert panel.ui.progressBar.value == 50
     assert "INFO slices" in panel.ui.logEdit.plainText
-    bundle.holdAt = None
+    bundle.hold_at = None
     wait(lambda: not panel.running)
     assert [value for _, value in seen if value > 0] == [25, 50, 75, 100]
     assert panel.ui.applyButton.text == "Apply"
@@ -89,7 +89,7 @@ def test_apply_becomes_cancel_and_progress_names_its_stages(panel, bundle, head_
 def test_the_verdict_carries_its_uncertainty_and_the_table_its_bars(panel, head_ct):
     applied(panel, head_ct)
     ui = panel.ui
-    assert ui.verdictLabel.text == "Intracranial haemorrhage likely: subdural (91\N{NO-BREAK SPACE}%)"
+    assert ui.impressionLabel.text == "Intracranial haemorrhage likely: subdural (91\N{NO-BREAK SPACE}%)"
     assert "not a diagnosis" in ui.cautionLabel.text
     assert ui.warningLabel.text == "⚠ Slices of 5 mm"
     rows = [[ui.findingsTable.item(row, column).text() for column in (0, 2, 3, 4)] for row in range(3)]
@@ -109,18 +109,18 @@ def test_the_reader_stands_on_the_most_telling_key_slice_in_a_brain_window_with_
     assert panel.result.navigation.current in sample.KEY_SLICES
     assert stands_on(panel.result.navigation.current)
     assert (head_ct.GetDisplayNode().GetWindow(), head_ct.GetDisplayNode().GetLevel()) == (80, 40)
-    assert foreground() == scene.shownResult(head_ct).heatMapNodes["subdural"].GetID()
-    assert panel.ui.heatMapBox.currentText == "Subdural"
+    assert foreground() == scene.shown_result(head_ct).attribution_maps["subdural"].GetID()
+    assert panel.ui.attributionBox.currentText == "Subdural"
 
 
 def test_a_click_on_the_second_finding_leads_to_its_key_slice(panel, head_ct):
     applied(panel, head_ct)
     head_ct.GetDisplayNode().SetWindowLevel(2000, 500)
-    scene.jumpToSlice(head_ct, 15)
+    scene.jump_to_slice(head_ct, 15)
     click_row(panel.ui.findingsTable, 1)
-    shown = scene.shownResult(head_ct)
-    assert shown.heatMapLabel == "intraparenchymal"
-    assert foreground() == shown.heatMapNodes["intraparenchymal"].GetID()
+    shown = scene.shown_result(head_ct)
+    assert shown.attribution_label == "intraparenchymal"
+    assert foreground() == shown.attribution_maps["intraparenchymal"].GetID()
     assert panel.result.navigation.current in sample.KEY_SLICES
     assert stands_on(panel.result.navigation.current)
     assert head_ct.GetDisplayNode().GetWindow() == 80
@@ -129,13 +129,13 @@ def test_a_click_on_the_second_finding_leads_to_its_key_slice(panel, head_ct):
 def test_a_click_on_a_probability_bar_counts_as_one_on_its_row(panel, head_ct):
     applied(panel, head_ct)
     click_row(panel.ui.findingsTable, 0, column=1)
-    assert scene.shownResult(head_ct).heatMapLabel == "any"
+    assert scene.shown_result(head_ct).attribution_label == "any"
 
 
 def test_key_slices_are_stepped_through_by_buttons_and_by_keys(panel, head_ct):
     applied(panel, head_ct)
     first, second = sorted(sample.KEY_SLICES)
-    panel.result.navigation.goTo(0)
+    panel.result.navigation.go_to(0)
     assert panel.ui.sliceLabel.text == "Slice 1"
     click(panel.ui.nextButton)
     assert panel.ui.sliceLabel.text == f"Slice {first + 1} · key slice 1 of 2"
@@ -162,29 +162,29 @@ def test_a_click_on_a_bar_leads_to_its_slice(panel, head_ct):
 
 def test_a_new_level_colours_and_outlines_anew_at_once(panel, head_ct):
     applied(panel, head_ct)
-    panel.ui.levelSlider.setValue(80)
+    panel.ui.thresholdSlider.setValue(80)
     truth = sample.made_maps(SHAPE)["subdural"] >= 204
-    assert np.array_equal(mask_of(head_ct, segments.gradCAMSegmentID("subdural")), truth)
-    assert scene.shownResult(head_ct).heatMapNodes["subdural"].GetDisplayNode().GetLowerThreshold() == 204
+    assert np.array_equal(mask_of(head_ct, segments.gradcam_segment_id("subdural")), truth)
+    assert scene.shown_result(head_ct).attribution_maps["subdural"].GetDisplayNode().GetLowerThreshold() == 204
     panel.ui.opacitySlider.setValue(20)
-    assert next(views.compositeNodes()).GetForegroundOpacity() == pytest.approx(0.2)
+    assert next(views.composite_nodes()).GetForegroundOpacity() == pytest.approx(0.2)
 
 
 def test_level_and_opacity_are_kept_for_the_next_result(panel, head_ct):
     applied(panel, head_ct)
-    panel.ui.levelSlider.setValue(70)
+    panel.ui.thresholdSlider.setValue(70)
     panel.ui.opacitySlider.setValue(30)
     applied(panel, head_ct)
-    shown = scene.shownResult(head_ct)
+    shown = scene.shown_result(head_ct)
     assert (shown.level, shown.opacity) == (70, pytest.approx(0.3))
-    assert panel.ui.levelSlider.value == 70
+    assert panel.ui.thresholdSlider.value == 70
 
 
 def test_one_key_hides_and_shows_all_layers(panel, head_ct):
     applied(panel, head_ct)
     press(panel, "H")
     assert foreground() is None
-    assert not scene.shownResult(head_ct).segmentationNode.GetDisplayNode().GetVisibility()
+    assert not scene.shown_result(head_ct).segmentation_node.GetDisplayNode().GetVisibility()
     assert not panel.ui.layersButton.checked
     press(panel, "H")
     assert foreground() is not None
@@ -194,10 +194,10 @@ def test_one_key_hides_and_shows_all_layers(panel, head_ct):
 
 def test_the_heat_map_can_be_taken_off_and_another_one_chosen(panel, head_ct):
     applied(panel, head_ct)
-    panel.ui.heatMapBox.setCurrentIndex(0)
+    panel.ui.attributionBox.setCurrentIndex(0)
     assert foreground() is None
-    panel.ui.heatMapBox.setCurrentIndex(1)
-    assert scene.shownResult(head_ct).heatMapLabel == "any"
+    panel.ui.attributionBox.setCurrentIndex(1)
+    assert scene.shown_result(head_ct).attribution_label == "any"
 
 
 def test_heat_maps_are_not_offered_as_head_cts(panel, head_ct):
@@ -209,7 +209,7 @@ def test_heat_maps_are_not_offered_as_head_cts(panel, head_ct):
 def test_a_negative_study_is_not_called_healthy(panel, bundle, head_ct):
     bundle.write = negative
     applied(panel, head_ct)
-    assert panel.ui.verdictLabel.text == "No haemorrhage found above the operating point"
+    assert panel.ui.impressionLabel.text == "No haemorrhage found above the operating point"
     assert "does not exclude haemorrhage" in panel.ui.cautionLabel.text
     assert foreground() is None
     assert stands_on(min(sample.KEY_SLICES, key=sample.KEY_SLICES.get))
@@ -217,9 +217,9 @@ def test_a_negative_study_is_not_called_healthy(panel, bundle, head_ct):
 
 def test_nodes_removed_by_hand_do_no_harm(panel, head_ct):
     applied(panel, head_ct)
-    scene.removeResult(head_ct)
+    scene.remove_result(head_ct)
     click_row(panel.ui.findingsTable, 1)
     press(panel, "N")
     press(panel, "H")
-    panel.ui.levelSlider.setValue(10)
-    assert scene.shownResult(head_ct) is None
+    panel.ui.thresholdSlider.setValue(10)
+    assert scene.shown_result(head_ct) is None

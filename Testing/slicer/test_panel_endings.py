@@ -19,14 +19,14 @@ from scene_cases import a_ct, affine
 def test_not_evaluable_takes_the_place_of_results(panel, bundle, head_ct):
     bundle.write = refused
     applied(panel, head_ct)
-    assert panel.ui.verdictLabel.text == "Not evaluable: 7 slices, at least 12 needed"
+    assert panel.ui.impressionLabel.text == "Not evaluable: 7 slices, at least 12 needed"
     assert not panel.ui.evaluatedFrame.visible
     assert "says nothing about it" in panel.ui.cautionLabel.text
 
 
 def test_cancel_ends_the_analysis_and_brings_an_earlier_result_back(panel, bundle, head_ct):
     applied(panel, head_ct)
-    bundle.holdAt = "slices"
+    bundle.hold_at = "slices"
     click(panel.ui.applyButton)
     assert not panel.ui.resultSection.visible
     click(panel.ui.applyButton)
@@ -39,13 +39,13 @@ def test_cancel_ends_the_analysis_and_brings_an_earlier_result_back(panel, bundl
 
 
 def test_a_second_analysis_cannot_begin_while_one_runs(panel, bundle, head_ct):
-    bundle.holdAt = "slices"
+    bundle.hold_at = "slices"
     panel.ui.inputSelector.setCurrentNode(head_ct)
     click(panel.ui.applyButton)
     assert not panel.ui.inputSelector.enabled
     assert not panel.ui.batchVolumesButton.enabled
     with pytest.raises(CannotStartError, match="running"):
-        panel.logic.startAnalysis()
+        panel.logic.start_analysis()
     assert len(bundle.requests) == 1
 
 
@@ -98,16 +98,16 @@ def test_closing_the_scene_ends_a_child_process(tmp_path: Path, monkeypatch: pyt
 def test_a_reloaded_scene_shows_its_result_again(opened, tmp_path: Path, head_ct):
     panel = opened.panel
     applied(panel, head_ct)
-    panel.ui.levelSlider.setValue(65)
+    panel.ui.thresholdSlider.setValue(65)
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear(False)
     assert not panel.ui.resultSection.visible
     assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
-    assert panel.ui.verdictLabel.text.startswith("Intracranial haemorrhage likely")
-    assert panel.ui.levelSlider.value == 65
+    assert panel.ui.impressionLabel.text.startswith("Intracranial haemorrhage likely")
+    assert panel.ui.thresholdSlider.value == 65
     click_row(panel.ui.findingsTable, 0)
     again = panel.ui.inputSelector.currentNode()
-    assert scene.shownResult(again).heatMapLabel == "any"
+    assert scene.shown_result(again).attribution_label == "any"
     assert not panel.ui.reportButton.enabled
 
 

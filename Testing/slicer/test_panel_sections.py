@@ -25,8 +25,8 @@ def opened_by_system(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """What a browser or a file manager would have been given."""
     paths: list[Path] = []
     for module in (result_export, history_section):
-        monkeypatch.setattr(module, "openWithSystem", paths.append)
-    monkeypatch.setattr("ICHDiagnosisLib.panel.batch_section.openWithSystem", paths.append)
+        monkeypatch.setattr(module, "open_with_system", paths.append)
+    monkeypatch.setattr("ICHDiagnosisLib.panel.batch_section.open_with_system", paths.append)
     return paths
 
 
@@ -59,20 +59,20 @@ def test_findings_grow_a_table_line_by_line(panel, head_ct, tmp_path: Path):
         panel.export.refresh()
     assert [line["subdural_positive"] for line in lines_of(table)] == ["1", "1"]
     table.write_text("something else\n", encoding="utf-8")
-    panel.export.saveTable(table)
+    panel.export.save_table(table)
     assert panel.ui.exportLabel.text == "findings.csv has other columns: choose another file."
 
 
 def test_a_picture_of_the_view_says_what_it_is(panel, head_ct, tmp_path: Path):
     applied(panel, head_ct)
     slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().SetDimensions(160, 120, 1)
-    panel.export.savePicture(tmp_path / "slice.png")
+    panel.export.save_view_image(tmp_path / "slice.png")
     picture = QImage(str(tmp_path / "slice.png"))
     assert picture.width() == 160
     assert 120 < picture.height() < 160
     caption = [picture.pixelColor(x, y).value() for x in range(160) for y in range(121, picture.height())]
     assert max(caption) > 150
-    panel.export.savePicture(tmp_path / "nowhere" / "slice.png")
+    panel.export.save_view_image(tmp_path / "nowhere" / "slice.png")
     assert panel.ui.exportLabel.text == "slice.png cannot be written."
 
 
@@ -88,13 +88,13 @@ def test_past_analyses_are_searched_opened_again_and_forgotten(panel, head_ct, o
     ui.historySearch.setText("epidural")
     assert ui.historyTable.rowCount == 0
     ui.historySearch.setText("subdural")
-    scene.removeResult(head_ct)
+    scene.remove_result(head_ct)
     panel.refresh(anew=True)
     click_row(ui.historyTable, 0)
     head_ct.SetName("1.2.3")  # a volume without series UID is known again by the name under which it was recorded
     click(ui.historyOpenButton)
-    assert scene.shownResult(head_ct) is not None
-    assert ui.verdictLabel.visible
+    assert scene.shown_result(head_ct) is not None
+    assert ui.impressionLabel.visible
     assert "make sure that it is the same study" in ui.warningLabel.text
     slicer.mrmlScene.RemoveNode(head_ct)
     click_row(ui.historyTable, 0)
@@ -136,10 +136,10 @@ def test_all_loaded_volumes_are_read_one_after_the_other(panel, bundle, head_ct,
         ["CT", "Evaluated", "Intracranial haemorrhage likely: subdural (91 %)"],
         ["second", "Not evaluable", "7 slices, at least 12 needed"],
     ]
-    assert panel.ui.verdictLabel.visible, "the chosen volume shows its result"
+    assert panel.ui.impressionLabel.visible, "the chosen volume shows its result"
     table.cellDoubleClicked.emit(0, 0)
     assert [path.name for path in opened_by_system] == ["report.html"]
-    panel.batch.saveTable(tmp_path / "all.csv")
+    panel.batch.save_table(tmp_path / "all.csv")
     assert [line["status"] for line in lines_of(tmp_path / "all.csv")] == ["evaluated", "not_evaluable"]
     assert panel.ui.applyButton.enabled
 
@@ -151,7 +151,7 @@ def test_a_batch_can_be_cancelled_and_an_empty_folder_is_refused(panel, bundle, 
     panel.ui.batchFolderEdit.setCurrentPath(str(tmp_path / "studies"))
     click(panel.ui.batchFolderButton)
     assert panel.ui.batchLabel.text == "There are no studies to analyse."
-    bundle.holdAt = "slices"
+    bundle.hold_at = "slices"
     (tmp_path / "studies" / "a.nii.gz").write_bytes(b"")
     (tmp_path / "studies" / "b.nii.gz").write_bytes(b"")
     click(panel.ui.batchFolderButton)
@@ -215,7 +215,7 @@ def test_consent_installs_and_goes_on_with_what_the_person_wanted(without_packag
     assert installer.asked == ["psutil>=5.9", "scipy>=1.11"]
     wait(lambda: not without_packages.running)
     assert len(bundle.requests) == 1
-    assert without_packages.ui.verdictLabel.visible
+    assert without_packages.ui.impressionLabel.visible
     assert not without_packages.ui.consentFrame.visible
 
 
@@ -268,5 +268,5 @@ def test_the_result_of_another_volume_is_not_shown_again_on_this_one(panel, head
     unfold(panel.ui.historySection)
     click_row(panel.ui.historyTable, 0)
     click(panel.ui.historyOpenButton)
-    assert scene.shownResult(other) is None
+    assert scene.shown_result(other) is None
     assert len(opened_by_system) == 1

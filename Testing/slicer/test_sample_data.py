@@ -13,10 +13,10 @@ import pytest
 import slicer
 
 import host
-from host.sample_data import SampleDataLogic, installSampleData, sources_of
+from host.sample_data import SampleDataLogic, install_sample_data, sources_of
 from ICHDiagnosisLib import sample_data
 from ICHDiagnosisLib.bundle.process import BundleProcess
-from ICHDiagnosisLib.sample_data import SampleDataError, loadPhantom, phantomCommand, registerSampleData
+from ICHDiagnosisLib.sample_data import SampleDataError, load_phantom, phantom_command, register_sample_data
 from logic_cases import BUNDLE
 from scene_cases import GEOMETRIES
 
@@ -25,16 +25,16 @@ SMALL = {"pixels": "64", "slices": "12"}
 
 @pytest.fixture(autouse=True)
 def a_scene_of_its_own() -> Iterator[None]:
-    host.emptyScene()
-    installSampleData()
+    host.empty_scene()
+    install_sample_data()
     yield
-    host.emptyScene()
+    host.empty_scene()
 
 
 def a_phantom(**options: str) -> slicer.vtkMRMLScalarVolumeNode:
     looks = []
-    runner = BundleProcess(build=phantomCommand)
-    node = loadPhantom(runner, Path(sys.executable), BUNDLE, lambda: looks.append(1), SMALL | options)
+    runner = BundleProcess(build=phantom_command)
+    node = load_phantom(runner, Path(sys.executable), BUNDLE, lambda: looks.append(1), SMALL | options)
     assert looks
     assert not runner.running
     return node
@@ -54,7 +54,7 @@ def a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def register(monkeypatch: pytest.MonkeyPatch, sha256: str) -> None:
     monkeypatch.setattr(sample_data, "HEAD_CT_SHA256", sha256)
-    registerSampleData(lambda _source: None, Path("icon.png"))
+    register_sample_data(lambda _source: None, Path("icon.png"))
 
 
 def test_the_phantom_is_made_in_a_child_process_and_belongs_to_the_scene():
@@ -75,9 +75,9 @@ def test_a_phantom_that_cannot_be_made_says_why():
 
 
 def test_a_phantom_that_is_cancelled_leaves_nothing():
-    runner = BundleProcess(build=phantomCommand)
+    runner = BundleProcess(build=phantom_command)
     with pytest.raises(SampleDataError, match="cancelled"):
-        loadPhantom(runner, Path(sys.executable), BUNDLE, runner.cancel, {})
+        load_phantom(runner, Path(sys.executable), BUNDLE, runner.cancel, {})
     assert not runner.running
     assert slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") == []
 
@@ -85,7 +85,7 @@ def test_a_phantom_that_is_cancelled_leaves_nothing():
 def test_both_samples_are_offered_once_with_address_and_checksum():
     made = []
     for _start in range(2):
-        registerSampleData(made.append, Path("icon.png"))
+        register_sample_data(made.append, Path("icon.png"))
     phantom, head_ct = sources_of("ICHDiagnosis")
     assert head_ct.uris == [
         "https://github.com/lassoan/SlicerMONAIAuto3DSeg/releases/download/TestingData/ICH-ADAPT2.nii.gz"

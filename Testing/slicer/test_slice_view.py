@@ -11,7 +11,7 @@ import vtk
 from numpy.typing import NDArray
 
 import sample_result_folder as sample
-from host.slice_view import drawSliceView
+from host.slice_view import draw_slice_view
 from ICHDiagnosisLib.result.reader import read_result
 from ICHDiagnosisLib.scene import show_result as scene
 
@@ -58,9 +58,9 @@ def show(folder: Path, transform: slicer.vtkMRMLTransformNode | None) -> slicer.
     if transform is not None:
         ct.SetAndObserveTransformNodeID(transform.GetID())
     maps = {None: attention, **dict.fromkeys(sample.LABELS, heat)}
-    scene.showResult(read_result(sample.write_folder(folder, sample.document(SHAPE), maps, affine)), ct)
-    scene.setBrainWindow(ct)
-    scene.jumpToSlice(ct, KEY_SLICE)
+    scene.show_result(read_result(sample.write_folder(folder, sample.document(SHAPE), maps, affine)), ct)
+    scene.set_brain_window(ct)
+    scene.jump_to_slice(ct, KEY_SLICE)
     return ct
 
 
@@ -85,7 +85,7 @@ def colourful(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
 @pytest.mark.parametrize("degrees", [0, 18.5])
 def test_the_heat_map_is_drawn_over_the_voxels_that_reach_the_level(tmp_path: Path, degrees: float):
     ct = show(tmp_path / "result", tilt(degrees) if degrees else None)
-    picture = drawSliceView("Red", (192, 192))
+    picture = draw_slice_view("Red", (192, 192))
     voxels = voxel_of_every_pixel(ct, 192)
     assert np.allclose(voxels[..., 2], KEY_SLICE, atol=0.02)
     x, y, _ = np.rint(voxels).astype(int).clip(0, 63).transpose(2, 0, 1)
@@ -99,12 +99,12 @@ def test_the_heat_map_is_drawn_over_the_voxels_that_reach_the_level(tmp_path: Pa
 
 def test_hidden_layers_leave_the_bare_ct_and_come_back_as_they_were(tmp_path: Path):
     ct = show(tmp_path / "result", None)
-    after = drawSliceView("Red", (192, 192))
-    scene.toggleLayers(ct, False)
-    before = drawSliceView("Red", (192, 192))
+    after = draw_slice_view("Red", (192, 192))
+    scene.toggle_layers(ct, False)
+    before = draw_slice_view("Red", (192, 192))
     assert not colourful(before).any()
     grey = before[..., 0].astype(int)
     # 30 HU and 70 HU in the brain window: 3/8 and 7/8 of the way from black to white.
     assert set(np.unique(grey // 4)) >= {0, 255 * 3 // 8 // 4, 255 * 7 // 8 // 4}
-    scene.toggleLayers(ct, True)
-    assert np.array_equal(drawSliceView("Red", (192, 192)), after)
+    scene.toggle_layers(ct, True)
+    assert np.array_equal(draw_slice_view("Red", (192, 192)), after)

@@ -2,7 +2,7 @@
 
 Usage, from a panel::
 
-    batch.start(studiesInFolder(folder, settings.outputFolder), settings)   # errors as AnalysisLogic.start
+    batch.start(studies_in_folder(folder, settings.output_folder), settings)   # errors as AnalysisLogic.start
     ...
     update = batch.poll()                                                   # from the same timer as the analysis
     show(update.rows, update.stage, update.fraction)
@@ -18,20 +18,20 @@ from dataclasses import replace
 import slicer
 from slicer.i18n import tr as _
 
-from ..analysis import CannotStartError, PackagesMissingError, stageName
+from ..analysis import CannotStartError, PackagesMissingError, stage_name
 from ..bundle.command import BundleMissingError
 from ..bundle.exit_status import Ending, Outcome
-from ..bundle.location import BundleIdentity, bundleIdentity
+from ..bundle.location import BundleIdentity, bundle_identity
 from ..bundle.process import ProcessStartError
 from ..bundle.run import BundleRun, RunSettings
 from ..install.requirements import MissingPackage
 from ..parameters import NOT_CHOSEN
 from ..result.reader import Result, ResultError, read_result
-from ..scene.show_result import GeometryError, ShownResult, showResult
+from ..scene.show_result import GeometryError, ShownResult, show_result
 from ..scene.volume_file import VolumeNotWritableError
-from .record import BatchRecord, forgetRecord, recordOf, resultsMadeBefore, writeRecord
+from .record import BatchRecord, forget_record, record_of, results_made_before, write_record
 from .studies import BatchStudy
-from .table import BatchRow, BatchUpdate, StudyStatus, outputFolders
+from .table import BatchRow, BatchUpdate, StudyStatus, output_folders
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Batch:
     ----------
     run : BundleRun
         The seam to the bundle; the analysis has the same one, so that only one of them runs.
-    findMissing : callable
+    find_missing : callable
         Returns the packages that are missing; called by :meth:`start` only.
     record : callable
         Adds a result to the history: (result, its volume's or file's name).
@@ -56,12 +56,12 @@ class Batch:
     def __init__(
         self,
         run: BundleRun,
-        findMissing: Callable[[], tuple[MissingPackage, ...]],
+        find_missing: Callable[[], tuple[MissingPackage, ...]],
         record: Callable[[Result, str], object] = lambda result, name: None,
-        show: Callable[[Result, slicer.vtkMRMLScalarVolumeNode], ShownResult] = showResult,
+        show: Callable[[Result, slicer.vtkMRMLScalarVolumeNode], ShownResult] = show_result,
     ) -> None:
         self._run = run
-        self._findMissing = findMissing
+        self._find_missing = find_missing
         self._record = record
         self._show = show
         self._studies: tuple[BatchStudy, ...] = ()
@@ -95,18 +95,18 @@ class Batch:
             raise CannotStartError(_("An analysis is running: wait for its end or cancel it."))
         if not studies:
             raise CannotStartError(_("There are no studies to analyse."))
-        if settings.outputFolder == NOT_CHOSEN:
+        if settings.output_folder == NOT_CHOSEN:
             raise CannotStartError(_("Choose a folder for the results."))
-        packages = self._findMissing()
+        packages = self._find_missing()
         if packages:
             raise PackagesMissingError(packages)
         try:
-            self._identity = bundleIdentity(self._run.bundleRoot)
+            self._identity = bundle_identity(self._run.bundle_root)
         except ValueError as error:
             raise CannotStartError(str(error)) from error
-        folders = outputFolders([study.name for study in studies], settings.outputFolder)
+        folders = output_folders([study.name for study in studies], settings.output_folder)
         self._studies, self._settings = tuple(studies), settings
-        self._rows = [BatchRow(study.name, outputDir=folder) for study, folder in zip(studies, folders, strict=True)]
+        self._rows = [BatchRow(study.name, output_dir=folder) for study, folder in zip(studies, folders, strict=True)]
         self._current = 0
 
     def poll(self) -> BatchUpdate:
@@ -117,13 +117,13 @@ class Batch:
         if status is StudyStatus.CANCELLED:
             return self._end(())
         if status is StudyStatus.WAITING:
-            self._takeUp(self._current)
+            self._take_up(self._current)
             return self._update() if self._rows[self._current].status is StudyStatus.RUNNING else self._next()
         update = self._run.poll()
         if update.outcome is None:
             share = 0.0 if update.progress is None else update.progress.fraction
-            return self._update(stageName(update.progress), share, update.lines)
-        self._rows[self._current] = self._finishedRow(self._current, update.outcome)
+            return self._update(stage_name(update.progress), share, update.lines)
+        self._rows[self._current] = self._finished_row(self._current, update.outcome)
         if update.outcome.ending is Ending.CANCELLED:
             return self._end(update.lines)
         return self._next(update.lines)
@@ -132,7 +132,7 @@ class Batch:
         """End the study at hand and leave the rest; return at once, the end comes with a later :meth:`poll`."""
         if self._current is None:
             return
-        self._cancelWaiting()
+        self._cancel_waiting()
         if self._run.running:
             self._run.cancel()
 
@@ -140,24 +140,24 @@ class Batch:
         """End the batch, if there is one, with its process, and wait for that."""
         if self._current is None:
             return
-        self._cancelWaiting()
+        self._cancel_waiting()
         self._run.close()
         if self._rows[self._current].status is StudyStatus.RUNNING:
             self._rows[self._current] = replace(self._rows[self._current], status=StudyStatus.CANCELLED)
         self._current = None
 
-    def _takeUp(self, index: int) -> None:
+    def _take_up(self, index: int) -> None:
         """Start a study, or use the results that were made before."""
         study, row = self._studies[index], self._rows[index]
-        assert self._settings is not None and self._identity is not None and row.outputDir is not None
+        assert self._settings is not None and self._identity is not None and row.output_dir is not None
         try:
-            record = recordOf(study.fingerprint(), self._identity, self._settings)
-            before = resultsMadeBefore(record, row.outputDir)
+            record = record_of(study.cache_key(), self._identity, self._settings)
+            before = results_made_before(record, row.output_dir)
             if before:
-                self._rows[index] = self._shown(study, replace(_resultRow(row, before), madeBefore=True))
+                self._rows[index] = self._shown(study, replace(_result_row(row, before), made_before=True))
                 return
-            forgetRecord(row.outputDir)
-            self._run.start(study.write, row.outputDir, self._settings)
+            forget_record(row.output_dir)
+            self._run.start(study.write, row.output_dir, self._settings)
         except _CANNOT_RUN as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             self._rows[index] = replace(row, status=StudyStatus.FAILED, reason=reason)
@@ -165,30 +165,30 @@ class Batch:
         self._pending = record
         self._rows[index] = replace(row, status=StudyStatus.RUNNING)
 
-    def _finishedRow(self, index: int, outcome: Outcome) -> BatchRow:
+    def _finished_row(self, index: int, outcome: Outcome) -> BatchRow:
         row, study = self._rows[index], self._studies[index]
         if not outcome.has_results:
             status = StudyStatus.CANCELLED if outcome.ending is Ending.CANCELLED else StudyStatus.FAILED
             return replace(row, status=status, reason=f"{outcome.message} {outcome.suggestion}".strip())
-        folders = self._run.resultFolders()
+        folders = self._run.result_folders()
         try:
             results = tuple(read_result(folder) for folder in folders)
         except ResultError as error:
             return replace(row, status=StudyStatus.FAILED, reason=str(error))
         if not results:
             return replace(row, status=StudyStatus.FAILED, reason=_("The analysis wrote no result."))
-        assert self._pending is not None and row.outputDir is not None
+        assert self._pending is not None and row.output_dir is not None
         try:
-            writeRecord(self._pending, row.outputDir, folders)
+            write_record(self._pending, row.output_dir, folders)
         except OSError as error:
             _log.warning("%s cannot be resumed: %s", row.name, error.strerror)
         for result in results:
             self._record(result, row.name)
-        return self._shown(study, _resultRow(row, results))
+        return self._shown(study, _result_row(row, results))
 
     def _shown(self, study: BatchStudy, row: BatchRow) -> BatchRow:
         """Put the result of a volume of the scene on the scene; a result that does not fit it says why in its row."""
-        node = study.volumeNode
+        node = study.volume_node
         if node is None or len(row.results) != 1:
             return row
         try:
@@ -206,11 +206,11 @@ class Batch:
         return self._update(lines=lines)
 
     def _end(self, lines: tuple[str, ...]) -> BatchUpdate:
-        self._cancelWaiting()
+        self._cancel_waiting()
         self._current = None
         return BatchUpdate(self.rows, finished=True, fraction=1.0, lines=lines)
 
-    def _cancelWaiting(self) -> None:
+    def _cancel_waiting(self) -> None:
         self._rows = [
             replace(row, status=StudyStatus.CANCELLED) if row.status is StudyStatus.WAITING else row
             for row in self._rows
@@ -222,7 +222,7 @@ class Batch:
         return BatchUpdate(self.rows, True, False, self._current, stage, fraction, lines)
 
 
-def _resultRow(row: BatchRow, results: tuple[Result, ...]) -> BatchRow:
+def _result_row(row: BatchRow, results: tuple[Result, ...]) -> BatchRow:
     refusals = [result.reason.message for result in results if result.reason is not None]
     status = StudyStatus.NOT_EVALUABLE if refusals else StudyStatus.EVALUATED
     return replace(row, status=status, reason="; ".join(refusals), results=results)

@@ -13,8 +13,8 @@ from slicer.i18n import tr as _
 
 from ..scene.dicom_source import FileDatabase
 from ..scene.volume_file import VolumeNotWritableError
-from ..scene.volume_geometry import ijkToRAS
-from ..scene.volume_input import writeInput
+from ..scene.volume_geometry import ijk_to_ras
+from ..scene.volume_input import write_input
 
 FILE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".zip", ".dcm")
 _PREAMBLE = 128
@@ -28,10 +28,10 @@ class BatchStudy(Protocol):
         """Its name in the table."""
 
     @property
-    def volumeNode(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+    def volume_node(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The volume on the scene that its result belongs to, if there is one."""
 
-    def fingerprint(self) -> str:
+    def cache_key(self) -> str:
         """Return a text that is another one as soon as the study has changed."""
 
     def write(self, folder: Path) -> Path:
@@ -43,14 +43,14 @@ class StudyOnDisk:
     """A folder or file, read where it lies; the bundle may find several studies in it."""
 
     path: Path
-    volumeNode: None = None
+    volume_node: None = None
 
     @property
     def name(self) -> str:
         """Name of the folder or file."""
         return self.path.name
 
-    def fingerprint(self) -> str:
+    def cache_key(self) -> str:
         """Return a digest of every file's place, size and time of change."""
         digest = hashlib.sha256()
         files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
@@ -73,35 +73,35 @@ class StudyOnDisk:
 class LoadedVolume:
     """A volume of the scene."""
 
-    nodeID: str
+    node_id: str
     name: str
     database: FileDatabase | None
-    useOriginalFiles: bool
+    use_original_files: bool
 
     @property
-    def volumeNode(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+    def volume_node(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The volume, or None once it has been removed."""
-        return slicer.mrmlScene.GetNodeByID(self.nodeID)
+        return slicer.mrmlScene.GetNodeByID(self.node_id)
 
-    def fingerprint(self) -> str:
+    def cache_key(self) -> str:
         """Return a digest of the voxels and their geometry."""
         node = self._existing()
         digest = hashlib.sha256(slicer.util.arrayFromVolume(node).tobytes())
-        digest.update(ijkToRAS(node).tobytes())
+        digest.update(ijk_to_ras(node).tobytes())
         return digest.hexdigest()
 
     def write(self, folder: Path) -> Path:
         """Write the volume, or link its original files."""
-        return writeInput(self._existing(), folder, self.database, self.useOriginalFiles)
+        return write_input(self._existing(), folder, self.database, self.use_original_files)
 
     def _existing(self) -> slicer.vtkMRMLScalarVolumeNode:
-        node = self.volumeNode
+        node = self.volume_node
         if node is None or node.GetImageData() is None:
             raise VolumeNotWritableError(_("The volume is no longer in the scene."))
         return node
 
 
-def studiesInFolder(folder: Path, outputFolder: Path) -> tuple[StudyOnDisk, ...]:
+def studies_in_folder(folder: Path, output_folder: Path) -> tuple[StudyOnDisk, ...]:
     """Find the entries of a folder of studies.
 
     Parameters
@@ -109,7 +109,7 @@ def studiesInFolder(folder: Path, outputFolder: Path) -> tuple[StudyOnDisk, ...]
     folder : Path
         Folder whose sub-folders, volume files and zips are one entry each; a folder that holds DICOM files itself is
         one entry as a whole.
-    outputFolder : Path
+    output_folder : Path
         Where results go; left out when it lies in ``folder``, for maps are volumes too.
 
     Returns
@@ -123,9 +123,9 @@ def studiesInFolder(folder: Path, outputFolder: Path) -> tuple[StudyOnDisk, ...]
         If the folder cannot be read.
     """
     children = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    if any(path.is_file() and _isDICOM(path) for path in children):
+    if any(path.is_file() and _is_dicom(path) for path in children):
         return (StudyOnDisk(folder),)
-    results = outputFolder.resolve()
+    results = output_folder.resolve()
     return tuple(
         StudyOnDisk(path)
         for path in children
@@ -133,14 +133,14 @@ def studiesInFolder(folder: Path, outputFolder: Path) -> tuple[StudyOnDisk, ...]
     )
 
 
-def loadedVolumes(
-    nodes: Sequence[slicer.vtkMRMLScalarVolumeNode], database: FileDatabase | None, useOriginalFiles: bool
+def loaded_volumes(
+    nodes: Sequence[slicer.vtkMRMLScalarVolumeNode], database: FileDatabase | None, use_original_files: bool
 ) -> tuple[LoadedVolume, ...]:
     """Turn volumes of the scene into entries of a batch."""
-    return tuple(LoadedVolume(node.GetID(), node.GetName(), database, useOriginalFiles) for node in nodes)
+    return tuple(LoadedVolume(node.GetID(), node.GetName(), database, use_original_files) for node in nodes)
 
 
-def _isDICOM(file: Path) -> bool:
+def _is_dicom(file: Path) -> bool:
     """Tell whether a file begins as DICOM PS3.10 section 7.1 says, or is named so."""
     if file.name.lower().endswith(".dcm"):
         return True

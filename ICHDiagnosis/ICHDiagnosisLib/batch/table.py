@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from ..bundle.run import safeName
+from ..bundle.run import safe_name
 from ..result.reader import Result
 
 
@@ -49,9 +49,9 @@ class BatchRow:
         Why it failed, was not evaluable, or was not shown; one line.
     results : tuple of Result
         Its results: one, or several where a folder held several studies.
-    madeBefore : bool
+    made_before : bool
         Whether the results are those of an earlier batch.
-    outputDir : Path or None
+    output_dir : Path or None
         Folder of its results and its ``run.log``.
     """
 
@@ -59,8 +59,8 @@ class BatchRow:
     status: StudyStatus = StudyStatus.WAITING
     reason: str = ""
     results: tuple[Result, ...] = ()
-    madeBefore: bool = False
-    outputDir: Path | None = None
+    made_before: bool = False
+    output_dir: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,15 @@ class BatchUpdate:
     lines: tuple[str, ...] = ()
 
 
-def outputFolders(names: Sequence[str], outputFolder: Path) -> list[Path]:
+def output_folders(names: Sequence[str], output_folder: Path) -> list[Path]:
     """Return a folder for each entry, the same ones for the same names in every batch; like names are told apart."""
     folders: list[Path] = []
     taken: set[str] = set()
     for name in names:
-        stem, number = safeName(name), 1
+        stem, number = safe_name(name), 1
         while stem.casefold() in taken:
             number += 1
-            stem = f"{safeName(name)} ({number})"
+            stem = f"{safe_name(name)} ({number})"
         taken.add(stem.casefold())
-        folders.append(outputFolder / stem)
+        folders.append(output_folder / stem)
     return folders

@@ -30,7 +30,7 @@ class ChildProcess:
     Parameters
     ----------
     command : list of str
-        Program and arguments; the program is a Python, for it runs the keeper too.
+        Program and arguments; the program is a Python, for it runs the supervisor too.
     folder : Path
         Working folder.
     environment : dict of str to str
@@ -63,35 +63,37 @@ class ChildProcess:
         self._token = uuid.uuid4().hex
         self._take_over_at = 0.0
         self._job: WindowsJob | None = None
-        self._lifeline: BinaryIO | None = None
+        self._parent_pipe: BinaryIO | None = None
         environment = {**environment, process_tree.RUN_VARIABLE: self._token}
         self._popen = (
             self._start_in_job(command, folder, environment)
             if _ON_WINDOWS
-            else self._start_kept(command, folder, environment)
+            else self._start_supervised(command, folder, environment)
         )
         self._readers = [self._read_in_thread(pipe) for pipe in (self._popen.stdout, self._popen.stderr) if pipe]
 
-    def _start_kept(self, command: list[str], folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        lifeline_end, own_end = os.pipe()
-        self._lifeline = os.fdopen(own_end, "wb", buffering=0)
-        keeper = [command[0], process_tree.__file__, str(lifeline_end), *command]
+    def _start_supervised(
+        self, command: list[str], folder: Path, environment: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
+        parent_pipe_end, own_end = os.pipe()
+        self._parent_pipe = os.fdopen(own_end, "wb", buffering=0)
+        supervisor = [command[0], process_tree.__file__, str(parent_pipe_end), *command]
         try:
             return subprocess.Popen(
-                keeper,
+                supervisor,
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(lifeline_end,),
+                pass_fds=(parent_pipe_end,),
                 start_new_session=True,
             )
         except OSError:
-            self._lifeline.close()
+            self._parent_pipe.close()
             raise
         finally:
-            os.close(lifeline_end)
+            os.close(parent_pipe_end)
 
     def _start_in_job(self, command: list[str], folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         self._job = WindowsJob()
@@ -113,13 +115,13 @@ class ChildProcess:
         return popen
 
     def cancel(self) -> None:
-        """Cut the lifeline, or end the job."""
+        """Cut the parent_pipe, or end the job."""
         if self.cancelled:
             return
         self.cancelled = True
         self._take_over_at = time.monotonic() + _TAKE_OVER_SECONDS
-        if self._lifeline is not None:
-            self._lifeline.close()
+        if self._parent_pipe is not None:
+            self._parent_pipe.close()
         if self._job is not None:
             self._job.end_all(CANCELLED)
 
@@ -140,8 +142,8 @@ class ChildProcess:
             left = process_tree.kill_run(self._token, self._popen.pid)
             if left:
                 logging.warning("processes %s of the analysis could not be ended", sorted(left))
-        if self._lifeline is not None:
-            self._lifeline.close()
+        if self._parent_pipe is not None:
+            self._parent_pipe.close()
         for reader in self._readers:
             reader.join(timeout=1.0)
         with self._log_lock:

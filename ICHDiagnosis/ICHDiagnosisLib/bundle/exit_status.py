@@ -12,7 +12,7 @@ FAILED = 1
 SOME_NOT_EVALUABLE = 3
 CANCELLED = 130
 _KILLED = frozenset({-9, 137})
-# Ends by signal: -n from the operating system, 128 + n from the keeper. Windows reports an NTSTATUS.
+# Ends by signal: -n from the operating system, 128 + n from the supervisor. Windows reports an NTSTATUS.
 _CRASHED = frozenset({-4, 132, -6, 134, -7, 135, -8, 136, -11, 139, 0xC0000005, 0xC000001D, 0xC0000374, 0xC0000409})
 _WINDOWS_NO_MEMORY = frozenset({0xC0000017, 0xC000012D})
 

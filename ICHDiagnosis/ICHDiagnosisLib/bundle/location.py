@@ -19,15 +19,15 @@ class BundleIdentity:
     """Which model a bundle holds: two results are by the same model where these agree."""
 
     version: str
-    weightsSHA256: tuple[tuple[str, str], ...]
+    weights_sha256: tuple[tuple[str, str], ...]
 
 
-def findBundle(moduleFile: Path) -> Path:
+def find_bundle(module_file: Path) -> Path:
     """Find the bundle that belongs to a module file.
 
     Parameters
     ----------
-    moduleFile : Path
+    module_file : Path
         ``ICHDiagnosis.py``. Installed, the bundle is the folder ``ICHDiagnosisBundle`` beside it; in the source tree
         it is ``monai_bundle`` beside the module's folder.
 
@@ -36,17 +36,17 @@ def findBundle(moduleFile: Path) -> Path:
     BundleMissingError
         If there is none at either place.
     """
-    folder = moduleFile.resolve().parent
+    folder = module_file.resolve().parent
     places = (folder / INSTALLED_NAME, folder.parent / SOURCE_NAME)
     for place in places:
         if (place / CONFIG_FILE).is_file():
             return place
     raise BundleMissingError(
-        f"The bundle is missing: no {INSTALLED_NAME} beside {moduleFile.name}. Reinstall the extension."
+        f"The bundle is missing: no {INSTALLED_NAME} beside {module_file.name}. Reinstall the extension."
     )
 
 
-def operatingPoints(bundleRoot: Path) -> tuple[str, ...]:
+def operating_points(bundle_root: Path) -> tuple[str, ...]:
     """Return the names of the bundle's operating points, in the bundle's order.
 
     Raises
@@ -54,9 +54,9 @@ def operatingPoints(bundleRoot: Path) -> tuple[str, ...]:
     BundleMissingError
         If the bundle, or its list of operating points, is missing or damaged.
     """
-    check_bundle(bundleRoot)
+    check_bundle(bundle_root)
     try:
-        points = json.loads((bundleRoot / OPERATING_POINTS_FILE).read_text(encoding="utf-8"))
+        points = json.loads((bundle_root / OPERATING_POINTS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleMissingError(f"{OPERATING_POINTS_FILE} cannot be read. Reinstall the extension.") from error
     if not isinstance(points, dict) or not points:
@@ -64,7 +64,7 @@ def operatingPoints(bundleRoot: Path) -> tuple[str, ...]:
     return tuple(str(name) for name in points)
 
 
-def bundleIdentity(bundleRoot: Path) -> BundleIdentity:
+def bundle_identity(bundle_root: Path) -> BundleIdentity:
     """Return which model the bundle holds, by its metadata.
 
     Raises
@@ -72,5 +72,5 @@ def bundleIdentity(bundleRoot: Path) -> BundleIdentity:
     ValueError
         If the metadata cannot be read.
     """
-    version, hashes = read_weights_hashes(bundleRoot)
+    version, hashes = read_weights_hashes(bundle_root)
     return BundleIdentity(version, tuple(sorted(hashes.items())))

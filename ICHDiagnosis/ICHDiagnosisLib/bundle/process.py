@@ -11,7 +11,7 @@ Usage, from a timer of the application::
         finish(update.outcome)
 
 ``cancel()`` returns at once; the outcome follows with a later ``poll()``, within two seconds. ``close()`` waits for
-that end: call it when the scene or the application closes. If the application is killed instead, the keeper (POSIX,
+that end: call it when the scene or the application closes. If the application is killed instead, the supervisor (POSIX,
 ``process_tree.py``) or the job (Windows, ``windows_job.py``) ends the bundle.
 """
 

@@ -1,8 +1,8 @@
 """End a child process and everything it started, also when the application itself is killed (POSIX).
 
-Run as a script this file is the *keeper*: it stands between the application and the bundle, and ends the whole tree
+Run as a script this file is the *supervisor*: it stands between the application and the bundle, and ends the whole tree
 
-* when the application closes its end of the *lifeline* (a pipe): a cancel, an orderly end, or a crash, since the
+* when the application closes its end of the *parent_pipe* (a pipe): a cancel, an orderly end, or a crash, since the
   operating system closes the pipe of a dead process;
 * when it is itself asked to end (SIGTERM, SIGINT, SIGHUP);
 * when the bundle has ended but left processes behind.
@@ -12,9 +12,9 @@ started the child and needs code between fork and exec, which may deadlock in a 
 standard input, because the PythonSlicer launcher does not pass its standard input on, while it does pass on open
 descriptors.
 
-On Linux the keeper adopts orphans (``PR_SET_CHILD_SUBREAPER``), so that even a descendant that called ``setsid`` and
-lost its parent stays below it in ``/proc``. On macOS the bundle's process group is ended (``killpg``); a descendant
-that opens a session of its own escapes there. Windows needs no keeper: see ``windows_job.py``.
+On Linux the supervisor adopts orphans (``PR_SET_CHILD_SUBREAPER``), so that even a descendant that called ``setsid``
+and lost its parent stays below it in ``/proc``. On macOS the bundle's process group is ended (``killpg``); a descendant
+that opens a session of its own escapes there. Windows needs no supervisor: see ``windows_job.py``.
 
 Standard library only.
 """
@@ -38,7 +38,7 @@ CANCELLED = 130
 CANNOT_START = 127
 GRACE_SECONDS = 0.7
 _KILL_SECONDS = 1.0
-_LOOK_AGAIN_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PROC = Path("/proc")
@@ -94,15 +94,15 @@ def members_of_run(token: str) -> set[int]:
     return {pid for pid in _pids() if entry in _read(_PROC / str(pid) / "environ").split(b"\0")}
 
 
-def kill_run(token: str, keeper: int, seconds: float = _KILL_SECONDS) -> set[int]:
-    """Kill what is left of a run without asking, for the case that the keeper is dead or does not answer.
+def kill_run(token: str, supervisor: int, seconds: float = _KILL_SECONDS) -> set[int]:
+    """Kill what is left of a run without asking, for the case that the supervisor is dead or does not answer.
 
     Parameters
     ----------
     token : str
         The run's token.
-    keeper : int
-        Process identifier of the keeper, which leads a process group.
+    supervisor : int
+        Process identifier of the supervisor, which leads a process group.
     seconds : float
         How long to try (s).
 
@@ -115,21 +115,21 @@ def kill_run(token: str, keeper: int, seconds: float = _KILL_SECONDS) -> set[int
     while True:
         left = members_of_run(token)
         if not _ON_LINUX:
-            _send_to_group(keeper, signal.SIGKILL)
+            _send_to_group(supervisor, signal.SIGKILL)
         _send(left, signal.SIGKILL)
         if not left or time.monotonic() > deadline:
             return left
-        time.sleep(_LOOK_AGAIN_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
-def keep(command: list[str], lifeline: int) -> int:
-    """Run a command until it ends or the lifeline is cut, and leave no descendant behind.
+def supervise(command: list[str], parent_pipe: int) -> int:
+    """Run a command until it ends or the parent_pipe is cut, and leave no descendant behind.
 
     Parameters
     ----------
     command : list of str
         Program and arguments.
-    lifeline : int
+    parent_pipe : int
         Read end of a pipe whose other end the application holds.
 
     Returns
@@ -137,7 +137,7 @@ def keep(command: list[str], lifeline: int) -> int:
     int
         The command's exit status, 128 + n if signal n ended it, 130 if it was cancelled, 127 if it could not start.
     """
-    os.set_inheritable(lifeline, False)
+    os.set_inheritable(parent_pipe, False)
     stop_requests: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: stop_requests.append(received))
@@ -146,14 +146,14 @@ def keep(command: list[str], lifeline: int) -> int:
             command,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_ties_to_keeper(),  # noqa: PLW1509 - safe: the keeper has a single thread
+            preexec_fn=_ties_to_supervisor(),  # noqa: PLW1509 - safe: the supervisor has a single thread
         )
     except OSError as error:
         logging.error("cannot start %s: %s", command[0], error.strerror)
         return CANNOT_START
     status = None
     while status is None and not stop_requests:
-        if select.select([lifeline], [], [], 0.05)[0]:
+        if select.select([parent_pipe], [], [], 0.05)[0]:
             break
         status = _reap(child.pid)
     _end_descendants(child.pid, GRACE_SECONDS if status is None else 0.0)
@@ -161,20 +161,20 @@ def keep(command: list[str], lifeline: int) -> int:
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
-def _ties_to_keeper() -> Callable[[], None] | None:
-    """Adopt orphans from now on; return what a child does before exec so that it dies with the keeper (Linux)."""
+def _ties_to_supervisor() -> Callable[[], None] | None:
+    """Adopt orphans from now on; return what a child does before exec so that it dies with the supervisor (Linux)."""
     if not _ON_LINUX:
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    keeper = os.getpid()
+    supervisor = os.getpid()
 
-    def die_with_keeper() -> None:
+    def die_with_supervisor() -> None:
         prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != keeper:
+        if os.getppid() != supervisor:
             os._exit(CANCELLED)
 
-    return die_with_keeper
+    return die_with_supervisor
 
 
 def _end_descendants(group: int, grace_seconds: float) -> None:
@@ -187,7 +187,7 @@ def _end_descendants(group: int, grace_seconds: float) -> None:
         if time.monotonic() >= kill_from:
             _send_to_group(group, signal.SIGKILL)
             _send(descendants(os.getpid()), signal.SIGKILL)
-        time.sleep(_LOOK_AGAIN_SECONDS)
+        time.sleep(_POLL_SECONDS)
         _reap(group)
 
 
@@ -246,4 +246,4 @@ def _read(path: Path) -> bytes:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    sys.exit(keep(sys.argv[2:], int(sys.argv[1])))
+    sys.exit(supervise(sys.argv[2:], int(sys.argv[1])))

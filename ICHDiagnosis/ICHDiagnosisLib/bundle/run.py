@@ -25,25 +25,25 @@ class RunSettings:
 
     Attributes
     ----------
-    outputFolder : Path
+    output_folder : Path
         Folder in which each run makes a folder of its own.
     device : str or None
         ``"cpu"``, ``"cuda"``, ``"mps"``; None lets the bundle choose.
-    operatingPoint : str
+    operating_point : str
         Name of the operating point.
-    explanationMethod : str
+    explanation_method : str
         ``"gradcam"``, ``"gradcam++"`` or ``"slice_gradcam"``.
-    useOriginalFiles : bool
+    use_original_files : bool
         Whether volumes from DICOM are read from their original files.
     overrides : mapping of str to str
         Further keys of the bundle's configuration.
     """
 
-    outputFolder: Path
+    output_folder: Path
     device: str | None = None
-    operatingPoint: str = "balanced"
-    explanationMethod: str = "gradcam"
-    useOriginalFiles: bool = True
+    operating_point: str = "balanced"
+    explanation_method: str = "gradcam"
+    use_original_files: bool = True
     overrides: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -56,19 +56,19 @@ class BundleRun:
         The child process.
     python : Path
         Python that runs the bundle.
-    bundleRoot : Path
+    bundle_root : Path
         Folder of the bundle.
-    temporaryFolder : Path, optional
+    temporary_folder : Path, optional
         Where temporary inputs are made; the system's temporary folder otherwise.
     """
 
     def __init__(
-        self, runner: BundleRunner, python: Path, bundleRoot: Path, temporaryFolder: Path | None = None
+        self, runner: BundleRunner, python: Path, bundle_root: Path, temporary_folder: Path | None = None
     ) -> None:
-        self.bundleRoot = bundleRoot
+        self.bundle_root = bundle_root
         self._runner = runner
         self._python = python
-        self._temporaryFolder = temporaryFolder
+        self._temporary_folder = temporary_folder
         self._input: TemporaryInputFolder | None = None
         self._request: BundleRequest | None = None
         self._before: dict[Path, tuple[int, int]] = {}
@@ -79,7 +79,7 @@ class BundleRun:
         return self._runner.running
 
     @property
-    def logFile(self) -> Path:
+    def log_file(self) -> Path:
         """``run.log`` of the run that runs or ran last.
 
         Raises
@@ -91,14 +91,14 @@ class BundleRun:
             raise ValueError("there was no run")
         return self._request.log_file
 
-    def start(self, write: WriteInput, outputDir: Path, settings: RunSettings) -> None:
+    def start(self, write: WriteInput, output_dir: Path, settings: RunSettings) -> None:
         """Write the input and start the bundle.
 
         Parameters
         ----------
         write : callable
             Writes the input into an empty temporary folder and returns the path that the bundle reads.
-        outputDir : Path
+        output_dir : Path
             Folder of this run: results and ``run.log``.
         settings : RunSettings
             What to do.
@@ -112,18 +112,18 @@ class BundleRun:
         """
         if self.running:
             raise AlreadyRunningError("An analysis is running: wait for its end or cancel it.")
-        sweep_stale_input_folders(self._temporaryFolder)
-        temporary = TemporaryInputFolder(self._temporaryFolder)
-        before = _identities(outputDir)
+        sweep_stale_input_folders(self._temporary_folder)
+        temporary = TemporaryInputFolder(self._temporary_folder)
+        before = _identities(output_dir)
         try:
             request = BundleRequest(
                 python=self._python,
-                bundle_root=self.bundleRoot,
+                bundle_root=self.bundle_root,
                 dataset_dir=write(temporary.path),
-                output_dir=outputDir,
+                output_dir=output_dir,
                 device=settings.device,
-                operating_point=settings.operatingPoint,
-                overrides={"explanation_method": settings.explanationMethod, **settings.overrides},
+                operating_point=settings.operating_point,
+                overrides={"explanation_method": settings.explanation_method, **settings.overrides},
             )
             self._runner.start(request)
         except BaseException:
@@ -135,7 +135,7 @@ class BundleRun:
         """Report what has happened since the last look; the temporary input goes with the outcome."""
         update = self._runner.poll()
         if update.outcome is not None:
-            self._removeInput()
+            self._remove_input()
         return update
 
     def cancel(self) -> None:
@@ -145,9 +145,9 @@ class BundleRun:
     def close(self) -> None:
         """End the run, if there is one, wait for it, and remove its temporary input."""
         self._runner.close()
-        self._removeInput()
+        self._remove_input()
 
-    def resultFolders(self) -> list[Path]:
+    def result_folders(self) -> list[Path]:
         """Return the folders of the results that the last run wrote, in the order of their names.
 
         Results of earlier runs into the same folder are left out: their studies may be there no longer.
@@ -157,34 +157,34 @@ class BundleRun:
         identities = _identities(self._request.output_dir)
         return [folder for folder, identity in identities.items() if self._before.get(folder) != identity]
 
-    def _removeInput(self) -> None:
+    def _remove_input(self) -> None:
         if self._input is not None:
             self._input.remove()
             self._input = None
 
 
-def resultFolders(outputDir: Path) -> list[Path]:
+def result_folders(output_dir: Path) -> list[Path]:
     """Return the whole result folders in an output folder, in the order of their names."""
     # The bundle names half-written folders with a leading dot and renames them when they are complete.
-    return sorted(path.parent for path in outputDir.glob("*/result.json") if not path.parent.name.startswith("."))
+    return sorted(path.parent for path in output_dir.glob("*/result.json") if not path.parent.name.startswith("."))
 
 
-def _identities(outputDir: Path) -> dict[Path, tuple[int, int]]:
+def _identities(output_dir: Path) -> dict[Path, tuple[int, int]]:
     """Tell each result in an output folder from any that replaces it: time of writing (ns) and place on the disk."""
-    stats = {folder: (folder / "result.json").stat() for folder in resultFolders(outputDir)}
+    stats = {folder: (folder / "result.json").stat() for folder in result_folders(output_dir)}
     return {folder: (stat.st_mtime_ns, stat.st_ino) for folder, stat in stats.items()}
 
 
-def runFolder(outputFolder: Path, name: str, now: datetime | None = None) -> Path:
+def run_folder(output_folder: Path, name: str, now: datetime | None = None) -> Path:
     """Return a folder that does not exist yet for a run on a study of this name."""
-    stem = f"{safeName(name)} {(now or datetime.now()):%Y-%m-%d %H%M%S}"
-    folder, number = outputFolder / stem, 1
+    stem = f"{safe_name(name)} {(now or datetime.now()):%Y-%m-%d %H%M%S}"
+    folder, number = output_folder / stem, 1
     while folder.exists():
         number += 1
-        folder = outputFolder / f"{stem} ({number})"
+        folder = output_folder / f"{stem} ({number})"
     return folder
 
 
-def safeName(name: str) -> str:
+def safe_name(name: str) -> str:
     """Turn any name into one that is a valid folder name on every system."""
     return _UNSAFE.sub("_", name)[:_LONGEST_NAME].strip(" .") or "study"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import qt
 from slicer.i18n import tr as _
 
-from ..result.content import SliceEvidence
+from ..result.content import OriginalSlice
 from ..scene.segments import KEY_SLICES_COLOUR
 
 LEFT, RIGHT, TOP, BOTTOM = 6, 6, 16, 16
@@ -38,7 +38,7 @@ def spans(width: int, count: int) -> list[Span]:
     return [Span(begin, end) for begin, end in itertools.pairwise(edges)]
 
 
-def barAt(x: float, width: int, count: int) -> int | None:
+def bar_at(x: float, width: int, count: int) -> int | None:
     """Return the bar under a pixel, or None beside them."""
     for index, span in enumerate(spans(width, count)):
         if span.begin <= x < span.end:
@@ -53,25 +53,25 @@ class AttentionPlot:
     ----------
     label : QLabel
         Of fixed height; takes any width.
-    onSlice : callable
+    on_slice : callable
         Called with the index of the stored slice whose bar was clicked.
     """
 
-    def __init__(self, label: qt.QLabel, onSlice: Callable[[int], None]) -> None:
+    def __init__(self, label: qt.QLabel, on_slice: Callable[[int], None]) -> None:
         self._label = label
-        self._onSlice = onSlice
-        self._slices: tuple[SliceEvidence, ...] = ()
+        self._on_slice = on_slice
+        self._slices: tuple[OriginalSlice, ...] = ()
         self._current: int | None = None
         self._filter = _PlotEvents(label, self)
         label.installEventFilter(self._filter)
 
-    def show(self, slices: Sequence[SliceEvidence]) -> None:
+    def show(self, slices: Sequence[OriginalSlice]) -> None:
         """Show the attention of every stored slice."""
         self._slices = tuple(slices)
         self._current = None
         self.paint()
 
-    def setCurrent(self, index: int | None) -> None:
+    def set_current(self, index: int | None) -> None:
         """Mark the stored slice that the views stand on."""
         self._current = index
         self.paint()
@@ -80,7 +80,7 @@ class AttentionPlot:
         """Go to the slice under a pixel, if there is one."""
         evidence = self._under(x)
         if evidence is not None:
-            self._onSlice(evidence.index)
+            self._on_slice(evidence.index)
 
     def hint(self, x: float) -> str:
         """Say what the bar under a pixel stands for; empty beside the bars."""
@@ -94,8 +94,8 @@ class AttentionPlot:
             text += _(", key slice (rank {rank})").format(rank=evidence.key_rank)
         return text if evidence.read else text + _(", not read by the network")
 
-    def _under(self, x: float) -> SliceEvidence | None:
-        index = barAt(x, self._label.width, len(self._slices)) if self._slices else None
+    def _under(self, x: float) -> OriginalSlice | None:
+        index = bar_at(x, self._label.width, len(self._slices)) if self._slices else None
         return None if index is None else self._slices[index]
 
     def paint(self) -> None:
@@ -109,27 +109,27 @@ class AttentionPlot:
         pixmap.fill(qt.QColor(255, 255, 255))
         painter = qt.QPainter()
         painter.begin(pixmap)
-        self._paintBars(painter, width, height)
-        self._paintAxis(painter, width, height)
+        self._paint_bars(painter, width, height)
+        self._paint_axis(painter, width, height)
         painter.end()
         self._label.setPixmap(pixmap)
 
-    def _paintBars(self, painter: qt.QPainter, width: int, height: int) -> None:
+    def _paint_bars(self, painter: qt.QPainter, width: int, height: int) -> None:
         base, highest = height - BOTTOM, max(evidence.attention for evidence in self._slices) or 1.0
         for evidence, span in zip(self._slices, spans(width, len(self._slices)), strict=True):
             gap = 1 if span.end - span.begin > 3 else 0
             length = round((base - TOP) * evidence.attention / highest)
-            isKey = evidence.key_rank is not None
-            colour = _KEY if isKey else _BAR if evidence.read else _UNREAD
+            is_key = evidence.key_rank is not None
+            colour = _KEY if is_key else _BAR if evidence.read else _UNREAD
             painter.fillRect(span.begin, base - length, span.end - span.begin - gap, length, qt.QColor(*colour))
-            if isKey:
+            if is_key:
                 middle = (span.begin + span.end - gap) // 2
                 painter.fillRect(span.begin, base - length, span.end - span.begin - gap, 2, qt.QColor(*_KEY_EDGE))
                 _write(painter, str(evidence.key_rank), middle, base - length - 3, _KEY_EDGE)
             if evidence.index == self._current:
                 painter.fillRect(span.begin, base + 1, max(span.end - span.begin - gap, 2), 3, qt.QColor(*_CURRENT))
 
-    def _paintAxis(self, painter: qt.QPainter, width: int, height: int) -> None:
+    def _paint_axis(self, painter: qt.QPainter, width: int, height: int) -> None:
         base = height - BOTTOM
         painter.fillRect(LEFT, base, width - LEFT - RIGHT, 1, qt.QColor(*_AXIS))
         places = spans(width, len(self._slices))
@@ -156,7 +156,7 @@ class _PlotEvents(qt.QObject):
         super().__init__(label)
         self._plot = plot
 
-    def eventFilter(self, label: qt.QLabel, event: qt.QEvent) -> bool:
+    def eventFilter(self, label: qt.QLabel, event: qt.QEvent) -> bool:  # noqa: N802 - Qt's name
         kind = event.type()
         if kind == qt.QEvent.Resize:
             self._plot.paint()

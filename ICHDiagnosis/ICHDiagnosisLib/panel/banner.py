@@ -24,7 +24,7 @@ class Tone(Enum):
     PROBLEM = ("#fde7e5", "#6b1a13", "#c93a2e")
 
 
-def showBanner(label: qt.QLabel, text: str, tone: Tone) -> None:
+def show_banner(label: qt.QLabel, text: str, tone: Tone) -> None:
     """Show a text in a tone; an empty text takes the label off the panel."""
     background, colour, edge = tone.value
     # No line may break between a number and its per cent sign.

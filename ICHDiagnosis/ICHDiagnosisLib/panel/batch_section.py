@@ -10,15 +10,15 @@ from slicer.i18n import tr as _
 
 from ..analysis import CannotStartError, PackagesMissingError
 from ..batch.batch import Batch
-from ..batch.studies import BatchStudy, loadedVolumes, studiesInFolder
+from ..batch.studies import BatchStudy, loaded_volumes, studies_in_folder
 from ..batch.table import BatchRow, BatchUpdate
 from ..install.requirements import MissingPackage
 from ..parameters import Parameters
-from ..result.findings_csv import ExportError, appendFindings, exportedStudy
+from ..result.findings_csv import ExportError, append_findings, exported_study
 from ..scene.dicom_source import FileDatabase
-from .banner import Tone, Widgets, showBanner
-from .result_export import askForFile, openWithSystem
-from .study_inputs import headCTCandidates
+from .banner import Tone, Widgets, show_banner
+from .result_export import ask_for_file, open_with_system
+from .study_inputs import head_ct_candidates
 from .verdict import verdict
 
 STUDY, STATUS, RESULT = range(3)
@@ -56,44 +56,44 @@ class BatchSection:
         self._database = database
         self._blocked = ""
         self.dialog: qt.QFileDialog | None = None
-        self.onMissing: Callable[[tuple[MissingPackage, ...], Callable[[], None]], None] = lambda missing, retry: None
-        self.onStarted: Callable[[], None] = lambda: None
+        self.on_missing: Callable[[tuple[MissingPackage, ...], Callable[[], None]], None] = lambda missing, retry: None
+        self.on_started: Callable[[], None] = lambda: None
         header = ui.batchTable.horizontalHeader()
         header.setSectionResizeMode(STUDY, qt.QHeaderView.Interactive)
         header.setSectionResizeMode(STATUS, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(RESULT, qt.QHeaderView.Stretch)
-        ui.batchFolderButton.clicked.connect(self.startFolder)
-        ui.batchVolumesButton.clicked.connect(self.startVolumes)
-        ui.batchCancelButton.clicked.connect(self._onCancel)
-        ui.batchTable.cellDoubleClicked.connect(self._onDoubleClick)
-        ui.batchExportButton.clicked.connect(self._askForTable)
-        ui.batchFolderEdit.currentPathChanged.connect(self._onFolder)
-        showBanner(ui.batchLabel, "", Tone.PLAIN)
+        ui.batchFolderButton.clicked.connect(self.start_folder)
+        ui.batchVolumesButton.clicked.connect(self.start_volumes)
+        ui.batchCancelButton.clicked.connect(self._on_cancel)
+        ui.batchTable.cellDoubleClicked.connect(self._on_double_click)
+        ui.batchExportButton.clicked.connect(self._ask_for_table)
+        ui.batchFolderEdit.currentPathChanged.connect(self._on_folder)
+        show_banner(ui.batchLabel, "", Tone.PLAIN)
         ui.batchTable.setVisible(False)
-        self._updateButtons()
+        self._update_buttons()
 
-    def startFolder(self) -> None:
+    def start_folder(self) -> None:
         """Analyse every study of the chosen folder."""
         parameters = self._parameters()
         if parameters is None:
             return
         try:
-            studies = studiesInFolder(Path(self._ui.batchFolderEdit.currentPath), parameters.outputFolder)
+            studies = studies_in_folder(Path(self._ui.batchFolderEdit.currentPath), parameters.outputFolder)
         except OSError as error:
-            showBanner(self._ui.batchLabel, error.strerror or str(error), Tone.PROBLEM)
+            show_banner(self._ui.batchLabel, error.strerror or str(error), Tone.PROBLEM)
             return
         self._begin(studies)
 
-    def startVolumes(self) -> None:
+    def start_volumes(self) -> None:
         """Analyse every loaded volume."""
         parameters = self._parameters()
         if parameters is not None:
-            self._begin(loadedVolumes(headCTCandidates(), self._database, parameters.useOriginalFiles))
+            self._begin(loaded_volumes(head_ct_candidates(), self._database, parameters.useOriginalFiles))
 
     def block(self, reason: str) -> None:
         """Keep a batch from being started while something else runs; an empty reason lets it again."""
         self._blocked = reason
-        self._updateButtons()
+        self._update_buttons()
 
     def show(self, update: BatchUpdate) -> None:
         """Show how far the batch is."""
@@ -112,34 +112,34 @@ class BatchSection:
         if update.finished:
             done = sum(bool(row.results) for row in update.rows)
             text = _("{done} of {count} studies have results. Double-click a row to open its report.")
-            showBanner(self._ui.batchLabel, text.format(done=done, count=len(update.rows)), Tone.QUIET)
+            show_banner(self._ui.batchLabel, text.format(done=done, count=len(update.rows)), Tone.QUIET)
         elif update.running:
-            showBanner(self._ui.batchLabel, update.stage, Tone.PLAIN)
-        self._updateButtons()
+            show_banner(self._ui.batchLabel, update.stage, Tone.PLAIN)
+        self._update_buttons()
 
-    def saveTable(self, path: Path) -> None:
+    def save_table(self, path: Path) -> None:
         """Add every result of the batch as a line to a table."""
-        lines = [exportedStudy(result, row.name) for row in self._batch.rows for result in row.results]
+        lines = [exported_study(result, row.name) for row in self._batch.rows for result in row.results]
         try:
-            appendFindings(path, lines)
+            append_findings(path, lines)
         except ExportError as error:
-            showBanner(self._ui.batchLabel, str(error), Tone.PROBLEM)
+            show_banner(self._ui.batchLabel, str(error), Tone.PROBLEM)
         else:
             text = _("{count} lines added to {name}.").format(count=len(lines), name=path.name)
-            showBanner(self._ui.batchLabel, text, Tone.QUIET)
+            show_banner(self._ui.batchLabel, text, Tone.QUIET)
 
     def _begin(self, studies: tuple[BatchStudy, ...]) -> None:
         try:
             self._start(studies)
         except PackagesMissingError as error:
-            self.onMissing(error.missing, lambda: self._begin(studies))
+            self.on_missing(error.missing, lambda: self._begin(studies))
         except CannotStartError as error:
-            showBanner(self._ui.batchLabel, str(error), Tone.PROBLEM)
+            show_banner(self._ui.batchLabel, str(error), Tone.PROBLEM)
         else:
             self.show(BatchUpdate(self._batch.rows, running=True))
-            self.onStarted()
+            self.on_started()
 
-    def _updateButtons(self) -> None:
+    def _update_buttons(self) -> None:
         running = self._batch.running
         free = not running and not self._blocked
         ui = self._ui
@@ -151,23 +151,23 @@ class BatchSection:
         ui.batchProgressBar.setVisible(running)
         ui.batchExportButton.setVisible(not running and any(row.results for row in self._batch.rows))
 
-    def _onFolder(self, _path: str) -> None:
-        self._updateButtons()
+    def _on_folder(self, _path: str) -> None:
+        self._update_buttons()
 
-    def _onCancel(self) -> None:
+    def _on_cancel(self) -> None:
         self._batch.cancel()
 
-    def _onDoubleClick(self, row: int, _column: int) -> None:
+    def _on_double_click(self, row: int, _column: int) -> None:
         for result in self._batch.rows[row].results:
             if result.report is not None:
-                openWithSystem(result.report)
+                open_with_system(result.report)
 
-    def _askForTable(self) -> None:
+    def _ask_for_table(self) -> None:
         title = _("Add all findings to a table")
-        self.dialog = askForFile(self._ui.batchTable, title, "findings.csv", self.saveTable, grows=True)
+        self.dialog = ask_for_file(self._ui.batchTable, title, "findings.csv", self.save_table, grows=True)
 
 
 def _cells(row: BatchRow) -> tuple[str, str, str]:
-    status = _("{status} (before)").format(status=row.status.label()) if row.madeBefore else row.status.label()
+    status = _("{status} (before)").format(status=row.status.label()) if row.made_before else row.status.label()
     said = "; ".join(verdict(result.findings).line for result in row.results if result.evaluated)
     return row.name, status, "; ".join(filter(None, (said, row.reason)))

@@ -12,7 +12,7 @@ import qt
 from slicer.i18n import tr as _
 
 from ..result.content import Finding
-from .verdict import NOT_CHOSEN, isClose, percent
+from .verdict import NOT_CHOSEN, is_close, percent
 
 NAME, BAR, PERCENT, THRESHOLD, RESULT = range(5)
 BAR_WIDTH, BAR_HEIGHT = 76, 14
@@ -27,13 +27,13 @@ class FindingsTable:
     ----------
     table : QTableWidget
         With five columns: finding, bar, probability, threshold, result.
-    onChosen : callable
+    on_chosen : callable
         Called with the key of the finding whose row was clicked.
     """
 
-    def __init__(self, table: qt.QTableWidget, onChosen: Callable[[str], None]) -> None:
+    def __init__(self, table: qt.QTableWidget, on_chosen: Callable[[str], None]) -> None:
         self._table = table
-        self._onChosen = onChosen
+        self._on_chosen = on_chosen
         self._keys: list[str] = []
         header = table.horizontalHeader()
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
@@ -43,7 +43,7 @@ class FindingsTable:
         table.setColumnWidth(BAR, BAR_WIDTH + 8)
         header.setFixedHeight(HEADER_HEIGHT)
         table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
-        table.cellClicked.connect(self._onCell)
+        table.cellClicked.connect(self._on_cell)
 
     def show(self, findings: Sequence[Finding]) -> None:
         """Show one row per finding, in the order of the vocabulary, without scroll bars."""
@@ -62,11 +62,11 @@ class FindingsTable:
     def _fill(self, row: int, finding: Finding) -> None:
         result = _("positive") if finding.positive else _("negative")
         texts = {
-            NAME: tableName(finding),
+            NAME: table_name(finding),
             BAR: "",
             PERCENT: percent(finding.probability),
             THRESHOLD: percent(finding.threshold) + ("" if finding.threshold_chosen else "*"),
-            RESULT: _("{result}, close").format(result=result) if isClose(finding) else result,
+            RESULT: _("{result}, close").format(result=result) if is_close(finding) else result,
         }
         hint = _("{name}: probability {probability:.3f}, threshold {threshold:.3f}. Click to go to its key slice.")
         if not finding.threshold_chosen:
@@ -89,21 +89,21 @@ class FindingsTable:
             label.setAlignment(qt.Qt.AlignCenter)
             label.setAttribute(qt.Qt.WA_TransparentForMouseEvents)
             self._table.setCellWidget(row, BAR, label)
-        label.setPixmap(probabilityBar(finding, self._table.devicePixelRatioF()))
+        label.setPixmap(probability_bar(finding, self._table.devicePixelRatioF()))
 
-    def _onCell(self, row: int, _column: int) -> None:
-        self._onChosen(self._keys[row])
+    def _on_cell(self, row: int, _column: int) -> None:
+        self._on_chosen(self._keys[row])
 
 
-def tableName(finding: Finding) -> str:
+def table_name(finding: Finding) -> str:
     """Return a label's name where space is short: ``"Subdural haemorrhage"`` becomes ``"Subdural"``."""
     return finding.name.removesuffix(" haemorrhage")
 
 
-def probabilityBar(finding: Finding, pixelRatio: float = 1.0) -> qt.QPixmap:
+def probability_bar(finding: Finding, pixel_ratio: float = 1.0) -> qt.QPixmap:
     """Paint a probability as a bar, in the finding's colour where it is positive, with a tick at the threshold."""
-    pixmap = qt.QPixmap(round(BAR_WIDTH * pixelRatio), round(BAR_HEIGHT * pixelRatio))
-    pixmap.setDevicePixelRatio(pixelRatio)
+    pixmap = qt.QPixmap(round(BAR_WIDTH * pixel_ratio), round(BAR_HEIGHT * pixel_ratio))
+    pixmap.setDevicePixelRatio(pixel_ratio)
     painter = qt.QPainter()
     painter.begin(pixmap)
     painter.fillRect(0, 0, BAR_WIDTH, BAR_HEIGHT, qt.QColor(*_TRACK))

@@ -12,11 +12,11 @@ from slicer.i18n import tr as _
 from ..history import History, HistoryError, PastAnalysis
 from ..result.content import Result
 from ..result.reader import ResultError, read_result
-from ..scene.show_result import GeometryError, showResult
-from ..scene.volume_geometry import seriesUID
-from .banner import Tone, Widgets, showBanner
-from .result_export import openWithSystem
-from .study_inputs import headCTCandidates
+from ..scene.show_result import GeometryError, show_result
+from ..scene.volume_geometry import series_uid_of
+from .banner import Tone, Widgets, show_banner
+from .result_export import open_with_system
+from .study_inputs import head_ct_candidates
 from .verdict import percent
 
 DATE, STUDY, FINDINGS = range(3)
@@ -31,30 +31,30 @@ class HistorySection:
         The widgets of the panel by name.
     history : History
         What was recorded.
-    onShown : callable
+    on_shown : callable
         Called with the volume and the folder of a result that was put on the scene again, and with what the person
         should know of it.
     """
 
     def __init__(
-        self, ui: Widgets, history: History, onShown: Callable[[slicer.vtkMRMLScalarVolumeNode, Path, list[str]], None]
+        self, ui: Widgets, history: History, on_shown: Callable[[slicer.vtkMRMLScalarVolumeNode, Path, list[str]], None]
     ) -> None:
         self._ui = ui
         self._history = history
-        self._onShown = onShown
+        self._on_shown = on_shown
         self._analyses: tuple[PastAnalysis, ...] = ()
         header = ui.historyTable.horizontalHeader()
         header.setSectionResizeMode(DATE, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(STUDY, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(FINDINGS, qt.QHeaderView.Stretch)
-        ui.historySearch.textChanged.connect(self._onSearch)
-        ui.historyTable.itemSelectionChanged.connect(self._updateButtons)
-        ui.historyTable.cellDoubleClicked.connect(self._onDoubleClick)
+        ui.historySearch.textChanged.connect(self._on_search)
+        ui.historyTable.itemSelectionChanged.connect(self._update_buttons)
+        ui.historyTable.cellDoubleClicked.connect(self._on_double_click)
         ui.historyOpenButton.clicked.connect(self.open)
         ui.historyDeleteButton.clicked.connect(self.delete)
-        ui.historySection.contentsCollapsed.connect(self._onCollapsed)
-        showBanner(ui.historyLabel, "", Tone.PLAIN)
-        self._updateButtons()
+        ui.historySection.contentsCollapsed.connect(self._on_collapsed)
+        show_banner(ui.historyLabel, "", Tone.PLAIN)
+        self._update_buttons()
 
     def refresh(self) -> None:
         """List what is recorded, if the list is unfolded: nobody waits for what is not seen."""
@@ -64,7 +64,7 @@ class HistorySection:
             self._analyses = self._history.search(self._ui.historySearch.text)
         except HistoryError as error:
             self._analyses = ()
-            showBanner(self._ui.historyLabel, str(error), Tone.PROBLEM)
+            show_banner(self._ui.historyLabel, str(error), Tone.PROBLEM)
         table = self._ui.historyTable
         table.setRowCount(len(self._analyses))
         for row, analysis in enumerate(self._analyses):
@@ -73,7 +73,7 @@ class HistorySection:
                 item.setToolTip(text)
                 table.setItem(row, column, item)
         table.clearSelection()
-        self._updateButtons()
+        self._update_buttons()
 
     @property
     def chosen(self) -> PastAnalysis | None:
@@ -91,19 +91,19 @@ class HistorySection:
             return
         try:
             result = read_result(analysis.result_folder)
-            node = _loadedVolume(analysis, result)
+            node = _loaded_volume(analysis, result)
             if node is not None:
-                showResult(result, node)
+                show_result(result, node)
         except (ResultError, GeometryError) as error:
-            showBanner(self._ui.historyLabel, str(error), Tone.PROBLEM)
+            show_banner(self._ui.historyLabel, str(error), Tone.PROBLEM)
             return
         if node is not None:
-            showBanner(self._ui.historyLabel, "", Tone.PLAIN)
+            show_banner(self._ui.historyLabel, "", Tone.PLAIN)
             notice = _("Shown on the loaded volume of the same name: make sure that it is the same study.")
-            self._onShown(node, analysis.result_folder, [] if seriesUID(node) else [notice])
+            self._on_shown(node, analysis.result_folder, [] if series_uid_of(node) else [notice])
             return
-        showBanner(self._ui.historyLabel, _("Its study is not loaded; the report was opened instead."), Tone.QUIET)
-        openWithSystem(analysis.result_folder / "report.html")
+        show_banner(self._ui.historyLabel, _("Its study is not loaded; the report was opened instead."), Tone.QUIET)
+        open_with_system(analysis.result_folder / "report.html")
 
     def delete(self) -> None:
         """Forget the selected analysis; its result folder stays."""
@@ -113,22 +113,22 @@ class HistorySection:
         try:
             self._history.delete(analysis.identifier)
         except HistoryError as error:
-            showBanner(self._ui.historyLabel, str(error), Tone.PROBLEM)
+            show_banner(self._ui.historyLabel, str(error), Tone.PROBLEM)
         else:
             text = _("Forgotten. Its results stay in {folder}.").format(folder=analysis.result_folder)
-            showBanner(self._ui.historyLabel, text, Tone.QUIET)
+            show_banner(self._ui.historyLabel, text, Tone.QUIET)
         self.refresh()
 
-    def _onSearch(self, _text: str) -> None:
+    def _on_search(self, _text: str) -> None:
         self.refresh()
 
-    def _onCollapsed(self, _collapsed: bool) -> None:
+    def _on_collapsed(self, _collapsed: bool) -> None:
         self.refresh()
 
-    def _onDoubleClick(self, _row: int, _column: int) -> None:
+    def _on_double_click(self, _row: int, _column: int) -> None:
         self.open()
 
-    def _updateButtons(self) -> None:
+    def _update_buttons(self) -> None:
         analysis = self.chosen
         self._ui.historyOpenButton.setEnabled(analysis is not None and analysis.can_be_opened)
         self._ui.historyDeleteButton.setEnabled(analysis is not None)
@@ -141,11 +141,11 @@ def _cells(analysis: PastAnalysis) -> tuple[str, str, str]:
     return date, analysis.study, listed or _("negative")
 
 
-def _loadedVolume(analysis: PastAnalysis, result: Result) -> slicer.vtkMRMLScalarVolumeNode | None:
+def _loaded_volume(analysis: PastAnalysis, result: Result) -> slicer.vtkMRMLScalarVolumeNode | None:
     """Return the loaded volume that a past analysis was made from, else None."""
-    for node in headCTCandidates():
-        uid = seriesUID(node)
-        isSame = uid == result.study.series_uid if uid is not None else node.GetName() == analysis.study
-        if isSame:
+    for node in head_ct_candidates():
+        uid = series_uid_of(node)
+        is_same = uid == result.study.series_uid if uid is not None else node.GetName() == analysis.study
+        if is_same:
             return node
     return None

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from ..install.check import InstallationCheck, check_installation
 from ..install.installers import application_installers, offline_installers, python_executable
 from ..install.requirements import InstallationError, MissingPackage, install
-from .banner import Tone, Widgets, showBanner
+from .banner import Tone, Widgets, show_banner
 from .run_controls import RunControls
 
 # Long enough for the thread to get on, short enough for the panel to feel alive.
@@ -26,24 +26,24 @@ class InstallationSection:
     ----------
     ui : Widgets
         The widgets of the panel by name.
-    bundleRoot : Path
+    bundle_root : Path
         Folder of the bundle.
     run : RunControls
         Shows the progress and the log of an installation.
-    onBusy : callable
+    on_busy : callable
         Called when an installation or a check begins and when it ends.
     """
 
-    def __init__(self, ui: Widgets, bundleRoot: Path, run: RunControls, onBusy: Callable[[], None]) -> None:
+    def __init__(self, ui: Widgets, bundle_root: Path, run: RunControls, on_busy: Callable[[], None]) -> None:
         self._ui = ui
-        self._bundleRoot = bundleRoot
+        self._bundle_root = bundle_root
         self._run = run
-        self._onBusy = onBusy
+        self._on_busy = on_busy
         self._missing: tuple[MissingPackage, ...] = ()
         self._retry: Callable[[], None] | None = None
         self._check: _CheckThread | None = None
         self.installing = False
-        ui.installButton.clicked.connect(self._onInstall)
+        ui.installButton.clicked.connect(self._on_install)
         ui.declineButton.clicked.connect(self.withdraw)
         ui.restartButton.clicked.connect(slicer.util.restart)
         ui.checkButton.clicked.connect(self.check)
@@ -83,12 +83,12 @@ class InstallationSection:
         """Look at versions, device and weights in the background; the answer comes with a later :meth:`poll`."""
         if self.checking:
             return
-        self._check = _CheckThread(self._bundleRoot, python_executable())
+        self._check = _CheckThread(self._bundle_root, python_executable())
         self._check.start()
         self._ui.checkButton.setEnabled(False)
         self._ui.installationSection.collapsed = False
-        showBanner(self._ui.checkLabel, _("Looking at packages, device and weights…"), Tone.QUIET)
-        self._onBusy()
+        show_banner(self._ui.checkLabel, _("Looking at packages, device and weights…"), Tone.QUIET)
+        self._on_busy()
 
     def poll(self) -> None:
         """Show the answer of a check that has ended."""
@@ -101,64 +101,64 @@ class InstallationSection:
         found, self._check = self._check.found, None
         self._ui.checkButton.setEnabled(True)
         if found is not None:
-            showBanner(self._ui.checkLabel, describe(found), Tone.WARNING if found.problems else Tone.QUIET)
-        self._onBusy()
+            show_banner(self._ui.checkLabel, describe(found), Tone.WARNING if found.problems else Tone.QUIET)
+        self._on_busy()
 
-    def _onInstall(self) -> None:
+    def _on_install(self) -> None:
         missing, retry = self._missing, self._retry
         wheels = self._ui.wheelFolderEdit.currentPath
         installers = offline_installers(Path(wheels)) if wheels else application_installers()
         self.installing = True
         self._ui.consentFrame.setVisible(False)
-        self._run.showProgress(_("Installing"), None)
-        self._onBusy()
+        self._run.show_progress(_("Installing"), None)
+        self._on_busy()
         try:
-            report = install(missing, installers, self._onProgress, self._onLog)
+            report = install(missing, installers, self._on_progress, self._on_log)
         except InstallationError as error:
-            self._run.showProblem(str(error))
-            self._run.addToLog(error.log.splitlines())
-            self._run.openLog()
+            self._run.show_problem(str(error))
+            self._run.add_to_log(error.log.splitlines())
+            self._run.open_log()
             self._ui.consentFrame.setVisible(True)
             return
         finally:
             self.installing = False
-            self._onBusy()
+            self._on_busy()
         self._missing, self._retry = (), None
         if report.restart_needed:
-            self._askForRestart(report.restart_needed)
+            self._ask_for_restart(report.restart_needed)
             return
-        self._run.showProblem("")
+        self._run.show_problem("")
         if retry is not None:
             retry()
 
-    def _askForRestart(self, changed: Sequence[str]) -> None:
+    def _ask_for_restart(self, changed: Sequence[str]) -> None:
         text = _("Installed. Restart 3D Slicer before going on: {names} changed while in use.")
-        self._run.showProblem("")
+        self._run.show_problem("")
         self._ui.consentLabel.text = text.format(names=", ".join(changed))
         self._ui.installButton.setVisible(False)
         self._ui.restartButton.setVisible(True)
         self._ui.consentFrame.setVisible(True)
 
-    def _onProgress(self, done: int, total: int, name: str) -> None:
+    def _on_progress(self, done: int, total: int, name: str) -> None:
         stage = _("Installing {name} ({number} of {total})").format(name=name, number=done + 1, total=total)
-        self._run.showProgress(stage if name else _("Installed"), done / total)
+        self._run.show_progress(stage if name else _("Installed"), done / total)
         slicer.app.processEvents()
 
-    def _onLog(self, line: str) -> None:
-        self._run.addToLog([line])
+    def _on_log(self, line: str) -> None:
+        self._run.add_to_log([line])
         slicer.app.processEvents()
 
 
 class _CheckThread(threading.Thread):
     """Asks torch in a child process and reads the weights, without Qt and without the scene."""
 
-    def __init__(self, bundleRoot: Path, python: Path) -> None:
+    def __init__(self, bundle_root: Path, python: Path) -> None:
         super().__init__(name="ICHDiagnosis installation check", daemon=True)
-        self._bundleRoot, self._python = bundleRoot, python
+        self._bundle_root, self._python = bundle_root, python
         self.found: InstallationCheck | None = None
 
     def run(self) -> None:
-        self.found = check_installation(self._bundleRoot, self._python, slicer.util.startupEnvironment())
+        self.found = check_installation(self._bundle_root, self._python, slicer.util.startupEnvironment())
 
 
 def describe(found: InstallationCheck) -> str:
@@ -166,7 +166,7 @@ def describe(found: InstallationCheck) -> str:
     lines = [_("All is well.")] if not found.problems else [f"⚠ {problem}" for problem in found.problems]
     lines.append(_("Model version: {version}").format(version=found.bundle_version or _("unknown")))
     for weights in found.weights:
-        lines.append(f"{weights.name}: {weights.state.value}, SHA-256 {_inGroups(weights.found_sha256 or '–')}")
+        lines.append(f"{weights.name}: {weights.state.value}, SHA-256 {_in_groups(weights.found_sha256 or '–')}")
     if found.device is not None:
         device = found.device
         memory = f", {device.memory_gigabytes:.0f} GB" if device.memory_gigabytes else ""
@@ -180,6 +180,6 @@ def describe(found: InstallationCheck) -> str:
     return "\n".join(lines)
 
 
-def _inGroups(digest: str) -> str:
+def _in_groups(digest: str) -> str:
     """Write a hash in groups of eight, which a narrow panel can break into lines."""
     return " ".join(digest[begin : begin + 8] for begin in range(0, len(digest), 8))

@@ -11,10 +11,10 @@ from ..result.content import Result
 from ..scene import show_result as scene
 from ..scene.show_result import ShownResult
 from .banner import Widgets
-from .findings_table import tableName
+from .findings_table import table_name
 
 
-class EvidenceControls:
+class LayerControls:
     """Ties the widgets below the plot to the layers on the scene; what was chosen last is kept for the next result.
 
     Parameters
@@ -29,35 +29,35 @@ class EvidenceControls:
         self._ui = ui
         self._parameters = parameters
         self._input: slicer.vtkMRMLScalarVolumeNode | None = None
-        ui.heatMapBox.currentIndexChanged.connect(self._onHeatMap)
-        ui.opacitySlider.valueChanged.connect(self._onHeatMap)
-        ui.levelSlider.valueChanged.connect(self._onHeatMap)
-        ui.layersButton.toggled.connect(self._onLayers)
-        ui.brainWindowButton.clicked.connect(self._onBrainWindow)
+        ui.attributionBox.currentIndexChanged.connect(self._on_attribution_map)
+        ui.opacitySlider.valueChanged.connect(self._on_attribution_map)
+        ui.thresholdSlider.valueChanged.connect(self._on_attribution_map)
+        ui.layersButton.toggled.connect(self._on_layers)
+        ui.brainWindowButton.clicked.connect(self._on_brain_window)
 
-    def show(self, inputNode: slicer.vtkMRMLScalarVolumeNode, shown: ShownResult, result: Result) -> None:
+    def show(self, input_node: slicer.vtkMRMLScalarVolumeNode, shown: ShownResult, result: Result) -> None:
         """Show the state that the layers have on the scene, and change nothing there."""
-        self._input = inputNode
-        withMap = [finding for finding in result.findings if finding.key in shown.heatMapNodes]
-        box = self._ui.heatMapBox
+        self._input = input_node
+        with_map = [finding for finding in result.findings if finding.key in shown.attribution_maps]
+        box = self._ui.attributionBox
         blocked = box.blockSignals(True)
         while box.count > 1:
             box.removeItem(1)
-        for finding in withMap:
-            box.addItem(tableName(finding), finding.key)
+        for finding in with_map:
+            box.addItem(table_name(finding), finding.key)
         box.blockSignals(blocked)
         self.refresh(shown)
 
     def refresh(self, shown: ShownResult) -> None:
         """Follow a change that was made to the layers elsewhere."""
         ui = self._ui
-        widgets = (ui.heatMapBox, ui.opacitySlider, ui.levelSlider, ui.layersButton)
+        widgets = (ui.attributionBox, ui.opacitySlider, ui.thresholdSlider, ui.layersButton)
         blocked = [widget.blockSignals(True) for widget in widgets]
-        keys = [ui.heatMapBox.itemData(index) for index in range(ui.heatMapBox.count)]
-        ui.heatMapBox.currentIndex = keys.index(shown.heatMapLabel) if shown.heatMapLabel in keys else 0
+        keys = [ui.attributionBox.itemData(index) for index in range(ui.attributionBox.count)]
+        ui.attributionBox.currentIndex = keys.index(shown.attribution_label) if shown.attribution_label in keys else 0
         ui.opacitySlider.value = round(100 * shown.opacity)
-        ui.levelSlider.value = shown.level
-        ui.layersButton.checked = shown.layersVisible
+        ui.thresholdSlider.value = shown.level
+        ui.layersButton.checked = shown.layers_visible
         for widget, before in zip(widgets, blocked, strict=True):
             widget.blockSignals(before)
 
@@ -65,41 +65,41 @@ class EvidenceControls:
         """Forget the result: its volume is no longer looked at."""
         self._input = None
 
-    def toggleLayers(self) -> None:
+    def toggle_layers(self) -> None:
         """Show or hide all layers, as the button does."""
-        if self._stillShown() is not None:
+        if self._still_shown() is not None:
             self._ui.layersButton.toggle()
 
-    def lookAt(self, label: str | None) -> None:
+    def show_map_of(self, label: str | None) -> None:
         """Show the CT in the brain window with the heat map of a label (or none) at the chosen opacity and level."""
-        parameters, shown = self._parameters(), self._stillShown()
+        parameters, shown = self._parameters(), self._still_shown()
         if self._input is None or shown is None or parameters is None:
             return
-        chosen = label if label in shown.heatMapNodes else None
-        scene.setBrainWindow(self._input)
-        scene.toggleLayers(self._input, True)
-        scene.setHeatMap(self._input, chosen, parameters.opacity, parameters.level)
-        parameters.heatMapLabel = chosen or ""
+        chosen = label if label in shown.attribution_maps else None
+        scene.set_brain_window(self._input)
+        scene.toggle_layers(self._input, True)
+        scene.set_attribution_map(self._input, chosen, parameters.opacity, parameters.level)
+        parameters.attribution_label = chosen or ""
         self.refresh(shown)
 
-    def _onHeatMap(self, *_value: object) -> None:
+    def _on_attribution_map(self, *_value: object) -> None:
         parameters = self._parameters()
-        if self._input is None or self._stillShown() is None or parameters is None:
+        if self._input is None or self._still_shown() is None or parameters is None:
             return
-        box = self._ui.heatMapBox
+        box = self._ui.attributionBox
         label = box.itemData(box.currentIndex) if box.currentIndex > 0 else None
-        opacity, level = self._ui.opacitySlider.value / 100, self._ui.levelSlider.value
-        scene.setHeatMap(self._input, label, opacity, level)
-        parameters.heatMapLabel, parameters.opacity, parameters.level = label or "", opacity, level
+        opacity, level = self._ui.opacitySlider.value / 100, self._ui.thresholdSlider.value
+        scene.set_attribution_map(self._input, label, opacity, level)
+        parameters.attribution_label, parameters.opacity, parameters.level = label or "", opacity, level
 
-    def _onLayers(self, visible: bool) -> None:
-        if self._input is not None and self._stillShown() is not None:
-            scene.toggleLayers(self._input, visible)
+    def _on_layers(self, visible: bool) -> None:
+        if self._input is not None and self._still_shown() is not None:
+            scene.toggle_layers(self._input, visible)
 
-    def _onBrainWindow(self) -> None:
-        if self._input is not None and self._stillShown() is not None:
-            scene.setBrainWindow(self._input)
+    def _on_brain_window(self) -> None:
+        if self._input is not None and self._still_shown() is not None:
+            scene.set_brain_window(self._input)
 
-    def _stillShown(self) -> ShownResult | None:
+    def _still_shown(self) -> ShownResult | None:
         """Return the result as the scene has it now: the person may have removed its nodes by hand."""
-        return None if self._input is None else scene.shownResult(self._input)
+        return None if self._input is None else scene.shown_result(self._input)

@@ -23,7 +23,7 @@ from ..bundle.exit_status import Remedy
 from ..history import History
 from ..logic import AnalysisLogic
 from ..parameters import Parameters
-from ..scene import result_nodes as own_nodes
+from ..scene import result_nodes
 from ..scene import show_result as scene
 from .banner import Widgets
 from .batch_section import BatchSection
@@ -41,15 +41,15 @@ NEXT_KEY, PREVIOUS_KEY, LAYERS_KEY = "N", "P", "H"
 class ModuleLogic(Protocol):
     """What the panel needs of the module's logic."""
 
-    bundleRoot: Path
+    bundle_root: Path
     history: History
     analysis: AnalysisLogic
     batch: Batch
 
-    def startAnalysis(self) -> None:
+    def start_analysis(self) -> None:
         """Start an analysis with the parameters of the scene."""
 
-    def startBatch(self, studies: tuple[BatchStudy, ...]) -> None:
+    def start_batch(self, studies: tuple[BatchStudy, ...]) -> None:
         """Start a batch with the parameters of the scene."""
 
 
@@ -60,7 +60,7 @@ class Panel:
     ----------
     logic : ModuleLogic
         Analysis, batch and history.
-    uiPath : str
+    ui_path : str
         The ``.ui`` file.
 
     Attributes
@@ -71,25 +71,25 @@ class Panel:
         The widgets by name.
     """
 
-    def __init__(self, logic: ModuleLogic, uiPath: str) -> None:
+    def __init__(self, logic: ModuleLogic, ui_path: str) -> None:
         self.logic = logic
-        self.widget = slicer.util.loadUI(uiPath)
+        self.widget = slicer.util.loadUI(ui_path)
         self.ui: Widgets = slicer.util.childWidgetVariables(self.widget)
         self.widget.setMRMLScene(slicer.mrmlScene)
         self._parameters: Parameters | None = None
         self._observer: int | None = None
-        self._shownInputID = ""
+        self._shown_input_id = ""
         database = getattr(slicer, "dicomDatabase", None)
-        self.inputs = StudyInputs(self.ui, logic.bundleRoot, database)
+        self.inputs = StudyInputs(self.ui, logic.bundle_root, database)
         self.run = RunControls(self.ui)
         self.result = ResultView(self.ui, self.parameters)
         self.export = ResultExport(self.ui, self.result)
-        self.installation = InstallationSection(self.ui, logic.bundleRoot, self.run, self._onBusy)
-        self.history = HistorySection(self.ui, logic.history, self._onShownAgain)
-        self.batch = BatchSection(self.ui, logic.batch, logic.startBatch, self.parameters, database)
-        self.batch.onMissing, self.batch.onStarted = self.installation.ask, self._onBusy
-        self.ui.applyButton.clicked.connect(self.onApply)
-        self.ui.remedyButton.clicked.connect(self.onRemedy)
+        self.installation = InstallationSection(self.ui, logic.bundle_root, self.run, self._on_busy)
+        self.history = HistorySection(self.ui, logic.history, self._on_shown_again)
+        self.batch = BatchSection(self.ui, logic.batch, logic.start_batch, self.parameters, database)
+        self.batch.on_missing, self.batch.on_started = self.installation.ask, self._on_busy
+        self.ui.applyButton.clicked.connect(self.on_apply)
+        self.ui.remedyButton.clicked.connect(self.on_remedy)
         self._remedy = Remedy.NONE
         self._timer = qt.QTimer(self.widget)
         self._timer.setInterval(POLL_MILLISECONDS)
@@ -97,7 +97,7 @@ class Panel:
         self._shortcuts = [
             self._shortcut(NEXT_KEY, self.result.navigation.next),
             self._shortcut(PREVIOUS_KEY, self.result.navigation.previous),
-            self._shortcut(LAYERS_KEY, self.result.evidence.toggleLayers),
+            self._shortcut(LAYERS_KEY, self.result.evidence.toggle_layers),
         ]
 
     @property
@@ -109,20 +109,20 @@ class Panel:
         """Return the parameters of the scene; None while it is closed."""
         return self._parameters
 
-    def setParameters(self, parameters: Parameters | None) -> None:
+    def set_parameters(self, parameters: Parameters | None) -> None:
         """Show the parameters of a scene and its result; None while a scene is being closed."""
         if self._parameters is not None and self._observer is not None:
             self._parameters.RemoveObserver(self._observer)  # type: ignore[attr-defined]
-        self._parameters, self._observer, self._shownInputID = parameters, None, ""
-        self.inputs.setParameters(parameters, self.widget)
+        self._parameters, self._observer, self._shown_input_id = parameters, None, ""
+        self.inputs.set_parameters(parameters, self.widget)
         if parameters is None:
             self.export.forget()
             self.installation.withdraw()
-            self.run.showProblem("")
+            self.run.show_problem("")
             self.result.clear()
         else:
             event = vtk.vtkCommand.ModifiedEvent
-            self._observer = parameters.AddObserver(event, self._onModified)  # type: ignore[attr-defined]
+            self._observer = parameters.AddObserver(event, self._on_modified)  # type: ignore[attr-defined]
         self.refresh()
 
     def enter(self) -> None:
@@ -146,49 +146,49 @@ class Panel:
         """Follow parameters, scene and logic; the result is read again where the volume is another one, or ``anew``."""
         self.inputs.refresh()
         if self.logic.batch.running or self.installation.installing:
-            self.run.showBlocked(_("Wait for its end, or cancel it."))
+            self.run.show_blocked(_("Wait for its end, or cancel it."))
         elif not self.logic.analysis.running:
-            self.run.showIdle(self.inputs.missing())
-        self.inputs.setEnabled(not self.running and self._parameters is not None)
+            self.run.show_idle(self.inputs.missing())
+        self.inputs.set_enabled(not self.running and self._parameters is not None)
         busy = self.logic.analysis.running or self.installation.installing
         self.batch.block(_("An analysis is running.") if busy else "")
         node = None if self._parameters is None else self._parameters.inputVolume
         identifier = "" if node is None else node.GetID()
-        if anew or identifier != self._shownInputID:
-            if self._shownInputID not in ("", identifier) and not self.running:
-                self.run.showProblem("")
-            self._shownInputID = identifier
-            self._showResult()
+        if anew or identifier != self._shown_input_id:
+            if self._shown_input_id not in ("", identifier) and not self.running:
+                self.run.show_problem("")
+            self._shown_input_id = identifier
+            self._show_result()
 
-    def onApply(self) -> None:
+    def on_apply(self) -> None:
         """Start an analysis, or cancel the one that runs."""
         if self.logic.analysis.running:
             self.logic.analysis.cancel()
-            self.run.showCancelling()
+            self.run.show_cancelling()
             return
-        self._begin(self.logic.startAnalysis)
+        self._begin(self.logic.start_analysis)
 
-    def onRemedy(self) -> None:
+    def on_remedy(self) -> None:
         """Do what was offered after a failure."""
         if self._remedy is Remedy.RUN_ON_CPU:
-            self._begin(self.logic.analysis.runAgainOnCPU)
+            self._begin(self.logic.analysis.run_again_on_cpu)
         elif self._remedy is Remedy.CHECK_INSTALLATION:
             self.installation.check()
         else:
-            self.run.openLog()
+            self.run.open_log()
 
     def poll(self) -> None:
         """Look what has happened; called by the timer while anything is under way."""
         if self.logic.analysis.running:
             update = self.logic.analysis.poll()
-            self.run.addToLog(update.lines)
+            self.run.add_to_log(update.lines)
             if update.ending is None:
-                self.run.showProgress(update.stage, update.fraction)
+                self.run.show_progress(update.stage, update.fraction)
             else:
-                self._onEnding(update.ending)
+                self._on_ending(update.ending)
         if self.logic.batch.running:
             progress = self.logic.batch.poll()
-            self.run.addToLog(progress.lines)
+            self.run.add_to_log(progress.lines)
             self.batch.show(progress)
             if progress.finished:
                 self.history.refresh()
@@ -205,58 +205,58 @@ class Panel:
         except PackagesMissingError as error:
             self.installation.ask(error.missing, lambda: self._begin(start))
         except CannotStartError as error:
-            self.run.showProblem(str(error))
+            self.run.show_problem(str(error))
         else:
             self.result.clear()
-            self.run.showStarted(_("Starting"))
-            self._onBusy()
+            self.run.show_started(_("Starting"))
+            self._on_busy()
         finally:
             qt.QApplication.restoreOverrideCursor()
 
-    def _onEnding(self, ending: AnalysisEnding) -> None:
+    def _on_ending(self, ending: AnalysisEnding) -> None:
         self._remedy = ending.outcome.remedy
-        self.run.showEnding(ending.outcome, ending.logFile, ending.notices)
-        if ending.shown is not None and self._parameters is not None and ending.resultFolder is not None:
-            node = ending.shown.documentNode.GetNodeReference(own_nodes.INPUT)
-            self.export.rememberFolder(node.GetID(), ending.resultFolder)
+        self.run.show_ending(ending.outcome, ending.log_file, ending.notices)
+        if ending.shown is not None and self._parameters is not None and ending.result_folder is not None:
+            node = ending.shown.document_node.GetNodeReference(result_nodes.INPUT)
+            self.export.remember_folder(node.GetID(), ending.result_folder)
             self._parameters.inputVolume = node
         self.refresh()
-        self._showResult([] if ending.shown is not None else [_("This is the result of an earlier analysis.")])
+        self._show_result([] if ending.shown is not None else [_("This is the result of an earlier analysis.")])
         if ending.shown is not None:
-            self.result.lookAtMostTelling()
+            self.result.go_to_leading_finding()
         self.history.refresh()
 
-    def _showResult(self, notices: list[str] | None = None) -> None:
+    def _show_result(self, notices: list[str] | None = None) -> None:
         """Show the result that the scene holds of the chosen volume, or none."""
         node = None if self._parameters is None else self._parameters.inputVolume
-        shown = None if node is None else scene.shownResult(node)
+        shown = None if node is None else scene.shown_result(node)
         if node is None or shown is None:
             self.result.clear()
         else:
             self.result.show(node, shown, notices or ())
         self.export.refresh()
 
-    def _onShownAgain(self, node: slicer.vtkMRMLScalarVolumeNode, folder: Path, notices: list[str]) -> None:
+    def _on_shown_again(self, node: slicer.vtkMRMLScalarVolumeNode, folder: Path, notices: list[str]) -> None:
         if self._parameters is None:
             return
-        self.export.rememberFolder(node.GetID(), folder)
+        self.export.remember_folder(node.GetID(), folder)
         self._parameters.inputVolume = node
         self.refresh()
-        self._showResult(notices)
-        self.result.lookAtMostTelling()
+        self._show_result(notices)
+        self.result.go_to_leading_finding()
 
-    def _onBusy(self) -> None:
+    def _on_busy(self) -> None:
         """Follow the beginning or the end of something that takes time."""
         self.refresh()
         if self.running or self.installation.checking:
             self._timer.start()
 
-    def _onModified(self, *_event: object) -> None:
+    def _on_modified(self, *_event: object) -> None:
         self.refresh()
 
-    def _shortcut(self, key: str, onActivated: Callable[[], None]) -> qt.QShortcut:
+    def _shortcut(self, key: str, on_activated: Callable[[], None]) -> qt.QShortcut:
         shortcut = qt.QShortcut(slicer.util.mainWindow() or self.widget)
         shortcut.setKey(qt.QKeySequence(key))
         shortcut.enabled = False
-        shortcut.activated.connect(onActivated)
+        shortcut.activated.connect(on_activated)
         return shortcut

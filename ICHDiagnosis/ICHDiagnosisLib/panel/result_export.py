@@ -9,19 +9,19 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
-from ..result.findings_csv import ExportError, appendFindings, exportedStudy
-from .banner import Tone, Widgets, showBanner
+from ..result.findings_csv import ExportError, append_findings, exported_study
+from .banner import Tone, Widgets, show_banner
 from .result_view import ResultView
-from .view_image import PictureError, savePicture
+from .view_image import ViewImageError, save_view_image
 
 
-def openWithSystem(path: Path) -> None:
+def open_with_system(path: Path) -> None:
     """Open a file or folder with what the system uses for it: a browser, a file manager."""
     qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
 
 
-def askForFile(
-    parent: qt.QWidget, title: str, name: str, onChosen: Callable[[Path], None], grows: bool = False
+def ask_for_file(
+    parent: qt.QWidget, title: str, name: str, on_chosen: Callable[[Path], None], grows: bool = False
 ) -> qt.QFileDialog:
     """Ask where to save, without waiting for the answer.
 
@@ -33,7 +33,7 @@ def askForFile(
         What is saved.
     name : str
         Proposed name; its suffix is the only one offered.
-    onChosen : callable
+    on_chosen : callable
         Called with the path, if one was chosen.
     grows : bool
         Whether an existing file is added to, and so need not be asked about.
@@ -51,7 +51,7 @@ def askForFile(
     dialog.setNameFilter(f"*{suffix}")
     dialog.defaultSuffix = suffix.removeprefix(".")
     dialog.selectFile(name)
-    dialog.fileSelected.connect(lambda path: onChosen(Path(path)))
+    dialog.fileSelected.connect(lambda path: on_chosen(Path(path)))
     dialog.open()
     return dialog
 
@@ -72,14 +72,14 @@ class ResultExport:
         self._view = view
         self._folders: dict[str, Path] = {}
         self.dialog: qt.QFileDialog | None = None
-        ui.reportButton.clicked.connect(self.openReport)
-        ui.folderButton.clicked.connect(self.openFolder)
-        ui.tableButton.clicked.connect(self._askForTable)
-        ui.pictureButton.clicked.connect(self._askForPicture)
+        ui.reportButton.clicked.connect(self.open_report)
+        ui.folderButton.clicked.connect(self.open_folder)
+        ui.tableButton.clicked.connect(self._ask_for_table)
+        ui.imageButton.clicked.connect(self._ask_for_image)
 
-    def rememberFolder(self, inputID: str, folder: Path) -> None:
+    def remember_folder(self, input_id: str, folder: Path) -> None:
         """Remember where the result of a volume lies; the scene does not carry it."""
-        self._folders[inputID] = folder
+        self._folders[input_id] = folder
 
     def forget(self) -> None:
         """Forget all folders: the scene was closed, and IDs will be given anew."""
@@ -90,52 +90,52 @@ class ResultExport:
         folder = self.folder
         self._ui.reportButton.setEnabled(folder is not None and (folder / "report.html").is_file())
         self._ui.folderButton.setEnabled(folder is not None and folder.is_dir())
-        showBanner(self._ui.exportLabel, "", Tone.PLAIN)
+        show_banner(self._ui.exportLabel, "", Tone.PLAIN)
 
     @property
     def folder(self) -> Path | None:
         """Folder of the result that is shown; None where it is not known."""
-        node = self._view.inputNode
+        node = self._view.input_node
         return None if node is None else self._folders.get(node.GetID())
 
-    def openReport(self) -> None:
+    def open_report(self) -> None:
         """Open the report in the browser."""
         if self.folder is not None:
-            openWithSystem(self.folder / "report.html")
+            open_with_system(self.folder / "report.html")
 
-    def openFolder(self) -> None:
+    def open_folder(self) -> None:
         """Open the result folder."""
         if self.folder is not None:
-            openWithSystem(self.folder)
+            open_with_system(self.folder)
 
-    def saveTable(self, path: Path) -> None:
+    def save_table(self, path: Path) -> None:
         """Add the findings as one line to a table."""
-        node, result = self._view.inputNode, self._view.result
+        node, result = self._view.input_node, self._view.result
         if node is None or result is None:
             return
         try:
-            appendFindings(path, [exportedStudy(replace(result, folder=self.folder), node.GetName())])
+            append_findings(path, [exported_study(replace(result, folder=self.folder), node.GetName())])
         except ExportError as error:
-            showBanner(self._ui.exportLabel, str(error), Tone.PROBLEM)
+            show_banner(self._ui.exportLabel, str(error), Tone.PROBLEM)
         else:
-            showBanner(self._ui.exportLabel, _("Added to {name}.").format(name=path.name), Tone.QUIET)
+            show_banner(self._ui.exportLabel, _("Added to {name}.").format(name=path.name), Tone.QUIET)
 
-    def savePicture(self, path: Path) -> None:
+    def save_view_image(self, path: Path) -> None:
         """Write the slice view into a picture."""
-        node, result = self._view.inputNode, self._view.result
+        node, result = self._view.input_node, self._view.result
         if node is None or result is None:
             return
         try:
-            savePicture(node, result, path)
-        except PictureError as error:
-            showBanner(self._ui.exportLabel, str(error), Tone.PROBLEM)
+            save_view_image(node, result, path)
+        except ViewImageError as error:
+            show_banner(self._ui.exportLabel, str(error), Tone.PROBLEM)
         else:
-            showBanner(self._ui.exportLabel, _("Saved as {name}.").format(name=path.name), Tone.QUIET)
+            show_banner(self._ui.exportLabel, _("Saved as {name}.").format(name=path.name), Tone.QUIET)
 
-    def _askForTable(self) -> None:
+    def _ask_for_table(self) -> None:
         title = _("Add the findings to a table")
-        self.dialog = askForFile(self._ui.resultSection, title, "findings.csv", self.saveTable, grows=True)
+        self.dialog = ask_for_file(self._ui.resultSection, title, "findings.csv", self.save_table, grows=True)
 
-    def _askForPicture(self) -> None:
+    def _ask_for_image(self) -> None:
         title = _("Save a picture of the slice view")
-        self.dialog = askForFile(self._ui.resultSection, title, "slice.png", self.savePicture)
+        self.dialog = ask_for_file(self._ui.resultSection, title, "slice.png", self.save_view_image)

@@ -11,9 +11,9 @@ from ..parameters import Parameters
 from ..result.content import Result
 from ..scene import show_result as scene
 from ..scene.show_result import ShownResult
-from .banner import Tone, Widgets, showBanner
+from .banner import Tone, Widgets, show_banner
 from .findings_table import FindingsTable
-from .layer_controls import EvidenceControls
+from .layer_controls import LayerControls
 from .slice_navigation import SliceNavigation
 from .verdict import Certainty, verdict
 
@@ -35,9 +35,9 @@ class ResultView:
         self._ui = ui
         self._input: slicer.vtkMRMLScalarVolumeNode | None = None
         self._result: Result | None = None
-        self.table = FindingsTable(ui.findingsTable, self.goToFinding)
+        self.table = FindingsTable(ui.findingsTable, self.go_to_finding)
         self.navigation = SliceNavigation(ui)
-        self.evidence = EvidenceControls(ui, parameters)
+        self.evidence = LayerControls(ui, parameters)
         self.clear()
 
     @property
@@ -46,16 +46,16 @@ class ResultView:
         return self._result
 
     @property
-    def inputNode(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+    def input_node(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The volume whose result is shown."""
         return self._input
 
-    def show(self, inputNode: slicer.vtkMRMLScalarVolumeNode, shown: ShownResult, notices: Sequence[str] = ()) -> None:
+    def show(self, input_node: slicer.vtkMRMLScalarVolumeNode, shown: ShownResult, notices: Sequence[str] = ()) -> None:
         """Show a result that is on the scene; nothing of the scene is changed.
 
         Parameters
         ----------
-        inputNode : vtkMRMLScalarVolumeNode
+        input_node : vtkMRMLScalarVolumeNode
             Its volume.
         shown : ShownResult
             Its nodes.
@@ -63,19 +63,19 @@ class ResultView:
             What else the person should know.
         """
         result = shown.result
-        self._input, self._result = inputNode, result
+        self._input, self._result = input_node, result
         ui = self._ui
-        self._showVerdict(result)
+        self._show_impression(result)
         warnings = [notice.message for notice in result.study.quality]
         warnings += [shown.caveat] if shown.caveat else []
-        showBanner(ui.warningLabel, "\n".join(f"⚠ {text}" for text in [*warnings, *notices]), Tone.WARNING)
-        ui.provenanceLabel.text = _provenanceLine(result)
+        show_banner(ui.warningLabel, "\n".join(f"⚠ {text}" for text in [*warnings, *notices]), Tone.WARNING)
+        ui.provenanceLabel.text = _provenance_line(result)
         ui.evaluatedFrame.setVisible(result.evaluated)
         ui.resultSection.setVisible(True)
         if result.evaluated:
             self.table.show(result.findings)
-            self.navigation.show(inputNode, result)
-            self.evidence.show(inputNode, shown, result)
+            self.navigation.show(input_node, result)
+            self.evidence.show(input_node, shown, result)
 
     def clear(self) -> None:
         """Show no result."""
@@ -84,41 +84,41 @@ class ResultView:
         self.evidence.clear()
         self._ui.resultSection.setVisible(False)
 
-    def lookAtMostTelling(self) -> None:
+    def go_to_leading_finding(self) -> None:
         """Stand where a reader would begin: on the most probable positive finding, else on the first key slice."""
-        shown = None if self._input is None else scene.shownResult(self._input)
+        shown = None if self._input is None else scene.shown_result(self._input)
         if shown is None or self._result is None or not self._result.evaluated:
             return
-        if shown.heatMapLabel is not None:
-            self.goToFinding(shown.heatMapLabel)
+        if shown.attribution_label is not None:
+            self.go_to_finding(shown.attribution_label)
         else:
-            self.evidence.lookAt(None)
-            self.navigation.goToMostTelling()
+            self.evidence.show_map_of(None)
+            self.navigation.go_to_first_key_slice()
 
-    def goToFinding(self, key: str) -> None:
+    def go_to_finding(self, key: str) -> None:
         """Stand on the strongest evidence of a finding, in the brain window, with its heat map on."""
-        shown = None if self._input is None else scene.shownResult(self._input)
+        shown = None if self._input is None else scene.shown_result(self._input)
         if shown is None:
             return
         self.table.select(key)
-        self.evidence.lookAt(key)
-        if key in shown.heatMapNodes:
-            self.navigation.mark(scene.jumpToFinding(self._input, key))
+        self.evidence.show_map_of(key)
+        if key in shown.attribution_maps:
+            self.navigation.mark(scene.jump_to_finding(self._input, key))
         else:
-            self.navigation.goToMostTelling()
+            self.navigation.go_to_first_key_slice()
 
-    def _showVerdict(self, result: Result) -> None:
+    def _show_impression(self, result: Result) -> None:
         if result.reason is not None:
             text = _("Not evaluable: {reason}").format(reason=result.reason.message)
-            showBanner(self._ui.verdictLabel, text, Tone.WARNING)
+            show_banner(self._ui.impressionLabel, text, Tone.WARNING)
             self._ui.cautionLabel.text = _("There is no result: the study was not read, which says nothing about it.")
             return
         said = verdict(result.findings)
-        showBanner(self._ui.verdictLabel, said.line, _TONES[said.certainty])
+        show_banner(self._ui.impressionLabel, said.line, _TONES[said.certainty])
         self._ui.cautionLabel.text = said.caution
 
 
-def _provenanceLine(result: Result) -> str:
+def _provenance_line(result: Result) -> str:
     parts = [f"{result.model.name} {result.model.version}", result.model.network]
     if result.operating_point:
         parts.append(_("operating point {name}").format(name=result.operating_point))

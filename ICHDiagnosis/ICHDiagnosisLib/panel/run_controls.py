@@ -8,7 +8,7 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from ..bundle.exit_status import Ending, Outcome, Remedy
-from .banner import Tone, Widgets, showBanner
+from .banner import Tone, Widgets, show_banner
 
 LONGEST_LOG = 5000
 """Lines kept in the panel; the file ``run.log`` keeps all."""
@@ -28,9 +28,9 @@ class RunControls:
         ui.logEdit.maximumBlockCount = LONGEST_LOG
         ui.progressBar.setVisible(False)
         ui.remedyButton.setVisible(False)
-        showBanner(ui.statusLabel, "", Tone.PLAIN)
+        show_banner(ui.statusLabel, "", Tone.PLAIN)
 
-    def showIdle(self, missing: str) -> None:
+    def show_idle(self, missing: str) -> None:
         """Offer Apply, or say what is missing for it."""
         button = self._ui.applyButton
         button.text = _("Apply")
@@ -40,12 +40,12 @@ class RunControls:
         self._ui.hintLabel.setVisible(bool(missing))
         self._ui.progressBar.setVisible(False)
 
-    def showBlocked(self, reason: str) -> None:
+    def show_blocked(self, reason: str) -> None:
         """Offer nothing while something else runs."""
         self._ui.applyButton.setEnabled(False)
         self._ui.applyButton.toolTip = reason
 
-    def showStarted(self, stage: str) -> None:
+    def show_started(self, stage: str) -> None:
         """Turn Apply into Cancel and begin a new log."""
         self._ui.logEdit.clear()
         self._ui.hintLabel.setVisible(False)
@@ -54,23 +54,23 @@ class RunControls:
         button.text = _("Cancel")
         button.setEnabled(True)
         button.toolTip = _("End the analysis at once; nothing is kept of it.")
-        self.showProgress(stage, None)
+        self.show_progress(stage, None)
 
-    def showCancelling(self) -> None:
+    def show_cancelling(self) -> None:
         """Say that the end was asked for."""
         self._ui.applyButton.setEnabled(False)
         self._ui.applyButton.text = _("Cancelling…")
 
-    def showProgress(self, stage: str, fraction: float | None) -> None:
+    def show_progress(self, stage: str, fraction: float | None) -> None:
         """Show what is being done, and which share of the whole is done (0..1; None for unknown)."""
         bar = self._ui.progressBar
         bar.setVisible(True)
         bar.setRange(0, 0 if fraction is None else 100)
         if fraction is not None:
             bar.value = round(100 * fraction)
-        showBanner(self._ui.statusLabel, stage, Tone.PLAIN)
+        show_banner(self._ui.statusLabel, stage, Tone.PLAIN)
 
-    def addToLog(self, lines: Sequence[str]) -> None:
+    def add_to_log(self, lines: Sequence[str]) -> None:
         """Append lines to the log, and follow it unless the person has scrolled back."""
         bar = self._ui.logEdit.verticalScrollBar()
         follows = bar.value >= bar.maximum
@@ -79,30 +79,30 @@ class RunControls:
         if follows:
             bar.value = bar.maximum
 
-    def showEnding(self, outcome: Outcome, logFile: Path, notices: Sequence[str] = ()) -> None:
+    def show_ending(self, outcome: Outcome, log_file: Path, notices: Sequence[str] = ()) -> None:
         """Say how it ended, and offer what can be done about a failure."""
         self._ui.progressBar.setVisible(False)
         text = " ".join(filter(None, (outcome.message, outcome.suggestion, *notices)))
         failed = outcome.ending is Ending.FAILED
         # A result speaks for itself, and so does the reason why there is none.
-        isQuiet = outcome.ending is not Ending.CANCELLED and not failed and not notices
-        showBanner(self._ui.statusLabel, "" if isQuiet else text, Tone.PROBLEM if failed else Tone.QUIET)
-        self._ui.logSection.toolTip = str(logFile)
-        self._ui.remedyButton.text = _remedyText(outcome.remedy)
-        self._ui.remedyButton.setVisible(failed and bool(_remedyText(outcome.remedy)))
+        is_quiet = outcome.ending is not Ending.CANCELLED and not failed and not notices
+        show_banner(self._ui.statusLabel, "" if is_quiet else text, Tone.PROBLEM if failed else Tone.QUIET)
+        self._ui.logSection.toolTip = str(log_file)
+        self._ui.remedyButton.text = _remedy_text(outcome.remedy)
+        self._ui.remedyButton.setVisible(failed and bool(_remedy_text(outcome.remedy)))
 
-    def showProblem(self, text: str) -> None:
+    def show_problem(self, text: str) -> None:
         """Say why nothing was started; an empty text takes back what was said."""
         self._ui.progressBar.setVisible(False)
         self._ui.remedyButton.setVisible(False)
-        showBanner(self._ui.statusLabel, text, Tone.PROBLEM)
+        show_banner(self._ui.statusLabel, text, Tone.PROBLEM)
 
-    def openLog(self) -> None:
+    def open_log(self) -> None:
         """Unfold the log."""
         self._ui.logSection.collapsed = False
 
 
-def _remedyText(remedy: Remedy) -> str:
+def _remedy_text(remedy: Remedy) -> str:
     texts = {
         Remedy.RUN_ON_CPU: _("Run again on the CPU"),
         Remedy.CHECK_INSTALLATION: _("Check the installation"),

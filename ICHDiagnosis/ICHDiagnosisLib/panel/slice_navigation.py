@@ -5,7 +5,7 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
-from ..result.content import Result, SliceEvidence
+from ..result.content import OriginalSlice, Result
 from ..scene import show_result as scene
 from .attention_plot import AttentionPlot
 from .banner import Widgets
@@ -25,9 +25,9 @@ class SliceNavigation:
     def __init__(self, ui: Widgets) -> None:
         self._ui = ui
         self._input: slicer.vtkMRMLScalarVolumeNode | None = None
-        self._keySlices: list[SliceEvidence] = []
+        self._key_slices: list[OriginalSlice] = []
         self._current: int | None = None
-        self.plot = AttentionPlot(ui.attentionPlot, self.goTo)
+        self.plot = AttentionPlot(ui.attentionPlot, self.go_to)
         ui.previousButton.clicked.connect(self.previous)
         ui.nextButton.clicked.connect(self.next)
 
@@ -36,30 +36,30 @@ class SliceNavigation:
         """Index of the stored slice that was gone to last."""
         return self._current
 
-    def show(self, inputNode: slicer.vtkMRMLScalarVolumeNode, result: Result) -> None:
+    def show(self, input_node: slicer.vtkMRMLScalarVolumeNode, result: Result) -> None:
         """Take up a result without moving the views."""
-        self._input = inputNode
-        self._keySlices = sorted(result.key_slices, key=lambda evidence: evidence.index)
+        self._input = input_node
+        self._key_slices = sorted(result.key_slices, key=lambda evidence: evidence.index)
         for button in (self._ui.previousButton, self._ui.nextButton):
-            button.setEnabled(bool(self._keySlices))
+            button.setEnabled(bool(self._key_slices))
         self.plot.show(result.slices)
         self.mark(None)
 
     def clear(self) -> None:
         """Forget the result: its volume is no longer looked at."""
-        self._input, self._keySlices, self._current = None, [], None
+        self._input, self._key_slices, self._current = None, [], None
 
-    def goTo(self, index: int) -> None:
+    def go_to(self, index: int) -> None:
         """Bring the views to a stored slice."""
-        if self._input is None or scene.shownResult(self._input) is None:
+        if self._input is None or scene.shown_result(self._input) is None:
             return
-        scene.jumpToSlice(self._input, index)
+        scene.jump_to_slice(self._input, index)
         self.mark(index)
 
-    def goToMostTelling(self) -> None:
+    def go_to_first_key_slice(self) -> None:
         """Bring the views to the key slice with the most attention."""
-        if self._keySlices:
-            self.goTo(min(self._keySlices, key=lambda evidence: evidence.key_rank or 0).index)
+        if self._key_slices:
+            self.go_to(min(self._key_slices, key=lambda evidence: evidence.key_rank or 0).index)
 
     def next(self) -> None:
         """Go to the next key slice of the stack, after the last one to the first."""
@@ -72,29 +72,29 @@ class SliceNavigation:
     def mark(self, index: int | None) -> None:
         """Say on which stored slice the views stand, without moving them."""
         self._current = index
-        self.plot.setCurrent(index)
+        self.plot.set_current(index)
         self._ui.sliceLabel.text = self._place()
 
     def _step(self, direction: int) -> None:
-        indices = [evidence.index for evidence in self._keySlices]
+        indices = [evidence.index for evidence in self._key_slices]
         if not indices:
             return
         if self._current is None:
-            self.goToMostTelling()
+            self.go_to_first_key_slice()
             return
         ahead = [index for index in indices if (index - self._current) * direction > 0]
         if direction > 0:
-            self.goTo(min(ahead, default=indices[0]))
+            self.go_to(min(ahead, default=indices[0]))
         else:
-            self.goTo(max(ahead, default=indices[-1]))
+            self.go_to(max(ahead, default=indices[-1]))
 
     def _place(self) -> str:
-        count = len(self._keySlices)
+        count = len(self._key_slices)
         if not count:
             return _("No key slices")
         if self._current is None:
             return _("{count} key slices").format(count=count)
-        for place, evidence in enumerate(self._keySlices, start=1):
+        for place, evidence in enumerate(self._key_slices, start=1):
             if evidence.index == self._current:
                 text = _("Slice {number} · key slice {place} of {count}")
                 return text.format(number=evidence.index + 1, place=place, count=count)

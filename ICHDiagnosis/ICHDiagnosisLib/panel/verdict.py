@@ -48,7 +48,7 @@ def percent(probability: float) -> str:
     return f"{probability * 100:.0f} %"
 
 
-def isClose(finding: Finding) -> bool:
+def is_close(finding: Finding) -> bool:
     """Tell whether a probability lies near its threshold: 0.05 at 0.5, in proportion less towards 0 and 1.
 
     A threshold of 0.0009 would otherwise call every negative scan close.
@@ -57,7 +57,7 @@ def isClose(finding: Finding) -> bool:
     return abs(finding.probability - finding.threshold) <= CLOSE * 2 * room
 
 
-def shortName(finding: Finding) -> str:
+def short_name(finding: Finding) -> str:
     """Return the label's name within a sentence: ``"Subdural haemorrhage"`` becomes ``"subdural"``."""
     name = finding.name.removesuffix(" haemorrhage")
     return name[:1].lower() + name[1:]
@@ -83,7 +83,7 @@ def verdict(findings: Sequence[Finding]) -> Verdict:
     if kinds or (overall is not None and overall.positive):
         line, certainty = _haemorrhage(overall, kinds)
     else:
-        line, certainty = _noHaemorrhage(findings)
+        line, certainty = _no_haemorrhage(findings)
     if others:
         line = _("{line}. Also above the operating point: {findings}").format(line=line, findings=_listed(others))
         certainty = Certainty.POSITIVE
@@ -93,7 +93,7 @@ def verdict(findings: Sequence[Finding]) -> Verdict:
 def _haemorrhage(overall: Finding | None, kinds: list[Finding]) -> tuple[str, Certainty]:
     contradictory = overall is not None and not overall.positive
     leading = [overall, *kinds] if overall is not None and overall.positive else kinds
-    sure = [finding for finding in leading if finding.probability >= 0.5 and not isClose(finding)]
+    sure = [finding for finding in leading if finding.probability >= 0.5 and not is_close(finding)]
     likely = bool(sure) and not contradictory
     certainty = Certainty.POSITIVE if likely else Certainty.BORDERLINE
     if not kinds:
@@ -111,9 +111,9 @@ def _haemorrhage(overall: Finding | None, kinds: list[Finding]) -> tuple[str, Ce
     return line, certainty
 
 
-def _noHaemorrhage(findings: Sequence[Finding]) -> tuple[str, Certainty]:
+def _no_haemorrhage(findings: Sequence[Finding]) -> tuple[str, Certainty]:
     line = _("No haemorrhage found above the operating point")
-    close = [finding for finding in findings if finding.key in HAEMORRHAGES and isClose(finding)]
+    close = [finding for finding in findings if finding.key in HAEMORRHAGES and is_close(finding)]
     if not close:
         return line, Certainty.NEGATIVE
     listed = _listed(sorted(close, key=lambda finding: -finding.probability))
@@ -129,4 +129,4 @@ def _caution(certainty: Certainty) -> str:
 
 
 def _listed(findings: Sequence[Finding]) -> str:
-    return ", ".join(f"{shortName(finding)} ({percent(finding.probability)})" for finding in findings)
+    return ", ".join(f"{short_name(finding)} ({percent(finding.probability)})" for finding in findings)

@@ -17,36 +17,36 @@ from ..scene import views
 _MARGIN = 4
 
 
-class PictureError(RuntimeError):
+class ViewImageError(RuntimeError):
     """The picture cannot be made or written; the message is one line for a person."""
 
 
-def acquisitionView(inputNode: slicer.vtkMRMLScalarVolumeNode) -> str:
+def acquisition_view(input_node: slicer.vtkMRMLScalarVolumeNode) -> str:
     """Return the name of the slice view that lies in the plane of the stored slices.
 
     Raises
     ------
-    PictureError
+    ViewImageError
         If there is no slice view.
     """
-    axis, _place = scene.sliceToVolume(inputNode, 0)
-    normal = views.worldAxes(inputNode, axis)[:3, axis]
+    axis, _place = scene.slice_to_volume(input_node, 0)
+    normal = views.world_axes(input_node, axis)[:3, axis]
     layout = slicer.app.layoutManager()
     nodes = [layout.sliceWidget(name).mrmlSliceNode() for name in layout.sliceViewNames()]
     if not nodes:
-        raise PictureError(_("The layout has no slice view."))
+        raise ViewImageError(_("The layout has no slice view."))
     return max(nodes, key=lambda node: abs(_normal(node) @ normal)).GetLayoutName()
 
 
-def savePicture(inputNode: slicer.vtkMRMLScalarVolumeNode, result: Result, path: Path) -> None:
+def save_view_image(input_node: slicer.vtkMRMLScalarVolumeNode, result: Result, path: Path) -> None:
     """Write the slice view as it is seen into a PNG file, with a line that says what it is and is not.
 
     Raises
     ------
-    PictureError
+    ViewImageError
         If there is no view, or the file cannot be written.
     """
-    view = slicer.app.layoutManager().sliceWidget(acquisitionView(inputNode)).sliceView()
+    view = slicer.app.layoutManager().sliceWidget(acquisition_view(input_node)).sliceView()
     view.forceRender()
     grabber = vtk.vtkWindowToImageFilter()
     grabber.SetInput(view.renderWindow())
@@ -55,23 +55,23 @@ def savePicture(inputNode: slicer.vtkMRMLScalarVolumeNode, result: Result, path:
     writer.SetInputConnection(grabber.GetOutputPort())
     writer.SetFileName(str(path))
     writer.Write()
-    if writer.GetErrorCode() or not _captioned(path, caption(inputNode, result)):
-        raise PictureError(_("{name} cannot be written.").format(name=path.name))
+    if writer.GetErrorCode() or not _captioned(path, caption(input_node, result)):
+        raise ViewImageError(_("{name} cannot be written.").format(name=path.name))
 
 
-def caption(inputNode: slicer.vtkMRMLScalarVolumeNode, result: Result) -> str:
+def caption(input_node: slicer.vtkMRMLScalarVolumeNode, result: Result) -> str:
     """Say in one line what the picture shows; no name of a study, for pictures travel."""
-    shown = scene.shownResult(inputNode)
+    shown = scene.shown_result(input_node)
     parts = [f"{result.model.name} {result.model.version}"]
-    if shown is not None and shown.layersVisible and shown.heatMapLabel is not None:
-        name = result.finding(shown.heatMapLabel).name
+    if shown is not None and shown.layers_visible and shown.attribution_label is not None:
+        name = result.finding(shown.attribution_label).name
         parts.append(_("Grad-CAM {name} ≥ {level:g} %: evidence, not an outline").format(name=name, level=shown.level))
     parts.append(_("research use only"))
     return " · ".join(parts)
 
 
-def _normal(sliceNode: slicer.vtkMRMLSliceNode) -> np.ndarray:
-    return slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS())[:3, 2]
+def _normal(slice_node: slicer.vtkMRMLSliceNode) -> np.ndarray:
+    return slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())[:3, 2]
 
 
 def _captioned(path: Path, text: str) -> bool:
@@ -79,8 +79,8 @@ def _captioned(path: Path, text: str) -> bool:
     picture = qt.QPixmap(str(path))
     if picture.isNull():
         return False
-    lineHeight = qt.QFontMetrics(qt.QApplication.font()).height() + 2 * _MARGIN
-    whole = qt.QPixmap(picture.width(), picture.height() + lineHeight)
+    line_height = qt.QFontMetrics(qt.QApplication.font()).height() + 2 * _MARGIN
+    whole = qt.QPixmap(picture.width(), picture.height() + line_height)
     whole.fill(qt.QColor(20, 20, 20))
     painter = qt.QPainter()
     painter.begin(whole)

@@ -39,7 +39,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class SliceEvidence:
+class OriginalSlice:
     """What the network made of one stored slice: 0-based index, position in mm, share of attention, rank if key."""
 
     index: int
@@ -50,7 +50,7 @@ class SliceEvidence:
 
 
 @dataclass(frozen=True)
-class EvidenceMap:
+class ResultMap:
     """One map file: its kind, the label it belongs to (None for attention), its name and what 255 stands for."""
 
     kind: str
@@ -118,8 +118,8 @@ class Result:
     model: Model
     operating_point: str | None
     findings: tuple[Finding, ...]
-    slices: tuple[SliceEvidence, ...]
-    maps: tuple[EvidenceMap, ...]
+    slices: tuple[OriginalSlice, ...]
+    maps: tuple[ResultMap, ...]
     device: str | None
     precision: str | None
     seconds: Mapping[str, float]
@@ -137,7 +137,7 @@ class Result:
         return tuple(finding for finding in self.findings if finding.positive)
 
     @property
-    def key_slices(self) -> tuple[SliceEvidence, ...]:
+    def key_slices(self) -> tuple[OriginalSlice, ...]:
         """The key slices, the one with most attention first."""
         return tuple(sorted((s for s in self.slices if s.key_rank is not None), key=lambda s: s.key_rank or 0))
 
@@ -160,7 +160,7 @@ class Result:
                 return finding
         raise KeyError(key)
 
-    def map_path(self, evidence: EvidenceMap) -> Path:
+    def map_path(self, evidence: ResultMap) -> Path:
         """Return the path of a map's file.
 
         Raises

@@ -38,7 +38,7 @@ class ExportedStudy:
     analysed: datetime
 
 
-def exportedStudy(result: Result, name: str, analysed: datetime | None = None) -> ExportedStudy:
+def exported_study(result: Result, name: str, analysed: datetime | None = None) -> ExportedStudy:
     """Prepare the line of a result.
 
     Parameters
@@ -66,7 +66,7 @@ def columns(labels: Sequence[str]) -> list[str]:
     return [*_FIXED, *(f"{label}_{value}" for label in labels for value in ("probability", "threshold", "positive"))]
 
 
-def appendFindings(path: Path, studies: Sequence[ExportedStudy]) -> None:
+def append_findings(path: Path, studies: Sequence[ExportedStudy]) -> None:
     """Add one line per study to a CSV table, which is made where there is none.
 
     Parameters
@@ -90,7 +90,7 @@ def appendFindings(path: Path, studies: Sequence[ExportedStudy]) -> None:
     try:
         new = not path.exists() or path.stat().st_size == 0
         if not new:
-            _checkTable(path, header)
+            _check_table(path, header)
         with path.open("a", newline="", encoding="utf-8-sig" if new else "utf-8") as file:
             writer = csv.DictWriter(file, header)
             if new:
@@ -100,7 +100,7 @@ def appendFindings(path: Path, studies: Sequence[ExportedStudy]) -> None:
         raise ExportError(f"{path.name} cannot be written: {error.strerror}") from error
 
 
-def _checkTable(path: Path, header: list[str]) -> None:
+def _check_table(path: Path, header: list[str]) -> None:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             found = next(csv.reader(file), [])

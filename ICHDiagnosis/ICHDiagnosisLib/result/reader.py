@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .content import Code, EvidenceMap, Finding, Model, Notice, Result, ResultError, SliceEvidence, Study
+from .content import Code, Finding, Model, Notice, OriginalSlice, Result, ResultError, ResultMap, Study
 from .json_fields import FieldError, Fields
 
 __all__ = [
     "Code",
-    "EvidenceMap",
     "Finding",
     "Model",
     "Notice",
+    "OriginalSlice",
     "Result",
     "ResultError",
-    "SliceEvidence",
+    "ResultMap",
     "Study",
     "parse_result",
     "read_result",
@@ -163,8 +163,8 @@ def _finding(fields: Fields) -> Finding:
     )
 
 
-def _slice_evidence(fields: Fields) -> SliceEvidence:
-    return SliceEvidence(
+def _slice_evidence(fields: Fields) -> OriginalSlice:
+    return OriginalSlice(
         index=fields.integer("index", low=0),
         position_mm=fields.number("position_mm"),
         attention=fields.number("attention", 0, 1),
@@ -173,11 +173,11 @@ def _slice_evidence(fields: Fields) -> SliceEvidence:
     )
 
 
-def _evidence_map(fields: Fields) -> EvidenceMap:
+def _evidence_map(fields: Fields) -> ResultMap:
     kind = fields.text("kind")
     if kind not in MAP_KINDS:
         raise FieldError(f"a map is of unknown kind {kind!r}")
-    return EvidenceMap(kind, fields.optional_text("label"), fields.text("file"), fields.number("scale"))
+    return ResultMap(kind, fields.optional_text("label"), fields.text("file"), fields.number("scale"))
 
 
 def _check_consistency(result: Result) -> None:

@@ -16,21 +16,21 @@ INSTANCE_UIDS = "DICOM.instanceUIDs"
 class FileDatabase(Protocol):
     """The part of Slicer's DICOM database that is used."""
 
-    def fileForInstance(self, sopInstanceUID: str) -> str:
+    def fileForInstance(self, sop_instance_uid: str) -> str:  # noqa: N802 - Slicer's name
         """Return the path of an instance's file, or an empty text."""
 
 
-def isFromDICOM(volumeNode: slicer.vtkMRMLVolumeNode) -> bool:
+def is_from_dicom(volume_node: slicer.vtkMRMLVolumeNode) -> bool:
     """Tell whether a volume was loaded from DICOM."""
-    return bool(_instanceUIDs(volumeNode))
+    return bool(_instance_uids(volume_node))
 
 
-def originalFiles(volumeNode: slicer.vtkMRMLVolumeNode, database: FileDatabase | None) -> list[Path]:
+def original_files(volume_node: slicer.vtkMRMLVolumeNode, database: FileDatabase | None) -> list[Path]:
     """Find the DICOM files that a volume was loaded from.
 
     Parameters
     ----------
-    volumeNode : vtkMRMLVolumeNode
+    volume_node : vtkMRMLVolumeNode
         The volume.
     database : FileDatabase or None
         Knows the files; None where there is no database.
@@ -41,17 +41,17 @@ def originalFiles(volumeNode: slicer.vtkMRMLVolumeNode, database: FileDatabase |
         One per instance; empty unless all are there and as many as the volume has slices (or one, of many frames): a
         volume that was cropped or resampled is no longer what its files hold.
     """
-    uids = _instanceUIDs(volumeNode)
-    if database is None or not uids or volumeNode.GetImageData() is None:
+    uids = _instance_uids(volume_node)
+    if database is None or not uids or volume_node.GetImageData() is None:
         return []
-    if len(uids) not in (1, *volumeNode.GetImageData().GetDimensions()):
+    if len(uids) not in (1, *volume_node.GetImageData().GetDimensions()):
         return []
     found = [database.fileForInstance(uid) for uid in uids]
     files = [Path(name) for name in found if name]
     return files if len(files) == len(uids) and all(file.is_file() for file in files) else []
 
 
-def linkOriginalFiles(volumeNode: slicer.vtkMRMLVolumeNode, folder: Path, database: FileDatabase | None) -> bool:
+def link_original_files(volume_node: slicer.vtkMRMLVolumeNode, folder: Path, database: FileDatabase | None) -> bool:
     """Put the original files of a volume into an empty folder, numbered; return whether there were any.
 
     Files are linked where the file system allows it, else copied.
@@ -61,7 +61,7 @@ def linkOriginalFiles(volumeNode: slicer.vtkMRMLVolumeNode, folder: Path, databa
     OSError
         If a file can be neither linked nor copied.
     """
-    files = originalFiles(volumeNode, database)
+    files = original_files(volume_node, database)
     for number, file in enumerate(files, start=1):
         place = folder / f"{number:05d}.dcm"
         try:
@@ -72,5 +72,5 @@ def linkOriginalFiles(volumeNode: slicer.vtkMRMLVolumeNode, folder: Path, databa
     return bool(files)
 
 
-def _instanceUIDs(volumeNode: slicer.vtkMRMLVolumeNode) -> list[str]:
-    return (volumeNode.GetAttribute(INSTANCE_UIDS) or "").split()
+def _instance_uids(volume_node: slicer.vtkMRMLVolumeNode) -> list[str]:
+    return (volume_node.GetAttribute(INSTANCE_UIDS) or "").split()

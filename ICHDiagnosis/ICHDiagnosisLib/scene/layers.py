@@ -8,9 +8,8 @@ import numpy as np
 import slicer
 
 from ..result.reader import Result, parse_result
-from . import result_nodes as own_nodes
-from . import segments, views
-from .volume_geometry import ijkToRAS, middleOfSlice
+from . import result_nodes, segments, views
+from .volume_geometry import ijk_to_ras, middle_of_slice
 
 SLICE_AXIS = "ICHDiagnosis.SliceAxis"
 FIRST_SLICE = "ICHDiagnosis.FirstSliceRAS"
@@ -27,82 +26,82 @@ _HIDDEN = "ICHDiagnosis.LayersHidden"
 class ShownResult:
     """The nodes that show one result; those of a study that was not evaluated are None."""
 
-    provenanceNode: slicer.vtkMRMLTextNode
-    documentNode: slicer.vtkMRMLTextNode
-    segmentationNode: slicer.vtkMRMLSegmentationNode | None
-    heatMapNodes: dict[str, slicer.vtkMRMLScalarVolumeNode]
-    findingsNode: slicer.vtkMRMLTableNode | None
-    chartNode: slicer.vtkMRMLPlotChartNode | None
+    provenance_node: slicer.vtkMRMLTextNode
+    document_node: slicer.vtkMRMLTextNode
+    segmentation_node: slicer.vtkMRMLSegmentationNode | None
+    attribution_maps: dict[str, slicer.vtkMRMLScalarVolumeNode]
+    findings_node: slicer.vtkMRMLTableNode | None
+    chart_node: slicer.vtkMRMLPlotChartNode | None
 
     @property
     def result(self) -> Result:
         """The result itself, restored from the text that the scene carries; it has no folder."""
-        return parse_result(self.documentNode.GetText())
+        return parse_result(self.document_node.GetText())
 
     @property
     def caveat(self) -> str | None:
         """What a reader must know about the volume's own geometry, else None."""
-        return self.documentNode.GetAttribute(CAVEAT)
+        return self.document_node.GetAttribute(CAVEAT)
 
     @property
     def level(self) -> float:
         """Level of segments and heat map, in percent of a map's scale."""
-        return float(self.documentNode.GetAttribute(segments.LEVEL_PERCENT) or segments.DEFAULT_LEVEL)
+        return float(self.document_node.GetAttribute(segments.THRESHOLD_PERCENT) or segments.DEFAULT_THRESHOLD)
 
     @property
-    def heatMapLabel(self) -> str | None:
+    def attribution_label(self) -> str | None:
         """Label whose heat map is chosen, visible or not."""
-        return self.documentNode.GetAttribute(_HEAT_MAP)
+        return self.document_node.GetAttribute(_HEAT_MAP)
 
     @property
     def opacity(self) -> float:
         """Opacity of the heat map, 0..1."""
-        return float(self.documentNode.GetAttribute(_OPACITY) or DEFAULT_OPACITY)
+        return float(self.document_node.GetAttribute(_OPACITY) or DEFAULT_OPACITY)
 
     @property
-    def layersVisible(self) -> bool:
+    def layers_visible(self) -> bool:
         """Whether heat map and segments are shown (the state "after") or hidden (the state "before")."""
-        return self.documentNode.GetAttribute(_HIDDEN) is None
+        return self.document_node.GetAttribute(_HIDDEN) is None
 
 
-def shownResult(inputNode: slicer.vtkMRMLVolumeNode) -> ShownResult | None:
+def shown_result(input_node: slicer.vtkMRMLVolumeNode) -> ShownResult | None:
     """Return the result that the scene holds of a volume, or None."""
     nodes: dict[str, slicer.vtkMRMLNode] = {}
-    heatMaps = {}
-    for node in own_nodes.ownNodes(inputNode):
-        role = node.GetAttribute(own_nodes.ROLE)
-        if role == own_nodes.GRADCAM:
-            heatMaps[node.GetAttribute(own_nodes.LABEL)] = node
+    attribution_maps = {}
+    for node in result_nodes.nodes_of(input_node):
+        role = node.GetAttribute(result_nodes.ROLE)
+        if role == result_nodes.GRADCAM:
+            attribution_maps[node.GetAttribute(result_nodes.LABEL)] = node
         else:
             nodes[role] = node
-    if own_nodes.PROVENANCE not in nodes or own_nodes.DOCUMENT not in nodes:
+    if result_nodes.PROVENANCE not in nodes or result_nodes.DOCUMENT not in nodes:
         return None
     return ShownResult(
-        provenanceNode=nodes[own_nodes.PROVENANCE],
-        documentNode=nodes[own_nodes.DOCUMENT],
-        segmentationNode=nodes.get(own_nodes.SEGMENTATION),
-        heatMapNodes=heatMaps,
-        findingsNode=nodes.get(own_nodes.FINDINGS),
-        chartNode=nodes.get(own_nodes.CHART),
+        provenance_node=nodes[result_nodes.PROVENANCE],
+        document_node=nodes[result_nodes.DOCUMENT],
+        segmentation_node=nodes.get(result_nodes.SEGMENTATION),
+        attribution_maps=attribution_maps,
+        findings_node=nodes.get(result_nodes.FINDINGS),
+        chart_node=nodes.get(result_nodes.CHART),
     )
 
 
-def inputsWithResult() -> list[slicer.vtkMRMLVolumeNode]:
+def inputs_with_result() -> list[slicer.vtkMRMLVolumeNode]:
     """Return the volumes that have a result on the scene, for a panel that meets a reloaded scene."""
     documents = slicer.util.getNodesByClass("vtkMRMLTextNode")
-    ours = [node for node in documents if node.GetAttribute(own_nodes.ROLE) == own_nodes.DOCUMENT]
-    inputs = [node.GetNodeReference(own_nodes.INPUT) for node in ours]
+    ours = [node for node in documents if node.GetAttribute(result_nodes.ROLE) == result_nodes.DOCUMENT]
+    inputs = [node.GetNodeReference(result_nodes.INPUT) for node in ours]
     return [node for node in inputs if node is not None]
 
 
-def _required(inputNode: slicer.vtkMRMLVolumeNode) -> ShownResult:
-    shown = shownResult(inputNode)
+def _required(input_node: slicer.vtkMRMLVolumeNode) -> ShownResult:
+    shown = shown_result(input_node)
     if shown is None:
-        raise ValueError(f"the scene holds no result of {inputNode.GetName()!r}")
+        raise ValueError(f"the scene holds no result of {input_node.GetName()!r}")
     return shown
 
 
-def setHeatMap(inputNode: slicer.vtkMRMLVolumeNode, label: str | None, opacity: float, level: float) -> None:
+def set_attribution_map(input_node: slicer.vtkMRMLVolumeNode, label: str | None, opacity: float, level: float) -> None:
     """Choose the label, opacity (0..1) and level (percent) of the heat map; None shows no heat map.
 
     The level is a threshold of the heat map and of the segments alike: what is coloured is what is outlined.
@@ -114,22 +113,22 @@ def setHeatMap(inputNode: slicer.vtkMRMLVolumeNode, label: str | None, opacity: 
     ValueError
         If the opacity or the level is out of range, or the scene holds no result of the volume.
     """
-    shown = _required(inputNode)
+    shown = _required(input_node)
     if not 0 <= opacity <= 1:
         raise ValueError(f"the opacity must lie in 0..1, not {opacity:g}")
-    if label is not None and label not in shown.heatMapNodes:
+    if label is not None and label not in shown.attribution_maps:
         raise KeyError(label)
-    setLevel(inputNode, level)
-    document = shown.documentNode
+    set_threshold(input_node, level)
+    document = shown.document_node
     if label is None:
         document.RemoveAttribute(_HEAT_MAP)
     else:
         document.SetAttribute(_HEAT_MAP, label)
     document.SetAttribute(_OPACITY, f"{opacity:g}")
-    _updateForeground(inputNode)
+    _update_foreground(input_node)
 
 
-def setLevel(inputNode: slicer.vtkMRMLVolumeNode, percent: float) -> None:
+def set_threshold(input_node: slicer.vtkMRMLVolumeNode, percent: float) -> None:
     """Segment every Grad-CAM anew at a level in percent of its scale, and hide the heat maps below it.
 
     Raises
@@ -137,38 +136,38 @@ def setLevel(inputNode: slicer.vtkMRMLVolumeNode, percent: float) -> None:
     ValueError
         If the level is not above 0 and at most 100, or the scene holds no result of the volume.
     """
-    shown = _required(inputNode)
-    lowest = segments.lowestValue(percent)
-    for node in shown.heatMapNodes.values():
+    shown = _required(input_node)
+    lowest = segments.lowest_value(percent)
+    for node in shown.attribution_maps.values():
         display = node.GetDisplayNode()
         modifying = display.StartModify()
         display.SetThreshold(lowest, 255)
         display.SetApplyThreshold(True)
         display.EndModify(modifying)
-    if shown.segmentationNode is not None and percent != segments.currentLevel(shown.segmentationNode):
-        segments.segmentGradCAM(shown.segmentationNode, shown.heatMapNodes, percent, inputNode)
-    shown.documentNode.SetAttribute(segments.LEVEL_PERCENT, f"{percent:g}")
+    if shown.segmentation_node is not None and percent != segments.current_threshold(shown.segmentation_node):
+        segments.segment_gradcam(shown.segmentation_node, shown.attribution_maps, percent, input_node)
+    shown.document_node.SetAttribute(segments.THRESHOLD_PERCENT, f"{percent:g}")
 
 
-def toggleLayers(inputNode: slicer.vtkMRMLVolumeNode, visible: bool) -> None:
+def toggle_layers(input_node: slicer.vtkMRMLVolumeNode, visible: bool) -> None:
     """Show ("after") or hide ("before") heat map and segments; what the user had as foreground comes back."""
-    shown = _required(inputNode)
+    shown = _required(input_node)
     if visible:
-        shown.documentNode.RemoveAttribute(_HIDDEN)
+        shown.document_node.RemoveAttribute(_HIDDEN)
     else:
-        shown.documentNode.SetAttribute(_HIDDEN, "1")
-    if shown.segmentationNode is not None:
-        shown.segmentationNode.GetDisplayNode().SetVisibility(visible)
-    _updateForeground(inputNode)
+        shown.document_node.SetAttribute(_HIDDEN, "1")
+    if shown.segmentation_node is not None:
+        shown.segmentation_node.GetDisplayNode().SetVisibility(visible)
+    _update_foreground(input_node)
 
 
-def _updateForeground(inputNode: slicer.vtkMRMLVolumeNode) -> None:
-    shown = _required(inputNode)
-    heatMap = shown.heatMapNodes.get(shown.heatMapLabel or "") if shown.layersVisible else None
-    views.showForeground(inputNode, heatMap, shown.opacity)
+def _update_foreground(input_node: slicer.vtkMRMLVolumeNode) -> None:
+    shown = _required(input_node)
+    attribution_map = shown.attribution_maps.get(shown.attribution_label or "") if shown.layers_visible else None
+    views.show_foreground(input_node, attribution_map, shown.opacity)
 
 
-def sliceToVolume(inputNode: slicer.vtkMRMLVolumeNode, index: int) -> tuple[int, int]:
+def slice_to_volume(input_node: slicer.vtkMRMLVolumeNode, index: int) -> tuple[int, int]:
     """Return the volume's axis (0: i, 1: j, 2: k) along which slices are counted, and a stored slice's place on it.
 
     Raises
@@ -176,17 +175,17 @@ def sliceToVolume(inputNode: slicer.vtkMRMLVolumeNode, index: int) -> tuple[int,
     IndexError
         If there is no such slice.
     """
-    document = _required(inputNode).documentNode
+    document = _required(input_node).document_node
     axis = int(document.GetAttribute(SLICE_AXIS))
-    count = inputNode.GetImageData().GetDimensions()[axis]
+    count = input_node.GetImageData().GetDimensions()[axis]
     if not 0 <= index < count:
         raise IndexError(f"there is no stored slice {index}; the volume has {count}")
     middle = [float(mm) for mm in document.GetAttribute(FIRST_SLICE).split()]
-    firstSlice = (np.linalg.inv(ijkToRAS(inputNode)) @ [*middle, 1.0])[axis]
-    return axis, index if firstSlice < (count - 1) / 2 else count - 1 - index
+    first_slice = (np.linalg.inv(ijk_to_ras(input_node)) @ [*middle, 1.0])[axis]
+    return axis, index if first_slice < (count - 1) / 2 else count - 1 - index
 
 
-def jumpToSlice(inputNode: slicer.vtkMRMLVolumeNode, index: int) -> np.ndarray:
+def jump_to_slice(input_node: slicer.vtkMRMLVolumeNode, index: int) -> np.ndarray:
     """Bring the slice views to the middle of a stored slice; return that place in world RAS, mm.
 
     Raises
@@ -194,11 +193,11 @@ def jumpToSlice(inputNode: slicer.vtkMRMLVolumeNode, index: int) -> np.ndarray:
     IndexError
         If there is no such slice.
     """
-    axis, place = sliceToVolume(inputNode, index)
-    return views.jumpToVoxel(inputNode, middleOfSlice(inputNode, axis, place))
+    axis, place = slice_to_volume(input_node, index)
+    return views.jump_to_voxel(input_node, middle_of_slice(input_node, axis, place))
 
 
-def jumpToFinding(inputNode: slicer.vtkMRMLVolumeNode, label: str) -> int:
+def jump_to_finding(input_node: slicer.vtkMRMLVolumeNode, label: str) -> int:
     """Bring the slice views to the strongest evidence of a label on its key slice; return the stored slice.
 
     Its key slice is the one of the key slices on which the label's Grad-CAM sums to most.
@@ -208,31 +207,31 @@ def jumpToFinding(inputNode: slicer.vtkMRMLVolumeNode, label: str) -> int:
     KeyError
         If there is no heat map of that label.
     """
-    shown = _required(inputNode)
-    voxels = slicer.util.arrayFromVolume(shown.heatMapNodes[label])
+    shown = _required(input_node)
+    voxels = slicer.util.arrayFromVolume(shown.attribution_maps[label])
     result = shown.result
     candidates = [s.index for s in result.key_slices] or [s.index for s in result.slices]
-    axis, _ = sliceToVolume(inputNode, candidates[0])
+    axis, _ = slice_to_volume(input_node, candidates[0])
     sums = voxels.sum(axis=tuple(other for other in range(3) if other != 2 - axis), dtype=np.int64)
-    index = max(candidates, key=lambda candidate: sums[sliceToVolume(inputNode, candidate)[1]])
-    place = sliceToVolume(inputNode, index)[1]
-    onSlice = np.take(voxels, [place], axis=2 - axis)
-    if onSlice.any():
-        voxel = [int(found) for found in np.unravel_index(int(onSlice.argmax()), onSlice.shape)]
+    index = max(candidates, key=lambda candidate: sums[slice_to_volume(input_node, candidate)[1]])
+    place = slice_to_volume(input_node, index)[1]
+    on_slice = np.take(voxels, [place], axis=2 - axis)
+    if on_slice.any():
+        voxel = [int(found) for found in np.unravel_index(int(on_slice.argmax()), on_slice.shape)]
         voxel[2 - axis] = place
-        views.jumpToVoxel(inputNode, (voxel[2], voxel[1], voxel[0]))
+        views.jump_to_voxel(input_node, (voxel[2], voxel[1], voxel[0]))
     else:
-        jumpToSlice(inputNode, index)
+        jump_to_slice(input_node, index)
     return index
 
 
-def removeResult(inputNode: slicer.vtkMRMLVolumeNode) -> None:
+def remove_result(input_node: slicer.vtkMRMLVolumeNode) -> None:
     """Take a result off the scene, and leave everything that the user made or had shown."""
-    views.restoreForegroundsOf(own_nodes.ownNodes(inputNode, own_nodes.GRADCAM))
-    folder = own_nodes.studyFolder(inputNode)
-    for node in own_nodes.ownNodes(inputNode):
-        if node.GetAttribute(own_nodes.ROLE) != own_nodes.SEGMENTATION or segments.removeOwnSegments(node):
-            own_nodes.removeNode(node)
+    views.restore_foregrounds_of(result_nodes.nodes_of(input_node, result_nodes.GRADCAM))
+    folder = result_nodes.study_folder(input_node)
+    for node in result_nodes.nodes_of(input_node):
+        if node.GetAttribute(result_nodes.ROLE) != result_nodes.SEGMENTATION or segments.remove_own_segments(node):
+            result_nodes.remove_node(node)
         else:
-            own_nodes.disown(node)
-    own_nodes.removeFolderIfEmpty(folder)
+            result_nodes.disown(node)
+    result_nodes.remove_folder_if_empty(folder)

@@ -21,41 +21,41 @@ PROVENANCE = "Provenance"
 DOCUMENT = "Document"
 
 
-def ownNodes(inputNode: slicer.vtkMRMLVolumeNode, role: str | None = None) -> list[slicer.vtkMRMLNode]:
+def nodes_of(input_node: slicer.vtkMRMLVolumeNode, role: str | None = None) -> list[slicer.vtkMRMLNode]:
     """Return our nodes that belong to an input volume, of one role or of all."""
     found = []
     for index in range(slicer.mrmlScene.GetNumberOfNodes()):
         node = slicer.mrmlScene.GetNthNode(index)
-        itsRole = node.GetAttribute(ROLE)
-        if itsRole and role in (None, itsRole) and node.GetNodeReferenceID(INPUT) == inputNode.GetID():
+        its_role = node.GetAttribute(ROLE)
+        if its_role and role in (None, its_role) and node.GetNodeReferenceID(INPUT) == input_node.GetID():
             found.append(node)
     return found
 
 
-def ownNode(inputNode: slicer.vtkMRMLVolumeNode, role: str, label: str = "") -> slicer.vtkMRMLNode | None:
+def node_of(input_node: slicer.vtkMRMLVolumeNode, role: str, label: str = "") -> slicer.vtkMRMLNode | None:
     """Return our node of one role (and label) for an input volume, or None."""
-    for node in ownNodes(inputNode, role):
+    for node in nodes_of(input_node, role):
         if (node.GetAttribute(LABEL) or "") == label:
             return node
     return None
 
 
-def provideNode(
-    className: str, inputNode: slicer.vtkMRMLVolumeNode, role: str, name: str, label: str = ""
+def provide_node(
+    class_name: str, input_node: slicer.vtkMRMLVolumeNode, role: str, name: str, label: str = ""
 ) -> slicer.vtkMRMLNode:
     """Return our node of this role, made where there is none yet: a re-run keeps IDs, views and references."""
-    node = ownNode(inputNode, role, label)
+    node = node_of(input_node, role, label)
     if node is None:
-        node = slicer.mrmlScene.AddNewNodeByClass(className)
+        node = slicer.mrmlScene.AddNewNodeByClass(class_name)
         node.SetAttribute(ROLE, role)
         if label:
             node.SetAttribute(LABEL, label)
-        node.SetNodeReferenceID(INPUT, inputNode.GetID())
+        node.SetNodeReferenceID(INPUT, input_node.GetID())
     node.SetName(name)
     return node
 
 
-def removeNode(node: slicer.vtkMRMLNode) -> None:
+def remove_node(node: slicer.vtkMRMLNode) -> None:
     """Remove one of our nodes with its display and storage nodes, which the scene would otherwise keep."""
     companions = []
     if isinstance(node, slicer.vtkMRMLDisplayableNode):
@@ -74,32 +74,32 @@ def disown(node: slicer.vtkMRMLNode) -> None:
     node.SetNodeReferenceID(INPUT, None)
 
 
-def gatherInStudy(inputNode: slicer.vtkMRMLVolumeNode) -> None:
+def gather_in_study(input_node: slicer.vtkMRMLVolumeNode) -> None:
     """Put our nodes into one folder beside the input volume, within its study, in the subject hierarchy."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    inputItem = hierarchy.GetItemByDataNode(inputNode)
-    parent = hierarchy.GetItemParent(inputItem) if inputItem else hierarchy.GetSceneItemID()
-    folder = studyFolder(inputNode)
+    input_item = hierarchy.GetItemByDataNode(input_node)
+    parent = hierarchy.GetItemParent(input_item) if input_item else hierarchy.GetSceneItemID()
+    folder = study_folder(input_node)
     if not folder:
-        folder = hierarchy.CreateFolderItem(parent, f"ICHDiagnosis: {inputNode.GetName()}")
+        folder = hierarchy.CreateFolderItem(parent, f"ICHDiagnosis: {input_node.GetName()}")
         hierarchy.SetItemAttribute(folder, ROLE, "Folder")
-    for node in ownNodes(inputNode):
+    for node in nodes_of(input_node):
         if not node.GetHideFromEditors():
             item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(folder, node)
             hierarchy.SetItemParent(item, folder)
 
 
-def studyFolder(inputNode: slicer.vtkMRMLVolumeNode) -> int:
+def study_folder(input_node: slicer.vtkMRMLVolumeNode) -> int:
     """Return the subject hierarchy item of our folder, found through any node of ours that lies in it, else 0."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    for node in ownNodes(inputNode):
+    for node in nodes_of(input_node):
         folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
         if folder and hierarchy.GetItemAttribute(folder, ROLE) == "Folder":
             return folder
     return 0
 
 
-def removeFolderIfEmpty(folder: int) -> None:
+def remove_folder_if_empty(folder: int) -> None:
     """Remove our folder from the subject hierarchy unless the user has put something into it."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     if folder and not hierarchy.GetNumberOfItemChildren(folder):

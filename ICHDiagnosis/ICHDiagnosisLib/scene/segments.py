@@ -14,10 +14,10 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from ..result.content import Code, Finding
-from . import result_nodes as own_nodes
+from . import result_nodes
 
-LEVEL_PERCENT = "ICHDiagnosis.LevelPercent"
-DEFAULT_LEVEL = 50.0
+THRESHOLD_PERCENT = "ICHDiagnosis.LevelPercent"
+DEFAULT_THRESHOLD = 50.0
 KEY_SLICES_ID = "ICHDiagnosis_KeySlices"
 KEY_SLICES_NAME = "Slice attention: key slices"
 KEY_SLICES_COLOUR = (255, 214, 10)
@@ -32,66 +32,66 @@ _HEAD = Code("SCT", "69536005", "Head")
 _log = logging.getLogger(__name__)
 
 
-def gradCAMSegmentID(label: str) -> str:
+def gradcam_segment_id(label: str) -> str:
     """Return the segment ID of one label's Grad-CAM."""
     return f"ICHDiagnosis_GradCAM_{label}"
 
 
-def gradCAMSegmentName(label: str, level: float) -> str:
+def gradcam_segment_name(label: str, level: float) -> str:
     """Return the name of a Grad-CAM segment, which says what it is not."""
     return f"Grad-CAM {label.replace('_', ' ')} >= {level:g} %: evidence, not an outline"
 
 
-def terminologyEntry(category: Code, kind: Code, region: Code) -> str:
+def terminology_entry(category: Code, kind: Code, region: Code) -> str:
     """Serialise codes as Slicer's terminologies module does: context, category, type, modifier, region, modifier."""
     contexts = ("Segmentation category and type - DICOM master list", "Anatomic codes - DICOM master list")
-    codes = ["^".join(_withoutSeparators(text) for text in (c.scheme, c.value, c.meaning)) for c in (category, kind)]
-    place = "^".join(_withoutSeparators(text) for text in (region.scheme, region.value, region.meaning))
+    codes = ["^".join(_without_separators(text) for text in (c.scheme, c.value, c.meaning)) for c in (category, kind)]
+    place = "^".join(_without_separators(text) for text in (region.scheme, region.value, region.meaning))
     return "~".join((contexts[0], *codes, "^^", contexts[1], place, "^^"))
 
 
-def _withoutSeparators(text: str) -> str:
+def _without_separators(text: str) -> str:
     return text.replace("~", " ").replace("^", " ")
 
 
-def findingTerminology(finding: Finding) -> str:
+def finding_terminology(finding: Finding) -> str:
     """Return the terminology of a finding's segment: a haemorrhage (or other finding) in its region."""
-    return terminologyEntry(_ALTERED_STRUCTURE, finding.finding, finding.region)
+    return terminology_entry(_ALTERED_STRUCTURE, finding.finding, finding.region)
 
 
-def keySlicesTerminology() -> str:
+def key_slices_terminology() -> str:
     """Return the terminology of the key slices: a part of the head that is of interest (DICOM CID 7010), no lesion."""
-    return terminologyEntry(_SPATIAL_CONCEPT, _OF_INTEREST, _HEAD)
+    return terminology_entry(_SPATIAL_CONCEPT, _OF_INTEREST, _HEAD)
 
 
-def provideSegmentation(inputNode: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLSegmentationNode:
+def provide_segmentation(input_node: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLSegmentationNode:
     """Return our segmentation of an input volume, on its grid and under its transform."""
-    name = f"{inputNode.GetName()}: ICHDiagnosis evidence"
-    node = own_nodes.provideNode("vtkMRMLSegmentationNode", inputNode, own_nodes.SEGMENTATION, name)
+    name = f"{input_node.GetName()}: ICHDiagnosis evidence"
+    node = result_nodes.provide_node("vtkMRMLSegmentationNode", input_node, result_nodes.SEGMENTATION, name)
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetVisibility3D(False)
-    node.SetReferenceImageGeometryParameterFromVolumeNode(inputNode)
-    node.SetAndObserveTransformNodeID(inputNode.GetTransformNodeID())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(input_node)
+    node.SetAndObserveTransformNodeID(input_node.GetTransformNodeID())
     return node
 
 
-def setSegment(
-    segmentationNode: slicer.vtkMRMLSegmentationNode,
-    segmentID: str,
+def set_segment(
+    segmentation_node: slicer.vtkMRMLSegmentationNode,
+    segment_id: str,
     name: str,
     colour: tuple[int, int, int],
     entry: str,
 ) -> slicer.vtkSegment:
-    """Make a segment of ours, or name and colour it anew; its voxels are set by :func:`setSegmentVoxels`."""
-    segmentation = segmentationNode.GetSegmentation()
-    segment = segmentation.GetSegment(segmentID)
+    """Make a segment of ours, or name and colour it anew; its voxels are set by :func:`set_segment_voxels`."""
+    segmentation = segmentation_node.GetSegmentation()
+    segment = segmentation.GetSegment(segment_id)
     if segment is None:
         segment = slicer.vtkSegment()
         segment.AddRepresentation(BINARY_LABELMAP, slicer.vtkOrientedImageData())
-        segmentation.AddSegment(segment, segmentID)
+        segmentation.AddSegment(segment, segment_id)
     segment.SetName(name)
     segment.SetColor(*(channel / 255 for channel in colour))
-    segment.SetTag(own_nodes.ROLE, "Segment")
+    segment.SetTag(result_nodes.ROLE, "Segment")
     # Older versions of Slicer have no SetTerminology and keep the same text as a tag.
     if hasattr(segment, "SetTerminology"):
         segment.SetTerminology(entry)
@@ -100,22 +100,22 @@ def setSegment(
     return segment
 
 
-def setSegmentVoxels(segment: slicer.vtkSegment, mask: np.ndarray, inputNode: slicer.vtkMRMLVolumeNode) -> None:
+def set_segment_voxels(segment: slicer.vtkSegment, mask: np.ndarray, input_node: slicer.vtkMRMLVolumeNode) -> None:
     """Give a segment its voxels: ``mask``, bool, shape (k, j, i) of the input volume.
 
     The labelmap is the segment's own, cropped to what it holds: segments overlap, and most are small.
     """
-    segment.AddRepresentation(BINARY_LABELMAP, _labelmap(mask, inputNode))
+    segment.AddRepresentation(BINARY_LABELMAP, _labelmap(mask, input_node))
     segment.SetLabelValue(1)
     # A surface that the user asked for would go on showing the voxels of before.
     segment.RemoveRepresentation(CLOSED_SURFACE)
 
 
-def _labelmap(mask: np.ndarray, inputNode: slicer.vtkMRMLVolumeNode) -> slicer.vtkOrientedImageData:
+def _labelmap(mask: np.ndarray, input_node: slicer.vtkMRMLVolumeNode) -> slicer.vtkOrientedImageData:
     """Return a labelmap of the mask's bounding box on the input volume's grid."""
     labelmap = slicer.vtkOrientedImageData()
     matrix = vtk.vtkMatrix4x4()
-    inputNode.GetIJKToRASMatrix(matrix)
+    input_node.GetIJKToRASMatrix(matrix)
     labelmap.SetImageToWorldMatrix(matrix)
     bounds = []
     for axis in (2, 1, 0):
@@ -130,12 +130,12 @@ def _labelmap(mask: np.ndarray, inputNode: slicer.vtkMRMLVolumeNode) -> slicer.v
     return labelmap
 
 
-def currentLevel(segmentationNode: slicer.vtkMRMLSegmentationNode) -> float:
+def current_threshold(segmentation_node: slicer.vtkMRMLSegmentationNode) -> float:
     """Return the level, in percent of a map's scale, that the segments stand for."""
-    return float(segmentationNode.GetAttribute(LEVEL_PERCENT) or DEFAULT_LEVEL)
+    return float(segmentation_node.GetAttribute(THRESHOLD_PERCENT) or DEFAULT_THRESHOLD)
 
 
-def lowestValue(level: float) -> int:
+def lowest_value(level: float) -> int:
     """Return the lowest map value (1..255) that reaches a level in percent of the scale; no evidence (0) never does.
 
     Raises
@@ -148,40 +148,40 @@ def lowestValue(level: float) -> int:
     return max(math.ceil(level * 255 / 100), 1)
 
 
-def segmentGradCAM(
-    segmentationNode: slicer.vtkMRMLSegmentationNode,
-    heatMaps: dict[str, slicer.vtkMRMLScalarVolumeNode],
+def segment_gradcam(
+    segmentation_node: slicer.vtkMRMLSegmentationNode,
+    attribution_maps: dict[str, slicer.vtkMRMLScalarVolumeNode],
     level: float,
-    inputNode: slicer.vtkMRMLVolumeNode,
+    input_node: slicer.vtkMRMLVolumeNode,
 ) -> None:
     """Segment heat maps anew at a level in percent, and name the segments by it."""
-    lowest = lowestValue(level)
-    for label, heatMap in heatMaps.items():
-        segment = segmentationNode.GetSegmentation().GetSegment(gradCAMSegmentID(label))
+    lowest = lowest_value(level)
+    for label, attribution_map in attribution_maps.items():
+        segment = segmentation_node.GetSegmentation().GetSegment(gradcam_segment_id(label))
         if segment is None:
             _log.info("The segment of %s was removed by hand; a new level does not bring it back", label)
             continue
-        segment.SetName(gradCAMSegmentName(label, level))
-        setSegmentVoxels(segment, slicer.util.arrayFromVolume(heatMap) >= lowest, inputNode)
-    segmentationNode.SetAttribute(LEVEL_PERCENT, f"{level:g}")
+        segment.SetName(gradcam_segment_name(label, level))
+        set_segment_voxels(segment, slicer.util.arrayFromVolume(attribution_map) >= lowest, input_node)
+    segmentation_node.SetAttribute(THRESHOLD_PERCENT, f"{level:g}")
 
 
-def removeOwnSegments(segmentationNode: slicer.vtkMRMLSegmentationNode) -> bool:
+def remove_own_segments(segmentation_node: slicer.vtkMRMLSegmentationNode) -> bool:
     """Remove our segments; return whether nothing is left, or else the user has put segments of their own there."""
-    segmentation = segmentationNode.GetSegmentation()
+    segmentation = segmentation_node.GetSegmentation()
     identifiers = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
     for identifier in identifiers:
-        if segmentation.GetSegment(identifier).HasTag(own_nodes.ROLE):
+        if segmentation.GetSegment(identifier).HasTag(result_nodes.ROLE):
             segmentation.RemoveSegment(identifier)
     return segmentation.GetNumberOfSegments() == 0
 
 
-def styleSegment(
-    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentID: str, visible: bool, fillOpacity: float
+def style_segment(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str, visible: bool, fill_opacity: float
 ) -> None:
     """Show or hide a segment in slice views; the outline carries it, so that the CT beneath stays readable."""
-    display = segmentationNode.GetDisplayNode()
-    display.SetSegmentVisibility(segmentID, visible)
-    display.SetSegmentVisibility3D(segmentID, False)
-    display.SetSegmentOpacity2DFill(segmentID, fillOpacity)
-    display.SetSegmentOpacity2DOutline(segmentID, 1.0)
+    display = segmentation_node.GetDisplayNode()
+    display.SetSegmentVisibility(segment_id, visible)
+    display.SetSegmentVisibility3D(segment_id, False)
+    display.SetSegmentOpacity2DFill(segment_id, fill_opacity)
+    display.SetSegmentOpacity2DOutline(segment_id, 1.0)

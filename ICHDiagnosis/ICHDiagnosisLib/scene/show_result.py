@@ -1,7 +1,7 @@
 """A result on the scene: maps, segments, tables, plot and provenance of one input volume.
 
 Everything that is shown can be found again in a saved and reloaded scene: nodes carry their role and refer to the input
-volume (``own_nodes``), and the text of ``result.json`` travels with them.
+volume (``result_nodes``), and the text of ``result.json`` travels with them.
 """
 
 from __future__ import annotations
@@ -13,59 +13,58 @@ import numpy as np
 import slicer
 
 from ..result.content import Result
-from . import result_nodes as own_nodes
-from . import segments, tables, views
+from . import result_nodes, segments, tables, views
 from .layers import (
     CAVEAT,
     DEFAULT_OPACITY,
     FIRST_SLICE,
     SLICE_AXIS,
     ShownResult,
-    inputsWithResult,
-    jumpToFinding,
-    jumpToSlice,
-    removeResult,
-    setHeatMap,
-    setLevel,
-    shownResult,
-    sliceToVolume,
-    toggleLayers,
+    inputs_with_result,
+    jump_to_finding,
+    jump_to_slice,
+    remove_result,
+    set_attribution_map,
+    set_threshold,
+    shown_result,
+    slice_to_volume,
+    toggle_layers,
 )
-from .views import setBrainWindow
+from .views import set_brain_window
 from .volume_geometry import (
     GeometryError,
     MapFile,
     VoxelMatch,
-    ijkToRAS,
-    matchVoxels,
-    middleOfSlice,
-    readMap,
-    sliceAxis,
+    ijk_to_ras,
+    match_voxels,
+    middle_of_slice,
+    read_map,
+    slice_axis_of,
 )
 
 __all__ = [
     "DEFAULT_OPACITY",
     "GeometryError",
     "ShownResult",
-    "inputsWithResult",
-    "jumpToFinding",
-    "jumpToSlice",
-    "removeResult",
-    "setBrainWindow",
-    "setHeatMap",
-    "setLevel",
-    "showResult",
-    "shownResult",
-    "sliceToVolume",
-    "toggleLayers",
+    "inputs_with_result",
+    "jump_to_finding",
+    "jump_to_slice",
+    "remove_result",
+    "set_attribution_map",
+    "set_brain_window",
+    "set_threshold",
+    "show_result",
+    "shown_result",
+    "slice_to_volume",
+    "toggle_layers",
 ]
 
-HEAT_COLOURS = "vtkMRMLColorTableNodeIron"
+ATTRIBUTION_COLOURS = "vtkMRMLColorTableNodeIron"
 
 _log = logging.getLogger(__name__)
 
 
-def showResult(result: Result, inputNode: slicer.vtkMRMLScalarVolumeNode) -> ShownResult:
+def show_result(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) -> ShownResult:
     """Show a result on the volume that it was made from; an earlier result of the same volume is replaced.
 
     All files are read and compared with the volume before the scene is touched.
@@ -74,7 +73,7 @@ def showResult(result: Result, inputNode: slicer.vtkMRMLScalarVolumeNode) -> Sho
     ----------
     result : Result
         As read by :func:`ICHDiagnosisLib.result.reader.read_result`.
-    inputNode : vtkMRMLScalarVolumeNode
+    input_node : vtkMRMLScalarVolumeNode
         The head CT, upright, oblique, left-handed or under a transform.
 
     Raises
@@ -84,24 +83,24 @@ def showResult(result: Result, inputNode: slicer.vtkMRMLScalarVolumeNode) -> Sho
     GeometryError
         If the maps do not lie on the volume's voxels.
     """
-    maps = _mapsOnVolume(result, inputNode) if result.evaluated else None
-    if maps is None or _labelsShown(inputNode) - set(maps.gradCAM):
-        removeResult(inputNode)
-    document = tables.showProvenance(result, inputNode)
+    maps = _maps_on_volume(result, input_node) if result.evaluated else None
+    if maps is None or _labels_shown(input_node) - set(maps.gradcam):
+        remove_result(input_node)
+    document = tables.show_provenance(result, input_node)
     if maps is not None:
-        _recordGeometry(document, inputNode, maps)
-        tables.showFindings(result, inputNode)
-        tables.showAttention(result, inputNode)
-        heatMaps = {
-            label: _showHeatMapVolume(result, inputNode, label, voxels) for label, voxels in maps.gradCAM.items()
+        _record_geometry(document, input_node, maps)
+        tables.show_findings(result, input_node)
+        tables.show_attention(result, input_node)
+        attribution_maps = {
+            label: _show_attribution_map(result, input_node, label, voxels) for label, voxels in maps.gradcam.items()
         }
-        _showSegmentation(result, inputNode, maps, heatMaps)
-    own_nodes.gatherInStudy(inputNode)
+        _show_segmentation(result, input_node, maps, attribution_maps)
+    result_nodes.gather_in_study(input_node)
     if maps is not None:
-        views.showInput(inputNode, maps.sliceAxis)
-        toggleLayers(inputNode, True)
-        setHeatMap(inputNode, _mostTellingLabel(result), DEFAULT_OPACITY, segments.DEFAULT_LEVEL)
-    shown = shownResult(inputNode)
+        views.show_input(input_node, maps.slice_axis)
+        toggle_layers(input_node, True)
+        set_attribution_map(input_node, _leading_label(result), DEFAULT_OPACITY, segments.DEFAULT_THRESHOLD)
+    shown = shown_result(input_node)
     if shown is None:
         raise RuntimeError("the scene did not keep the nodes of the result")
     return shown
@@ -112,51 +111,51 @@ class _MapsOnVolume:
     """All maps of a result in the voxel order of the input, shape (k, j, i), and how its slices are counted."""
 
     attention: np.ndarray | None
-    gradCAM: dict[str, np.ndarray]
-    sliceAxis: int
-    slicesReversed: bool
+    gradcam: dict[str, np.ndarray]
+    slice_axis: int
+    slices_reversed: bool
     caveat: str | None
 
 
-def _mapsOnVolume(result: Result, inputNode: slicer.vtkMRMLScalarVolumeNode) -> _MapsOnVolume:
+def _maps_on_volume(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) -> _MapsOnVolume:
     """Read every map and bring it onto the input's voxels; nothing of the scene is changed."""
-    if inputNode.GetImageData() is None:
-        raise GeometryError(f"{inputNode.GetName()!r} holds no voxels")
-    attention, gradCAM = None, {}
+    if input_node.GetImageData() is None:
+        raise GeometryError(f"{input_node.GetName()!r} holds no voxels")
+    attention, gradcam = None, {}
     first: tuple[MapFile, VoxelMatch] | None = None
     for evidence in result.maps:
         if evidence.kind == "feature_attention":
             continue
-        mapFile = readMap(result.map_path(evidence))
-        if mapFile.voxels.shape != result.study.shape:
-            raise GeometryError(f"{evidence.file!r} is of shape {mapFile.voxels.shape}, not {result.study.shape}")
-        if first is None or not np.array_equal(first[0].affine, mapFile.affine):
-            first = mapFile, matchVoxels(result.study, mapFile, inputNode)
-        voxels = first[1].onVolume(mapFile.voxels)
+        map_file = read_map(result.map_path(evidence))
+        if map_file.voxels.shape != result.study.shape:
+            raise GeometryError(f"{evidence.file!r} is of shape {map_file.voxels.shape}, not {result.study.shape}")
+        if first is None or not np.array_equal(first[0].affine, map_file.affine):
+            first = map_file, match_voxels(result.study, map_file, input_node)
+        voxels = first[1].on_volume(map_file.voxels)
         if evidence.label is None:
             attention = voxels
         else:
-            gradCAM[evidence.label] = voxels
+            gradcam[evidence.label] = voxels
     if first is None:
         raise GeometryError("the result has no maps")
-    mapFile, match = first
-    axis = match.axes.index(sliceAxis(result.study, mapFile))
-    return _MapsOnVolume(attention, gradCAM, axis, match.reverse[axis], match.caveat)
+    map_file, match = first
+    axis = match.axes.index(slice_axis_of(result.study, map_file))
+    return _MapsOnVolume(attention, gradcam, axis, match.reverse[axis], match.caveat)
 
 
-def _labelsShown(inputNode: slicer.vtkMRMLScalarVolumeNode) -> set[str]:
-    shown = shownResult(inputNode)
-    return set() if shown is None else set(shown.heatMapNodes)
+def _labels_shown(input_node: slicer.vtkMRMLScalarVolumeNode) -> set[str]:
+    shown = shown_result(input_node)
+    return set() if shown is None else set(shown.attribution_maps)
 
 
-def _recordGeometry(
-    document: slicer.vtkMRMLTextNode, inputNode: slicer.vtkMRMLScalarVolumeNode, maps: _MapsOnVolume
+def _record_geometry(
+    document: slicer.vtkMRMLTextNode, input_node: slicer.vtkMRMLScalarVolumeNode, maps: _MapsOnVolume
 ) -> None:
     """Keep how stored slices are counted on the volume, so that a reloaded scene can still jump to them."""
-    document.SetAttribute(SLICE_AXIS, str(maps.sliceAxis))
-    last = inputNode.GetImageData().GetDimensions()[maps.sliceAxis] - 1
-    voxel = middleOfSlice(inputNode, maps.sliceAxis, last if maps.slicesReversed else 0)
-    middle = ijkToRAS(inputNode) @ [*voxel, 1.0]
+    document.SetAttribute(SLICE_AXIS, str(maps.slice_axis))
+    last = input_node.GetImageData().GetDimensions()[maps.slice_axis] - 1
+    voxel = middle_of_slice(input_node, maps.slice_axis, last if maps.slices_reversed else 0)
+    middle = ijk_to_ras(input_node) @ [*voxel, 1.0]
     document.SetAttribute(FIRST_SLICE, " ".join(f"{mm:.6f}" for mm in middle[:3]))
     if maps.caveat is None:
         document.RemoveAttribute(CAVEAT)
@@ -165,67 +164,67 @@ def _recordGeometry(
         _log.warning("%s", maps.caveat)
 
 
-def _showHeatMapVolume(
-    result: Result, inputNode: slicer.vtkMRMLScalarVolumeNode, label: str, voxels: np.ndarray
+def _show_attribution_map(
+    result: Result, input_node: slicer.vtkMRMLScalarVolumeNode, label: str, voxels: np.ndarray
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    name = f"{inputNode.GetName()}: Grad-CAM {label.replace('_', ' ')}"
-    node = own_nodes.provideNode("vtkMRMLScalarVolumeNode", inputNode, own_nodes.GRADCAM, name, label)
-    node.CopyOrientation(inputNode)
+    name = f"{input_node.GetName()}: Grad-CAM {label.replace('_', ' ')}"
+    node = result_nodes.provide_node("vtkMRMLScalarVolumeNode", input_node, result_nodes.GRADCAM, name, label)
+    node.CopyOrientation(input_node)
     slicer.util.updateVolumeFromArray(node, voxels)
-    node.SetAndObserveTransformNodeID(inputNode.GetTransformNodeID())
+    node.SetAndObserveTransformNodeID(input_node.GetTransformNodeID())
     node.SetDescription(f"Grad-CAM of {result.finding(label).name}: evidence, not an outline. {result.model.notice}")
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID(HEAT_COLOURS)
+    display.SetAndObserveColorNodeID(ATTRIBUTION_COLOURS)
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(0, 255)
     display.SetAutoThreshold(False)
     return node
 
 
-def _showSegmentation(
+def _show_segmentation(
     result: Result,
-    inputNode: slicer.vtkMRMLScalarVolumeNode,
+    input_node: slicer.vtkMRMLScalarVolumeNode,
     maps: _MapsOnVolume,
-    heatMaps: dict[str, slicer.vtkMRMLScalarVolumeNode],
+    attribution_maps: dict[str, slicer.vtkMRMLScalarVolumeNode],
 ) -> None:
-    node = segments.provideSegmentation(inputNode)
+    node = segments.provide_segmentation(input_node)
     modifying = node.StartModify()
     if maps.attention is not None:
-        segment = segments.setSegment(
+        segment = segments.set_segment(
             node,
             segments.KEY_SLICES_ID,
             segments.KEY_SLICES_NAME,
             segments.KEY_SLICES_COLOUR,
-            segments.keySlicesTerminology(),
+            segments.key_slices_terminology(),
         )
-        mask = (maps.attention > 0) & _onKeySlices(result, maps)
-        segments.setSegmentVoxels(segment, mask, inputNode)
-        segments.styleSegment(node, segments.KEY_SLICES_ID, bool(result.positive_findings), fillOpacity=0.0)
-    for label in maps.gradCAM:
-        finding, identifier = result.finding(label), segments.gradCAMSegmentID(label)
-        name = segments.gradCAMSegmentName(label, segments.DEFAULT_LEVEL)
-        segments.setSegment(node, identifier, name, finding.colour, segments.findingTerminology(finding))
-        segments.styleSegment(node, identifier, finding.positive, fillOpacity=0.0)
-    segments.segmentGradCAM(node, heatMaps, segments.DEFAULT_LEVEL, inputNode)
+        mask = (maps.attention > 0) & _on_key_slices(result, maps)
+        segments.set_segment_voxels(segment, mask, input_node)
+        segments.style_segment(node, segments.KEY_SLICES_ID, bool(result.positive_findings), fill_opacity=0.0)
+    for label in maps.gradcam:
+        finding, identifier = result.finding(label), segments.gradcam_segment_id(label)
+        name = segments.gradcam_segment_name(label, segments.DEFAULT_THRESHOLD)
+        segments.set_segment(node, identifier, name, finding.colour, segments.finding_terminology(finding))
+        segments.style_segment(node, identifier, finding.positive, fill_opacity=0.0)
+    segments.segment_gradcam(node, attribution_maps, segments.DEFAULT_THRESHOLD, input_node)
     node.GetDisplayNode().SetVisibility(True)
     node.EndModify(modifying)
 
 
-def _onKeySlices(result: Result, maps: _MapsOnVolume) -> np.ndarray:
+def _on_key_slices(result: Result, maps: _MapsOnVolume) -> np.ndarray:
     """Return a mask that broadcasts over (k, j, i): True on key slices."""
     key = np.array([s.key_rank is not None for s in result.slices])
-    if maps.slicesReversed:
+    if maps.slices_reversed:
         key = key[::-1]
     shape = [1, 1, 1]
-    shape[2 - maps.sliceAxis] = key.size
+    shape[2 - maps.slice_axis] = key.size
     return key.reshape(shape)
 
 
-def _mostTellingLabel(result: Result) -> str | None:
+def _leading_label(result: Result) -> str | None:
     """Return the label whose heat map is shown first: the most probable positive one, a kind before ``any``."""
-    withMap = {evidence.label for evidence in result.maps}
-    positive = [finding for finding in result.positive_findings if finding.key in withMap]
+    with_map = {evidence.label for evidence in result.maps}
+    positive = [finding for finding in result.positive_findings if finding.key in with_map]
     if not positive:
         return None
     return max(positive, key=lambda finding: (finding.key != "any", finding.probability)).key

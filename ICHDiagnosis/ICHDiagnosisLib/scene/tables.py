@@ -8,7 +8,7 @@ import slicer
 import vtk
 
 from ..result.content import Result
-from . import result_nodes as own_nodes
+from . import result_nodes
 from .segments import KEY_SLICES_COLOUR
 
 SLICE_COLUMN = "Slice index"
@@ -16,10 +16,10 @@ ATTENTION_COLUMN = "Attention (%)"
 ATTENTION_COLOUR = (110, 140, 180)
 
 
-def showFindings(result: Result, inputNode: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLTableNode:
+def show_findings(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLTableNode:
     """Write the findings into a table node: one row per label, in the order of the vocabulary."""
-    name = f"{inputNode.GetName()}: ICHDiagnosis findings"
-    table = own_nodes.provideNode("vtkMRMLTableNode", inputNode, own_nodes.FINDINGS, name)
+    name = f"{input_node.GetName()}: ICHDiagnosis findings"
+    table = result_nodes.provide_node("vtkMRMLTableNode", input_node, result_nodes.FINDINGS, name)
     _fill(
         table,
         {
@@ -36,14 +36,14 @@ def showFindings(result: Result, inputNode: slicer.vtkMRMLVolumeNode) -> slicer.
     return table
 
 
-def showAttention(result: Result, inputNode: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLPlotChartNode:
+def show_attention(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLPlotChartNode:
     """Write slice attention into table nodes and plot it, key slices marked."""
-    name = inputNode.GetName()
-    everySlice = own_nodes.provideNode(
-        "vtkMRMLTableNode", inputNode, own_nodes.ATTENTION, f"{name}: ICHDiagnosis slice attention"
+    name = input_node.GetName()
+    every_slice = result_nodes.provide_node(
+        "vtkMRMLTableNode", input_node, result_nodes.ATTENTION, f"{name}: ICHDiagnosis slice attention"
     )
     _fill(
-        everySlice,
+        every_slice,
         {
             SLICE_COLUMN: [s.index for s in result.slices],
             "Position (mm)": [s.position_mm for s in result.slices],
@@ -51,11 +51,11 @@ def showAttention(result: Result, inputNode: slicer.vtkMRMLVolumeNode) -> slicer
             "Read": ["yes" if s.read else "no" for s in result.slices],
         },
     )
-    keySlices = own_nodes.provideNode(
-        "vtkMRMLTableNode", inputNode, own_nodes.KEY_SLICES, f"{name}: ICHDiagnosis key slices"
+    key_slices = result_nodes.provide_node(
+        "vtkMRMLTableNode", input_node, result_nodes.KEY_SLICES, f"{name}: ICHDiagnosis key slices"
     )
     _fill(
-        keySlices,
+        key_slices,
         {
             SLICE_COLUMN: [s.index for s in result.key_slices],
             "Position (mm)": [s.position_mm for s in result.key_slices],
@@ -63,22 +63,22 @@ def showAttention(result: Result, inputNode: slicer.vtkMRMLVolumeNode) -> slicer
             "Rank": [s.key_rank or 0 for s in result.key_slices],
         },
     )
-    return _plot(inputNode, everySlice, keySlices)
+    return _plot(input_node, every_slice, key_slices)
 
 
 def _plot(
-    inputNode: slicer.vtkMRMLVolumeNode, everySlice: slicer.vtkMRMLTableNode, keySlices: slicer.vtkMRMLTableNode
+    input_node: slicer.vtkMRMLVolumeNode, every_slice: slicer.vtkMRMLTableNode, key_slices: slicer.vtkMRMLTableNode
 ) -> slicer.vtkMRMLPlotChartNode:
     series = slicer.vtkMRMLPlotSeriesNode
-    bars = _series(inputNode, own_nodes.ATTENTION_SERIES, "Slice attention", everySlice, ATTENTION_COLOUR)
+    bars = _series(input_node, result_nodes.ATTENTION_SERIES, "Slice attention", every_slice, ATTENTION_COLOUR)
     bars.SetPlotType(series.PlotTypeScatterBar)
-    marks = _series(inputNode, own_nodes.KEY_SLICE_SERIES, "Key slices", keySlices, KEY_SLICES_COLOUR)
+    marks = _series(input_node, result_nodes.KEY_SLICE_SERIES, "Key slices", key_slices, KEY_SLICES_COLOUR)
     marks.SetPlotType(series.PlotTypeScatter)
     marks.SetLineStyle(series.LineStyleNone)
     marks.SetMarkerStyle(series.MarkerStyleDiamond)
     marks.SetMarkerSize(12)
-    title = f"{inputNode.GetName()}: ICHDiagnosis slice attention"
-    chart = own_nodes.provideNode("vtkMRMLPlotChartNode", inputNode, own_nodes.CHART, title)
+    title = f"{input_node.GetName()}: ICHDiagnosis slice attention"
+    chart = result_nodes.provide_node("vtkMRMLPlotChartNode", input_node, result_nodes.CHART, title)
     chart.RemoveAllPlotSeriesNodeIDs()
     chart.AddAndObservePlotSeriesNodeID(bars.GetID())
     chart.AddAndObservePlotSeriesNodeID(marks.GetID())
@@ -90,14 +90,14 @@ def _plot(
 
 
 def _series(
-    inputNode: slicer.vtkMRMLVolumeNode,
+    input_node: slicer.vtkMRMLVolumeNode,
     role: str,
     name: str,
     table: slicer.vtkMRMLTableNode,
     colour: tuple[int, int, int],
 ) -> slicer.vtkMRMLPlotSeriesNode:
     # A series' name is what the chart's legend shows.
-    series = own_nodes.provideNode("vtkMRMLPlotSeriesNode", inputNode, role, name)
+    series = result_nodes.provide_node("vtkMRMLPlotSeriesNode", input_node, role, name)
     series.SetAndObserveTableNodeID(table.GetID())
     series.SetXColumnName(SLICE_COLUMN)
     series.SetYColumnName(ATTENTION_COLUMN)
@@ -130,13 +130,13 @@ def _column(values: Sequence[str | float]) -> vtk.vtkAbstractArray:
     return column
 
 
-def showProvenance(result: Result, inputNode: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLTextNode:
+def show_provenance(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLTextNode:
     """Write where the result came from into a text node, and the whole result into another, hidden one (returned)."""
-    name = f"{inputNode.GetName()}: ICHDiagnosis provenance"
-    text = own_nodes.provideNode("vtkMRMLTextNode", inputNode, own_nodes.PROVENANCE, name)
+    name = f"{input_node.GetName()}: ICHDiagnosis provenance"
+    text = result_nodes.provide_node("vtkMRMLTextNode", input_node, result_nodes.PROVENANCE, name)
     text.SetText(provenance(result))
-    document = own_nodes.provideNode(
-        "vtkMRMLTextNode", inputNode, own_nodes.DOCUMENT, f"{inputNode.GetName()}: ICHDiagnosis result"
+    document = result_nodes.provide_node(
+        "vtkMRMLTextNode", input_node, result_nodes.DOCUMENT, f"{input_node.GetName()}: ICHDiagnosis result"
     )
     document.SetHideFromEditors(True)
     document.SetText(result.document)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import slicer
 
-from . import result_nodes as own_nodes
-from .volume_geometry import ijkToRAS, toWorld
+from . import result_nodes
+from .volume_geometry import ijk_to_ras, to_world
 
 BRAIN_WINDOW = (80.0, 40.0)
 """Width and centre in HU: the window in which a reader looks for blood in the brain."""
@@ -17,44 +17,44 @@ _PREVIOUS_FOREGROUND = "ICHDiagnosis.PreviousForeground"
 _PREVIOUS_OPACITY = "ICHDiagnosis.PreviousForegroundOpacity"
 
 
-def compositeNodes() -> Iterator[slicer.vtkMRMLSliceCompositeNode]:
+def composite_nodes() -> Iterator[slicer.vtkMRMLSliceCompositeNode]:
     """Return the layers of every slice view."""
     for index in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
         yield slicer.mrmlScene.GetNthNodeByClass(index, "vtkMRMLSliceCompositeNode")
 
 
-def showForeground(
-    inputNode: slicer.vtkMRMLVolumeNode, mapNode: slicer.vtkMRMLVolumeNode | None, opacity: float
+def show_foreground(
+    input_node: slicer.vtkMRMLVolumeNode, map_node: slicer.vtkMRMLVolumeNode | None, opacity: float
 ) -> None:
     """Lay a heat map (or, if None, what the user had there) over the views that show the input volume."""
-    for composite in compositeNodes():
-        if composite.GetBackgroundVolumeID() != inputNode.GetID():
+    for composite in composite_nodes():
+        if composite.GetBackgroundVolumeID() != input_node.GetID():
             continue
-        if mapNode is None:
-            _restoreForeground(composite)
+        if map_node is None:
+            _restore_foreground(composite)
             continue
-        if not _showsOurs(composite):
+        if not _shows_ours(composite):
             composite.SetNodeReferenceID(_PREVIOUS_FOREGROUND, composite.GetForegroundVolumeID())
             composite.SetAttribute(_PREVIOUS_OPACITY, str(composite.GetForegroundOpacity()))
-        composite.SetForegroundVolumeID(mapNode.GetID())
+        composite.SetForegroundVolumeID(map_node.GetID())
         composite.SetForegroundOpacity(opacity)
 
 
-def restoreForegroundsOf(mapNodes: list[slicer.vtkMRMLVolumeNode]) -> None:
+def restore_foregrounds_of(map_nodes: list[slicer.vtkMRMLVolumeNode]) -> None:
     """Take heat maps out of every view that shows one of them."""
-    identifiers = {node.GetID() for node in mapNodes}
-    for composite in compositeNodes():
+    identifiers = {node.GetID() for node in map_nodes}
+    for composite in composite_nodes():
         if composite.GetForegroundVolumeID() in identifiers:
-            _restoreForeground(composite)
+            _restore_foreground(composite)
 
 
-def _showsOurs(composite: slicer.vtkMRMLSliceCompositeNode) -> bool:
+def _shows_ours(composite: slicer.vtkMRMLSliceCompositeNode) -> bool:
     foreground = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
-    return foreground is not None and foreground.GetAttribute(own_nodes.ROLE) == own_nodes.GRADCAM
+    return foreground is not None and foreground.GetAttribute(result_nodes.ROLE) == result_nodes.GRADCAM
 
 
-def _restoreForeground(composite: slicer.vtkMRMLSliceCompositeNode) -> None:
-    if not _showsOurs(composite):
+def _restore_foreground(composite: slicer.vtkMRMLSliceCompositeNode) -> None:
+    if not _shows_ours(composite):
         return
     composite.SetForegroundVolumeID(composite.GetNodeReferenceID(_PREVIOUS_FOREGROUND))
     composite.SetForegroundOpacity(float(composite.GetAttribute(_PREVIOUS_OPACITY) or 0.0))
@@ -62,74 +62,74 @@ def _restoreForeground(composite: slicer.vtkMRMLSliceCompositeNode) -> None:
     composite.RemoveAttribute(_PREVIOUS_OPACITY)
 
 
-def showInput(inputNode: slicer.vtkMRMLVolumeNode, sliceAxis: int) -> None:
+def show_input(input_node: slicer.vtkMRMLVolumeNode, slice_axis: int) -> None:
     """Show the input volume in every slice view, one of them in the plane of its stored slices.
 
     Without the rotation an oblique or tilted slice would be cut by the view, and a key slice could not be stood on.
     ``RotateSliceToLowestVolumeAxes`` turns nothing where the parent transform is not linear, as that of a tilted
     gantry is, so the views are turned to the axes that the volume has in the world.
     """
-    for composite in compositeNodes():
-        composite.SetBackgroundVolumeID(inputNode.GetID())
-    axes = worldAxes(inputNode, sliceAxis)
+    for composite in composite_nodes():
+        composite.SetBackgroundVolumeID(input_node.GetID())
+    axes = world_axes(input_node, slice_axis)
     matrix = slicer.util.vtkMatrixFromArray(axes)
-    sliceNodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
-    for sliceNode in sliceNodes:
-        sliceNode.RotateToAxes(matrix)
+    slice_nodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    for slice_node in slice_nodes:
+        slice_node.RotateToAxes(matrix)
     # Views that the user has turned may all have chosen other axes.
-    if sliceNodes:
-        max(sliceNodes, key=lambda node: abs(_normal(node) @ axes[:3, sliceAxis])).RotateToAxes(matrix, sliceAxis)
+    if slice_nodes:
+        max(slice_nodes, key=lambda node: abs(_normal(node) @ axes[:3, slice_axis])).RotateToAxes(matrix, slice_axis)
     logics = slicer.app.applicationLogic().GetSliceLogics()
     for index in range(logics.GetNumberOfItems() if logics else 0):
         logics.GetItemAsObject(index).FitSliceToBackground()
 
 
-def worldAxes(inputNode: slicer.vtkMRMLVolumeNode, sliceAxis: int) -> np.ndarray:
+def world_axes(input_node: slicer.vtkMRMLVolumeNode, slice_axis: int) -> np.ndarray:
     """Return a 4 x 4 matrix from voxel index to world RAS with perpendicular axes, the stored slices in one plane.
 
     It is taken at the middle of the volume. Where the stack leans, the slices keep their plane and the step from slice
     to slice is straightened: a view can show a whole slice, never a whole sheared stack.
     """
-    middle = [(length - 1) / 2 for length in inputNode.GetImageData().GetDimensions()]
+    middle = [(length - 1) / 2 for length in input_node.GetImageData().GetDimensions()]
     points = np.array([middle, *(middle + step for step in np.eye(3))])
-    local = points @ ijkToRAS(inputNode)[:3, :3].T + ijkToRAS(inputNode)[:3, 3]
-    world = toWorld(inputNode, local)
+    local = points @ ijk_to_ras(input_node)[:3, :3].T + ijk_to_ras(input_node)[:3, 3]
+    world = to_world(input_node, local)
     steps = (world[1:] - world[0]).T
-    first, second = (axis for axis in range(3) if axis != sliceAxis)
+    first, second = (axis for axis in range(3) if axis != slice_axis)
     normal = np.cross(steps[:, first], steps[:, second])
     normal /= np.linalg.norm(normal)
     matrix = np.eye(4)
     matrix[:3, first] = steps[:, first]
     matrix[:3, second] = steps[:, second] - steps[:, first] * _share(steps[:, second], steps[:, first])
-    matrix[:3, sliceAxis] = normal * (normal @ steps[:, sliceAxis])
+    matrix[:3, slice_axis] = normal * (normal @ steps[:, slice_axis])
     matrix[:3, 3] = world[0] - matrix[:3, :3] @ middle
     return matrix
 
 
-def _normal(sliceNode: slicer.vtkMRMLSliceNode) -> np.ndarray:
-    return slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS())[:3, 2]
+def _normal(slice_node: slicer.vtkMRMLSliceNode) -> np.ndarray:
+    return slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())[:3, 2]
 
 
 def _share(vector: np.ndarray, direction: np.ndarray) -> float:
     return float(vector @ direction) / float(direction @ direction)
 
 
-def setBrainWindow(inputNode: slicer.vtkMRMLVolumeNode) -> None:
+def set_brain_window(input_node: slicer.vtkMRMLVolumeNode) -> None:
     """Set the brain window (centre 40 HU, width 80 HU)."""
-    display = inputNode.GetDisplayNode()
+    display = input_node.GetDisplayNode()
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(*BRAIN_WINDOW)
 
 
-def jumpToVoxel(inputNode: slicer.vtkMRMLVolumeNode, voxel: tuple[float, float, float]) -> np.ndarray:
+def jump_to_voxel(input_node: slicer.vtkMRMLVolumeNode, voxel: tuple[float, float, float]) -> np.ndarray:
     """Bring every slice view to a voxel (i, j, k) of the input; return the place in world RAS, mm."""
-    place = voxelToWorld(inputNode, voxel)
-    sliceNode = slicer.vtkMRMLSliceNode
-    sliceNode.JumpAllSlices(slicer.mrmlScene, *(float(mm) for mm in place), sliceNode.OffsetJumpSlice)
+    place = voxel_to_world(input_node, voxel)
+    slice_node = slicer.vtkMRMLSliceNode
+    slice_node.JumpAllSlices(slicer.mrmlScene, *(float(mm) for mm in place), slice_node.OffsetJumpSlice)
     return place
 
 
-def voxelToWorld(inputNode: slicer.vtkMRMLVolumeNode, voxel: tuple[float, float, float]) -> np.ndarray:
+def voxel_to_world(input_node: slicer.vtkMRMLVolumeNode, voxel: tuple[float, float, float]) -> np.ndarray:
     """Return where a voxel (i, j, k) lies in world RAS, mm, through the input's parent transform."""
-    local = ijkToRAS(inputNode) @ np.array([*voxel, 1.0])
-    return toWorld(inputNode, local[np.newaxis, :3])[0]
+    local = ijk_to_ras(input_node) @ np.array([*voxel, 1.0])
+    return to_world(input_node, local[np.newaxis, :3])[0]

@@ -11,7 +11,7 @@ class VolumeNotWritableError(RuntimeError):
     """The voxels could not be written; the message is one line for a person."""
 
 
-def writeStoredVoxels(volumeNode: slicer.vtkMRMLScalarVolumeNode, path: Path) -> Path:
+def write_stored_voxels(volume_node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> Path:
     """Write a volume as NRRD: every value, and the geometry as stored, oblique, left-handed or sheared.
 
     NRRD keeps axes as they are, where writing NIfTI through ITK turns them round. A transform above the volume (a
@@ -19,7 +19,7 @@ def writeStoredVoxels(volumeNode: slicer.vtkMRMLScalarVolumeNode, path: Path) ->
 
     Parameters
     ----------
-    volumeNode : vtkMRMLScalarVolumeNode
+    volume_node : vtkMRMLScalarVolumeNode
         The volume; it is not changed in any way.
     path : Path
         File to write, ending in ``.nrrd``.
@@ -31,11 +31,11 @@ def writeStoredVoxels(volumeNode: slicer.vtkMRMLScalarVolumeNode, path: Path) ->
     """
     # A copy outside the scene: writing the node itself would mark it as saved, and its attributes would go with it.
     copy = slicer.vtkMRMLScalarVolumeNode()
-    copy.CopyOrientation(volumeNode)
-    copy.SetAndObserveImageData(volumeNode.GetImageData())
+    copy.CopyOrientation(volume_node)
+    copy.SetAndObserveImageData(volume_node.GetImageData())
     storage = slicer.vtkMRMLNRRDStorageNode()
     storage.SetFileName(str(path))
     storage.SetUseCompression(False)
     if not storage.WriteData(copy) or not path.is_file():
-        raise VolumeNotWritableError(f"The voxels of {volumeNode.GetName()!r} could not be written")
+        raise VolumeNotWritableError(f"The voxels of {volume_node.GetName()!r} could not be written")
     return path

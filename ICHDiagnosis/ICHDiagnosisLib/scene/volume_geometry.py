@@ -55,22 +55,22 @@ class VoxelMatch:
     reverse: tuple[bool, bool, bool]
     caveat: str | None = None
 
-    def onVolume(self, voxels: np.ndarray) -> np.ndarray:
+    def on_volume(self, voxels: np.ndarray) -> np.ndarray:
         """Bring a map's voxels into the order of ``slicer.util.arrayFromVolume``: shape (k, j, i)."""
         turned = voxels.transpose(self.axes)[tuple(slice(None, None, -1 if back else 1) for back in self.reverse)]
         return np.ascontiguousarray(turned.transpose(2, 1, 0))
 
-    def volumeToMap(self, shape: tuple[int, ...]) -> np.ndarray:
+    def volume_to_map(self, shape: tuple[int, ...]) -> np.ndarray:
         """Return the 4 x 4 matrix from the volume's voxel indices to those of a map of this shape."""
         matrix = np.zeros((4, 4))
         matrix[3, 3] = 1
-        for axis, (mapAxis, back) in enumerate(zip(self.axes, self.reverse, strict=True)):
-            matrix[mapAxis, axis] = -1 if back else 1
-            matrix[mapAxis, 3] = shape[mapAxis] - 1 if back else 0
+        for axis, (map_axis, back) in enumerate(zip(self.axes, self.reverse, strict=True)):
+            matrix[map_axis, axis] = -1 if back else 1
+            matrix[map_axis, 3] = shape[map_axis] - 1 if back else 0
         return matrix
 
 
-def readMap(path: Path) -> MapFile:
+def read_map(path: Path) -> MapFile:
     """Read a map file.
 
     ``vtkNIFTIImageReader`` is used because Slicer's own volume reader (ITK) refuses the sheared affine of a tilted
@@ -96,27 +96,27 @@ def readMap(path: Path) -> MapFile:
     if reader.GetQFac() < 0:
         # VTK turns the slices of a left-handed file round; result.json counts them as they are stored.
         voxels = voxels[:, :, ::-1]
-        affine = affine @ VoxelMatch((0, 1, 2), (False, False, True)).volumeToMap(voxels.shape)
+        affine = affine @ VoxelMatch((0, 1, 2), (False, False, True)).volume_to_map(voxels.shape)
     return MapFile(voxels.copy(), affine)
 
 
-def ijkToRAS(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+def ijk_to_ras(volume_node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     """Return the 4 x 4 matrix from voxel index to the volume's own RAS, before any parent transform."""
     matrix = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(matrix)
+    volume_node.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
-def middleOfSlice(volumeNode: slicer.vtkMRMLVolumeNode, axis: int, place: int) -> tuple[float, float, float]:
+def middle_of_slice(volume_node: slicer.vtkMRMLVolumeNode, axis: int, place: int) -> tuple[float, float, float]:
     """Return the voxel index (i, j, k) of the middle of a slice across one axis of the volume."""
-    voxel = [(length - 1) / 2 for length in volumeNode.GetImageData().GetDimensions()]
+    voxel = [(length - 1) / 2 for length in volume_node.GetImageData().GetDimensions()]
     voxel[axis] = float(place)
     return voxel[0], voxel[1], voxel[2]
 
 
-def toWorld(volumeNode: slicer.vtkMRMLVolumeNode, points: np.ndarray) -> np.ndarray:
+def to_world(volume_node: slicer.vtkMRMLVolumeNode, points: np.ndarray) -> np.ndarray:
     """Carry points, shape (n, 3), mm, from the volume's own RAS through its parent transform, linear or not."""
-    parent = volumeNode.GetParentTransformNode()
+    parent = volume_node.GetParentTransformNode()
     if parent is None:
         return points
     transform = vtk.vtkGeneralTransform()
@@ -124,7 +124,7 @@ def toWorld(volumeNode: slicer.vtkMRMLVolumeNode, points: np.ndarray) -> np.ndar
     return np.array([transform.TransformPoint(*point) for point in points])
 
 
-def matchVoxels(study: Study, mapFile: MapFile, volumeNode: slicer.vtkMRMLVolumeNode) -> VoxelMatch:
+def match_voxels(study: Study, map_file: MapFile, volume_node: slicer.vtkMRMLVolumeNode) -> VoxelMatch:
     """Find the order and direction of axes in which a map lies on the volume, voxel on voxel.
 
     The volume is tried as it is stored and as its parent transform places it: a map made from DICOM has the true,
@@ -135,44 +135,44 @@ def matchVoxels(study: Study, mapFile: MapFile, volumeNode: slicer.vtkMRMLVolume
     GeometryError
         If the map has another number of voxels, or lies elsewhere.
     """
-    shape, dimensions = mapFile.voxels.shape, volumeNode.GetImageData().GetDimensions()
+    shape, dimensions = map_file.voxels.shape, volume_node.GetImageData().GetDimensions()
     candidates = [
-        VoxelMatch((i, j, k), (backI, backJ, backK))
+        VoxelMatch((i, j, k), (back_i, back_j, back_k))
         for i, j, k in itertools.permutations(range(3))
-        for backI, backJ, backK in itertools.product((False, True), repeat=3)
+        for back_i, back_j, back_k in itertools.product((False, True), repeat=3)
         if (shape[i], shape[j], shape[k]) == dimensions
     ]
     if not candidates:
         raise GeometryError(
             f"the result belongs to another volume: its maps have {_times(shape)} voxels, "
-            f"{volumeNode.GetName()!r} has {_times(dimensions)}"
+            f"{volume_node.GetName()!r} has {_times(dimensions)}"
         )
     corners = _corners(dimensions)
-    stored = _carry(ijkToRAS(volumeNode), corners)
-    places = (stored, toWorld(volumeNode, stored))
+    stored = _carry(ijk_to_ras(volume_node), corners)
+    places = (stored, to_world(volume_node, stored))
     offset, best = min(
-        ((_offset(mapFile, match, corners, place), match) for match in candidates for place in places),
+        ((_offset(map_file, match, corners, place), match) for match in candidates for place in places),
         key=lambda pair: pair[0],
     )
     if offset <= LARGEST_OFFSET:
         return best
-    if study.series_uid is not None and study.series_uid == seriesUID(volumeNode):
+    if study.series_uid is not None and study.series_uid == series_uid_of(volume_node):
         for match in candidates:
-            if _sharesItsFirstSlice(mapFile, match, volumeNode):
+            if _shares_its_first_slice(map_file, match, volume_node):
                 caveat = "3D Slicer shows this series without its gantry tilt or slice gaps; the maps follow its voxels"
                 return VoxelMatch(match.axes, match.reverse, caveat)
     raise GeometryError(
-        f"the result belongs to another volume: its maps lie {offset:.1f} voxels off {volumeNode.GetName()!r}"
+        f"the result belongs to another volume: its maps lie {offset:.1f} voxels off {volume_node.GetName()!r}"
     )
 
 
-def seriesUID(volumeNode: slicer.vtkMRMLVolumeNode) -> str | None:
+def series_uid_of(volume_node: slicer.vtkMRMLVolumeNode) -> str | None:
     """Return the Series Instance UID (0020,000E) of a volume loaded from DICOM, else None."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    return hierarchy.GetItemUID(hierarchy.GetItemByDataNode(volumeNode), "DICOM") or None
+    return hierarchy.GetItemUID(hierarchy.GetItemByDataNode(volume_node), "DICOM") or None
 
 
-def sliceAxis(study: Study, mapFile: MapFile) -> int:
+def slice_axis_of(study: Study, map_file: MapFile) -> int:
     """Return the axis of the map file along which the stored slices are counted.
 
     Where several axes are as long as there are slices, the one that runs in the third direction of
@@ -183,13 +183,15 @@ def sliceAxis(study: Study, mapFile: MapFile) -> int:
     GeometryError
         If no axis has as many voxels as there are slices.
     """
-    fitting = [axis for axis in range(3) if mapFile.voxels.shape[axis] == study.slices]
+    fitting = [axis for axis in range(3) if map_file.voxels.shape[axis] == study.slices]
     if not fitting:
-        raise GeometryError(f"the maps have {_times(mapFile.voxels.shape)} voxels but {study.slices} slices are listed")
+        raise GeometryError(
+            f"the maps have {_times(map_file.voxels.shape)} voxels but {study.slices} slices are listed"
+        )
     if len(fitting) == 1 or not study.orientation:
         return fitting[-1]
     anatomical = {"L": 0, "R": 0, "P": 1, "A": 1, "I": 2, "S": 2}.get(study.orientation[-1], 2)
-    steps = mapFile.affine[:3, :3] / np.linalg.norm(mapFile.affine[:3, :3], axis=0)
+    steps = map_file.affine[:3, :3] / np.linalg.norm(map_file.affine[:3, :3], axis=0)
     return max(fitting, key=lambda axis: abs(float(steps[anatomical, axis])))
 
 
@@ -205,17 +207,17 @@ def _carry(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def _offset(mapFile: MapFile, match: VoxelMatch, indices: np.ndarray, place: np.ndarray) -> float:
+def _offset(map_file: MapFile, match: VoxelMatch, indices: np.ndarray, place: np.ndarray) -> float:
     """Return the largest distance, in voxels, between where the map and the volume put the same voxels."""
-    matrix = mapFile.affine @ match.volumeToMap(mapFile.voxels.shape)
+    matrix = map_file.affine @ match.volume_to_map(map_file.voxels.shape)
     offsets = (place - _carry(matrix, indices)) @ np.linalg.inv(matrix[:3, :3]).T
     return float(np.abs(offsets).max())
 
 
-def _sharesItsFirstSlice(mapFile: MapFile, match: VoxelMatch, volumeNode: slicer.vtkMRMLVolumeNode) -> bool:
+def _shares_its_first_slice(map_file: MapFile, match: VoxelMatch, volume_node: slicer.vtkMRMLVolumeNode) -> bool:
     """Tell whether the volume's first slice is an end slice of the map and both stacks grow to the same side."""
-    matrix = mapFile.affine @ match.volumeToMap(mapFile.voxels.shape)
-    corners = _corners((*volumeNode.GetImageData().GetDimensions()[:2], 1))
-    stored = ijkToRAS(volumeNode)
-    sameSide = float(matrix[:3, 2] @ stored[:3, 2]) > 0
-    return sameSide and _offset(mapFile, match, corners, _carry(stored, corners)) <= LARGEST_OFFSET
+    matrix = map_file.affine @ match.volume_to_map(map_file.voxels.shape)
+    corners = _corners((*volume_node.GetImageData().GetDimensions()[:2], 1))
+    stored = ijk_to_ras(volume_node)
+    same_side = float(matrix[:3, 2] @ stored[:3, 2]) > 0
+    return same_side and _offset(map_file, match, corners, _carry(stored, corners)) <= LARGEST_OFFSET

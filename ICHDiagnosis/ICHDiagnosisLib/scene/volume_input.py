@@ -6,12 +6,12 @@ from pathlib import Path
 
 import slicer
 
-from .dicom_source import FileDatabase, linkOriginalFiles
-from .volume_file import writeStoredVoxels
+from .dicom_source import FileDatabase, link_original_files
+from .volume_file import write_stored_voxels
 
 
-def writeInput(
-    inputNode: slicer.vtkMRMLScalarVolumeNode, folder: Path, database: FileDatabase | None, useOriginalFiles: bool
+def write_input(
+    input_node: slicer.vtkMRMLScalarVolumeNode, folder: Path, database: FileDatabase | None, use_original_files: bool
 ) -> Path:
     """Put what the bundle is to read into an empty folder; return the path for its ``dataset_dir``.
 
@@ -25,6 +25,6 @@ def writeInput(
     OSError
         If the folder cannot be written.
     """
-    if useOriginalFiles and linkOriginalFiles(inputNode, folder, database):
+    if use_original_files and link_original_files(input_node, folder, database):
         return folder
-    return writeStoredVoxels(inputNode, folder / "volume.nrrd")
+    return write_stored_voxels(input_node, folder / "volume.nrrd")

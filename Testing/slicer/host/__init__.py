@@ -1,8 +1,8 @@
 """3D Slicer without its application: stand-ins, written for these tests, around the real MRML of slicer-core.
 
 ``host.install()`` makes ``slicer``, ``qt``, ``ctk`` and the scripted-module base classes importable as they
-are inside the application; :func:`emptyScene` closes the scene between tests; :func:`loadModule` and
-:func:`openPanel` run a module's panel; :mod:`host.slice_view` draws slice views without a window.
+are inside the application; :func:`empty_scene` closes the scene between tests; :func:`load_module` and
+:func:`open_panel` run a module's panel; :mod:`host.slice_view` draws slice views without a window.
 
 What they cannot show. The scene, the logics, storage, subject hierarchy, segmentations and slice views are Slicer's
 own code, so what a test says of them holds; the windows are not. Layouts are remembered, not arranged; there is no
@@ -29,42 +29,42 @@ _ABOVE = str(Path(__file__).resolve().parents[2])
 _hidden = [entry for entry in sys.path if str(Path(entry or ".").resolve()) == _ABOVE]
 sys.path[:] = [entry for entry in sys.path if entry not in _hidden]
 
-from .application import Module, emptyScene, installScene  # noqa: E402 - after the path was cleared
+from .application import Module, empty_scene, install_scene  # noqa: E402 - after the path was cleared
 
 sys.path += _hidden
 
-__all__ = ["closePanel", "emptyScene", "install", "loadModule", "openPanel"]
+__all__ = ["close_panel", "empty_scene", "install", "load_module", "open_panel"]
 
 
 def install() -> None:
     """Make ``slicer``, ``qt`` and ``ctk`` look as they do inside the application; a second call changes nothing."""
-    installScene()
-    from .python_qt import installQt  # noqa: PLC0415 - Qt starts only after the scene stands
+    install_scene()
+    from .python_qt import install_qt  # noqa: PLC0415 - Qt starts only after the scene stands
 
-    installQt()
-    from .parameter_nodes import installParameterNodeWrapper  # noqa: PLC0415 - needs qt
-    from .scripted_module import installScriptedModules  # noqa: PLC0415 - needs qt
+    install_qt()
+    from .parameter_nodes import install_parameter_node_wrapper  # noqa: PLC0415 - needs qt
+    from .scripted_module import install_scripted_modules  # noqa: PLC0415 - needs qt
 
-    installParameterNodeWrapper()
-    installScriptedModules()
+    install_parameter_node_wrapper()
+    install_scripted_modules()
 
 
-def loadModule(path: Path) -> Module:
+def load_module(path: Path) -> Module:
     """Import and register a scripted module from its file."""
-    from .scripted_module import loadModule as load  # noqa: PLC0415 - needs qt
+    from .scripted_module import load_module as load  # noqa: PLC0415 - needs qt
 
     return load(path)
 
 
-def openPanel(name: str) -> Any:
+def open_panel(name: str) -> Any:
     """Make, set up and enter the panel of a loaded module."""
-    from .scripted_module import openPanel as make  # noqa: PLC0415 - needs qt
+    from .scripted_module import open_panel as make  # noqa: PLC0415 - needs qt
 
     return make(name)
 
 
-def closePanel(panel: Any) -> None:
+def close_panel(panel: Any) -> None:
     """Leave a panel and take it down with its widgets."""
-    from .scripted_module import closePanel as close  # noqa: PLC0415 - needs qt
+    from .scripted_module import close_panel as close  # noqa: PLC0415 - needs qt
 
     close(panel)

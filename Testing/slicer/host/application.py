@@ -244,7 +244,7 @@ def _keepSubjectHierarchy(scene: slicer.vtkMRMLScene) -> None:
     scene.AddObserver(scene.NodeAboutToBeRemovedEvent, aboutToBeRemoved)
 
 
-def installScene() -> None:
+def install_scene() -> None:
     """Give ``slicer`` its scene, application and module logics; a second call changes nothing."""
     if hasattr(slicer, "app"):
         return
@@ -268,7 +268,7 @@ def installScene() -> None:
     slicer.app = Application(applicationLogic, sliceLogics)
 
 
-def emptyScene() -> None:
+def empty_scene() -> None:
     """Close the scene as File > Close does; default colours stay, and views look the way they first did."""
     slicer.mrmlScene.Clear(False)
     for name, orientation in SLICE_VIEWS.items():

@@ -216,7 +216,7 @@ def _disconnectGui(self: Any, tag: int) -> None:
         undo()
 
 
-def installParameterNodeWrapper() -> None:
+def install_parameter_node_wrapper() -> None:
     """Make ``from slicer.parameterNodeWrapper import parameterNodeWrapper`` work."""
     module = types.ModuleType("slicer.parameterNodeWrapper")
     for part in (parameterNodeWrapper, WithinRange, Choice, Default):

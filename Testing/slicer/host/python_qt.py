@@ -31,7 +31,7 @@ def _attributeOf(name: str) -> property:
     return property(read, write)
 
 
-def propertiesAsAttributes(cls: type) -> None:
+def properties_as_attributes(cls: type) -> None:
     """Turn the meta-object properties that a class adds to its base into Python properties, as PythonQt shows them."""
     meta = cls.staticMetaObject
     for index in range(meta.propertyOffset(), meta.propertyCount()):
@@ -68,7 +68,7 @@ def _qtModule() -> types.ModuleType:
     return module
 
 
-def installQt() -> None:
+def install_qt() -> None:
     """Make ``import qt`` and ``import ctk`` work and start a QApplication; a second call changes nothing."""
     if "qt" in sys.modules:
         return
@@ -82,7 +82,7 @@ def installQt() -> None:
     module = _qtModule()
     classes = [cls for cls in vars(module).values() if isinstance(cls, type) and issubclass(cls, QtCore.QObject)]
     for cls in classes:
-        propertiesAsAttributes(cls)
+        properties_as_attributes(cls)
     QtCore.QObject.name = _attributeOf("objectName")
     QtCore.QObject.className = lambda self: self.metaObject().className()
     QtCore.QObject.delete = QtCore.QObject.deleteLater

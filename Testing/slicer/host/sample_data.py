@@ -96,7 +96,7 @@ def sources_of(category: str) -> list[SampleDataSource]:
     return slicer.modules.sampleDataSources.setdefault(category, [])
 
 
-def installSampleData() -> None:
+def install_sample_data() -> None:
     """Make ``import SampleData`` work, with nothing registered."""
     slicer.modules.sampleDataSources = {}
     module = types.ModuleType("SampleData")

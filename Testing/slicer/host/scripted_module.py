@@ -98,7 +98,7 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         _log.info("%s", message)
 
 
-def loadModule(path: Path) -> Module:
+def load_module(path: Path) -> Module:
     """Import a scripted module from its file and register it, as the application does at its start."""
     name = path.stem
     sys.path.insert(0, str(path.parent)) if str(path.parent) not in sys.path else None
@@ -114,7 +114,7 @@ def loadModule(path: Path) -> Module:
     return registered
 
 
-def openPanel(name: str) -> ScriptedLoadableModuleWidget:
+def open_panel(name: str) -> ScriptedLoadableModuleWidget:
     """Make and set up the panel of a loaded module, and enter it."""
     panel = getattr(sys.modules[name], f"{name}Widget")(qt.QWidget())
     panel.setup()
@@ -122,7 +122,7 @@ def openPanel(name: str) -> ScriptedLoadableModuleWidget:
     return panel
 
 
-def closePanel(panel: ScriptedLoadableModuleWidget) -> None:
+def close_panel(panel: ScriptedLoadableModuleWidget) -> None:
     """Leave a panel and take it down, as the application does when it ends."""
     panel.exit()
     panel.cleanup()
@@ -130,7 +130,7 @@ def closePanel(panel: ScriptedLoadableModuleWidget) -> None:
     shiboken6.delete(panel.parent)
 
 
-def installScriptedModules() -> None:
+def install_scripted_modules() -> None:
     """Make ``from slicer.ScriptedLoadableModule import *`` and ``from slicer.i18n import tr`` work."""
     module = types.ModuleType("slicer.ScriptedLoadableModule")
     for cls in (

@@ -16,7 +16,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 DISPLAYABLE_MANAGERS = ("vtkMRMLSegmentationsDisplayableManager2D",)
 
 
-def drawSliceView(name: str = "Red", size: tuple[int, int] = (512, 512)) -> NDArray[np.uint8]:
+def draw_slice_view(name: str = "Red", size: tuple[int, int] = (512, 512)) -> NDArray[np.uint8]:
     """Draw one slice view.
 
     Returns

@@ -61,12 +61,12 @@ def open_with_volume(study: Path | None, results: Path) -> Any:
         pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
         node, slicer.dicomDatabase = on_scene(files)
     slicer.app.slicerUserSettingsFilePath = str(results / "Slicer.ini")
-    host.loadModule(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
-    module = host.openPanel("ICHDiagnosis")
+    host.load_module(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
+    module = host.open_panel("ICHDiagnosis")
     parameters = module.logic.getParameterNode()
     parameters.outputFolder, parameters.device = results / "ICHDiagnosis", DeviceChoice.CPU
     module.parent.show()
-    module.panel.ui.inputSelector.setCurrentNode(module.logic.loadPhantom() if node is None else node)
+    module.panel.ui.inputSelector.setCurrentNode(module.logic.load_phantom() if node is None else node)
     slicer.app.processEvents()
     return module
 
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="ich-time-") as folder:
         module = open_with_volume(options.study, Path(folder))
         apply_and_measure(module)
-        host.closePanel(module)
+        host.close_panel(module)
 
 
 if __name__ == "__main__":
