@@ -6,7 +6,6 @@ from pathlib import Path
 
 import qt
 import slicer
-from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
@@ -28,7 +27,8 @@ from ICHDiagnosisLib.history import History
 from ICHDiagnosisLib.install.installers import python_executable
 from ICHDiagnosisLib.install.requirements import MissingPackage, find_missing, read_requirements
 from ICHDiagnosisLib.logic import AnalysisLogic, record_analysis, settings_of
-from ICHDiagnosisLib.parameters import NOT_CHOSEN, Parameters
+from ICHDiagnosisLib.messages import message
+from ICHDiagnosisLib.parameters import NOT_CHOSEN, Parameters, rename_earlier_parameters
 from ICHDiagnosisLib.sample_data import load_phantom, phantom_command, register_sample_data
 
 KEEP_HISTORY_SETTING = "ICHDiagnosis/KeepHistory"
@@ -39,18 +39,12 @@ class ICHDiagnosis(ScriptedLoadableModule):
 
     def __init__(self, parent: object) -> None:
         ScriptedLoadableModule.__init__(self, parent)
-        self.parent.title = _("ICH Diagnosis")
+        self.parent.title = message("module.title")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Neuroimaging")]
         self.parent.dependencies = []
         self.parent.contributors = ["ICHDiagnosis developers"]
-        self.parent.helpText = _(
-            "Reads a non-contrast head CT, says how likely each kind of intracranial haemorrhage is, and shows the "
-            "slices and voxels that spoke for it. "
-            "Research use only: not a medical device, not for diagnosis or treatment."
-        )
-        self.parent.acknowledgementText = _(
-            "An open re-implementation of DrCT2 (Wang, Fu, Li, Pei. Medical Physics 2022) as a MONAI bundle."
-        )
+        self.parent.helpText = message("module.help")
+        self.parent.acknowledgementText = message("module.acknowledgement")
         slicer.app.startupCompleted.connect(self.onStartupCompleted)
 
     def onStartupCompleted(self) -> None:
@@ -60,7 +54,7 @@ class ICHDiagnosis(ScriptedLoadableModule):
 
 def make_phantom(_source: object = None) -> slicer.vtkMRMLScalarVolumeNode:
     """Make a phantom with haemorrhage for the Sample Data module, and load it."""
-    with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=True):
+    with slicer.util.tryWithErrorDisplay(message("sample.failed"), waitCursor=True):
         return ICHDiagnosisLogic().load_phantom()
 
 
@@ -88,18 +82,17 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.bundle_root = find_bundle(Path(__file__))
         self.history = History(Path(slicer.app.slicerUserSettingsFilePath).parent)
-        run = BundleRun(
-            BundleProcess(slicer.util.startupEnvironment(), translate=_), python_executable(), self.bundle_root
-        )
+        run = BundleRun(BundleProcess(slicer.util.startupEnvironment()), python_executable(), self.bundle_root)
         self.analysis = AnalysisLogic(run, self.missing_packages, self.history, getattr(slicer, "dicomDatabase", None))
         self.batch = Batch(
             run, self.missing_packages, record=lambda result, name: record_analysis(self.history, result, name)
         )
 
     def getParameterNode(self) -> Parameters:
-        """Return the parameters of the scene, with the person's settings where the scene has none."""
+        """Return the parameters of the scene, with the user's settings where the scene has none."""
         node = super().getParameterNode()
         is_new = not node.GetParameterCount()
+        rename_earlier_parameters(node)
         parameters = Parameters(node)
         if is_new:
             keep = slicer.util.settingsValue(KEEP_HISTORY_SETTING, True, converter=slicer.util.toBool)
@@ -127,7 +120,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
 
     def load_phantom(self, options: "dict[str, str] | None" = None) -> slicer.vtkMRMLScalarVolumeNode:
         """Make a phantom with haemorrhage and load it; errors as :func:`load_phantom` of the sample data."""
-        runner = BundleProcess(slicer.util.startupEnvironment(), phantom_command, _)
+        runner = BundleProcess(slicer.util.startupEnvironment(), phantom_command)
         return load_phantom(runner, python_executable(), self.bundle_root, slicer.app.processEvents, options)
 
     def close(self) -> None:
@@ -151,7 +144,7 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._entered = False
 
     def setup(self) -> None:
-        """Build the panel; without the bundle, say so instead."""
+        """Build the panel; without the bundle, state that instead."""
         ScriptedLoadableModuleWidget.setup(self)
         try:
             self.logic = ICHDiagnosisLogic()
@@ -219,14 +212,14 @@ class ICHDiagnosisTest(ScriptedLoadableModuleTest):
             test()
 
     def test_a_phantom_is_read_and_shown(self) -> None:
-        """From the phantom to segments on the scene, in the way of a person who presses Apply."""
+        """From the phantom to segments on the scene, in the way of a user who presses Apply."""
         logic = self._started_logic()
         ending = None
         while ending is None:
             ending = self._poll(logic).ending
         self.delayDisplay(ending.outcome.message)
         self.assertTrue(ending.outcome.has_results, ending.outcome)
-        self.assertTrue(ending.result_folder.is_dir())
+        self.assertTrue(ending.result.folder.is_dir())
         self.assertIsNotNone(ending.shown)
         self.assertEqual(len(ending.shown.attribution_maps), len(ending.result.findings))
         self.assertTrue(ending.log_file.is_file())

@@ -23,38 +23,36 @@ from dataclasses import replace
 from pathlib import Path
 
 import slicer
-from slicer.i18n import tr as _
 
 from .analysis import (
     AnalysisEnding,
-    AnalysisState,
     AnalysisUpdate,
     CannotStartError,
     PackagesMissingError,
+    check_input,
     stage_name,
-    what_is_missing,
 )
-from .bundle.command import BundleMissingError
+from .bundle.command import BundleMissingError, UnsafeSettingError
 from .bundle.exit_status import Ending, Outcome, Remedy
 from .bundle.process import AlreadyRunningError, ProcessStartError
 from .bundle.run import BundleRun, RunSettings, run_folder
 from .history import History, HistoryError, PastFinding
 from .install.requirements import MissingPackage
+from .messages import message
 from .parameters import DeviceChoice, Parameters
-from .result.reader import Result, ResultError, read_result
-from .scene.dicom_source import FileDatabase, is_from_dicom
-from .scene.show_result import GeometryError, ShownResult, show_result
-from .scene.volume_file import VolumeNotWritableError
-from .scene.volume_input import write_input
+from .result.content import Result, ResultError
+from .result.reader import read_result
+from .scene.show_result import show_result
+from .scene.volume_geometry import GeometryError
+from .scene.volume_input import FileDatabase, VolumeNotWritableError, is_from_dicom, write_input
 
 _log = logging.getLogger(__name__)
 
 FindMissing = Callable[[], tuple[MissingPackage, ...]]
-ShowResult = Callable[[Result, slicer.vtkMRMLScalarVolumeNode], ShownResult]
 
 
 def settings_of(parameters: Parameters) -> RunSettings:
-    """Return the settings of a run from what the person chose."""
+    """Return the settings of a run from what the user chose."""
     return RunSettings(
         output_folder=parameters.outputFolder,
         device=parameters.device.torch_device,
@@ -77,8 +75,6 @@ class AnalysisLogic:
         Where analyses are recorded; None for nowhere.
     database : FileDatabase or None
         Finds original DICOM files (``slicer.dicomDatabase``).
-    show : callable
-        Puts a result on the scene.
     """
 
     def __init__(
@@ -87,26 +83,19 @@ class AnalysisLogic:
         find_missing: FindMissing,
         history: History | None = None,
         database: FileDatabase | None = None,
-        show: ShowResult = show_result,
     ) -> None:
         self._run = run
         self._find_missing = find_missing
         self._history = history
         self._database = database
-        self._show = show
-        self._state = AnalysisState.IDLE
+        self._running = False
         self._input_id = ""
         self._settings: RunSettings | None = None
 
     @property
-    def state(self) -> AnalysisState:
-        """Idle before the first analysis, running, or done after one."""
-        return self._state
-
-    @property
     def running(self) -> bool:
         """Whether an analysis has been started and its ending not yet reported."""
-        return self._state is AnalysisState.RUNNING
+        return self._running
 
     def start(self, input_node: slicer.vtkMRMLScalarVolumeNode, settings: RunSettings) -> None:
         """Write the input and start the bundle; returns as soon as the process runs.
@@ -119,10 +108,8 @@ class AnalysisLogic:
             If an analysis (or a batch) runs, something is missing, or the input or output cannot be written.
         """
         if self._run.running:
-            raise CannotStartError(_("An analysis is running: wait for its end or cancel it."))
-        missing = what_is_missing(input_node, settings.output_folder)
-        if missing:
-            raise CannotStartError(missing)
+            raise CannotStartError("run.busy")
+        check_input(input_node, settings.output_folder)
         packages = self._find_missing()
         if packages:
             raise PackagesMissingError(packages)
@@ -137,15 +124,13 @@ class AnalysisLogic:
             AlreadyRunningError,
             ProcessStartError,
             VolumeNotWritableError,
-            ValueError,
+            UnsafeSettingError,
         ) as error:
-            raise CannotStartError(str(error)) from error
+            raise CannotStartError(error.code, **error.values) from error
         except OSError as error:
-            raise CannotStartError(
-                _("The study could not be written for the analysis: {error}").format(error=error.strerror or error)
-            ) from error
+            raise CannotStartError("input.not_written", error=error.strerror or error) from error
         self._input_id, self._settings = input_node.GetID(), settings
-        self._state = AnalysisState.RUNNING
+        self._running = True
 
     def run_again_on_cpu(self) -> None:
         """Start the last analysis once more on the CPU, as the remedy ``RUN_ON_CPU`` offers.
@@ -157,21 +142,21 @@ class AnalysisLogic:
         """
         input_node = slicer.mrmlScene.GetNodeByID(self._input_id) if self._input_id else None
         if self._settings is None or input_node is None:
-            raise CannotStartError(_("There is no analysis to run again."))
+            raise CannotStartError("run.nothing_to_repeat")
         self.start(input_node, replace(self._settings, device=DeviceChoice.CPU.torch_device))
 
     def poll(self) -> AnalysisUpdate:
-        """Report what has happened since the last look; the result is shown and recorded by the call that ends it."""
+        """Report what has happened since the last call; the result is shown and recorded by the call that ends it."""
         if not self.running:
-            return AnalysisUpdate(self._state)
+            return AnalysisUpdate()
         update = self._run.poll()
         stage = stage_name(update.progress)
         fraction = None if update.progress is None else update.progress.fraction
         if update.outcome is None:
-            return AnalysisUpdate(self._state, stage, fraction, update.lines)
-        self._state = AnalysisState.DONE
+            return AnalysisUpdate(stage, fraction, update.lines)
+        self._running = False
         ending = self._finish(update.outcome, self._run.result_folders())
-        return AnalysisUpdate(self._state, "", 1.0, update.lines, ending)
+        return AnalysisUpdate("", 1.0, update.lines, ending)
 
     def cancel(self) -> None:
         """Ask for the end of the analysis; return at once."""
@@ -182,7 +167,7 @@ class AnalysisLogic:
         """End the analysis, if there is one, with its process and temporary files; wait for that (about 2 s)."""
         if self.running:
             self._run.close()
-            self._state = AnalysisState.IDLE
+            self._running = False
 
     def _finish(self, outcome: Outcome, folders: list[Path]) -> AnalysisEnding:
         log_file = self._run.log_file
@@ -193,15 +178,14 @@ class AnalysisLogic:
         except ResultError as error:
             return AnalysisEnding(_failed(outcome, str(error)), log_file)
         if result.reason is not None:
-            message = _("Not evaluable: {reason}").format(reason=result.reason.message)
-            outcome = replace(outcome, message=message, suggestion="")
-        ending = AnalysisEnding(outcome, log_file, result, None, result.folder)
+            reason = message("result.not_evaluable", reason=result.reason.message)
+            outcome = replace(outcome, message=reason, suggestion="")
+        ending = AnalysisEnding(outcome, log_file, result)
         input_node = slicer.mrmlScene.GetNodeByID(self._input_id)
         if input_node is None:
-            notice = _("The volume is no longer in the scene; the result is in its folder.")
-            return replace(ending, notices=(notice,))
+            return replace(ending, notices=(message("run.volume_removed"),))
         try:
-            shown = self._show(result, input_node)
+            shown = show_result(result, input_node)
         except (ResultError, GeometryError) as error:
             return replace(ending, outcome=self._not_shown(outcome, error, input_node))
         return replace(ending, shown=shown, notices=record_analysis(self._history, result, input_node.GetName()))
@@ -213,19 +197,19 @@ class AnalysisLogic:
         read_from_files = self._settings is not None and self._settings.use_original_files and is_from_dicom(input_node)
         if isinstance(error, GeometryError) and read_from_files:
             # The volume was changed after loading, or its files are read otherwise than 3D Slicer reads them.
-            return replace(failure, suggestion=_("Run again without the original DICOM files."))
+            return replace(failure, suggestion=message("run.without_original_files"))
         return failure
 
 
 def _only_result(folders: list[Path]) -> Result:
     """Read the result of a run on one study."""
     if len(folders) != 1:
-        raise ResultError(_("The analysis wrote {count} results where one was expected.").format(count=len(folders)))
+        raise ResultError("run.result_count", count=len(folders))
     return read_result(folders[0])
 
 
 def record_analysis(history: History | None, result: Result, name: str) -> tuple[str, ...]:
-    """Add an analysis to the history; one that fails must not cost the person their result.
+    """Add an analysis to the history; one that fails must not cost the user the result.
 
     Parameters
     ----------
@@ -239,13 +223,15 @@ def record_analysis(history: History | None, result: Result, name: str) -> tuple
     Returns
     -------
     tuple of str
-        What the person should be told; empty where all went well.
+        What the user should know; empty where all went well.
     """
-    if history is None or not result.evaluated or result.folder is None:
+    if history is None or result.impression is None or result.folder is None:
         return ()
     findings = [PastFinding(finding.name, finding.probability, finding.positive) for finding in result.findings]
     try:
-        history.record(result.study.study_uid or name, findings, result.model.version, result.folder)
+        history.record(
+            result.study.study_uid or name, result.impression.text, findings, result.model.version, result.folder
+        )
     except HistoryError as error:
         _log.warning("the analysis is not in the history: %s", error)
         return (str(error),)
@@ -253,8 +239,7 @@ def record_analysis(history: History | None, result: Result, name: str) -> tuple
     return () if notice is None else (notice,)
 
 
-def _failed(outcome: Outcome, message: str) -> Outcome:
+def _failed(outcome: Outcome, reason: str) -> Outcome:
     """Turn the outcome of a run whose result cannot be used into a failure."""
-    return replace(
-        outcome, ending=Ending.FAILED, message=message, suggestion=_("The log has the details."), remedy=Remedy.READ_LOG
-    )
+    suggestion = message("ending.see_log")
+    return replace(outcome, ending=Ending.FAILED, message=reason, suggestion=suggestion, remedy=Remedy.READ_LOG)

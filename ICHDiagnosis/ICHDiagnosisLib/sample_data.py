@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import slicer
-from slicer.i18n import tr as _
 
 from .bundle.command import BundleRequest
 from .bundle.process import BundleRunner
+from .messages import MessageError
 
 CATEGORY = "ICHDiagnosis"
 PHANTOM_NAME = "ICHPhantom"
@@ -23,8 +23,8 @@ HEAD_CT_ADDRESS = f"https://github.com/lassoan/SlicerMONAIAuto3DSeg/releases/dow
 _POLL_SECONDS = 0.05
 
 
-class SampleDataError(RuntimeError):
-    """The sample could not be made; the message is one line for a person."""
+class SampleDataError(MessageError):
+    """The sample could not be made; the message is one line for the user."""
 
 
 def phantom_command(request: BundleRequest) -> list[str]:
@@ -81,8 +81,8 @@ def load_phantom(
         finally:
             runner.close()
         if outcome.exit_status != 0:
-            raise SampleDataError(f"{outcome.message} {outcome.suggestion}".strip())
-        return _load_for_good(folder / "ct.nii.gz", PHANTOM_NAME)
+            raise SampleDataError("sample.not_made", reason=f"{outcome.message} {outcome.suggestion}".strip())
+        return _load_without_file(folder / "ct.nii.gz", PHANTOM_NAME)
 
 
 def register_sample_data(make_phantom: Callable[[object], object], thumbnail: Path) -> None:
@@ -93,7 +93,7 @@ def register_sample_data(make_phantom: Callable[[object], object], thumbnail: Pa
     make_phantom : callable
         Called with the source when the phantom is asked for.
     thumbnail : Path
-        Picture of the buttons.
+        Image of the buttons.
     """
     import SampleData  # noqa: PLC0415 - a module of the application, complete only after its start
 
@@ -117,12 +117,12 @@ def register_sample_data(make_phantom: Callable[[object], object], thumbnail: Pa
     )
 
 
-def _load_for_good(path: Path, node_name: str) -> slicer.vtkMRMLScalarVolumeNode:
-    """Load a volume whose file is about to go: it must be saved with the scene, not looked for again."""
+def _load_without_file(path: Path, node_name: str) -> slicer.vtkMRMLScalarVolumeNode:
+    """Load a volume whose file is about to go: it must be saved with the scene, not searched for again."""
     try:
         node = slicer.util.loadVolume(str(path), {"name": node_name})
     except RuntimeError as error:
-        raise SampleDataError(_("The phantom could not be loaded.")) from error
+        raise SampleDataError("sample.not_loaded") from error
     storage = node.GetStorageNode()
     if storage is not None:
         slicer.mrmlScene.RemoveNode(storage)

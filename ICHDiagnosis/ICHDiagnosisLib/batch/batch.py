@@ -15,27 +15,27 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import slicer
-from slicer.i18n import tr as _
-
 from ..analysis import CannotStartError, PackagesMissingError, stage_name
-from ..bundle.command import BundleMissingError
+from ..bundle.command import BundleMissingError, UnsafeSettingError
 from ..bundle.exit_status import Ending, Outcome
 from ..bundle.location import BundleIdentity, bundle_identity
 from ..bundle.process import ProcessStartError
 from ..bundle.run import BundleRun, RunSettings
 from ..install.requirements import MissingPackage
+from ..messages import message
 from ..parameters import NOT_CHOSEN
-from ..result.reader import Result, ResultError, read_result
-from ..scene.show_result import GeometryError, ShownResult, show_result
-from ..scene.volume_file import VolumeNotWritableError
+from ..result.content import Result, ResultError
+from ..result.reader import read_result
+from ..scene.show_result import show_result
+from ..scene.volume_geometry import GeometryError
+from ..scene.volume_input import VolumeNotWritableError
 from .record import BatchRecord, forget_record, record_of, results_made_before, write_record
 from .studies import BatchStudy
 from .table import BatchRow, BatchUpdate, StudyStatus, output_folders
 
 _log = logging.getLogger(__name__)
 
-_CANNOT_RUN = (BundleMissingError, ProcessStartError, VolumeNotWritableError, ValueError, OSError)
+_CANNOT_RUN = (BundleMissingError, ProcessStartError, UnsafeSettingError, VolumeNotWritableError, OSError)
 
 
 class Batch:
@@ -49,8 +49,6 @@ class Batch:
         Returns the packages that are missing; called by :meth:`start` only.
     record : callable
         Adds a result to the history: (result, its volume's or file's name).
-    show : callable
-        Puts the result of a volume of the scene on the scene.
     """
 
     def __init__(
@@ -58,12 +56,10 @@ class Batch:
         run: BundleRun,
         find_missing: Callable[[], tuple[MissingPackage, ...]],
         record: Callable[[Result, str], object] = lambda result, name: None,
-        show: Callable[[Result, slicer.vtkMRMLScalarVolumeNode], ShownResult] = show_result,
     ) -> None:
         self._run = run
         self._find_missing = find_missing
         self._record = record
-        self._show = show
         self._studies: tuple[BatchStudy, ...] = ()
         self._rows: list[BatchRow] = []
         self._settings: RunSettings | None = None
@@ -92,18 +88,18 @@ class Batch:
             If something runs already, there are no studies, or no folder was chosen for the results.
         """
         if self.running or self._run.running:
-            raise CannotStartError(_("An analysis is running: wait for its end or cancel it."))
+            raise CannotStartError("run.busy")
         if not studies:
-            raise CannotStartError(_("There are no studies to analyse."))
+            raise CannotStartError("batch.no_studies")
         if settings.output_folder == NOT_CHOSEN:
-            raise CannotStartError(_("Choose a folder for the results."))
+            raise CannotStartError("input.no_folder")
         packages = self._find_missing()
         if packages:
             raise PackagesMissingError(packages)
         try:
             self._identity = bundle_identity(self._run.bundle_root)
-        except ValueError as error:
-            raise CannotStartError(str(error)) from error
+        except BundleMissingError as error:
+            raise CannotStartError(error.code, **error.values) from error
         folders = output_folders([study.name for study in studies], settings.output_folder)
         self._studies, self._settings = tuple(studies), settings
         self._rows = [BatchRow(study.name, output_dir=folder) for study, folder in zip(studies, folders, strict=True)]
@@ -121,8 +117,8 @@ class Batch:
             return self._update() if self._rows[self._current].status is StudyStatus.RUNNING else self._next()
         update = self._run.poll()
         if update.outcome is None:
-            share = 0.0 if update.progress is None else update.progress.fraction
-            return self._update(stage_name(update.progress), share, update.lines)
+            done = 0.0 if update.progress is None else update.progress.fraction
+            return self._update(stage_name(update.progress), done, update.lines)
         self._rows[self._current] = self._finished_row(self._current, update.outcome)
         if update.outcome.ending is Ending.CANCELLED:
             return self._end(update.lines)
@@ -176,7 +172,7 @@ class Batch:
         except ResultError as error:
             return replace(row, status=StudyStatus.FAILED, reason=str(error))
         if not results:
-            return replace(row, status=StudyStatus.FAILED, reason=_("The analysis wrote no result."))
+            return replace(row, status=StudyStatus.FAILED, reason=message("batch.no_result"))
         assert self._pending is not None and row.output_dir is not None
         try:
             write_record(self._pending, row.output_dir, folders)
@@ -187,12 +183,12 @@ class Batch:
         return self._shown(study, _result_row(row, results))
 
     def _shown(self, study: BatchStudy, row: BatchRow) -> BatchRow:
-        """Put the result of a volume of the scene on the scene; a result that does not fit it says why in its row."""
+        """Put the result of a volume of the scene on the scene; where it does not fit, its row states why."""
         node = study.volume_node
         if node is None or len(row.results) != 1:
             return row
         try:
-            self._show(row.results[0], node)
+            show_result(row.results[0], node)
         except (ResultError, GeometryError) as error:
             return replace(row, status=StudyStatus.FAILED, reason=str(error))
         return row
@@ -216,10 +212,10 @@ class Batch:
             for row in self._rows
         ]
 
-    def _update(self, stage: str = "", share: float = 0.0, lines: tuple[str, ...] = ()) -> BatchUpdate:
+    def _update(self, stage: str = "", done: float = 0.0, lines: tuple[str, ...] = ()) -> BatchUpdate:
         assert self._current is not None
-        fraction = (self._current + share) / len(self._rows)
-        return BatchUpdate(self.rows, True, False, self._current, stage, fraction, lines)
+        fraction = (self._current + done) / len(self._rows)
+        return BatchUpdate(self.rows, True, False, stage, fraction, lines)
 
 
 def _result_row(row: BatchRow, results: tuple[Result, ...]) -> BatchRow:

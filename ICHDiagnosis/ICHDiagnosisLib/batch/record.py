@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..bundle.location import BundleIdentity
 from ..bundle.run import RunSettings, result_folders
-from ..result.reader import Result, ResultError, read_result
+from ..result.content import Result, ResultError
+from ..result.reader import read_result
 
 FILE_NAME = "batch.json"
+_EARLIER_NAMES = {
+    "fingerprint": "cache_key",
+    "weightsSHA256": "weights_sha256",
+    "operatingPoint": "operating_point",
+    "explanationMethod": "explanation_method",
+}
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ def record_of(cache_key: str, identity: BundleIdentity, settings: RunSettings) -
     return BatchRecord(
         cache_key=cache_key,
         version=identity.version,
-        weights_sha256=dict(identity.weights_sha256),
+        weights_sha256=identity.weights_sha256,
         operating_point=settings.operating_point,
         explanation_method=settings.explanation_method,
         overrides=dict(settings.overrides),
@@ -63,9 +73,14 @@ def results_made_before(record: BatchRecord, output_dir: Path) -> tuple[Result, 
         content = json.loads((output_dir / FILE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ()
+    if not isinstance(content, dict):
+        return ()
+    if not _EARLIER_NAMES.keys().isdisjoint(content):
+        _log.warning("%s was written by an earlier version: the next one will not read it", FILE_NAME)
+        content = {_EARLIER_NAMES.get(key, key): value for key, value in content.items()}
     wanted = asdict(record)
     del wanted["results"]
-    if not isinstance(content, dict) or {key: content.get(key) for key in wanted} != wanted:
+    if {key: content.get(key) for key in wanted} != wanted:
         return ()
     folders = [folder for folder in result_folders(output_dir) if folder.name in (content.get("results") or ())]
     if not folders or len(folders) != len(content["results"]):

@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 import slicer
-from slicer.i18n import tr as _
 
-from ..scene.dicom_source import FileDatabase
-from ..scene.volume_file import VolumeNotWritableError
 from ..scene.volume_geometry import ijk_to_ras
-from ..scene.volume_input import write_input
+from ..scene.volume_input import FileDatabase, VolumeNotWritableError, write_input
 
 FILE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".zip", ".dcm")
 _PREAMBLE = 128
@@ -32,7 +29,7 @@ class BatchStudy(Protocol):
         """The volume on the scene that its result belongs to, if there is one."""
 
     def cache_key(self) -> str:
-        """Return a text that is another one as soon as the study has changed."""
+        """Return the key under which its results are kept: another one as soon as the study has changed."""
 
     def write(self, folder: Path) -> Path:
         """Put the study into an empty folder, or leave it where it lies; return the path that the bundle reads."""
@@ -97,7 +94,7 @@ class LoadedVolume:
     def _existing(self) -> slicer.vtkMRMLScalarVolumeNode:
         node = self.volume_node
         if node is None or node.GetImageData() is None:
-            raise VolumeNotWritableError(_("The volume is no longer in the scene."))
+            raise VolumeNotWritableError("volume.removed")
         return node
 
 
@@ -141,7 +138,7 @@ def loaded_volumes(
 
 
 def _is_dicom(file: Path) -> bool:
-    """Tell whether a file begins as DICOM PS3.10 section 7.1 says, or is named so."""
+    """Tell whether a file begins as DICOM PS3.10 section 7.1 requires, or is named so."""
     if file.name.lower().endswith(".dcm"):
         return True
     if file.name.lower().endswith(FILE_SUFFIXES):

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from slicer.i18n import tr as _
-
 from ..bundle.run import safe_name
-from ..result.reader import Result
+from ..messages import message
+from ..result.content import Result
 
 
 class StudyStatus(Enum):
@@ -24,15 +23,15 @@ class StudyStatus(Enum):
     CANCELLED = "cancelled"
 
     def label(self) -> str:
-        """Return the text for the person at the screen."""
+        """Return the text for the user."""
         return {
-            "waiting": _("Waiting"),
-            "running": _("Running"),
-            "evaluated": _("Evaluated"),
-            "not evaluable": _("Not evaluable"),
-            "failed": _("Failed"),
-            "cancelled": _("Cancelled"),
-        }[self.value]
+            StudyStatus.WAITING: message("status.waiting"),
+            StudyStatus.RUNNING: message("status.running"),
+            StudyStatus.EVALUATED: message("status.evaluated"),
+            StudyStatus.NOT_EVALUABLE: message("status.not_evaluable"),
+            StudyStatus.FAILED: message("status.failed"),
+            StudyStatus.CANCELLED: message("status.cancelled"),
+        }[self]
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class BatchUpdate:
-    """What has happened since the last look.
+    """What has happened since the last call.
 
     Attributes
     ----------
@@ -75,12 +74,10 @@ class BatchUpdate:
         Whether the batch goes on.
     finished : bool
         True once, with the update in which it ended.
-    current : int or None
-        Index of the row that runs.
     stage : str
-        What is being done to it.
+        What is being done to the study that runs.
     fraction : float
-        Share of the whole batch that is done, 0..1.
+        Fraction of the whole batch that is done, 0..1.
     lines : tuple of str
         New lines of the log.
     """
@@ -88,14 +85,13 @@ class BatchUpdate:
     rows: tuple[BatchRow, ...] = ()
     running: bool = False
     finished: bool = False
-    current: int | None = None
     stage: str = ""
     fraction: float = 0.0
     lines: tuple[str, ...] = ()
 
 
 def output_folders(names: Sequence[str], output_folder: Path) -> list[Path]:
-    """Return a folder for each entry, the same ones for the same names in every batch; like names are told apart."""
+    """Return a folder for each entry, the same ones for the same names in every batch; like names are numbered."""
     folders: list[Path] = []
     taken: set[str] = set()
     for name in names:

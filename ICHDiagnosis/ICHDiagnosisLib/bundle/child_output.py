@@ -1,4 +1,4 @@
-"""What the bundle says: bytes to lines, lines to progress, lines to a bounded log. Standard library only."""
+"""What the bundle prints: bytes to lines, lines to progress, lines to a bounded log. Standard library only."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """Share of the steps that are done, 0..1."""
+        """Fraction of the steps that are done, 0..1."""
         return self.done / self.total
 
 
 def parse_progress(line: str) -> Progress | None:
-    """Read one line of standard output.
+    """Parse one line of standard output.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def parse_progress(line: str) -> Progress | None:
     Returns
     -------
     Progress or None
-        None when the line is no progress, or makes no sense (nothing to do, or more done than there is).
+        None when the line is no progress, or contradicts itself (nothing to do, or more done than there is).
     """
     match = _PROGRESS.fullmatch(line)
     if match is None:
@@ -91,7 +91,7 @@ class LineSplitter:
             return
         self._pending += part
         if len(self._pending) > LONGEST_LINE:
-            # The return stays: whether it overwrites the line or ends it (Windows) shows with the next bytes.
+            # The return stays: whether it overwrites the line or ends it (Windows) is decided by the next bytes.
             carriage_return = b"\r" if part.endswith(b"\r") else b""
             shown = _shown(self._pending)
             self._cut = len(shown) > LONGEST_LINE

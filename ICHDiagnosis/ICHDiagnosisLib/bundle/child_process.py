@@ -115,7 +115,7 @@ class ChildProcess:
         return popen
 
     def cancel(self) -> None:
-        """Cut the parent_pipe, or end the job."""
+        """Close the parent pipe, or end the job."""
         if self.cancelled:
             return
         self.cancelled = True

@@ -1,4 +1,4 @@
-"""What is run: the bundle's command line and the environment of its process. Pure functions; standard library only."""
+"""The bundle's command line and the environment of its process. Pure functions; standard library only."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..messages import MessageError
+
 CONFIG_FILE = "configs/inference.json"
 # A configuration value that begins so is code or a reference to MONAI (monai.bundle.ConfigParser), never plain text.
 _MEANINGFUL_TO_MONAI = ("$", "@", "%")
 
 
-class BundleMissingError(FileNotFoundError):
-    """The bundle is not where the module expects it."""
+class BundleMissingError(MessageError):
+    """The bundle is not where the module expects it, or a file of it is missing or damaged."""
+
+
+class UnsafeSettingError(MessageError):
+    """A setting would be read by MONAI as code or as a reference."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,7 @@ def check_bundle(bundle_root: Path) -> None:
         If the folder or its inference configuration is missing.
     """
     if not (bundle_root / CONFIG_FILE).is_file():
-        raise BundleMissingError(
-            f"The bundle is missing: {bundle_root / CONFIG_FILE} does not exist. Reinstall the ICHDiagnosis extension."
-        )
+        raise BundleMissingError("bundle.no_configuration", file=bundle_root / CONFIG_FILE)
 
 
 def build_command(request: BundleRequest) -> list[str]:
@@ -80,7 +84,7 @@ def build_command(request: BundleRequest) -> list[str]:
 
     Raises
     ------
-    ValueError
+    UnsafeSettingError
         If a setting would be read by MONAI as code or as a reference.
     """
     settings = dict(request.overrides)
@@ -90,7 +94,7 @@ def build_command(request: BundleRequest) -> list[str]:
         settings["operating_point"] = request.operating_point
     for key, value in settings.items():
         if value.startswith(_MEANINGFUL_TO_MONAI):
-            raise ValueError(f"The value of {key} must not begin with {value[0]!r}: MONAI would run or resolve it")
+            raise UnsafeSettingError("bundle.unsafe_setting", key=key, character=value[0])
     settings = {
         "bundle_root": str(request.bundle_root.resolve()),
         "dataset_dir": str(request.dataset_dir.resolve()),

@@ -1,22 +1,21 @@
-"""How a run ended, in words: exit status and last log lines to a message and what to do. Standard library only."""
+"""How a run ended: exit status and last log lines to a message and what to do about it. Standard library only."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from ..messages import message
+
 EVALUATED = 0
-FAILED = 1
 SOME_NOT_EVALUABLE = 3
 CANCELLED = 130
 _KILLED = frozenset({-9, 137})
 # Ends by signal: -n from the operating system, 128 + n from the supervisor. Windows reports an NTSTATUS.
 _CRASHED = frozenset({-4, 132, -6, 134, -7, 135, -8, 136, -11, 139, 0xC0000005, 0xC000001D, 0xC0000374, 0xC0000409})
 _WINDOWS_NO_MEMORY = frozenset({0xC0000017, 0xC000012D})
-
-Translate = Callable[[str], str]
 
 
 class Ending(Enum):
@@ -50,13 +49,11 @@ class Outcome:
     exit_status : int
         Of the process; -n or 128 + n where signal n ended it.
     message : str
-        One sentence for the person at the screen.
+        One sentence for the user.
     suggestion : str
-        What they can do; empty when there is nothing to do.
+        What the user can do; empty when there is nothing to do.
     remedy : Remedy
         What the module can offer (a button).
-    log_tail : tuple of str
-        The last lines of the log.
     """
 
     ending: Ending
@@ -64,7 +61,6 @@ class Outcome:
     message: str
     suggestion: str = ""
     remedy: Remedy = Remedy.NONE
-    log_tail: tuple[str, ...] = ()
 
     @property
     def has_results(self) -> bool:
@@ -105,8 +101,8 @@ _ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL|error:|\w*(Error|Exception):)")
 _LOG_PREFIX = re.compile(r"^(\d{4}-\d\d-\d\d[ T][\d:.,]+)?[\s\-|:]*(\[?(ERROR|CRITICAL)\]?[\s\-|:]+)(root[\s\-|:]+)?")
 
 
-def explain_ending(exit_status: int, log_tail: Sequence[str], cancelled: bool = False, _: Translate = str) -> Outcome:
-    """Turn an exit status and the end of the log into words.
+def explain_ending(exit_status: int, log_tail: Sequence[str], cancelled: bool = False) -> Outcome:
+    """Turn an exit status and the end of the log into sentences.
 
     Parameters
     ----------
@@ -115,58 +111,49 @@ def explain_ending(exit_status: int, log_tail: Sequence[str], cancelled: bool = 
     log_tail : sequence of str
         The last lines of the log, oldest first.
     cancelled : bool
-        Whether the person asked to cancel: then nothing else needs an explanation.
-    _ : callable
-        Translates a message (``slicer.i18n.tr``).
+        Whether the user asked to cancel: then nothing else needs an explanation.
 
     Returns
     -------
     Outcome
         With the bundle's own one-line error as the message where it gave one.
     """
-    tail = tuple(log_tail)
     if cancelled or exit_status == CANCELLED:
-        return Outcome(Ending.CANCELLED, exit_status, _("The analysis was cancelled."), log_tail=tail)
+        return Outcome(Ending.CANCELLED, exit_status, message("ending.cancelled"))
     if exit_status == EVALUATED:
-        return Outcome(Ending.EVALUATED, exit_status, _("The analysis is complete."), log_tail=tail)
+        return Outcome(Ending.EVALUATED, exit_status, message("ending.complete"))
     if exit_status == SOME_NOT_EVALUABLE:
-        message = _("The analysis is complete, but not every study could be evaluated.")
-        suggestion = _("Each result says why.")
-        return Outcome(Ending.SOME_NOT_EVALUABLE, exit_status, message, suggestion, log_tail=tail)
-    message, suggestion, remedy = _explain_failure(exit_status, tail, _)
-    return Outcome(Ending.FAILED, exit_status, message, suggestion, remedy, tail)
+        return Outcome(
+            Ending.SOME_NOT_EVALUABLE, exit_status, message("ending.some_not_evaluable"), message("ending.see_results")
+        )
+    return Outcome(Ending.FAILED, exit_status, *_explain_failure(exit_status, tuple(log_tail)))
 
 
-def _explain_failure(exit_status: int, tail: tuple[str, ...], _: Translate) -> tuple[str, str, Remedy]:
-    """Return message, suggestion and remedy; each sentence is spelled out for the translators' tool."""
+def _explain_failure(exit_status: int, tail: tuple[str, ...]) -> tuple[str, str, Remedy]:
+    """Return message, suggestion and remedy."""
     error = _last_error(tail)
     remedy = _recognise(exit_status, tail)
-    message, suggestion = error, _("The log has the details.")
-    if remedy is Remedy.RUN_ON_CPU and _OUT_OF_GPU_MEMORY.search("\n".join(tail)):
-        message = _("The graphics card ran out of memory.")
-        suggestion = _("Run again on the CPU: slower, same result.")
-    elif remedy is Remedy.RUN_ON_CPU:
-        message = _("The graphics card could not be used: {error}").format(error=error)
-        suggestion = _("Run again on the CPU.")
-    elif remedy is Remedy.FREE_MEMORY:
-        message = _("The system ended the analysis: out of memory, or killed.")
-        suggestion = _("Close other applications or volumes and run again.")
-    elif remedy is Remedy.FREE_DISK_SPACE:
-        message = _("The disk is full: {error}").format(error=error)
-        suggestion = _("Free some space and run again.")
-    elif remedy is Remedy.CHECK_INSTALLATION:
-        suggestion = _("Check the installation.")
-    elif exit_status in _CRASHED:
-        message = _("The analysis crashed (status {status}).").format(status=exit_status)
-        suggestion = _("Run again on the CPU, and report the log if it happens again.")
-        remedy = Remedy.RUN_ON_CPU
-    elif not error:
-        message = _("The analysis failed without a message (status {status}).").format(status=exit_status)
-    return message, suggestion, remedy
+    if remedy is Remedy.RUN_ON_CPU:
+        return *_explain_gpu_failure(tail, error), remedy
+    if remedy is Remedy.FREE_MEMORY:
+        return message("ending.out_of_memory"), message("ending.free_memory"), remedy
+    if remedy is Remedy.FREE_DISK_SPACE:
+        return message("ending.disk_full", error=error), message("ending.free_disk_space"), remedy
+    if remedy is Remedy.CHECK_INSTALLATION:
+        return error, message("ending.check_installation"), remedy
+    if exit_status in _CRASHED:
+        return message("ending.crashed", status=exit_status), message("ending.report_crash"), Remedy.RUN_ON_CPU
+    return error or message("ending.no_message", status=exit_status), message("ending.see_log"), remedy
+
+
+def _explain_gpu_failure(tail: tuple[str, ...], error: str) -> tuple[str, str]:
+    if _OUT_OF_GPU_MEMORY.search("\n".join(tail)):
+        return message("ending.gpu_memory"), message("ending.run_on_cpu_same_result")
+    return message("ending.gpu_unusable", error=error), message("ending.run_on_cpu")
 
 
 def _recognise(exit_status: int, tail: tuple[str, ...]) -> Remedy:
-    """Return the remedy for the first known failure that the end of the log speaks of."""
+    """Return the remedy for the first known failure in the end of the log."""
     if exit_status in _WINDOWS_NO_MEMORY:
         return Remedy.FREE_MEMORY
     errors = "\n".join(line for line in tail[-_LINES_OF_AN_ERROR:] if "warning" not in line.lower())
@@ -177,7 +164,7 @@ def _recognise(exit_status: int, tail: tuple[str, ...]) -> Remedy:
 
 
 def _last_error(tail: tuple[str, ...]) -> str:
-    """Return the last line that says what went wrong, else the last line that says anything."""
-    spoken = [line.strip() for line in tail if line.strip()]
-    errors = [line for line in spoken if _ERROR_LINE.search(line)]
-    return _LOG_PREFIX.sub("", (errors or spoken or [""])[-1])
+    """Return the last line that states an error, else the last line that is not empty."""
+    lines = [line.strip() for line in tail if line.strip()]
+    errors = [line for line in lines if _ERROR_LINE.search(line)]
+    return _LOG_PREFIX.sub("", (errors or lines or [""])[-1])

@@ -68,7 +68,7 @@ def sweep_stale_input_folders(parent: Path | None = None) -> int:
     Parameters
     ----------
     parent : Path, optional
-        Folder to look in; the system's temporary folder otherwise.
+        Folder to search; the system's temporary folder otherwise.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Where the bundle lies, and what it says of itself. Standard library only."""
+"""Where the bundle lies, and what its files state: operating points, version, weights. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,20 +6,28 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..install.check import read_weights_hashes
 from .command import CONFIG_FILE, BundleMissingError, check_bundle
 
 INSTALLED_NAME = "ICHDiagnosisBundle"
 SOURCE_NAME = "monai_bundle"
+METADATA_FILE = "configs/metadata.json"
 OPERATING_POINTS_FILE = "configs/operating_points.json"
 
 
 @dataclass(frozen=True)
 class BundleIdentity:
-    """Which model a bundle holds: two results are by the same model where these agree."""
+    """Which model a bundle holds: two results are by the same model where these agree.
+
+    Attributes
+    ----------
+    version : str
+        Version of the bundle.
+    weights_sha256 : dict of str to str
+        Path of each file of weights inside the bundle to its SHA-256 (lower-case hexadecimal).
+    """
 
     version: str
-    weights_sha256: tuple[tuple[str, str], ...]
+    weights_sha256: dict[str, str]
 
 
 def find_bundle(module_file: Path) -> Path:
@@ -41,9 +49,7 @@ def find_bundle(module_file: Path) -> Path:
     for place in places:
         if (place / CONFIG_FILE).is_file():
             return place
-    raise BundleMissingError(
-        f"The bundle is missing: no {INSTALLED_NAME} beside {module_file.name}. Reinstall the extension."
-    )
+    raise BundleMissingError("bundle.missing", name=INSTALLED_NAME, module=module_file.name)
 
 
 def operating_points(bundle_root: Path) -> tuple[str, ...]:
@@ -58,19 +64,30 @@ def operating_points(bundle_root: Path) -> tuple[str, ...]:
     try:
         points = json.loads((bundle_root / OPERATING_POINTS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BundleMissingError(f"{OPERATING_POINTS_FILE} cannot be read. Reinstall the extension.") from error
+        raise BundleMissingError("bundle.no_operating_points", file=OPERATING_POINTS_FILE) from error
     if not isinstance(points, dict) or not points:
-        raise BundleMissingError(f"{OPERATING_POINTS_FILE} names no operating point. Reinstall the extension.")
+        raise BundleMissingError("bundle.no_operating_points", file=OPERATING_POINTS_FILE)
     return tuple(str(name) for name in points)
 
 
 def bundle_identity(bundle_root: Path) -> BundleIdentity:
-    """Return which model the bundle holds, by its metadata.
+    """Read the bundle's version and the hash of each of its files of weights from ``configs/metadata.json``.
 
     Raises
     ------
-    ValueError
-        If the metadata cannot be read.
+    BundleMissingError
+        If the file is missing, is no JSON, lists no weights, or names a file outside the bundle.
     """
-    version, hashes = read_weights_hashes(bundle_root)
-    return BundleIdentity(version, tuple(sorted(hashes.items())))
+    try:
+        metadata = json.loads((bundle_root / METADATA_FILE).read_text(encoding="utf-8"))
+        version, hashes = str(metadata["version"]), {str(k): str(v).lower() for k, v in metadata["weights"].items()}
+    except OSError as error:
+        raise BundleMissingError("bundle.metadata_unreadable", file=METADATA_FILE, error=error.strerror) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise BundleMissingError("bundle.metadata_incomplete", file=METADATA_FILE) from error
+    for name in hashes:
+        if not (bundle_root / name).resolve().is_relative_to(bundle_root.resolve()):
+            raise BundleMissingError("bundle.metadata_outside", file=METADATA_FILE, name=name)
+    if not hashes:
+        raise BundleMissingError("bundle.metadata_no_weights", file=METADATA_FILE)
+    return BundleIdentity(version, hashes)

@@ -1,4 +1,4 @@
-"""The bundle as a child process: start, follow, cancel with everything it started. Standard library only, no Qt.
+"""Starts the bundle as a child process, follows it, and ends it with everything it started. Standard library only.
 
 Usage, from a timer of the application::
 
@@ -23,30 +23,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..messages import MessageError
 from .child_output import BoundedLog, Progress
 from .child_process import ChildProcess
 from .command import BundleRequest, build_command, check_bundle, child_environment
-from .exit_status import Outcome, Translate, explain_ending
+from .exit_status import Outcome, explain_ending
 
 CANCEL_SECONDS = 2.0
 
 
-class AlreadyRunningError(RuntimeError):
+class AlreadyRunningError(MessageError):
     """A run was started while another one had not ended."""
 
 
-class ProcessStartError(RuntimeError):
+class ProcessStartError(MessageError):
     """The operating system did not start the process, or the output folder cannot be written."""
 
 
 @dataclass(frozen=True)
 class RunUpdate:
-    """What has happened since the last look.
+    """What has happened since the last call.
 
     Attributes
     ----------
     lines : tuple of str
-        New log lines, oldest first; when more than 2000 came between two looks, the last ones.
+        New log lines, oldest first; when more than 2000 came between two calls, the last ones.
     progress : Progress or None
         The latest progress; None before the first.
     outcome : Outcome or None
@@ -69,7 +70,7 @@ class BundleRunner(Protocol):
         """Start one run."""
 
     def poll(self) -> RunUpdate:
-        """Report what has happened since the last look."""
+        """Report what has happened since the last call."""
 
     def cancel(self) -> None:
         """Ask for the end of the run; return at once."""
@@ -86,20 +87,16 @@ class BundleProcess:
     environment : mapping of str to str, optional
         Environment to start from; this process's own otherwise. It is copied, never changed.
     build : callable, optional
-        From a request to a command line; a test gives a program that stands in for the bundle.
-    translate : callable, optional
-        Translates the messages of an outcome (``slicer.i18n.tr``).
+        From a request to a command line.
     """
 
     def __init__(
         self,
         environment: Mapping[str, str] | None = None,
         build: Callable[[BundleRequest], list[str]] = build_command,
-        translate: Translate = str,
     ) -> None:
         self._environment = environment
         self._build = build
-        self._translate = translate
         self._run: ChildProcess | None = None
 
     @property
@@ -123,11 +120,11 @@ class BundleProcess:
             If there is no bundle at ``request.bundle_root``.
         ProcessStartError
             If the program cannot be started or the log cannot be written.
-        ValueError
+        UnsafeSettingError
             If a setting would be read by MONAI as code.
         """
         if self._run is not None:
-            raise AlreadyRunningError("An analysis is running: wait for its end or cancel it.")
+            raise AlreadyRunningError("run.busy")
         check_bundle(request.bundle_root)
         command = self._build(request)
         environment = child_environment(os.environ if self._environment is None else self._environment)
@@ -135,22 +132,22 @@ class BundleProcess:
             request.output_dir.mkdir(parents=True, exist_ok=True)
             log = BoundedLog(request.log_file)
         except OSError as error:
-            raise ProcessStartError(f"The output folder cannot be written: {error.strerror}") from error
+            raise ProcessStartError("run.output_not_writable", error=error.strerror) from error
         try:
             self._run = ChildProcess(command, request.bundle_root, environment, log)
         except OSError as error:
             log.close()
-            raise ProcessStartError(f"The analysis could not be started: {error.strerror or error}") from error
+            raise ProcessStartError("run.not_started", error=error.strerror or error) from error
 
     def poll(self) -> RunUpdate:
-        """Report what has happened since the last look; an empty update where nothing runs."""
+        """Report what has happened since the last call; an empty update where nothing runs."""
         if self._run is None:
             return RunUpdate()
         exit_status = self._run.advance()
         if exit_status is None:
             return RunUpdate(self._run.take_lines(), self._run.progress)
         run, self._run = self._run, None
-        outcome = explain_ending(exit_status, tuple(run.tail), run.cancelled, self._translate)
+        outcome = explain_ending(exit_status, tuple(run.tail), run.cancelled)
         return RunUpdate(run.take_lines(), run.progress, outcome)
 
     def cancel(self) -> None:

@@ -1,8 +1,8 @@
 """End a child process and everything it started, also when the application itself is killed (POSIX).
 
-Run as a script this file is the *supervisor*: it stands between the application and the bundle, and ends the whole tree
+Run as a script this file is the *supervisor*: a process between application and bundle, which ends the whole tree
 
-* when the application closes its end of the *parent_pipe* (a pipe): a cancel, an orderly end, or a crash, since the
+* when the application closes its end of the *parent pipe*: a cancel, an orderly end, or a crash, since the
   operating system closes the pipe of a dead process;
 * when it is itself asked to end (SIGTERM, SIGINT, SIGHUP);
 * when the bundle has ended but left processes behind.
@@ -123,7 +123,7 @@ def kill_run(token: str, supervisor: int, seconds: float = _KILL_SECONDS) -> set
 
 
 def supervise(command: list[str], parent_pipe: int) -> int:
-    """Run a command until it ends or the parent_pipe is cut, and leave no descendant behind.
+    """Run a command until it ends or the parent pipe is closed, and leave no descendant behind.
 
     Parameters
     ----------

@@ -105,13 +105,13 @@ class BundleRun:
 
         Raises
         ------
-        AlreadyRunningError, BundleMissingError, ProcessStartError, ValueError
+        AlreadyRunningError, BundleMissingError, ProcessStartError, UnsafeSettingError
             As :meth:`BundleProcess.start`; the temporary input is gone then.
         OSError
             If the input cannot be written.
         """
         if self.running:
-            raise AlreadyRunningError("An analysis is running: wait for its end or cancel it.")
+            raise AlreadyRunningError("run.busy")
         sweep_stale_input_folders(self._temporary_folder)
         temporary = TemporaryInputFolder(self._temporary_folder)
         before = _identities(output_dir)
@@ -132,7 +132,7 @@ class BundleRun:
         self._input, self._request, self._before = temporary, request, before
 
     def poll(self) -> RunUpdate:
-        """Report what has happened since the last look; the temporary input goes with the outcome."""
+        """Report what has happened since the last call; the temporary input goes with the outcome."""
         update = self._runner.poll()
         if update.outcome is not None:
             self._remove_input()

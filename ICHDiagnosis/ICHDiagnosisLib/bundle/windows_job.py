@@ -1,6 +1,6 @@
 """A Windows Job Object: processes that end together, at the latest when the application ends, however it ends.
 
-Every process started by a member of the job is a member too. The job is told to kill its members when its last handle
+Every process started by a member of the job is a member too. The job kills its members when its last handle
 closes (``JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE``); the application holds the only handle, and Windows closes the handles
 of a process that ends or crashes. Source: Microsoft, "Job Objects". Standard library only.
 
@@ -64,7 +64,7 @@ class WindowsJob:
     Parameters
     ----------
     kernel32 : Kernel32, optional
-        Stand-in for tests; the real library otherwise.
+        The library to call; ``kernel32.dll`` otherwise.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Check the installation: versions, device and the weights' hashes, as facts and as a list of problems."""
+"""Check the installation: versions, device and the weights' hashes, with a list of problems. Standard library only."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from ..bundle.command import child_environment
+from ..bundle.command import BundleMissingError, child_environment
+from ..bundle.location import bundle_identity
+from ..messages import MessageError, message
 from .installed_packages import THIS_PYTHON, InstalledPackages, canonical
-from .requirements import MissingPackage, Requirement, find_missing, read_requirements
+from .requirements import Requirement, find_missing, read_requirements
 
-METADATA_FILE = "configs/metadata.json"
 _DEVICE_SECONDS = 120.0
 _ANSWER = "ICHDIAGNOSIS-DEVICE "
 # Run in a child: importing torch takes seconds, and must never happen inside the application.
@@ -26,16 +27,13 @@ import json, torch
 name, memory = "cpu", 0.0
 if torch.cuda.is_available():
     name, memory = torch.cuda.get_device_name(0), torch.cuda.get_device_properties(0).total_memory / 1e9
-    kind = "cuda"
 elif getattr(torch.backends, "mps", None) and torch.backends.mps.is_available():
-    kind, name = "mps", "Apple GPU"
-else:
-    kind = "cpu"
-print({_ANSWER!r} + json.dumps({{"torch": torch.__version__, "kind": kind, "name": name, "memory": memory}}))
+    name = "Apple GPU"
+print({_ANSWER!r} + json.dumps({{"torch": torch.__version__, "name": name, "memory": memory}}))
 """
 
 
-class DeviceQueryError(RuntimeError):
+class DeviceQueryError(MessageError):
     """Torch could not be asked about the device."""
 
 
@@ -46,6 +44,14 @@ class WeightsState(Enum):
     MISSING = "missing"
     WRONG_HASH = "wrong hash"
 
+    def label(self) -> str:
+        """Return the text for the user."""
+        return {
+            WeightsState.INTACT: message("weights.intact"),
+            WeightsState.MISSING: message("weights.missing"),
+            WeightsState.WRONG_HASH: message("weights.wrong_hash"),
+        }[self]
+
 
 @dataclass(frozen=True)
 class Device:
@@ -53,8 +59,6 @@ class Device:
 
     Attributes
     ----------
-    kind : str
-        ``"cuda"``, ``"mps"`` or ``"cpu"``.
     name : str
         Its name for people.
     memory_gigabytes : float
@@ -63,7 +67,6 @@ class Device:
         Version of the torch that was asked.
     """
 
-    kind: str
     name: str
     memory_gigabytes: float
     torch_version: str
@@ -75,7 +78,6 @@ class WeightsFile:
 
     name: str
     state: WeightsState
-    expected_sha256: str
     found_sha256: str | None
 
 
@@ -89,8 +91,6 @@ class InstallationCheck:
         From the bundle's metadata; None where it cannot be read.
     versions : dict
         Installed version (or None) of each requirement.
-    missing : tuple of MissingPackage
-        Requirements that are not met.
     device : Device or None
         None where torch could not be asked.
     weights : tuple of WeightsFile
@@ -101,7 +101,6 @@ class InstallationCheck:
 
     bundle_version: str | None
     versions: dict[str, str | None]
-    missing: tuple[MissingPackage, ...]
     device: Device | None
     weights: tuple[WeightsFile, ...]
     problems: tuple[str, ...]
@@ -114,7 +113,7 @@ def check_installation(
     requirements: Sequence[Requirement] | None = None,
     packages: InstalledPackages = THIS_PYTHON,
 ) -> InstallationCheck:
-    """Look at everything the bundle needs; takes some seconds, for torch is started in a child process.
+    """Check everything the bundle needs; takes some seconds, for torch is started in a child process.
 
     Parameters
     ----------
@@ -127,7 +126,7 @@ def check_installation(
     requirements : sequence of Requirement, optional
         What is needed; the module's own list otherwise.
     packages : InstalledPackages
-        Where to look.
+        What is installed.
 
     Returns
     -------
@@ -136,8 +135,7 @@ def check_installation(
     """
     requirements = read_requirements() if requirements is None else requirements
     installed = packages.versions()
-    missing = find_missing(requirements, packages)
-    problems = [package.description for package in missing]
+    problems = [package.description for package in find_missing(requirements, packages)]
     device: Device | None = None
     version: str | None = None
     weights: tuple[WeightsFile, ...] = ()
@@ -146,43 +144,14 @@ def check_installation(
     except DeviceQueryError as error:
         problems.append(str(error))
     try:
-        version, hashes = read_weights_hashes(bundle_root)
-        weights = tuple(check_weights_file(bundle_root, name, sha256) for name, sha256 in hashes.items())
-    except ValueError as error:
+        identity = bundle_identity(bundle_root)
+        version = identity.version
+        weights = tuple(check_weights_file(bundle_root, *file) for file in identity.weights_sha256.items())
+    except BundleMissingError as error:
         problems.append(str(error))
-    problems += [f"{file.name}: {file.state.value}" for file in weights if file.state is not WeightsState.INTACT]
+    problems += [f"{file.name}: {file.state.label()}" for file in weights if file.state is not WeightsState.INTACT]
     versions = {requirement.name: installed.get(canonical(requirement.name)) for requirement in requirements}
-    return InstallationCheck(version, versions, missing, device, weights, tuple(problems))
-
-
-def read_weights_hashes(bundle_root: Path) -> tuple[str, dict[str, str]]:
-    """Read the bundle's version and the hash of each of its weights files from ``configs/metadata.json``.
-
-    Returns
-    -------
-    str
-        Version of the bundle.
-    dict of str to str
-        Path inside the bundle to sha256 (lower-case hexadecimal).
-
-    Raises
-    ------
-    ValueError
-        If the file is missing, is no JSON, lists no weights, or names a file outside the bundle.
-    """
-    try:
-        metadata = json.loads((bundle_root / METADATA_FILE).read_text(encoding="utf-8"))
-        version, hashes = str(metadata["version"]), {str(k): str(v).lower() for k, v in metadata["weights"].items()}
-    except OSError as error:
-        raise ValueError(f"{METADATA_FILE} cannot be read: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{METADATA_FILE} does not list the bundle's version and weights") from error
-    for name in hashes:
-        if not (bundle_root / name).resolve().is_relative_to(bundle_root.resolve()):
-            raise ValueError(f"{METADATA_FILE} names a file outside the bundle: {name}")
-    if not hashes:
-        raise ValueError(f"{METADATA_FILE} lists no weights")
-    return version, hashes
+    return InstallationCheck(version, versions, device, weights, tuple(problems))
 
 
 def check_weights_file(bundle_root: Path, name: str, expected_sha256: str) -> WeightsFile:
@@ -193,10 +162,10 @@ def check_weights_file(bundle_root: Path, name: str, expected_sha256: str) -> We
             while block := file.read(1 << 20):
                 digest.update(block)
     except FileNotFoundError:
-        return WeightsFile(name, WeightsState.MISSING, expected_sha256, None)
+        return WeightsFile(name, WeightsState.MISSING, None)
     found = digest.hexdigest()
     state = WeightsState.INTACT if found == expected_sha256 else WeightsState.WRONG_HASH
-    return WeightsFile(name, state, expected_sha256, found)
+    return WeightsFile(name, state, found)
 
 
 def query_device(python: Path, environment: Mapping[str, str], seconds: float = _DEVICE_SECONDS) -> Device:
@@ -229,18 +198,19 @@ def query_device(python: Path, environment: Mapping[str, str], seconds: float = 
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
     except OSError as error:
-        raise DeviceQueryError(f"Python could not be started: {error.strerror}") from error
+        raise DeviceQueryError("device.no_python", error=error.strerror) from error
     try:
         output, errors = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
         _end(child)
-        raise DeviceQueryError(f"Torch gave no answer within {seconds:g} s") from error
+        raise DeviceQueryError("device.no_answer", seconds=seconds) from error
     answers = [line.removeprefix(_ANSWER) for line in output.splitlines() if line.startswith(_ANSWER)]
     if not answers:
-        last = (errors.strip().splitlines() or ["no message"])[-1]
-        raise DeviceQueryError(f"Torch could not be asked about the device: {last}")
+        raise DeviceQueryError(
+            "device.error", error=(errors.strip().splitlines() or [message("device.no_message")])[-1]
+        )
     answer = json.loads(answers[-1])
-    return Device(answer["kind"], answer["name"], float(answer["memory"]), answer["torch"])
+    return Device(answer["name"], float(answer["memory"]), answer["torch"])
 
 
 def _end(child: subprocess.Popen[str]) -> None:

@@ -29,7 +29,7 @@ class InstalledPackages:
     Attributes
     ----------
     search_path : tuple of Path or None
-        Folders to look in; None for those of this Python.
+        Folders of packages; None for those of this Python.
     """
 
     search_path: tuple[Path, ...] | None = None
@@ -42,10 +42,6 @@ class InstalledPackages:
             for distribution in self._distributions()
             if distribution.metadata["Name"] and distribution.version
         }
-
-    def version(self, name: str) -> str | None:
-        """Return the installed version of one distribution, or None."""
-        return self.versions().get(canonical(name))
 
     def absent_dependencies(self, name: str) -> tuple[str, ...]:
         """Find what an installed distribution needs, directly or not, and what is not there in any version.

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..bundle.command import child_environment
+from .installation import InstallationError, Installers, OnLog
 from .installed_packages import THIS_PYTHON, canonical
-from .requirements import NEVER_REPLACED, InstallationError, Installers, OnLog, Requirement
+from .requirements import NEVER_REPLACED, Requirement
 
 REQUESTER = "ICHDiagnosis"
 
@@ -69,8 +70,7 @@ class PyTorchExtensionInstaller:
         try:
             extension = importlib.import_module("PyTorchUtils")
         except ModuleNotFoundError as error:
-            message = "The PyTorch extension is missing: install it with the Extensions Manager and restart Slicer"
-            raise InstallationError(message, log="") from error
+            raise InstallationError("install.no_pytorch_extension", log="") from error
         with _pip_output(requirement, on_log):
             extension.PyTorchUtilsLogic().installTorch(
                 askConfirmation=False, torchVersionRequirement=f">={requirement.minimum}"
@@ -141,11 +141,11 @@ class WheelFolderInstaller:
             If the folder is missing or pip fails.
         """
         if not self.wheels.is_dir():
-            raise InstallationError(f"The folder of wheels does not exist: {self.wheels}", log="")
+            raise InstallationError("install.no_wheel_folder", log="", folder=self.wheels)
         with _constraints() as constraints:
             status, log = self._run_pip(["--constraint", str(constraints), requirement.text], on_log)
         if status != 0:
-            raise InstallationError(f"{requirement.text} could not be installed from {self.wheels}", log)
+            raise InstallationError("install.failed_from_wheels", log, name=requirement.text, folder=self.wheels)
 
     def _run_pip(self, arguments: list[str], on_log: OnLog) -> tuple[int, str]:
         command = [str(self.python), "-m", "pip", "install", "--no-index", "--find-links", str(self.wheels)]
@@ -186,14 +186,14 @@ def _constraints() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _pip_output(requirement: Requirement, on_log: OnLog) -> Iterator[None]:
-    """Listen to what Slicer prints of pip, and turn its errors into one with that log."""
+    """Capture the output of pip inside Slicer, and turn its errors into one with that log."""
     listener = _Listener(on_log)
     try:
         with contextlib.redirect_stdout(listener):
             yield
     except (subprocess.CalledProcessError, RuntimeError, ImportError) as error:
         log = "\n".join(listener.lines)
-        raise InstallationError(f"{requirement.text} could not be installed: {error}", log) from error
+        raise InstallationError("install.failed", log, name=requirement.text, error=error) from error
 
 
 class _Listener(io.TextIOBase):

@@ -1,8 +1,8 @@
-"""Slice attention as bars over the stored slices, key slices marked; a click on a bar leads to its slice.
+"""Slice attention as bars over the original slices, key slices marked; a click on a bar leads to its slice.
 
 Painted into a label's pixmap, with an event filter for clicks, tool tips and changes of size: there is no widget class
 of our own that PythonQt would have to call back for painting. That PythonQt hands the filter its mouse events as such
-is proven in the stand-in only.
+is proven in the test host only.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import qt
-from slicer.i18n import tr as _
 
+from ..messages import message
 from ..result.content import OriginalSlice
 from ..scene.segments import KEY_SLICES_COLOUR
 
 LEFT, RIGHT, TOP, BOTTOM = 6, 6, 16, 16
-_BAR, _UNREAD, _AXIS, _CURRENT = (110, 140, 180), (205, 210, 216), (120, 128, 136), (220, 60, 50)
+_BAR, _AXIS, _CURRENT = (110, 140, 180), (120, 128, 136), (220, 60, 50)
 _KEY = KEY_SLICES_COLOUR
 _KEY_EDGE = (150, 120, 0)
 
@@ -32,7 +32,7 @@ class Span:
 
 
 def spans(width: int, count: int) -> list[Span]:
-    """Share the width of a plot (pixels) among bars, with nothing left between them for a click to fall into."""
+    """Divide the width of a plot (pixels) among bars, with nothing left between them for a click to fall into."""
     inner = max(width - LEFT - RIGHT, count)
     edges = [LEFT + inner * index // count for index in range(count + 1)]
     return [Span(begin, end) for begin, end in itertools.pairwise(edges)]
@@ -54,7 +54,7 @@ class AttentionPlot:
     label : QLabel
         Of fixed height; takes any width.
     on_slice : callable
-        Called with the index of the stored slice whose bar was clicked.
+        Called with the index of the original slice whose bar was clicked.
     """
 
     def __init__(self, label: qt.QLabel, on_slice: Callable[[int], None]) -> None:
@@ -66,33 +66,31 @@ class AttentionPlot:
         label.installEventFilter(self._filter)
 
     def show(self, slices: Sequence[OriginalSlice]) -> None:
-        """Show the attention of every stored slice."""
+        """Show the attention of every original slice."""
         self._slices = tuple(slices)
         self._current = None
         self.paint()
 
     def set_current(self, index: int | None) -> None:
-        """Mark the stored slice that the views stand on."""
+        """Mark the original slice that the views show."""
         self._current = index
         self.paint()
 
     def click(self, x: float) -> None:
         """Go to the slice under a pixel, if there is one."""
-        evidence = self._under(x)
-        if evidence is not None:
-            self._on_slice(evidence.index)
+        found = self._under(x)
+        if found is not None:
+            self._on_slice(found.index)
 
     def hint(self, x: float) -> str:
-        """Say what the bar under a pixel stands for; empty beside the bars."""
-        evidence = self._under(x)
-        if evidence is None:
+        """State what the bar under a pixel stands for; empty beside the bars."""
+        found = self._under(x)
+        if found is None:
             return ""
-        text = _("Slice {number}: {percent:.1f} % of the attention").format(
-            number=evidence.index + 1, percent=100 * evidence.attention
-        )
-        if evidence.key_rank is not None:
-            text += _(", key slice (rank {rank})").format(rank=evidence.key_rank)
-        return text if evidence.read else text + _(", not read by the network")
+        number, percent = found.index + 1, 100 * found.attention
+        if found.key_rank is None:
+            return message("slice.attention", number=number, percent=percent)
+        return message("slice.attention_of_key_slice", number=number, percent=percent, rank=found.key_rank)
 
     def _under(self, x: float) -> OriginalSlice | None:
         index = bar_at(x, self._label.width, len(self._slices)) if self._slices else None
@@ -115,18 +113,18 @@ class AttentionPlot:
         self._label.setPixmap(pixmap)
 
     def _paint_bars(self, painter: qt.QPainter, width: int, height: int) -> None:
-        base, highest = height - BOTTOM, max(evidence.attention for evidence in self._slices) or 1.0
-        for evidence, span in zip(self._slices, spans(width, len(self._slices)), strict=True):
+        base, highest = height - BOTTOM, max(original.attention for original in self._slices) or 1.0
+        for original, span in zip(self._slices, spans(width, len(self._slices)), strict=True):
             gap = 1 if span.end - span.begin > 3 else 0
-            length = round((base - TOP) * evidence.attention / highest)
-            is_key = evidence.key_rank is not None
-            colour = _KEY if is_key else _BAR if evidence.read else _UNREAD
+            length = round((base - TOP) * original.attention / highest)
+            is_key = original.key_rank is not None
+            colour = _KEY if is_key else _BAR
             painter.fillRect(span.begin, base - length, span.end - span.begin - gap, length, qt.QColor(*colour))
             if is_key:
                 middle = (span.begin + span.end - gap) // 2
                 painter.fillRect(span.begin, base - length, span.end - span.begin - gap, 2, qt.QColor(*_KEY_EDGE))
-                _write(painter, str(evidence.key_rank), middle, base - length - 3, _KEY_EDGE)
-            if evidence.index == self._current:
+                _write(painter, str(original.key_rank), middle, base - length - 3, _KEY_EDGE)
+            if original.index == self._current:
                 painter.fillRect(span.begin, base + 1, max(span.end - span.begin - gap, 2), 3, qt.QColor(*_CURRENT))
 
     def _paint_axis(self, painter: qt.QPainter, width: int, height: int) -> None:

@@ -6,20 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import qt
-from slicer.i18n import tr as _
 
 from ..analysis import CannotStartError, PackagesMissingError
 from ..batch.batch import Batch
 from ..batch.studies import BatchStudy, loaded_volumes, studies_in_folder
 from ..batch.table import BatchRow, BatchUpdate
 from ..install.requirements import MissingPackage
+from ..messages import message
 from ..parameters import Parameters
 from ..result.findings_csv import ExportError, append_findings, exported_study
-from ..scene.dicom_source import FileDatabase
-from .banner import Tone, Widgets, show_banner
-from .result_export import ask_for_file, open_with_system
+from ..scene.volume_input import FileDatabase
 from .study_inputs import head_ct_candidates
-from .verdict import verdict
+from .widgets import Tone, Widgets, ask_for_file, open_with_system, show_banner
 
 STUDY, STATUS, RESULT = range(3)
 
@@ -111,8 +109,8 @@ class BatchSection:
         bar.value = round(100 * update.fraction)
         if update.finished:
             done = sum(bool(row.results) for row in update.rows)
-            text = _("{done} of {count} studies have results. Double-click a row to open its report.")
-            show_banner(self._ui.batchLabel, text.format(done=done, count=len(update.rows)), Tone.QUIET)
+            text = message("batch.finished", done=done, count=len(update.rows))
+            show_banner(self._ui.batchLabel, text, Tone.QUIET)
         elif update.running:
             show_banner(self._ui.batchLabel, update.stage, Tone.PLAIN)
         self._update_buttons()
@@ -125,7 +123,7 @@ class BatchSection:
         except ExportError as error:
             show_banner(self._ui.batchLabel, str(error), Tone.PROBLEM)
         else:
-            text = _("{count} lines added to {name}.").format(count=len(lines), name=path.name)
+            text = message("batch.lines_added", count=len(lines), name=path.name)
             show_banner(self._ui.batchLabel, text, Tone.QUIET)
 
     def _begin(self, studies: tuple[BatchStudy, ...]) -> None:
@@ -163,11 +161,13 @@ class BatchSection:
                 open_with_system(result.report)
 
     def _ask_for_table(self) -> None:
-        title = _("Add all findings to a table")
+        title = message("batch.table_title")
         self.dialog = ask_for_file(self._ui.batchTable, title, "findings.csv", self.save_table, grows=True)
 
 
 def _cells(row: BatchRow) -> tuple[str, str, str]:
-    status = _("{status} (before)").format(status=row.status.label()) if row.made_before else row.status.label()
-    said = "; ".join(verdict(result.findings).line for result in row.results if result.evaluated)
-    return row.name, status, "; ".join(filter(None, (said, row.reason)))
+    status = row.status.label()
+    if row.made_before:
+        status = message("batch.made_before", status=status)
+    impressions = [result.impression.text for result in row.results if result.impression is not None]
+    return row.name, status, "; ".join(filter(None, (*impressions, row.reason)))

@@ -1,7 +1,7 @@
 """The table of findings: probability against threshold as a bar, and a click that leads to the finding.
 
 The bars are painted into pixmaps and shown by labels: PythonQt's item delegates in Python are fragile. That clicks pass
-through the labels to the table is proven in the stand-in only.
+through the labels to the table is proven in the test host only.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import qt
-from slicer.i18n import tr as _
 
-from ..result.content import Finding
-from .verdict import NOT_CHOSEN, is_close, percent
+from ..messages import message
+from ..result.content import Finding, percent
 
 NAME, BAR, PERCENT, THRESHOLD, RESULT = range(5)
 BAR_WIDTH, BAR_HEIGHT = 76, 14
@@ -60,17 +59,17 @@ class FindingsTable:
             self._table.selectRow(self._keys.index(key))
 
     def _fill(self, row: int, finding: Finding) -> None:
-        result = _("positive") if finding.positive else _("negative")
+        result = message("finding.positive") if finding.positive else message("finding.negative")
         texts = {
-            NAME: table_name(finding),
+            NAME: finding.short_name,
             BAR: "",
             PERCENT: percent(finding.probability),
-            THRESHOLD: percent(finding.threshold) + ("" if finding.threshold_chosen else "*"),
-            RESULT: _("{result}, close").format(result=result) if is_close(finding) else result,
+            THRESHOLD: percent(finding.threshold) + ("*" if finding.default_threshold else ""),
+            RESULT: message("finding.close", result=result) if finding.close_to_threshold else result,
         }
-        hint = _("{name}: probability {probability:.3f}, threshold {threshold:.3f}. Click to go to its key slice.")
-        if not finding.threshold_chosen:
-            hint += f" {NOT_CHOSEN}"
+        hint = message("finding.hint", name=finding.name, probability=finding.probability, threshold=finding.threshold)
+        if finding.default_threshold:
+            hint += f" {message('finding.default_threshold')}"
         for column, text in texts.items():
             item = qt.QTableWidgetItem(text)
             item.setToolTip(
@@ -93,11 +92,6 @@ class FindingsTable:
 
     def _on_cell(self, row: int, _column: int) -> None:
         self._on_chosen(self._keys[row])
-
-
-def table_name(finding: Finding) -> str:
-    """Return a label's name where space is short: ``"Subdural haemorrhage"`` becomes ``"Subdural"``."""
-    return finding.name.removesuffix(" haemorrhage")
 
 
 def probability_bar(finding: Finding, pixel_ratio: float = 1.0) -> qt.QPixmap:

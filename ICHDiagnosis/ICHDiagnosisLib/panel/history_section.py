@@ -7,19 +7,18 @@ from pathlib import Path
 
 import qt
 import slicer
-from slicer.i18n import tr as _
 
 from ..history import History, HistoryError, PastAnalysis
-from ..result.content import Result
-from ..result.reader import ResultError, read_result
-from ..scene.show_result import GeometryError, show_result
-from ..scene.volume_geometry import series_uid_of
-from .banner import Tone, Widgets, show_banner
-from .result_export import open_with_system
+from ..messages import message
+from ..result.content import Result, ResultError
+from ..result.earlier_version import earlier_impression
+from ..result.reader import read_result
+from ..scene.show_result import show_result
+from ..scene.volume_geometry import GeometryError, series_uid_of
 from .study_inputs import head_ct_candidates
-from .verdict import percent
+from .widgets import Tone, Widgets, open_with_system, show_banner
 
-DATE, STUDY, FINDINGS = range(3)
+DATE, STUDY, IMPRESSION = range(3)
 
 
 class HistorySection:
@@ -32,7 +31,7 @@ class HistorySection:
     history : History
         What was recorded.
     on_shown : callable
-        Called with the volume and the folder of a result that was put on the scene again, and with what the person
+        Called with the volume and the folder of a result that was put on the scene again, and with what the user
         should know of it.
     """
 
@@ -46,7 +45,7 @@ class HistorySection:
         header = ui.historyTable.horizontalHeader()
         header.setSectionResizeMode(DATE, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(STUDY, qt.QHeaderView.Stretch)
-        header.setSectionResizeMode(FINDINGS, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(IMPRESSION, qt.QHeaderView.Stretch)
         ui.historySearch.textChanged.connect(self._on_search)
         ui.historyTable.itemSelectionChanged.connect(self._update_buttons)
         ui.historyTable.cellDoubleClicked.connect(self._on_double_click)
@@ -57,7 +56,7 @@ class HistorySection:
         self._update_buttons()
 
     def refresh(self) -> None:
-        """List what is recorded, if the list is unfolded: nobody waits for what is not seen."""
+        """List what is recorded, if the list is unfolded: nobody waits for what is not shown."""
         if self._ui.historySection.collapsed:
             return
         try:
@@ -99,10 +98,10 @@ class HistorySection:
             return
         if node is not None:
             show_banner(self._ui.historyLabel, "", Tone.PLAIN)
-            notice = _("Shown on the loaded volume of the same name: make sure that it is the same study.")
+            notice = message("history.shown_by_name")
             self._on_shown(node, analysis.result_folder, [] if series_uid_of(node) else [notice])
             return
-        show_banner(self._ui.historyLabel, _("Its study is not loaded; the report was opened instead."), Tone.QUIET)
+        show_banner(self._ui.historyLabel, message("history.report_opened"), Tone.QUIET)
         open_with_system(analysis.result_folder / "report.html")
 
     def delete(self) -> None:
@@ -115,7 +114,7 @@ class HistorySection:
         except HistoryError as error:
             show_banner(self._ui.historyLabel, str(error), Tone.PROBLEM)
         else:
-            text = _("Forgotten. Its results stay in {folder}.").format(folder=analysis.result_folder)
+            text = message("history.forgotten", folder=analysis.result_folder)
             show_banner(self._ui.historyLabel, text, Tone.QUIET)
         self.refresh()
 
@@ -135,10 +134,9 @@ class HistorySection:
 
 
 def _cells(analysis: PastAnalysis) -> tuple[str, str, str]:
-    positive = [finding for finding in analysis.findings if finding.positive]
-    listed = ", ".join(f"{finding.name} ({percent(finding.probability)})" for finding in positive)
     date = analysis.date.astimezone().strftime("%Y-%m-%d %H:%M")
-    return date, analysis.study, listed or _("negative")
+    positive = sum(finding.positive for finding in analysis.findings)
+    return date, analysis.study, analysis.impression or earlier_impression(positive).text
 
 
 def _loaded_volume(analysis: PastAnalysis, result: Result) -> slicer.vtkMRMLScalarVolumeNode | None:

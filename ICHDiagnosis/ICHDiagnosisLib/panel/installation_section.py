@@ -7,20 +7,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import slicer
-from slicer.i18n import tr as _
 
 from ..install.check import InstallationCheck, check_installation
+from ..install.installation import InstallationError, install
 from ..install.installers import application_installers, offline_installers, python_executable
-from ..install.requirements import InstallationError, MissingPackage, install
-from .banner import Tone, Widgets, show_banner
+from ..install.requirements import MissingPackage
+from ..messages import message
 from .run_controls import RunControls
+from .widgets import Tone, Widgets, show_banner
 
-# Long enough for the thread to get on, short enough for the panel to feel alive.
+# Long enough for the thread to get on, short enough for the panel to stay responsive.
 _THREAD_SECONDS = 0.03
 
 
 class InstallationSection:
-    """Lists what is missing in the panel itself, and installs it only when the person says so.
+    """Lists what is missing in the panel itself, and installs it only when the user agrees.
 
     Parameters
     ----------
@@ -62,12 +63,11 @@ class InstallationSection:
         missing : sequence of MissingPackage
             What would be installed.
         retry : callable
-            What the person wanted to do in the first place; called when all is there.
+            What the user wanted to do in the first place; called when all is there.
         """
         self._missing, self._retry = tuple(missing), retry
         total = sum(package.requirement.megabytes for package in missing)
-        lines = [_("To read a study, these Python packages must be installed first (about {total} MB):")]
-        lines = [lines[0].format(total=total), *(f"• {package.description}" for package in missing)]
+        lines = [message("install.consent", total=total), *(f"• {package.description}" for package in missing)]
         self._ui.consentLabel.text = "\n".join(lines)
         self._ui.installButton.setVisible(True)
         self._ui.restartButton.setVisible(False)
@@ -80,14 +80,14 @@ class InstallationSection:
         self._ui.consentFrame.setVisible(False)
 
     def check(self) -> None:
-        """Look at versions, device and weights in the background; the answer comes with a later :meth:`poll`."""
+        """Check versions, device and weights in the background; the answer comes with a later :meth:`poll`."""
         if self.checking:
             return
         self._check = _CheckThread(self._bundle_root, python_executable())
         self._check.start()
         self._ui.checkButton.setEnabled(False)
         self._ui.installationSection.collapsed = False
-        show_banner(self._ui.checkLabel, _("Looking at packages, device and weights…"), Tone.QUIET)
+        show_banner(self._ui.checkLabel, message("install.checking"), Tone.QUIET)
         self._on_busy()
 
     def poll(self) -> None:
@@ -110,10 +110,10 @@ class InstallationSection:
         installers = offline_installers(Path(wheels)) if wheels else application_installers()
         self.installing = True
         self._ui.consentFrame.setVisible(False)
-        self._run.show_progress(_("Installing"), None)
+        self._run.show_progress(message("install.installing"), None)
         self._on_busy()
         try:
-            report = install(missing, installers, self._on_progress, self._on_log)
+            restart_for = install(missing, installers, self._on_progress, self._on_log)
         except InstallationError as error:
             self._run.show_problem(str(error))
             self._run.add_to_log(error.log.splitlines())
@@ -124,24 +124,26 @@ class InstallationSection:
             self.installing = False
             self._on_busy()
         self._missing, self._retry = (), None
-        if report.restart_needed:
-            self._ask_for_restart(report.restart_needed)
+        if restart_for:
+            self._ask_for_restart(restart_for)
             return
         self._run.show_problem("")
         if retry is not None:
             retry()
 
     def _ask_for_restart(self, changed: Sequence[str]) -> None:
-        text = _("Installed. Restart 3D Slicer before going on: {names} changed while in use.")
         self._run.show_problem("")
-        self._ui.consentLabel.text = text.format(names=", ".join(changed))
+        self._ui.consentLabel.text = message("install.restart", names=", ".join(changed))
         self._ui.installButton.setVisible(False)
         self._ui.restartButton.setVisible(True)
         self._ui.consentFrame.setVisible(True)
 
     def _on_progress(self, done: int, total: int, name: str) -> None:
-        stage = _("Installing {name} ({number} of {total})").format(name=name, number=done + 1, total=total)
-        self._run.show_progress(stage if name else _("Installed"), done / total)
+        if name:
+            stage = message("install.installing_package", name=name, number=done + 1, total=total)
+        else:
+            stage = message("install.installed")
+        self._run.show_progress(stage, done / total)
         slicer.app.processEvents()
 
     def _on_log(self, line: str) -> None:
@@ -162,21 +164,17 @@ class _CheckThread(threading.Thread):
 
 
 def describe(found: InstallationCheck) -> str:
-    """Put a check of the installation into lines for a person."""
-    lines = [_("All is well.")] if not found.problems else [f"⚠ {problem}" for problem in found.problems]
-    lines.append(_("Model version: {version}").format(version=found.bundle_version or _("unknown")))
+    """Put a check of the installation into lines for the user."""
+    lines = [message("check.no_problems")] if not found.problems else [f"⚠ {problem}" for problem in found.problems]
+    lines.append(message("check.version", version=found.bundle_version or message("check.unknown")))
     for weights in found.weights:
-        lines.append(f"{weights.name}: {weights.state.value}, SHA-256 {_in_groups(weights.found_sha256 or '–')}")
+        lines.append(f"{weights.name}: {weights.state.label()}, SHA-256 {_in_groups(weights.found_sha256 or '–')}")
     if found.device is not None:
         device = found.device
         memory = f", {device.memory_gigabytes:.0f} GB" if device.memory_gigabytes else ""
-        lines.append(
-            _("Device: {name}{memory} (torch {version})").format(
-                name=device.name, memory=memory, version=device.torch_version
-            )
-        )
+        lines.append(message("check.device", name=device.name, memory=memory, version=device.torch_version))
     versions = [f"{name} {version or '–'}" for name, version in found.versions.items()]
-    lines.append(_("Packages: {versions}").format(versions=", ".join(versions)))
+    lines.append(message("check.packages", versions=", ".join(versions)))
     return "\n".join(lines)
 
 

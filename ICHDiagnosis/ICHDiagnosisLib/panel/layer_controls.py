@@ -1,4 +1,4 @@
-"""What is laid over the CT: the heat map's label, opacity and level, and all layers on or off."""
+"""What is laid over the CT: the attribution map's label, opacity and threshold, and all layers on or off."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import slicer
 
 from ..parameters import Parameters
 from ..result.content import Result
-from ..scene import show_result as scene
-from ..scene.show_result import ShownResult
-from .banner import Widgets
-from .findings_table import table_name
+from ..scene import layers
+from ..scene.layers import ShownResult
+from ..scene.views import set_brain_window
+from .widgets import Widgets
 
 
 class LayerControls:
@@ -44,7 +44,7 @@ class LayerControls:
         while box.count > 1:
             box.removeItem(1)
         for finding in with_map:
-            box.addItem(table_name(finding), finding.key)
+            box.addItem(finding.short_name, finding.key)
         box.blockSignals(blocked)
         self.refresh(shown)
 
@@ -56,13 +56,13 @@ class LayerControls:
         keys = [ui.attributionBox.itemData(index) for index in range(ui.attributionBox.count)]
         ui.attributionBox.currentIndex = keys.index(shown.attribution_label) if shown.attribution_label in keys else 0
         ui.opacitySlider.value = round(100 * shown.opacity)
-        ui.thresholdSlider.value = shown.level
+        ui.thresholdSlider.value = shown.threshold
         ui.layersButton.checked = shown.layers_visible
         for widget, before in zip(widgets, blocked, strict=True):
             widget.blockSignals(before)
 
     def clear(self) -> None:
-        """Forget the result: its volume is no longer looked at."""
+        """Forget the result: its volume is no longer shown."""
         self._input = None
 
     def toggle_layers(self) -> None:
@@ -71,15 +71,14 @@ class LayerControls:
             self._ui.layersButton.toggle()
 
     def show_map_of(self, label: str | None) -> None:
-        """Show the CT in the brain window with the heat map of a label (or none) at the chosen opacity and level."""
+        """Show the CT in the brain window, with the attribution map of a label (or none) as the user likes it."""
         parameters, shown = self._parameters(), self._still_shown()
         if self._input is None or shown is None or parameters is None:
             return
         chosen = label if label in shown.attribution_maps else None
-        scene.set_brain_window(self._input)
-        scene.toggle_layers(self._input, True)
-        scene.set_attribution_map(self._input, chosen, parameters.opacity, parameters.level)
-        parameters.attribution_label = chosen or ""
+        set_brain_window(self._input)
+        layers.toggle_layers(self._input, True)
+        layers.set_attribution_map(self._input, chosen, parameters.opacity, parameters.mapThreshold)
         self.refresh(shown)
 
     def _on_attribution_map(self, *_value: object) -> None:
@@ -88,18 +87,18 @@ class LayerControls:
             return
         box = self._ui.attributionBox
         label = box.itemData(box.currentIndex) if box.currentIndex > 0 else None
-        opacity, level = self._ui.opacitySlider.value / 100, self._ui.thresholdSlider.value
-        scene.set_attribution_map(self._input, label, opacity, level)
-        parameters.attribution_label, parameters.opacity, parameters.level = label or "", opacity, level
+        opacity, threshold = self._ui.opacitySlider.value / 100, self._ui.thresholdSlider.value
+        layers.set_attribution_map(self._input, label, opacity, threshold)
+        parameters.opacity, parameters.mapThreshold = opacity, threshold
 
     def _on_layers(self, visible: bool) -> None:
         if self._input is not None and self._still_shown() is not None:
-            scene.toggle_layers(self._input, visible)
+            layers.toggle_layers(self._input, visible)
 
     def _on_brain_window(self) -> None:
         if self._input is not None and self._still_shown() is not None:
-            scene.set_brain_window(self._input)
+            set_brain_window(self._input)
 
     def _still_shown(self) -> ShownResult | None:
-        """Return the result as the scene has it now: the person may have removed its nodes by hand."""
-        return None if self._input is None else scene.shown_result(self._input)
+        """Return the result as the scene has it now: the user may have removed its nodes by hand."""
+        return None if self._input is None else layers.shown_result(self._input)

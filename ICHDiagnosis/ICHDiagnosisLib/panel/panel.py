@@ -1,7 +1,7 @@
-"""The panel: it ties what the person does to the logic, and what the logic reports to the widgets.
+"""The panel: it ties what the user does to the logic, and what the logic reports to the widgets.
 
 What it shows lies in files of its own: inputs, run, result, installation, history, batch. The widgets come from
-``Resources/UI/ICHDiagnosis.ui``. Proven in the stand-in for the application only: the looks, the keyboard shortcuts
+``Resources/UI/ICHDiagnosis.ui``. Proven in the test host only: the appearance, the keyboard shortcuts
 (a slice view of the application may want the same key), and the timing of the event loop.
 """
 
@@ -14,7 +14,6 @@ from typing import Protocol
 import qt
 import slicer
 import vtk
-from slicer.i18n import tr as _
 
 from ..analysis import AnalysisEnding, CannotStartError, PackagesMissingError
 from ..batch.batch import Batch
@@ -22,10 +21,10 @@ from ..batch.studies import BatchStudy
 from ..bundle.exit_status import Remedy
 from ..history import History
 from ..logic import AnalysisLogic
+from ..messages import message
 from ..parameters import Parameters
 from ..scene import result_nodes
-from ..scene import show_result as scene
-from .banner import Widgets
+from ..scene.layers import shown_result
 from .batch_section import BatchSection
 from .history_section import HistorySection
 from .installation_section import InstallationSection
@@ -33,6 +32,7 @@ from .result_export import ResultExport
 from .result_view import ResultView
 from .run_controls import RunControls
 from .study_inputs import StudyInputs
+from .widgets import Widgets
 
 POLL_MILLISECONDS = 100
 NEXT_KEY, PREVIOUS_KEY, LAYERS_KEY = "N", "P", "H"
@@ -97,7 +97,7 @@ class Panel:
         self._shortcuts = [
             self._shortcut(NEXT_KEY, self.result.navigation.next),
             self._shortcut(PREVIOUS_KEY, self.result.navigation.previous),
-            self._shortcut(LAYERS_KEY, self.result.evidence.toggle_layers),
+            self._shortcut(LAYERS_KEY, self.result.layers.toggle_layers),
         ]
 
     @property
@@ -126,7 +126,7 @@ class Panel:
         self.refresh()
 
     def enter(self) -> None:
-        """Take up keyboard shortcuts and look at the scene again."""
+        """Take up keyboard shortcuts and follow the scene again."""
         for shortcut in self._shortcuts:
             shortcut.enabled = True
         self.history.refresh()
@@ -146,12 +146,12 @@ class Panel:
         """Follow parameters, scene and logic; the result is read again where the volume is another one, or ``anew``."""
         self.inputs.refresh()
         if self.logic.batch.running or self.installation.installing:
-            self.run.show_blocked(_("Wait for its end, or cancel it."))
+            self.run.show_blocked(message("run.wait_or_cancel"))
         elif not self.logic.analysis.running:
             self.run.show_idle(self.inputs.missing())
         self.inputs.set_enabled(not self.running and self._parameters is not None)
         busy = self.logic.analysis.running or self.installation.installing
-        self.batch.block(_("An analysis is running.") if busy else "")
+        self.batch.block(message("run.running") if busy else "")
         node = None if self._parameters is None else self._parameters.inputVolume
         identifier = "" if node is None else node.GetID()
         if anew or identifier != self._shown_input_id:
@@ -178,7 +178,7 @@ class Panel:
             self.run.open_log()
 
     def poll(self) -> None:
-        """Look what has happened; called by the timer while anything is under way."""
+        """Show what has happened; called by the timer while anything is under way."""
         if self.logic.analysis.running:
             update = self.logic.analysis.poll()
             self.run.add_to_log(update.lines)
@@ -208,7 +208,7 @@ class Panel:
             self.run.show_problem(str(error))
         else:
             self.result.clear()
-            self.run.show_started(_("Starting"))
+            self.run.show_started(message("stage.starting"))
             self._on_busy()
         finally:
             qt.QApplication.restoreOverrideCursor()
@@ -216,12 +216,13 @@ class Panel:
     def _on_ending(self, ending: AnalysisEnding) -> None:
         self._remedy = ending.outcome.remedy
         self.run.show_ending(ending.outcome, ending.log_file, ending.notices)
-        if ending.shown is not None and self._parameters is not None and ending.result_folder is not None:
+        folder = None if ending.result is None else ending.result.folder
+        if ending.shown is not None and self._parameters is not None and folder is not None:
             node = ending.shown.document_node.GetNodeReference(result_nodes.INPUT)
-            self.export.remember_folder(node.GetID(), ending.result_folder)
+            self.export.remember_folder(node.GetID(), folder)
             self._parameters.inputVolume = node
         self.refresh()
-        self._show_result([] if ending.shown is not None else [_("This is the result of an earlier analysis.")])
+        self._show_result([] if ending.shown is not None else [message("result.of_earlier_analysis")])
         if ending.shown is not None:
             self.result.go_to_leading_finding()
         self.history.refresh()
@@ -229,7 +230,7 @@ class Panel:
     def _show_result(self, notices: list[str] | None = None) -> None:
         """Show the result that the scene holds of the chosen volume, or none."""
         node = None if self._parameters is None else self._parameters.inputVolume
-        shown = None if node is None else scene.shown_result(node)
+        shown = None if node is None else shown_result(node)
         if node is None or shown is None:
             self.result.clear()
         else:

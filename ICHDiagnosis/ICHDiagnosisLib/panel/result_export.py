@@ -1,59 +1,17 @@
-"""Taking a result out of the application: its report, its folder, a line in a table, a picture of the view."""
+"""Taking a result out of the application: its report, its folder, a line in a table, an image of the view."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import qt
-from slicer.i18n import tr as _
 
+from ..messages import message
 from ..result.findings_csv import ExportError, append_findings, exported_study
-from .banner import Tone, Widgets, show_banner
 from .result_view import ResultView
 from .view_image import ViewImageError, save_view_image
-
-
-def open_with_system(path: Path) -> None:
-    """Open a file or folder with what the system uses for it: a browser, a file manager."""
-    qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
-
-
-def ask_for_file(
-    parent: qt.QWidget, title: str, name: str, on_chosen: Callable[[Path], None], grows: bool = False
-) -> qt.QFileDialog:
-    """Ask where to save, without waiting for the answer.
-
-    Parameters
-    ----------
-    parent : QWidget
-        Over which the dialogue opens.
-    title : str
-        What is saved.
-    name : str
-        Proposed name; its suffix is the only one offered.
-    on_chosen : callable
-        Called with the path, if one was chosen.
-    grows : bool
-        Whether an existing file is added to, and so need not be asked about.
-
-    Returns
-    -------
-    QFileDialog
-        To be kept until it closes.
-    """
-    suffix = Path(name).suffix
-    dialog = qt.QFileDialog(parent, title)
-    dialog.acceptMode = qt.QFileDialog.AcceptSave
-    dialog.fileMode = qt.QFileDialog.AnyFile
-    dialog.setOption(qt.QFileDialog.DontConfirmOverwrite, grows)
-    dialog.setNameFilter(f"*{suffix}")
-    dialog.defaultSuffix = suffix.removeprefix(".")
-    dialog.selectFile(name)
-    dialog.fileSelected.connect(lambda path: on_chosen(Path(path)))
-    dialog.open()
-    return dialog
+from .widgets import Tone, Widgets, ask_for_file, open_with_system, show_banner
 
 
 class ResultExport:
@@ -118,10 +76,10 @@ class ResultExport:
         except ExportError as error:
             show_banner(self._ui.exportLabel, str(error), Tone.PROBLEM)
         else:
-            show_banner(self._ui.exportLabel, _("Added to {name}.").format(name=path.name), Tone.QUIET)
+            show_banner(self._ui.exportLabel, message("export.added", name=path.name), Tone.QUIET)
 
     def save_view_image(self, path: Path) -> None:
-        """Write the slice view into a picture."""
+        """Write the slice view into an image file."""
         node, result = self._view.input_node, self._view.result
         if node is None or result is None:
             return
@@ -130,12 +88,12 @@ class ResultExport:
         except ViewImageError as error:
             show_banner(self._ui.exportLabel, str(error), Tone.PROBLEM)
         else:
-            show_banner(self._ui.exportLabel, _("Saved as {name}.").format(name=path.name), Tone.QUIET)
+            show_banner(self._ui.exportLabel, message("export.saved", name=path.name), Tone.QUIET)
 
     def _ask_for_table(self) -> None:
-        title = _("Add the findings to a table")
+        title = message("export.table_title")
         self.dialog = ask_for_file(self._ui.resultSection, title, "findings.csv", self.save_table, grows=True)
 
     def _ask_for_image(self) -> None:
-        title = _("Save a picture of the slice view")
+        title = message("export.image_title")
         self.dialog = ask_for_file(self._ui.resultSection, title, "slice.png", self.save_view_image)

@@ -1,21 +1,20 @@
-"""One result in the panel: verdict, warnings, findings, plot and evidence; or why there is none."""
+"""One result in the panel: impression, warnings, findings, plot and layers; or why there is none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import slicer
-from slicer.i18n import tr as _
 
+from ..messages import message
 from ..parameters import Parameters
-from ..result.content import Result
-from ..scene import show_result as scene
-from ..scene.show_result import ShownResult
-from .banner import Tone, Widgets, show_banner
+from ..result.content import Certainty, Result
+from ..scene.layers import ShownResult, shown_result
+from ..scene.slice_positions import jump_to_finding
 from .findings_table import FindingsTable
 from .layer_controls import LayerControls
 from .slice_navigation import SliceNavigation
-from .verdict import Certainty, verdict
+from .widgets import Tone, Widgets, show_banner
 
 _TONES = {Certainty.POSITIVE: Tone.PROBLEM, Certainty.BORDERLINE: Tone.WARNING, Certainty.NEGATIVE: Tone.QUIET}
 
@@ -37,7 +36,7 @@ class ResultView:
         self._result: Result | None = None
         self.table = FindingsTable(ui.findingsTable, self.go_to_finding)
         self.navigation = SliceNavigation(ui)
-        self.evidence = LayerControls(ui, parameters)
+        self.layers = LayerControls(ui, parameters)
         self.clear()
 
     @property
@@ -60,7 +59,7 @@ class ResultView:
         shown : ShownResult
             Its nodes.
         notices : sequence of str
-            What else the person should know.
+            What else the user should know.
         """
         result = shown.result
         self._input, self._result = input_node, result
@@ -75,56 +74,56 @@ class ResultView:
         if result.evaluated:
             self.table.show(result.findings)
             self.navigation.show(input_node, result)
-            self.evidence.show(input_node, shown, result)
+            self.layers.show(input_node, shown, result)
 
     def clear(self) -> None:
         """Show no result."""
         self._input = self._result = None
         self.navigation.clear()
-        self.evidence.clear()
+        self.layers.clear()
         self._ui.resultSection.setVisible(False)
 
     def go_to_leading_finding(self) -> None:
-        """Stand where a reader would begin: on the most probable positive finding, else on the first key slice."""
-        shown = None if self._input is None else scene.shown_result(self._input)
+        """Go where a reader would begin: to the most probable positive finding, else to the first key slice."""
+        shown = None if self._input is None else shown_result(self._input)
         if shown is None or self._result is None or not self._result.evaluated:
             return
         if shown.attribution_label is not None:
             self.go_to_finding(shown.attribution_label)
         else:
-            self.evidence.show_map_of(None)
+            self.layers.show_map_of(None)
             self.navigation.go_to_first_key_slice()
 
     def go_to_finding(self, key: str) -> None:
-        """Stand on the strongest evidence of a finding, in the brain window, with its heat map on."""
-        shown = None if self._input is None else scene.shown_result(self._input)
+        """Go to the strongest evidence of a finding, in the brain window, with its attribution map on."""
+        shown = None if self._input is None else shown_result(self._input)
         if shown is None:
             return
         self.table.select(key)
-        self.evidence.show_map_of(key)
+        self.layers.show_map_of(key)
         if key in shown.attribution_maps:
-            self.navigation.mark(scene.jump_to_finding(self._input, key))
+            self.navigation.show_place(jump_to_finding(self._input, key))
         else:
             self.navigation.go_to_first_key_slice()
 
     def _show_impression(self, result: Result) -> None:
-        if result.reason is not None:
-            text = _("Not evaluable: {reason}").format(reason=result.reason.message)
-            show_banner(self._ui.impressionLabel, text, Tone.WARNING)
-            self._ui.cautionLabel.text = _("There is no result: the study was not read, which says nothing about it.")
-            return
-        said = verdict(result.findings)
-        show_banner(self._ui.impressionLabel, said.line, _TONES[said.certainty])
-        self._ui.cautionLabel.text = said.caution
+        label, impression = self._ui.impressionLabel, result.impression
+        if impression is not None:
+            show_banner(label, impression.text, _TONES[impression.certainty])
+            self._ui.cautionLabel.text = impression.caution
+        elif result.reason is not None:
+            show_banner(label, message("result.not_evaluable", reason=result.reason.message), Tone.WARNING)
+            self._ui.cautionLabel.text = message("result.not_evaluable_caution")
 
 
 def _provenance_line(result: Result) -> str:
     parts = [f"{result.model.name} {result.model.version}", result.model.network]
     if result.operating_point:
-        parts.append(_("operating point {name}").format(name=result.operating_point))
+        parts.append(message("result.operating_point", name=result.operating_point))
     if result.device:
         parts.append(result.device)
-    seconds = result.seconds.get("total") or sum(result.seconds.values())
+    # "total" is the sum of the stages, which some results state beside them.
+    seconds = sum(time for stage, time in result.seconds.items() if stage != "total")
     if seconds:
-        parts.append(_("{seconds:.1f} s").format(seconds=seconds))
+        parts.append(message("result.seconds", seconds=seconds))
     return " · ".join(parts)

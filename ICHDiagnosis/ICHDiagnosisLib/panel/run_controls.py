@@ -1,14 +1,13 @@
-"""Apply and Cancel, the progress bar, the line that says how it ended, and the live log."""
+"""Apply and Cancel, the progress bar, the line that states how it ended, and the live log."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from slicer.i18n import tr as _
-
 from ..bundle.exit_status import Ending, Outcome, Remedy
-from .banner import Tone, Widgets, show_banner
+from ..messages import message
+from .widgets import Tone, Widgets, show_banner
 
 LONGEST_LOG = 5000
 """Lines kept in the panel; the file ``run.log`` keeps all."""
@@ -31,11 +30,11 @@ class RunControls:
         show_banner(ui.statusLabel, "", Tone.PLAIN)
 
     def show_idle(self, missing: str) -> None:
-        """Offer Apply, or say what is missing for it."""
+        """Offer Apply, or state what is missing for it."""
         button = self._ui.applyButton
-        button.text = _("Apply")
+        button.text = message("button.apply")
         button.setEnabled(not missing)
-        button.toolTip = missing or _("Read the chosen head CT; the result appears below and on the slices.")
+        button.toolTip = missing or message("button.apply_hint")
         self._ui.hintLabel.text = missing
         self._ui.hintLabel.setVisible(bool(missing))
         self._ui.progressBar.setVisible(False)
@@ -51,18 +50,18 @@ class RunControls:
         self._ui.hintLabel.setVisible(False)
         self._ui.remedyButton.setVisible(False)
         button = self._ui.applyButton
-        button.text = _("Cancel")
+        button.text = message("button.cancel")
         button.setEnabled(True)
-        button.toolTip = _("End the analysis at once; nothing is kept of it.")
+        button.toolTip = message("button.cancel_hint")
         self.show_progress(stage, None)
 
     def show_cancelling(self) -> None:
-        """Say that the end was asked for."""
+        """Show that the end was asked for."""
         self._ui.applyButton.setEnabled(False)
-        self._ui.applyButton.text = _("Cancelling…")
+        self._ui.applyButton.text = message("button.cancelling")
 
     def show_progress(self, stage: str, fraction: float | None) -> None:
-        """Show what is being done, and which share of the whole is done (0..1; None for unknown)."""
+        """Show what is being done, and which fraction of the whole is done (0..1; None for unknown)."""
         bar = self._ui.progressBar
         bar.setVisible(True)
         bar.setRange(0, 0 if fraction is None else 100)
@@ -71,7 +70,7 @@ class RunControls:
         show_banner(self._ui.statusLabel, stage, Tone.PLAIN)
 
     def add_to_log(self, lines: Sequence[str]) -> None:
-        """Append lines to the log, and follow it unless the person has scrolled back."""
+        """Append lines to the log, and follow it unless the user has scrolled back."""
         bar = self._ui.logEdit.verticalScrollBar()
         follows = bar.value >= bar.maximum
         for line in lines:
@@ -80,11 +79,11 @@ class RunControls:
             bar.value = bar.maximum
 
     def show_ending(self, outcome: Outcome, log_file: Path, notices: Sequence[str] = ()) -> None:
-        """Say how it ended, and offer what can be done about a failure."""
+        """State how it ended, and offer what can be done about a failure."""
         self._ui.progressBar.setVisible(False)
         text = " ".join(filter(None, (outcome.message, outcome.suggestion, *notices)))
         failed = outcome.ending is Ending.FAILED
-        # A result speaks for itself, and so does the reason why there is none.
+        # A result needs no comment, nor does the reason why there is none.
         is_quiet = outcome.ending is not Ending.CANCELLED and not failed and not notices
         show_banner(self._ui.statusLabel, "" if is_quiet else text, Tone.PROBLEM if failed else Tone.QUIET)
         self._ui.logSection.toolTip = str(log_file)
@@ -92,7 +91,7 @@ class RunControls:
         self._ui.remedyButton.setVisible(failed and bool(_remedy_text(outcome.remedy)))
 
     def show_problem(self, text: str) -> None:
-        """Say why nothing was started; an empty text takes back what was said."""
+        """State why nothing was started; an empty text takes the banner off the panel."""
         self._ui.progressBar.setVisible(False)
         self._ui.remedyButton.setVisible(False)
         show_banner(self._ui.statusLabel, text, Tone.PROBLEM)
@@ -104,8 +103,8 @@ class RunControls:
 
 def _remedy_text(remedy: Remedy) -> str:
     texts = {
-        Remedy.RUN_ON_CPU: _("Run again on the CPU"),
-        Remedy.CHECK_INSTALLATION: _("Check the installation"),
-        Remedy.READ_LOG: _("Show the log"),
+        Remedy.RUN_ON_CPU: message("remedy.run_on_cpu"),
+        Remedy.CHECK_INSTALLATION: message("remedy.check_installation"),
+        Remedy.READ_LOG: message("remedy.read_log"),
     }
     return texts.get(remedy, "")

@@ -1,18 +1,19 @@
-"""Stepping through key slices, and standing on any stored slice: the attention plot, two buttons, two keys."""
+"""Stepping through key slices, and going to any original slice: the attention plot, two buttons, two keys."""
 
 from __future__ import annotations
 
 import slicer
-from slicer.i18n import tr as _
 
+from ..messages import message
 from ..result.content import OriginalSlice, Result
-from ..scene import show_result as scene
+from ..scene.layers import shown_result
+from ..scene.slice_positions import jump_to_slice
 from .attention_plot import AttentionPlot
-from .banner import Widgets
+from .widgets import Widgets
 
 
 class SliceNavigation:
-    """Moves the slice views over the stored slices of one result.
+    """Moves the slice views over the original slices of one result.
 
     Key slices are stepped through in the order of the stack, as a reader scrolls, and round again at its ends.
 
@@ -33,33 +34,33 @@ class SliceNavigation:
 
     @property
     def current(self) -> int | None:
-        """Index of the stored slice that was gone to last."""
+        """Index of the original slice that was gone to last."""
         return self._current
 
     def show(self, input_node: slicer.vtkMRMLScalarVolumeNode, result: Result) -> None:
         """Take up a result without moving the views."""
         self._input = input_node
-        self._key_slices = sorted(result.key_slices, key=lambda evidence: evidence.index)
+        self._key_slices = sorted(result.key_slices, key=lambda key_slice: key_slice.index)
         for button in (self._ui.previousButton, self._ui.nextButton):
             button.setEnabled(bool(self._key_slices))
         self.plot.show(result.slices)
-        self.mark(None)
+        self.show_place(None)
 
     def clear(self) -> None:
-        """Forget the result: its volume is no longer looked at."""
+        """Forget the result: its volume is no longer shown."""
         self._input, self._key_slices, self._current = None, [], None
 
     def go_to(self, index: int) -> None:
-        """Bring the views to a stored slice."""
-        if self._input is None or scene.shown_result(self._input) is None:
+        """Bring the views to an original slice."""
+        if self._input is None or shown_result(self._input) is None:
             return
-        scene.jump_to_slice(self._input, index)
-        self.mark(index)
+        jump_to_slice(self._input, index)
+        self.show_place(index)
 
     def go_to_first_key_slice(self) -> None:
         """Bring the views to the key slice with the most attention."""
         if self._key_slices:
-            self.go_to(min(self._key_slices, key=lambda evidence: evidence.key_rank or 0).index)
+            self.go_to(min(self._key_slices, key=lambda key_slice: key_slice.key_rank or 0).index)
 
     def next(self) -> None:
         """Go to the next key slice of the stack, after the last one to the first."""
@@ -69,14 +70,14 @@ class SliceNavigation:
         """Go to the key slice before, before the first one to the last."""
         self._step(-1)
 
-    def mark(self, index: int | None) -> None:
-        """Say on which stored slice the views stand, without moving them."""
+    def show_place(self, index: int | None) -> None:
+        """Show at which original slice the views are, without moving them."""
         self._current = index
         self.plot.set_current(index)
         self._ui.sliceLabel.text = self._place()
 
     def _step(self, direction: int) -> None:
-        indices = [evidence.index for evidence in self._key_slices]
+        indices = [key_slice.index for key_slice in self._key_slices]
         if not indices:
             return
         if self._current is None:
@@ -91,11 +92,10 @@ class SliceNavigation:
     def _place(self) -> str:
         count = len(self._key_slices)
         if not count:
-            return _("No key slices")
+            return message("slice.no_key_slices")
         if self._current is None:
-            return _("{count} key slices").format(count=count)
-        for place, evidence in enumerate(self._key_slices, start=1):
-            if evidence.index == self._current:
-                text = _("Slice {number} · key slice {place} of {count}")
-                return text.format(number=evidence.index + 1, place=place, count=count)
-        return _("Slice {number}").format(number=self._current + 1)
+            return message("slice.key_slices", count=count)
+        for place, key_slice in enumerate(self._key_slices, start=1):
+            if key_slice.index == self._current:
+                return message("slice.key_slice", number=key_slice.index + 1, place=place, count=count)
+        return message("slice.number", number=self._current + 1)

@@ -1,4 +1,4 @@
-"""What the person chooses before Apply: the volume, and how it is read."""
+"""What the user chooses before Apply: the volume, and how it is read."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import qt
 import slicer
-from slicer.i18n import tr as _
 
-from ..analysis import what_is_missing
+from ..analysis import CannotStartError, check_input
 from ..bundle.command import BundleMissingError
 from ..bundle.location import operating_points
+from ..messages import message
 from ..parameters import Parameters
 from ..scene import result_nodes
-from ..scene.dicom_source import FileDatabase, is_from_dicom, original_files
-from .banner import Widgets
+from ..scene.volume_input import FileDatabase, is_from_dicom, original_files
+from .widgets import Widgets
 
 
 class StudyInputs:
@@ -69,31 +69,35 @@ class StudyInputs:
             self._ui.sourceLabel.text = "" if node is None else self._source(node, self._parameters.useOriginalFiles)
 
     def missing(self) -> str:
-        """Say what the person must still do before Apply can work; empty when nothing."""
+        """State what the user must still do before Apply can work; empty when nothing."""
         if self._parameters is None:
-            return _("There is no scene.")
+            return message("input.no_scene")
         node = self._parameters.inputVolume
         if node is not None and node.GetAttribute(result_nodes.ROLE):
-            return _("The chosen volume is a heat map of this module; choose a head CT.")
-        return self.problem or what_is_missing(node, self._parameters.outputFolder)
+            return message("input.attribution_map")
+        try:
+            check_input(node, self._parameters.outputFolder)
+        except CannotStartError as error:
+            return self.problem or str(error)
+        return self.problem
 
     def set_enabled(self, enabled: bool) -> None:
-        """Let the person change the inputs, or not while something runs."""
+        """Let the user change the inputs, or not while something runs."""
         self._ui.inputSelector.setEnabled(enabled)
         self._ui.optionsFrame.setEnabled(enabled)
 
     def _source(self, node: slicer.vtkMRMLScalarVolumeNode, use_original_files: bool) -> str:
         if not is_from_dicom(node):
-            return _("Not from DICOM: read from its voxels, quality checks see no headers.")
+            return message("source.voxels")
         if not use_original_files:
-            return _("From DICOM: read from its voxels, as chosen under Options.")
+            return message("source.voxels_by_choice")
         files = original_files(node, self._database)
         if files:
-            return _("From DICOM: its {count} original files are read, headers included.").format(count=len(files))
-        return _("From DICOM, but its original files were not found: read from its voxels.")
+            return message("source.files", count=len(files))
+        return message("source.files_not_found")
 
     def _hide_own_volumes(self) -> None:
-        """Keep heat maps out of the list of volumes."""
+        """Keep attribution maps out of the list of volumes."""
         ours = [node.GetID() for node in _volumes() if node.GetAttribute(result_nodes.ROLE)]
         model = self._ui.inputSelector.sortFilterProxyModel()
         if list(model.hiddenNodeIDs) != ours:
@@ -125,5 +129,5 @@ def _volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:
 
 
 def head_ct_candidates() -> list[slicer.vtkMRMLScalarVolumeNode]:
-    """Return the volumes of the scene that are not our own heat maps, in the order of the scene."""
+    """Return the volumes of the scene that are no attribution maps of this module, in the order of the scene."""
     return [node for node in _volumes() if not node.GetAttribute(result_nodes.ROLE) and not node.GetHideFromEditors()]

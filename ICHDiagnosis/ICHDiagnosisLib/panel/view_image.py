@@ -1,4 +1,4 @@
-"""A picture of the slice view that shows the stored slices, with a line below that says what it is. For export."""
+"""An image of the slice view that shows the original slices, with a caption that states what it is. For export."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ import numpy as np
 import qt
 import slicer
 import vtk
-from slicer.i18n import tr as _
 
+from ..messages import MessageError, message
 from ..result.content import Result
-from ..scene import show_result as scene
 from ..scene import views
+from ..scene.layers import shown_result
+from ..scene.slice_positions import slice_to_volume
 
 _MARGIN = 4
 
 
-class ViewImageError(RuntimeError):
-    """The picture cannot be made or written; the message is one line for a person."""
+class ViewImageError(MessageError):
+    """The image cannot be made or written; the message is one line for the user."""
 
 
 def acquisition_view(input_node: slicer.vtkMRMLScalarVolumeNode) -> str:
-    """Return the name of the slice view that lies in the plane of the stored slices.
+    """Return the name of the slice view that lies in the plane of the original slices.
 
     Raises
     ------
     ViewImageError
         If there is no slice view.
     """
-    axis, _place = scene.slice_to_volume(input_node, 0)
+    axis, _place = slice_to_volume(input_node, 0)
     normal = views.world_axes(input_node, axis)[:3, axis]
     layout = slicer.app.layoutManager()
     nodes = [layout.sliceWidget(name).mrmlSliceNode() for name in layout.sliceViewNames()]
     if not nodes:
-        raise ViewImageError(_("The layout has no slice view."))
+        raise ViewImageError("export.no_slice_view")
     return max(nodes, key=lambda node: abs(_normal(node) @ normal)).GetLayoutName()
 
 
 def save_view_image(input_node: slicer.vtkMRMLScalarVolumeNode, result: Result, path: Path) -> None:
-    """Write the slice view as it is seen into a PNG file, with a line that says what it is and is not.
+    """Write the slice view as it is seen into a PNG file, with a caption that states what it is and is not.
 
     Raises
     ------
@@ -56,17 +57,17 @@ def save_view_image(input_node: slicer.vtkMRMLScalarVolumeNode, result: Result, 
     writer.SetFileName(str(path))
     writer.Write()
     if writer.GetErrorCode() or not _captioned(path, caption(input_node, result)):
-        raise ViewImageError(_("{name} cannot be written.").format(name=path.name))
+        raise ViewImageError("export.image_not_written", name=path.name)
 
 
 def caption(input_node: slicer.vtkMRMLScalarVolumeNode, result: Result) -> str:
-    """Say in one line what the picture shows; no name of a study, for pictures travel."""
-    shown = scene.shown_result(input_node)
+    """State in one line what the image shows; no name of a study, for images are passed on."""
+    shown = shown_result(input_node)
     parts = [f"{result.model.name} {result.model.version}"]
     if shown is not None and shown.layers_visible and shown.attribution_label is not None:
         name = result.finding(shown.attribution_label).name
-        parts.append(_("Grad-CAM {name} ≥ {level:g} %: evidence, not an outline").format(name=name, level=shown.level))
-    parts.append(_("research use only"))
+        parts.append(message("export.caption_map", name=name, threshold=shown.threshold))
+    parts.append(message("export.caption_research"))
     return " · ".join(parts)
 
 
@@ -75,16 +76,16 @@ def _normal(slice_node: slicer.vtkMRMLSliceNode) -> np.ndarray:
 
 
 def _captioned(path: Path, text: str) -> bool:
-    """Put a line of text below a picture; return whether that was possible."""
-    picture = qt.QPixmap(str(path))
-    if picture.isNull():
+    """Put a line of text below an image; return whether that was possible."""
+    image = qt.QPixmap(str(path))
+    if image.isNull():
         return False
     line_height = qt.QFontMetrics(qt.QApplication.font()).height() + 2 * _MARGIN
-    whole = qt.QPixmap(picture.width(), picture.height() + line_height)
+    whole = qt.QPixmap(image.width(), image.height() + line_height)
     whole.fill(qt.QColor(20, 20, 20))
     painter = qt.QPainter()
     painter.begin(whole)
-    painter.drawPixmap(0, 0, picture)
+    painter.drawPixmap(0, 0, image)
     painter.setPen(qt.QColor(230, 230, 230))
     painter.drawText(_MARGIN, whole.height() - 2 * _MARGIN, text)
     painter.end()

@@ -1,14 +1,49 @@
-"""The dataclasses that a result folder is read into. Standard library only."""
+"""What a result folder holds, as plain dataclasses. Standard library only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
+from ..messages import MessageError
 
-class ResultError(Exception):
-    """The folder is no complete result of this module; the message is one line for a person."""
+CLOSE = 0.05
+
+
+class ResultError(MessageError):
+    """The folder is no complete result of this module; the message is one line for the user."""
+
+
+class Certainty(Enum):
+    """How firm an impression is."""
+
+    POSITIVE = "positive"
+    BORDERLINE = "borderline"
+    NEGATIVE = "negative"
+
+
+@dataclass(frozen=True)
+class Impression:
+    """The result in one sentence, as the bundle wrote it; nobody composes it anew.
+
+    Attributes
+    ----------
+    code : str
+        Which kind of sentence it is.
+    text : str
+        The sentence.
+    certainty : Certainty
+        How firm it is.
+    caution : str
+        What a reader must bear in mind about it.
+    """
+
+    code: str
+    text: str
+    certainty: Certainty
+    caution: str
 
 
 @dataclass(frozen=True)
@@ -24,7 +59,7 @@ class Code:
 class Finding:
     """One label's probability (0..1) against its operating point; ``colour`` is red, green, blue in 0..255.
 
-    Where too few patients had or lacked the label, no threshold was chosen (``threshold_chosen``): 0.5 stands in.
+    Where too few patients had or lacked the label, no threshold was chosen: 0.5 is the default (``default_threshold``).
     """
 
     key: str
@@ -35,60 +70,70 @@ class Finding:
     probability: float
     threshold: float
     positive: bool
-    threshold_chosen: bool = True
+    default_threshold: bool
+
+    @property
+    def close_to_threshold(self) -> bool:
+        """Whether the probability lies within 0.05 of a threshold of 0.5, in proportion less towards 0 and 1.
+
+        A threshold of 0.0009 would otherwise call every negative scan close.
+        """
+        margin = 2 * CLOSE * min(self.threshold, 1 - self.threshold)
+        return abs(self.probability - self.threshold) <= margin
+
+    @property
+    def short_name(self) -> str:
+        """The name where space is short: ``"Subdural haemorrhage"`` becomes ``"Subdural"``."""
+        return self.name.removesuffix(" haemorrhage")
 
 
 @dataclass(frozen=True)
 class OriginalSlice:
-    """What the network made of one stored slice: 0-based index, position in mm, share of attention, rank if key."""
+    """One original slice: 0-based index, position in mm, attention weight (0..1), rank if it is a key slice.
+
+    ``sop_instance_uid`` is that of its DICOM instance (0008,0018), where the study came from DICOM.
+    """
 
     index: int
     position_mm: float
     attention: float
     key_rank: int | None
-    read: bool
+    sop_instance_uid: str | None
 
 
 @dataclass(frozen=True)
 class ResultMap:
-    """One map file: its kind, the label it belongs to (None for attention), its name and what 255 stands for."""
+    """One map file: its kind, the label it belongs to (None for attention) and its name."""
 
     kind: str
     label: str | None
     file: str
-    scale: float
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A named statement: a quality warning, or the reason of a refusal."""
+    """A coded statement: a quality warning, or the reason of a refusal."""
 
-    name: str
+    code: str
     message: str
 
 
 @dataclass(frozen=True)
 class Study:
-    """What was read. ``shape`` is that of every map file, ``spacing_mm`` is column, row, slice."""
+    """What was read; ``shape`` is that of every map file."""
 
     source_name: str
-    source_format: str | None
     study_uid: str | None
     series_uid: str | None
     slices: int | None
     shape: tuple[int, int, int] | None
-    spacing_mm: tuple[float, float, float] | None
     orientation: str | None
-    tilt_degrees: float | None
-    kernel: str | None
-    slice_thickness_mm: float | None
-    series_choice: tuple[str, ...]
     quality: tuple[Notice, ...]
 
 
 @dataclass(frozen=True)
 class Model:
-    """Which model spoke; ``weights_sha256`` maps a file's name to its hash."""
+    """Which model made the result; ``weights_sha256`` maps a file's name to its hash."""
 
     name: str
     version: str
@@ -107,13 +152,18 @@ class Result:
     ----------
     reason : Notice or None
         Why the study was not evaluated; None when it was.
-    folder : Path or None
-        Where the files lie; None when the result came out of a saved scene.
+    impression : Impression or None
+        The result in one sentence; None when the study was not evaluated.
+    seconds : mapping of str to float
+        Time of each stage, s.
     document : str
         The text of ``result.json``, so that a scene can carry the whole result.
+    folder : Path or None
+        Where the files lie; None when the result came out of a saved scene.
     """
 
     reason: Notice | None
+    impression: Impression | None
     study: Study
     model: Model
     operating_point: str | None
@@ -160,7 +210,7 @@ class Result:
                 return finding
         raise KeyError(key)
 
-    def map_path(self, evidence: ResultMap) -> Path:
+    def map_path(self, result_map: ResultMap) -> Path:
         """Return the path of a map's file.
 
         Raises
@@ -169,17 +219,26 @@ class Result:
             If the result has no folder, or the file lies outside it or is missing.
         """
         if self.folder is None:
-            raise ResultError("this result was restored from a scene and has no folder of map files")
-        return _plain_file(self.folder, evidence.file)
+            raise ResultError("result.without_folder")
+        return _plain_file(self.folder, result_map.file)
 
 
 def _plain_file(folder: Path, name: str) -> Path:
     """Return the file of that name directly inside the folder; a name that could lead elsewhere is refused."""
     if not name or name.startswith(".") or any(character in name for character in "/\\:\0"):
-        raise ResultError(f"result.json names a file outside its folder: {name!r}")
+        raise ResultError("result.file_outside", file=name)
     path = folder / name
     if path.is_symlink():
-        raise ResultError(f"{name!r} in {folder.name!r} is a link, not a file of the result")
+        raise ResultError("result.file_is_link", file=name, folder=folder.name)
     if not path.is_file():
-        raise ResultError(f"{name!r} is missing from {folder.name!r}: the folder is not whole")
+        raise ResultError("result.file_missing", file=name, folder=folder.name)
     return path
+
+
+def percent(probability: float) -> str:
+    """Write a probability as a percentage that never claims certainty: ``"87 %"``, ``"> 99 %"``, ``"< 1 %"``."""
+    if probability * 100 < 1:
+        return "< 1 %"
+    if probability * 100 > 99:
+        return "> 99 %"
+    return f"{probability * 100:.0f} %"

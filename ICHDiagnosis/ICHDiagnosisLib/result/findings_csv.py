@@ -1,21 +1,25 @@
-"""Findings as a table on disk: one line per study, to which later studies are added. Standard library only."""
+"""Findings as a CSV table: one line per study, to which later studies are added. Standard library only."""
 
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from .reader import Result
+from ..messages import MessageError
+from .content import Result
 
+IMPRESSION = "impression"
 _FIXED = (
     "study",
     "series_uid",
     "analysed",
     "status",
     "reason",
+    IMPRESSION,
     "quality_warnings",
     "model",
     "model_version",
@@ -24,9 +28,11 @@ _FIXED = (
 # What a spreadsheet would run as a formula (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
+_log = logging.getLogger(__name__)
 
-class ExportError(RuntimeError):
-    """The table cannot be written; the message is one line for a person."""
+
+class ExportError(MessageError):
+    """The table cannot be written; the message is one line for the user."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ def append_findings(path: Path, studies: Sequence[ExportedStudy]) -> None:
     Parameters
     ----------
     path : Path
-        The table: UTF-8 with a byte order mark (so that spreadsheets read it), comma-separated.
+        The table: UTF-8 with a byte order mark (so that spreadsheets read it), comma-separated. A table that an
+        earlier version began keeps its columns, without the impression.
     studies : sequence of ExportedStudy
         All with the same labels.
 
@@ -83,24 +90,23 @@ def append_findings(path: Path, studies: Sequence[ExportedStudy]) -> None:
     """
     vocabularies = {study.result.model.labels for study in studies}
     if len(vocabularies) != 1:
-        raise ExportError(
-            "There is nothing to export." if not studies else "The studies have different sets of labels."
-        )
+        raise ExportError("table.other_labels" if studies else "table.nothing")
     header = columns(vocabularies.pop())
     try:
         new = not path.exists() or path.stat().st_size == 0
         if not new:
-            _check_table(path, header)
+            header = _header_of_table(path, header)
         with path.open("a", newline="", encoding="utf-8-sig" if new else "utf-8") as file:
-            writer = csv.DictWriter(file, header)
+            writer = csv.DictWriter(file, header, extrasaction="ignore")
             if new:
                 writer.writeheader()
             writer.writerows(_line(study) for study in studies)
     except OSError as error:
-        raise ExportError(f"{path.name} cannot be written: {error.strerror}") from error
+        raise ExportError("table.not_writable", name=path.name, error=error.strerror) from error
 
 
-def _check_table(path: Path, header: list[str]) -> None:
+def _header_of_table(path: Path, header: list[str]) -> list[str]:
+    """Return the columns of an existing table; refuse one that has others or is incomplete."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             found = next(csv.reader(file), [])
@@ -108,11 +114,15 @@ def _check_table(path: Path, header: list[str]) -> None:
             raw.seek(-1, 2)
             complete = raw.read(1) == b"\n"
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ExportError(f"{path.name} is no table of findings: choose another file.") from error
-    if found != header:
-        raise ExportError(f"{path.name} has other columns: choose another file.")
+        raise ExportError("table.no_table", name=path.name) from error
+    earlier = [name for name in header if name != IMPRESSION]
+    if found not in (header, earlier):
+        raise ExportError("table.other_columns", name=path.name)
     if not complete:
-        raise ExportError(f"The last line of {path.name} is incomplete: repair it or choose another file.")
+        raise ExportError("table.incomplete", name=path.name)
+    if found == earlier:
+        _log.warning("%s was begun by an earlier version: its lines stay without the impression", path.name)
+    return found
 
 
 def _line(study: ExportedStudy) -> dict[str, str]:
@@ -123,14 +133,15 @@ def _line(study: ExportedStudy) -> dict[str, str]:
         "analysed": study.analysed.astimezone(timezone.utc).isoformat(timespec="seconds"),
         "status": "evaluated" if result.reason is None else "not_evaluable",
         "reason": _text("" if result.reason is None else result.reason.message),
-        "quality_warnings": _text(" ".join(notice.name for notice in result.study.quality)),
+        IMPRESSION: _text("" if result.impression is None else result.impression.text),
+        "quality_warnings": _text(" ".join(notice.code for notice in result.study.quality)),
         "model": _text(result.model.name),
         "model_version": _text(result.model.version),
         "operating_point": _text(result.operating_point or ""),
     }
     for finding in result.findings:
         line[f"{finding.key}_probability"] = f"{finding.probability:.4f}"
-        line[f"{finding.key}_threshold"] = f"{finding.threshold:.4f}" if finding.threshold_chosen else ""
+        line[f"{finding.key}_threshold"] = "" if finding.default_threshold else f"{finding.threshold:.4f}"
         line[f"{finding.key}_positive"] = "1" if finding.positive else "0"
     return line
 

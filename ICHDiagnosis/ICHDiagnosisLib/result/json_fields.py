@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from .content import ResultError
 
-class FieldError(ValueError):
+
+class FieldError(ResultError):
     """A field is missing, of the wrong type, or outside its range."""
 
 
@@ -21,11 +23,11 @@ class Fields:
 
     def _value(self, key: str, *types: type) -> Any:  # noqa: ANN401 - what JSON holds
         if key not in self._fields:
-            raise FieldError(f"{self._path}.{key} is missing")
+            raise FieldError("field.missing", field=f"{self._path}.{key}")
         value = self._fields[key]
         # bool is an int in Python, but never a number in the contract.
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise FieldError(f"{self._path}.{key} has the wrong type: {type(value).__name__}")
+            raise FieldError("field.wrong_type", field=f"{self._path}.{key}", type=type(value).__name__)
         return value
 
     def _is_null(self, key: str) -> bool:
@@ -43,46 +45,38 @@ class Fields:
         """Return a truth value."""
         return self._value(key, bool)
 
-    def boolean_or(self, key: str, default: bool) -> bool:
-        """Return a truth value, or the default where the field is not there."""
-        return self.boolean(key) if key in self._fields else default
-
     def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
         """Return a finite number within ``low..high``."""
         value = float(self._value(key, int, float))
         if not math.isfinite(value) or not low <= value <= high:
-            raise FieldError(f"{self._path}.{key} is {value}, outside {low}..{high}")
+            raise FieldError("field.outside", field=f"{self._path}.{key}", value=value, low=low, high=high)
         return value
-
-    def optional_number(self, key: str) -> float | None:
-        """Return a finite number, or None where the field is null."""
-        return None if self._is_null(key) else self.number(key)
 
     def integer(self, key: str, low: int) -> int:
         """Return a whole number not below ``low``."""
         value = self._value(key, int)
         if value < low:
-            raise FieldError(f"{self._path}.{key} is {value}, below {low}")
+            raise FieldError("field.below", field=f"{self._path}.{key}", value=value, low=low)
         return value
 
     def optional_integer(self, key: str, low: int) -> int | None:
         """Return a whole number, or None where the field is null."""
         return None if self._is_null(key) else self.integer(key, low)
 
-    def three(self, key: str, *types: type) -> tuple[Any, Any, Any] | None:
-        """Return three numbers of the given types, or None where the field is null."""
+    def three_integers(self, key: str) -> tuple[int, int, int] | None:
+        """Return three whole numbers, or None where the field is null."""
         if self._is_null(key):
             return None
         values = self._value(key, list)
-        if len(values) != 3 or not all(isinstance(v, types) and not isinstance(v, bool) for v in values):
-            raise FieldError(f"{self._path}.{key} must be three numbers")
+        if len(values) != 3 or not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+            raise FieldError("field.not_three_integers", field=f"{self._path}.{key}")
         return values[0], values[1], values[2]
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return a list of texts."""
         values = self._value(key, list)
         if not all(isinstance(value, str) for value in values):
-            raise FieldError(f"{self._path}.{key} must be a list of texts")
+            raise FieldError("field.not_texts", field=f"{self._path}.{key}")
         return tuple(values)
 
     def numbers(self) -> dict[str, float]:
@@ -101,5 +95,5 @@ class Fields:
         """Return a list of nested objects."""
         values = self._value(key, list)
         if not all(isinstance(value, dict) for value in values):
-            raise FieldError(f"{self._path}.{key} must be a list of objects")
+            raise FieldError("field.not_objects", field=f"{self._path}.{key}")
         return [Fields(value, f"{self._path}.{key}[{index}]") for index, value in enumerate(values)]

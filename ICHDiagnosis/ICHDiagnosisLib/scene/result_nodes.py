@@ -1,8 +1,12 @@
-"""Which nodes of the scene are ours, for which input volume, and in which role; nothing else is ever changed."""
+"""Which nodes of the scene hold a result, of which input volume, in which role; nothing else is ever changed."""
 
 from __future__ import annotations
 
+import logging
+
 import slicer
+
+from ..messages import message
 
 ROLE = "ICHDiagnosis.Role"
 LABEL = "ICHDiagnosis.Label"
@@ -19,6 +23,14 @@ KEY_SLICE_SERIES = "KeySliceSeries"
 CHART = "Chart"
 PROVENANCE = "Provenance"
 DOCUMENT = "Document"
+
+_EARLIER_ATTRIBUTES = {
+    "ICHDiagnosis.LevelPercent": "ICHDiagnosis.ThresholdPercent",
+    "ICHDiagnosis.HeatMap": "ICHDiagnosis.AttributionMap",
+    "ICHDiagnosis.HeatMapOpacity": "ICHDiagnosis.AttributionOpacity",
+}
+
+_log = logging.getLogger(__name__)
 
 
 def nodes_of(input_node: slicer.vtkMRMLVolumeNode, role: str | None = None) -> list[slicer.vtkMRMLNode]:
@@ -81,7 +93,7 @@ def gather_in_study(input_node: slicer.vtkMRMLVolumeNode) -> None:
     parent = hierarchy.GetItemParent(input_item) if input_item else hierarchy.GetSceneItemID()
     folder = study_folder(input_node)
     if not folder:
-        folder = hierarchy.CreateFolderItem(parent, f"ICHDiagnosis: {input_node.GetName()}")
+        folder = hierarchy.CreateFolderItem(parent, message("node.folder", name=input_node.GetName()))
         hierarchy.SetItemAttribute(folder, ROLE, "Folder")
     for node in nodes_of(input_node):
         if not node.GetHideFromEditors():
@@ -104,3 +116,13 @@ def remove_folder_if_empty(folder: int) -> None:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     if folder and not hierarchy.GetNumberOfItemChildren(folder):
         hierarchy.RemoveItem(folder)
+
+
+def rename_earlier_attributes(node: slicer.vtkMRMLNode) -> None:
+    """Give attributes of a scene that an earlier version saved the names of today, with a warning."""
+    for earlier, name in _EARLIER_ATTRIBUTES.items():
+        value = node.GetAttribute(earlier)
+        if value is not None:
+            _log.warning("node attribute %s is now %s: the next version will not read the earlier name", earlier, name)
+            node.RemoveAttribute(earlier)
+            node.SetAttribute(name, value)

@@ -13,13 +13,13 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
+from ..messages import message
 from ..result.content import Code, Finding
 from . import result_nodes
 
-THRESHOLD_PERCENT = "ICHDiagnosis.LevelPercent"
+THRESHOLD_PERCENT = "ICHDiagnosis.ThresholdPercent"
 DEFAULT_THRESHOLD = 50.0
 KEY_SLICES_ID = "ICHDiagnosis_KeySlices"
-KEY_SLICES_NAME = "Slice attention: key slices"
 KEY_SLICES_COLOUR = (255, 214, 10)
 BINARY_LABELMAP = "Binary labelmap"
 CLOSED_SURFACE = "Closed surface"
@@ -37,9 +37,9 @@ def gradcam_segment_id(label: str) -> str:
     return f"ICHDiagnosis_GradCAM_{label}"
 
 
-def gradcam_segment_name(label: str, level: float) -> str:
-    """Return the name of a Grad-CAM segment, which says what it is not."""
-    return f"Grad-CAM {label.replace('_', ' ')} >= {level:g} %: evidence, not an outline"
+def gradcam_segment_name(label: str, threshold: float) -> str:
+    """Return the name of a Grad-CAM segment, which states what it is not."""
+    return message("segment.gradcam", label=label.replace("_", " "), threshold=threshold)
 
 
 def terminology_entry(category: Code, kind: Code, region: Code) -> str:
@@ -66,7 +66,7 @@ def key_slices_terminology() -> str:
 
 def provide_segmentation(input_node: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLSegmentationNode:
     """Return our segmentation of an input volume, on its grid and under its transform."""
-    name = f"{input_node.GetName()}: ICHDiagnosis evidence"
+    name = message("node.evidence", name=input_node.GetName())
     node = result_nodes.provide_node("vtkMRMLSegmentationNode", input_node, result_nodes.SEGMENTATION, name)
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetVisibility3D(False)
@@ -131,39 +131,39 @@ def _labelmap(mask: np.ndarray, input_node: slicer.vtkMRMLVolumeNode) -> slicer.
 
 
 def current_threshold(segmentation_node: slicer.vtkMRMLSegmentationNode) -> float:
-    """Return the level, in percent of a map's scale, that the segments stand for."""
+    """Return the threshold, in percent of a map's scale, that the segments stand for."""
     return float(segmentation_node.GetAttribute(THRESHOLD_PERCENT) or DEFAULT_THRESHOLD)
 
 
-def lowest_value(level: float) -> int:
-    """Return the lowest map value (1..255) that reaches a level in percent of the scale; no evidence (0) never does.
+def lowest_value(threshold: float) -> int:
+    """Return the lowest map value (1..255) to reach a threshold in percent of the scale; 0 (no evidence) never does.
 
     Raises
     ------
     ValueError
-        If the level is not above 0 and at most 100.
+        If the threshold is not above 0 and at most 100.
     """
-    if not 0 < level <= 100:
-        raise ValueError(f"the level must be above 0 % and at most 100 %, not {level:g} %")
-    return max(math.ceil(level * 255 / 100), 1)
+    if not 0 < threshold <= 100:
+        raise ValueError(f"the threshold must be above 0 % and at most 100 %, not {threshold:g} %")
+    return max(math.ceil(threshold * 255 / 100), 1)
 
 
 def segment_gradcam(
     segmentation_node: slicer.vtkMRMLSegmentationNode,
     attribution_maps: dict[str, slicer.vtkMRMLScalarVolumeNode],
-    level: float,
+    threshold: float,
     input_node: slicer.vtkMRMLVolumeNode,
 ) -> None:
-    """Segment heat maps anew at a level in percent, and name the segments by it."""
-    lowest = lowest_value(level)
+    """Segment attribution maps anew at a threshold in percent, and name the segments by it."""
+    lowest = lowest_value(threshold)
     for label, attribution_map in attribution_maps.items():
         segment = segmentation_node.GetSegmentation().GetSegment(gradcam_segment_id(label))
         if segment is None:
-            _log.info("The segment of %s was removed by hand; a new level does not bring it back", label)
+            _log.info("the segment of %s was removed by hand; a new threshold does not bring it back", label)
             continue
-        segment.SetName(gradcam_segment_name(label, level))
+        segment.SetName(gradcam_segment_name(label, threshold))
         set_segment_voxels(segment, slicer.util.arrayFromVolume(attribution_map) >= lowest, input_node)
-    segmentation_node.SetAttribute(THRESHOLD_PERCENT, f"{level:g}")
+    segmentation_node.SetAttribute(THRESHOLD_PERCENT, f"{threshold:g}")
 
 
 def remove_own_segments(segmentation_node: slicer.vtkMRMLSegmentationNode) -> bool:
@@ -176,12 +176,10 @@ def remove_own_segments(segmentation_node: slicer.vtkMRMLSegmentationNode) -> bo
     return segmentation.GetNumberOfSegments() == 0
 
 
-def style_segment(
-    segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str, visible: bool, fill_opacity: float
-) -> None:
-    """Show or hide a segment in slice views; the outline carries it, so that the CT beneath stays readable."""
+def style_segment(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str, visible: bool) -> None:
+    """Show or hide a segment in slice views, by its border alone, so that the CT beneath stays readable."""
     display = segmentation_node.GetDisplayNode()
     display.SetSegmentVisibility(segment_id, visible)
     display.SetSegmentVisibility3D(segment_id, False)
-    display.SetSegmentOpacity2DFill(segment_id, fill_opacity)
+    display.SetSegmentOpacity2DFill(segment_id, 0.0)
     display.SetSegmentOpacity2DOutline(segment_id, 1.0)

@@ -1,4 +1,4 @@
-"""A result on the scene: maps, segments, tables, plot and provenance of one input volume.
+"""Puts a result on the scene: maps, segments, tables, plot and provenance of one input volume.
 
 Everything that is shown can be found again in a saved and reloaded scene: nodes carry their role and refer to the input
 volume (``result_nodes``), and the text of ``result.json`` travels with them.
@@ -12,52 +12,21 @@ from dataclasses import dataclass
 import numpy as np
 import slicer
 
+from ..messages import message
 from ..result.content import Result
 from . import result_nodes, segments, tables, views
 from .layers import (
     CAVEAT,
     DEFAULT_OPACITY,
-    FIRST_SLICE,
-    SLICE_AXIS,
     ShownResult,
-    inputs_with_result,
-    jump_to_finding,
-    jump_to_slice,
     remove_result,
+    required_result,
     set_attribution_map,
-    set_threshold,
     shown_result,
-    slice_to_volume,
     toggle_layers,
 )
-from .views import set_brain_window
-from .volume_geometry import (
-    GeometryError,
-    MapFile,
-    VoxelMatch,
-    ijk_to_ras,
-    match_voxels,
-    middle_of_slice,
-    read_map,
-    slice_axis_of,
-)
-
-__all__ = [
-    "DEFAULT_OPACITY",
-    "GeometryError",
-    "ShownResult",
-    "inputs_with_result",
-    "jump_to_finding",
-    "jump_to_slice",
-    "remove_result",
-    "set_attribution_map",
-    "set_brain_window",
-    "set_threshold",
-    "show_result",
-    "shown_result",
-    "slice_to_volume",
-    "toggle_layers",
-]
+from .slice_positions import record_slice_order
+from .volume_geometry import GeometryError, MapFile, VoxelMatch, match_voxels, read_map, slice_axis_of
 
 ATTRIBUTION_COLOURS = "vtkMRMLColorTableNodeIron"
 
@@ -88,7 +57,8 @@ def show_result(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) -> S
         remove_result(input_node)
     document = tables.show_provenance(result, input_node)
     if maps is not None:
-        _record_geometry(document, input_node, maps)
+        record_slice_order(document, input_node, maps.slice_axis, maps.slices_reversed)
+        _record_caveat(document, maps.caveat)
         tables.show_findings(result, input_node)
         tables.show_attention(result, input_node)
         attribution_maps = {
@@ -100,10 +70,7 @@ def show_result(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) -> S
         views.show_input(input_node, maps.slice_axis)
         toggle_layers(input_node, True)
         set_attribution_map(input_node, _leading_label(result), DEFAULT_OPACITY, segments.DEFAULT_THRESHOLD)
-    shown = shown_result(input_node)
-    if shown is None:
-        raise RuntimeError("the scene did not keep the nodes of the result")
-    return shown
+    return required_result(input_node)
 
 
 @dataclass(frozen=True)
@@ -120,24 +87,25 @@ class _MapsOnVolume:
 def _maps_on_volume(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) -> _MapsOnVolume:
     """Read every map and bring it onto the input's voxels; nothing of the scene is changed."""
     if input_node.GetImageData() is None:
-        raise GeometryError(f"{input_node.GetName()!r} holds no voxels")
+        raise GeometryError("geometry.no_voxels", volume=input_node.GetName())
     attention, gradcam = None, {}
     first: tuple[MapFile, VoxelMatch] | None = None
-    for evidence in result.maps:
-        if evidence.kind == "feature_attention":
+    for result_map in result.maps:
+        if result_map.kind == "feature_attention":
             continue
-        map_file = read_map(result.map_path(evidence))
+        map_file = read_map(result.map_path(result_map))
         if map_file.voxels.shape != result.study.shape:
-            raise GeometryError(f"{evidence.file!r} is of shape {map_file.voxels.shape}, not {result.study.shape}")
+            found = map_file.voxels.shape
+            raise GeometryError("geometry.map_shape", file=result_map.file, found=found, expected=result.study.shape)
         if first is None or not np.array_equal(first[0].affine, map_file.affine):
             first = map_file, match_voxels(result.study, map_file, input_node)
         voxels = first[1].on_volume(map_file.voxels)
-        if evidence.label is None:
+        if result_map.label is None:
             attention = voxels
         else:
-            gradcam[evidence.label] = voxels
+            gradcam[result_map.label] = voxels
     if first is None:
-        raise GeometryError("the result has no maps")
+        raise GeometryError("geometry.no_maps")
     map_file, match = first
     axis = match.axes.index(slice_axis_of(result.study, map_file))
     return _MapsOnVolume(attention, gradcam, axis, match.reverse[axis], match.caveat)
@@ -148,31 +116,24 @@ def _labels_shown(input_node: slicer.vtkMRMLScalarVolumeNode) -> set[str]:
     return set() if shown is None else set(shown.attribution_maps)
 
 
-def _record_geometry(
-    document: slicer.vtkMRMLTextNode, input_node: slicer.vtkMRMLScalarVolumeNode, maps: _MapsOnVolume
-) -> None:
-    """Keep how stored slices are counted on the volume, so that a reloaded scene can still jump to them."""
-    document.SetAttribute(SLICE_AXIS, str(maps.slice_axis))
-    last = input_node.GetImageData().GetDimensions()[maps.slice_axis] - 1
-    voxel = middle_of_slice(input_node, maps.slice_axis, last if maps.slices_reversed else 0)
-    middle = ijk_to_ras(input_node) @ [*voxel, 1.0]
-    document.SetAttribute(FIRST_SLICE, " ".join(f"{mm:.6f}" for mm in middle[:3]))
-    if maps.caveat is None:
+def _record_caveat(document: slicer.vtkMRMLTextNode, caveat: str | None) -> None:
+    if caveat is None:
         document.RemoveAttribute(CAVEAT)
     else:
-        document.SetAttribute(CAVEAT, maps.caveat)
-        _log.warning("%s", maps.caveat)
+        document.SetAttribute(CAVEAT, caveat)
+        _log.warning("%s", caveat)
 
 
 def _show_attribution_map(
     result: Result, input_node: slicer.vtkMRMLScalarVolumeNode, label: str, voxels: np.ndarray
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    name = f"{input_node.GetName()}: Grad-CAM {label.replace('_', ' ')}"
+    name = message("node.gradcam", name=input_node.GetName(), label=label.replace("_", " "))
     node = result_nodes.provide_node("vtkMRMLScalarVolumeNode", input_node, result_nodes.GRADCAM, name, label)
     node.CopyOrientation(input_node)
     slicer.util.updateVolumeFromArray(node, voxels)
     node.SetAndObserveTransformNodeID(input_node.GetTransformNodeID())
-    node.SetDescription(f"Grad-CAM of {result.finding(label).name}: evidence, not an outline. {result.model.notice}")
+    description = message("node.gradcam_description", finding=result.finding(label).name)
+    node.SetDescription(f"{description} {result.model.notice}")
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(ATTRIBUTION_COLOURS)
@@ -194,18 +155,18 @@ def _show_segmentation(
         segment = segments.set_segment(
             node,
             segments.KEY_SLICES_ID,
-            segments.KEY_SLICES_NAME,
+            message("segment.key_slices"),
             segments.KEY_SLICES_COLOUR,
             segments.key_slices_terminology(),
         )
         mask = (maps.attention > 0) & _on_key_slices(result, maps)
         segments.set_segment_voxels(segment, mask, input_node)
-        segments.style_segment(node, segments.KEY_SLICES_ID, bool(result.positive_findings), fill_opacity=0.0)
+        segments.style_segment(node, segments.KEY_SLICES_ID, bool(result.positive_findings))
     for label in maps.gradcam:
         finding, identifier = result.finding(label), segments.gradcam_segment_id(label)
         name = segments.gradcam_segment_name(label, segments.DEFAULT_THRESHOLD)
         segments.set_segment(node, identifier, name, finding.colour, segments.finding_terminology(finding))
-        segments.style_segment(node, identifier, finding.positive, fill_opacity=0.0)
+        segments.style_segment(node, identifier, finding.positive)
     segments.segment_gradcam(node, attribution_maps, segments.DEFAULT_THRESHOLD, input_node)
     node.GetDisplayNode().SetVisibility(True)
     node.EndModify(modifying)
@@ -222,8 +183,8 @@ def _on_key_slices(result: Result, maps: _MapsOnVolume) -> np.ndarray:
 
 
 def _leading_label(result: Result) -> str | None:
-    """Return the label whose heat map is shown first: the most probable positive one, a kind before ``any``."""
-    with_map = {evidence.label for evidence in result.maps}
+    """Return the label whose attribution map is shown first: the most probable positive one, a type before ``any``."""
+    with_map = {result_map.label for result_map in result.maps}
     positive = [finding for finding in result.positive_findings if finding.key in with_map]
     if not positive:
         return None

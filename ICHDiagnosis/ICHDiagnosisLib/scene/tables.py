@@ -7,86 +7,97 @@ from collections.abc import Sequence
 import slicer
 import vtk
 
-from ..result.content import Result
+from ..messages import message
+from ..result.content import Code, Finding, OriginalSlice, Result
 from . import result_nodes
 from .segments import KEY_SLICES_COLOUR
 
-SLICE_COLUMN = "Slice index"
-ATTENTION_COLUMN = "Attention (%)"
 ATTENTION_COLOUR = (110, 140, 180)
 
 
-def show_findings(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLTableNode:
+def slice_column() -> str:
+    """Return the name of the column that counts original slices."""
+    return message("table.slice")
+
+
+def attention_column() -> str:
+    """Return the name of the column of attention weights in percent."""
+    return message("table.attention")
+
+
+def show_findings(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> None:
     """Write the findings into a table node: one row per label, in the order of the vocabulary."""
-    name = f"{input_node.GetName()}: ICHDiagnosis findings"
+    name = message("node.findings", name=input_node.GetName())
     table = result_nodes.provide_node("vtkMRMLTableNode", input_node, result_nodes.FINDINGS, name)
+    findings = result.findings
     _fill(
         table,
         {
-            "Finding": [finding.name for finding in result.findings],
-            "Probability": [finding.probability for finding in result.findings],
-            "Threshold": [finding.threshold for finding in result.findings],
-            "Positive": ["yes" if finding.positive else "no" for finding in result.findings],
-            "Finding code": [f"{f.finding.scheme} {f.finding.value} {f.finding.meaning}" for f in result.findings],
-            "Region code": [f"{f.region.scheme} {f.region.value} {f.region.meaning}" for f in result.findings],
-            "Label": [finding.key for finding in result.findings],
-            "Threshold chosen": ["yes" if finding.threshold_chosen else "no" for finding in result.findings],
+            message("table.finding"): [finding.name for finding in findings],
+            message("table.probability"): [finding.probability for finding in findings],
+            message("table.threshold"): [finding.threshold for finding in findings],
+            message("table.positive"): [_yes_or_no(finding.positive) for finding in findings],
+            message("table.finding_code"): [_code_text(finding.finding) for finding in findings],
+            message("table.region_code"): [_code_text(finding.region) for finding in findings],
+            message("table.label"): [finding.key for finding in findings],
+            message("table.default_threshold"): [_yes_or_no(finding.default_threshold) for finding in findings],
         },
     )
-    return table
 
 
-def show_attention(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLPlotChartNode:
+def _yes_or_no(value: bool) -> str:
+    return message("table.yes") if value else message("table.no")
+
+
+def _code_text(code: Code) -> str:
+    return f"{code.scheme} {code.value} {code.meaning}"
+
+
+def show_attention(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> None:
     """Write slice attention into table nodes and plot it, key slices marked."""
     name = input_node.GetName()
     every_slice = result_nodes.provide_node(
-        "vtkMRMLTableNode", input_node, result_nodes.ATTENTION, f"{name}: ICHDiagnosis slice attention"
+        "vtkMRMLTableNode", input_node, result_nodes.ATTENTION, message("node.attention", name=name)
     )
-    _fill(
-        every_slice,
-        {
-            SLICE_COLUMN: [s.index for s in result.slices],
-            "Position (mm)": [s.position_mm for s in result.slices],
-            ATTENTION_COLUMN: [100 * s.attention for s in result.slices],
-            "Read": ["yes" if s.read else "no" for s in result.slices],
-        },
-    )
+    _fill(every_slice, _attention_columns(result.slices))
     key_slices = result_nodes.provide_node(
-        "vtkMRMLTableNode", input_node, result_nodes.KEY_SLICES, f"{name}: ICHDiagnosis key slices"
+        "vtkMRMLTableNode", input_node, result_nodes.KEY_SLICES, message("node.key_slices", name=name)
     )
-    _fill(
-        key_slices,
-        {
-            SLICE_COLUMN: [s.index for s in result.key_slices],
-            "Position (mm)": [s.position_mm for s in result.key_slices],
-            ATTENTION_COLUMN: [100 * s.attention for s in result.key_slices],
-            "Rank": [s.key_rank or 0 for s in result.key_slices],
-        },
-    )
-    return _plot(input_node, every_slice, key_slices)
+    ranks = [key_slice.key_rank or 0 for key_slice in result.key_slices]
+    _fill(key_slices, {**_attention_columns(result.key_slices), message("table.rank"): ranks})
+    _plot(input_node, every_slice, key_slices)
+
+
+def _attention_columns(slices: Sequence[OriginalSlice]) -> dict[str, Sequence[str | float]]:
+    return {
+        slice_column(): [original.index for original in slices],
+        message("table.position"): [original.position_mm for original in slices],
+        attention_column(): [100 * original.attention for original in slices],
+    }
 
 
 def _plot(
     input_node: slicer.vtkMRMLVolumeNode, every_slice: slicer.vtkMRMLTableNode, key_slices: slicer.vtkMRMLTableNode
-) -> slicer.vtkMRMLPlotChartNode:
+) -> None:
     series = slicer.vtkMRMLPlotSeriesNode
-    bars = _series(input_node, result_nodes.ATTENTION_SERIES, "Slice attention", every_slice, ATTENTION_COLOUR)
+    bars = _series(input_node, result_nodes.ATTENTION_SERIES, message("plot.attention"), every_slice, ATTENTION_COLOUR)
     bars.SetPlotType(series.PlotTypeScatterBar)
-    marks = _series(input_node, result_nodes.KEY_SLICE_SERIES, "Key slices", key_slices, KEY_SLICES_COLOUR)
+    marks = _series(
+        input_node, result_nodes.KEY_SLICE_SERIES, message("plot.key_slices"), key_slices, KEY_SLICES_COLOUR
+    )
     marks.SetPlotType(series.PlotTypeScatter)
     marks.SetLineStyle(series.LineStyleNone)
     marks.SetMarkerStyle(series.MarkerStyleDiamond)
     marks.SetMarkerSize(12)
-    title = f"{input_node.GetName()}: ICHDiagnosis slice attention"
-    chart = result_nodes.provide_node("vtkMRMLPlotChartNode", input_node, result_nodes.CHART, title)
+    name = message("node.attention", name=input_node.GetName())
+    chart = result_nodes.provide_node("vtkMRMLPlotChartNode", input_node, result_nodes.CHART, name)
     chart.RemoveAllPlotSeriesNodeIDs()
     chart.AddAndObservePlotSeriesNodeID(bars.GetID())
     chart.AddAndObservePlotSeriesNodeID(marks.GetID())
-    chart.SetTitle("Slice attention: where the network looked")
-    chart.SetXAxisTitle(f"{SLICE_COLUMN} (0 = first stored slice)")
-    chart.SetYAxisTitle(ATTENTION_COLUMN)
+    chart.SetTitle(message("plot.title"))
+    chart.SetXAxisTitle(message("plot.slices"))
+    chart.SetYAxisTitle(attention_column())
     chart.SetLegendVisibility(True)
-    return chart
 
 
 def _series(
@@ -99,8 +110,8 @@ def _series(
     # A series' name is what the chart's legend shows.
     series = result_nodes.provide_node("vtkMRMLPlotSeriesNode", input_node, role, name)
     series.SetAndObserveTableNodeID(table.GetID())
-    series.SetXColumnName(SLICE_COLUMN)
-    series.SetYColumnName(ATTENTION_COLUMN)
+    series.SetXColumnName(slice_column())
+    series.SetYColumnName(attention_column())
     series.SetColor(*(channel / 255 for channel in colour))
     return series
 
@@ -132,11 +143,13 @@ def _column(values: Sequence[str | float]) -> vtk.vtkAbstractArray:
 
 def show_provenance(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLTextNode:
     """Write where the result came from into a text node, and the whole result into another, hidden one (returned)."""
-    name = f"{input_node.GetName()}: ICHDiagnosis provenance"
-    text = result_nodes.provide_node("vtkMRMLTextNode", input_node, result_nodes.PROVENANCE, name)
+    name = input_node.GetName()
+    text = result_nodes.provide_node(
+        "vtkMRMLTextNode", input_node, result_nodes.PROVENANCE, message("node.provenance", name=name)
+    )
     text.SetText(provenance(result))
     document = result_nodes.provide_node(
-        "vtkMRMLTextNode", input_node, result_nodes.DOCUMENT, f"{input_node.GetName()}: ICHDiagnosis result"
+        "vtkMRMLTextNode", input_node, result_nodes.DOCUMENT, message("node.document", name=name)
     )
     document.SetHideFromEditors(True)
     document.SetText(result.document)
@@ -144,25 +157,37 @@ def show_provenance(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> sli
 
 
 def provenance(result: Result) -> str:
-    """Say in plain lines which model said what of which study, on which device, at which thresholds."""
-    model, study = result.model, result.study
+    """State in plain lines which model computed what of which study, on which device, at which thresholds."""
+    model, study, none = result.model, result.study, message("provenance.none")
     lines = [
         model.notice,
         "",
-        f"Model: {model.name} {model.version}, network {model.network}, trained on {model.trained_on}",
-        *(f"Weights: {name}, SHA-256 {digest}" for name, digest in model.weights_sha256.items()),
-        f"Device: {result.device or 'none'}, precision {result.precision or 'none'}",
-        f"Study: {study.source_name}, series {study.series_uid or 'unknown'}, {study.slices or 'unknown'} slices",
-        *(f"Quality: {warning.message}" for warning in study.quality),
-        f"Operating point: {result.operating_point or 'none'}",
-        *(
-            f"{f.name}: probability {f.probability:.3f}, threshold {f.threshold:.3f}"
-            f"{'' if f.threshold_chosen else ' (not chosen)'}, "
-            f"{'positive' if f.positive else 'negative'}"
-            for f in result.findings
+        message(
+            "provenance.model",
+            name=model.name,
+            version=model.version,
+            network=model.network,
+            trained_on=model.trained_on,
         ),
+        *(message("provenance.weights", name=name, digest=digest) for name, digest in model.weights_sha256.items()),
+        message("provenance.device", device=result.device or none, precision=result.precision or none),
+        message(
+            "provenance.study", name=study.source_name, series=study.series_uid or none, slices=study.slices or none
+        ),
+        *(message("provenance.quality", warning=warning.message) for warning in study.quality),
+        message("provenance.operating_point", name=result.operating_point or none),
+        *(_finding_line(finding) for finding in result.findings),
     ]
+    if result.impression is not None:
+        lines.append(message("provenance.impression", impression=result.impression.text))
     if result.reason is not None:
-        lines.append(f"Not evaluable: {result.reason.message}")
-    lines += ["", "Grad-CAM and slice attention show what the network used: evidence, not the outline of a bleed."]
-    return "\n".join(lines)
+        lines.append(message("result.not_evaluable", reason=result.reason.message))
+    return "\n".join([*lines, "", message("provenance.evidence")])
+
+
+def _finding_line(finding: Finding) -> str:
+    outcome = message("finding.positive") if finding.positive else message("finding.negative")
+    values = {"probability": finding.probability, "threshold": finding.threshold, "outcome": outcome}
+    if finding.default_threshold:
+        return message("provenance.finding_at_default", name=finding.name, **values)
+    return message("provenance.finding", name=finding.name, **values)

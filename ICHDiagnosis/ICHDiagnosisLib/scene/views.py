@@ -1,4 +1,4 @@
-"""What the slice views show: the heat map over the input, its slice, its window; the user's own layers are put back."""
+"""What the slice views show: attribution map over input, slice, window; the user's own layers are put back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import result_nodes
 from .volume_geometry import ijk_to_ras, to_world
 
 BRAIN_WINDOW = (80.0, 40.0)
-"""Width and centre in HU: the window in which a reader looks for blood in the brain."""
+"""Width and centre in HU: the window in which haemorrhage is read."""
 
 _PREVIOUS_FOREGROUND = "ICHDiagnosis.PreviousForeground"
 _PREVIOUS_OPACITY = "ICHDiagnosis.PreviousForegroundOpacity"
@@ -26,7 +26,7 @@ def composite_nodes() -> Iterator[slicer.vtkMRMLSliceCompositeNode]:
 def show_foreground(
     input_node: slicer.vtkMRMLVolumeNode, map_node: slicer.vtkMRMLVolumeNode | None, opacity: float
 ) -> None:
-    """Lay a heat map (or, if None, what the user had there) over the views that show the input volume."""
+    """Lay an attribution map (or, if None, what the user had there) over the views that show the input volume."""
     for composite in composite_nodes():
         if composite.GetBackgroundVolumeID() != input_node.GetID():
             continue
@@ -41,7 +41,7 @@ def show_foreground(
 
 
 def restore_foregrounds_of(map_nodes: list[slicer.vtkMRMLVolumeNode]) -> None:
-    """Take heat maps out of every view that shows one of them."""
+    """Take attribution maps out of every view that shows one of them."""
     identifiers = {node.GetID() for node in map_nodes}
     for composite in composite_nodes():
         if composite.GetForegroundVolumeID() in identifiers:
@@ -63,9 +63,9 @@ def _restore_foreground(composite: slicer.vtkMRMLSliceCompositeNode) -> None:
 
 
 def show_input(input_node: slicer.vtkMRMLVolumeNode, slice_axis: int) -> None:
-    """Show the input volume in every slice view, one of them in the plane of its stored slices.
+    """Show the input volume in every slice view, one of them in the plane of its original slices.
 
-    Without the rotation an oblique or tilted slice would be cut by the view, and a key slice could not be stood on.
+    Without the rotation an oblique or tilted slice would be cut by the view, and no view could show a whole key slice.
     ``RotateSliceToLowestVolumeAxes`` turns nothing where the parent transform is not linear, as that of a tilted
     gantry is, so the views are turned to the axes that the volume has in the world.
     """
@@ -85,7 +85,7 @@ def show_input(input_node: slicer.vtkMRMLVolumeNode, slice_axis: int) -> None:
 
 
 def world_axes(input_node: slicer.vtkMRMLVolumeNode, slice_axis: int) -> np.ndarray:
-    """Return a 4 x 4 matrix from voxel index to world RAS with perpendicular axes, the stored slices in one plane.
+    """Return a 4 x 4 matrix from voxel index to world RAS with perpendicular axes, the original slices in one plane.
 
     It is taken at the middle of the volume. Where the stack leans, the slices keep their plane and the step from slice
     to slice is straightened: a view can show a whole slice, never a whole sheared stack.
@@ -100,7 +100,7 @@ def world_axes(input_node: slicer.vtkMRMLVolumeNode, slice_axis: int) -> np.ndar
     normal /= np.linalg.norm(normal)
     matrix = np.eye(4)
     matrix[:3, first] = steps[:, first]
-    matrix[:3, second] = steps[:, second] - steps[:, first] * _share(steps[:, second], steps[:, first])
+    matrix[:3, second] = steps[:, second] - steps[:, first] * _projection(steps[:, second], steps[:, first])
     matrix[:3, slice_axis] = normal * (normal @ steps[:, slice_axis])
     matrix[:3, 3] = world[0] - matrix[:3, :3] @ middle
     return matrix
@@ -110,7 +110,7 @@ def _normal(slice_node: slicer.vtkMRMLSliceNode) -> np.ndarray:
     return slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())[:3, 2]
 
 
-def _share(vector: np.ndarray, direction: np.ndarray) -> float:
+def _projection(vector: np.ndarray, direction: np.ndarray) -> float:
     return float(vector @ direction) / float(direction @ direction)
 
 

@@ -11,14 +11,15 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from ..messages import MessageError, message
 from ..result.content import ResultError, Study
 
 LARGEST_OFFSET = 0.1
 """How far (in voxels, along each axis, at each corner) a map may lie from the volume and still be on its voxels."""
 
 
-class GeometryError(Exception):
-    """The maps do not lie on the volume's voxels; the message is one line for a person."""
+class GeometryError(MessageError):
+    """The maps do not lie on the volume's voxels; the message is one line for the user."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,15 @@ def read_map(path: Path) -> MapFile:
     """
     reader = vtk.vtkNIFTIImageReader()
     if not reader.CanReadFile(str(path)):
-        raise ResultError(f"{path.name!r} is no NIfTI file")
+        raise ResultError("map.no_nifti", file=path.name)
     reader.SetFileName(str(path))
     reader.Update()
     if reader.GetErrorCode():
-        raise ResultError(f"{path.name!r} is damaged: {vtk.vtkErrorCode.GetStringFromErrorCode(reader.GetErrorCode())}")
+        error = vtk.vtkErrorCode.GetStringFromErrorCode(reader.GetErrorCode())
+        raise ResultError("map.damaged", file=path.name, error=error)
     image, sform = reader.GetOutput(), reader.GetSFormMatrix()
     if image.GetScalarType() != vtk.VTK_UNSIGNED_CHAR or image.GetNumberOfScalarComponents() != 1 or sform is None:
-        raise ResultError(f"{path.name!r} is no map of this module: one uint8 value per voxel and an sform are needed")
+        raise ResultError("map.foreign", file=path.name)
     voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1]).transpose(2, 1, 0)
     affine = slicer.util.arrayFromVTKMatrix(sform) @ np.diag([*image.GetSpacing(), 1.0])
     if reader.GetQFac() < 0:
@@ -144,8 +146,7 @@ def match_voxels(study: Study, map_file: MapFile, volume_node: slicer.vtkMRMLVol
     ]
     if not candidates:
         raise GeometryError(
-            f"the result belongs to another volume: its maps have {_times(shape)} voxels, "
-            f"{volume_node.GetName()!r} has {_times(dimensions)}"
+            "geometry.other_shape", volume=volume_node.GetName(), maps=_times(shape), voxels=_times(dimensions)
         )
     corners = _corners(dimensions)
     stored = _carry(ijk_to_ras(volume_node), corners)
@@ -159,11 +160,8 @@ def match_voxels(study: Study, map_file: MapFile, volume_node: slicer.vtkMRMLVol
     if study.series_uid is not None and study.series_uid == series_uid_of(volume_node):
         for match in candidates:
             if _shares_its_first_slice(map_file, match, volume_node):
-                caveat = "3D Slicer shows this series without its gantry tilt or slice gaps; the maps follow its voxels"
-                return VoxelMatch(match.axes, match.reverse, caveat)
-    raise GeometryError(
-        f"the result belongs to another volume: its maps lie {offset:.1f} voxels off {volume_node.GetName()!r}"
-    )
+                return VoxelMatch(match.axes, match.reverse, message("geometry.without_tilt"))
+    raise GeometryError("geometry.other_place", volume=volume_node.GetName(), offset=offset)
 
 
 def series_uid_of(volume_node: slicer.vtkMRMLVolumeNode) -> str | None:
@@ -173,7 +171,7 @@ def series_uid_of(volume_node: slicer.vtkMRMLVolumeNode) -> str | None:
 
 
 def slice_axis_of(study: Study, map_file: MapFile) -> int:
-    """Return the axis of the map file along which the stored slices are counted.
+    """Return the axis of the map file along which the original slices are counted.
 
     Where several axes are as long as there are slices, the one that runs in the third direction of
     ``study.orientation`` is taken.
@@ -185,9 +183,7 @@ def slice_axis_of(study: Study, map_file: MapFile) -> int:
     """
     fitting = [axis for axis in range(3) if map_file.voxels.shape[axis] == study.slices]
     if not fitting:
-        raise GeometryError(
-            f"the maps have {_times(map_file.voxels.shape)} voxels but {study.slices} slices are listed"
-        )
+        raise GeometryError("geometry.slices", maps=_times(map_file.voxels.shape), slices=study.slices)
     if len(fitting) == 1 or not study.orientation:
         return fitting[-1]
     anatomical = {"L": 0, "R": 0, "P": 1, "A": 1, "I": 2, "S": 2}.get(study.orientation[-1], 2)
