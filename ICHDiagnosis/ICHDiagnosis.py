@@ -1,5 +1,6 @@
 """3D Slicer module: intracranial haemorrhage on a head CT, with the evidence. The work is done in ICHDiagnosisLib."""
 
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -162,6 +163,12 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose)
+
+    def onReload(self) -> None:
+        """Read the library's files anew as well, which the application's own reload leaves as they were."""
+        for name in [name for name in sys.modules if name.partition(".")[0] == "ICHDiagnosisLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
 
     def cleanup(self) -> None:
         """End what runs, and let the panel go: the application ends, or the module is reloaded."""

@@ -1,8 +1,7 @@
 """Past analyses in an SQLite file of the user's settings folder. Standard library only.
 
 Kept per analysis: what it was given as the study's name (study UID or volume name), when, impression, findings, model
-version and result folder. No patient names: none is passed in, and none is searched for. Several Slicers may use the file
-at once.
+version and result folder. No patient names: none is passed in. Several Slicers may use the file at once.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ CATALOGUE = {
     "run.wait_or_cancel": _("Wait for its end, or cancel it."),
     "run.output_not_writable": _("The output folder cannot be written: {error}"),
     "run.not_started": _("The analysis could not be started: {error}"),
+    "run.windows_refused": _("Windows refused to tie the analysis to this application"),
     "run.nothing_to_repeat": _("There is no analysis to run again."),
     "run.volume_removed": _("The volume is no longer in the scene; the result is in its folder."),
     "run.without_original_files": _("Run again without the original DICOM files."),

@@ -9,7 +9,7 @@ from scene_cases import GEOMETRIES, a_ct
 
 
 def finished(batch: Batch) -> BatchUpdate:
-    for _look in range(100):
+    for _poll in range(100):
         update = batch.poll()
         if update.finished:
             return update

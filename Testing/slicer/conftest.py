@@ -22,8 +22,9 @@ from ICHDiagnosisLib.bundle.process import BundleProcess  # noqa: E402
 from ICHDiagnosisLib.bundle.run import BundleRun, RunSettings  # noqa: E402
 from ICHDiagnosisLib.logic import AnalysisLogic  # noqa: E402
 from ICHDiagnosisLib.result.content import Result  # noqa: E402
-from ICHDiagnosisLib.scene.volume_file import write_stored_voxels  # noqa: E402
+from ICHDiagnosisLib.scene.volume_input import write_stored_voxels  # noqa: E402
 from logic_cases import BUNDLE  # noqa: E402
+from package_build import PackageTrees, build_package  # noqa: E402
 from panel_cases import PlayedBundle, an_open_panel  # noqa: E402
 from reading_runner import ReadingRunner  # noqa: E402
 from scene_cases import GEOMETRIES, SHAPE, a_ct, a_result, affine  # noqa: E402
@@ -51,6 +52,14 @@ def ct() -> slicer.vtkMRMLScalarVolumeNode:
 def result(tmp_path: Path) -> Result:
     """A result of ``ct``."""
     return a_result(tmp_path / "result", GEOMETRIES["oblique"])
+
+
+# The extension's package
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> PackageTrees:
+    return build_package(tmp_path_factory.mktemp("extension with spaces"))
 
 
 # A real child process

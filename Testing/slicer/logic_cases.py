@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ICHDiagnosisLib.analysis import AnalysisEnding
 from ICHDiagnosisLib.bundle.input_folder import PREFIX
 from ICHDiagnosisLib.logic import AnalysisLogic
-from ICHDiagnosisLib.scene.dicom_source import INSTANCE_UIDS
+from ICHDiagnosisLib.scene.volume_input import INSTANCE_UIDS
 from scripts.phantom.grid import Grid
 from scripts.phantom.haemorrhage import Haemorrhage
 from scripts.phantom.rendering import Phantom, make_phantom

@@ -1,4 +1,4 @@
-"""The module's real panel in the host, with a bundle that is played by a script, and ways to use it like a person."""
+"""The module's real panel in the host, with a bundle that is played by a script, and ways to use it like a user."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def refused(request: BundleRequest) -> int:
 
 
 class PlayedBundle:
-    """Plays the child process: one stage per look, held at ``hold_at``, and ``write`` makes the results at the end."""
+    """Plays the child process: one stage per poll, held at ``hold_at``, and ``write`` makes the results at the end."""
 
     def __init__(self, write: Write = evaluated) -> None:
         self.write = write
@@ -103,7 +103,7 @@ def an_open_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: Any, 
 
 
 def stands_on(index: int) -> bool:
-    """Tell whether the axial view lies in a stored slice."""
+    """Tell whether the axial view lies in an original slice."""
     plane = plane_of("Red")
     middle = affine() @ [5, 7, index, 1]
     return abs(float((middle[:3] - plane[:3, 3]) @ plane[:3, 2])) < 0.01
@@ -115,7 +115,7 @@ def foreground() -> str | None:
 
 
 def click(widget: Any) -> None:
-    """Press a button, as long as a person could."""
+    """Press a button, if a user could."""
     assert widget.visible, f"{widget.name} cannot be seen"
     QTest.mouseClick(widget, Qt.MouseButton.LeftButton)
 
@@ -126,7 +126,7 @@ def click_row(table: Any, row: int, column: int = 0) -> None:
 
 
 def click_bar(plot: Any, place: float) -> None:
-    """Press the plot at a share (0..1) of its width."""
+    """Press the plot at a fraction (0..1) of its width."""
     QTest.mouseClick(plot, Qt.MouseButton.LeftButton, pos=QPoint(round(plot.width * place), 60))
 
 
@@ -141,7 +141,7 @@ def press(panel: Any, key: str) -> None:
     QTest.keyClick(panel.widget, getattr(Qt.Key, f"Key_{key}"))
 
 
-def wait(until: Callable[[], object], seconds: float = 20.0) -> None:
+def wait(until: Callable[[], object], seconds: float = 60.0) -> None:
     """Let the application run, and with it the panel's timer."""
     deadline = time.monotonic() + seconds
     while not until():

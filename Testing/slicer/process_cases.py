@@ -34,19 +34,18 @@ def bundle_pid(a_bundle: Path) -> int:
     return next(pid for pid in processes_in(a_bundle) if "process_tree.py" not in command_of(pid))
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> float:
-    """Wait, and return how long it took (s)."""
-    begin = time.monotonic()
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for what must happen, however long a busy computer takes; a minute means that it does not."""
+    give_up = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() - begin < seconds, "nothing happened in time"
+        assert time.monotonic() < give_up, "nothing happened"
         time.sleep(0.01)
-    return time.monotonic() - begin
 
 
 def follow(process: BundleProcess, until: Callable[[RunUpdate], object] | None = None) -> tuple[RunUpdate, list[str]]:
     """Poll like the timer of the module, until the outcome or until a condition holds."""
     lines: list[str] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         update = process.poll()
         lines += update.lines

@@ -1,6 +1,6 @@
-"""A runner without a child process: reads with the bundle's own intake, and answers with maps made of the voxels.
+"""A runner without a child process: reads with the bundle's own intake, and returns maps made of the voxels.
 
-Each Grad-CAM voxel is a function of the CT's voxel in the same place (:func:`mark_of`), so that a map that lands
+Each Grad-CAM voxel is a function of the CT's voxel in the same place (:func:`map_value_of`), so that a map that lands
 anywhere else on the scene is found out.
 """
 
@@ -22,13 +22,13 @@ from scripts.intake.discovery import StudySource, find_studies, read_study
 from scripts.intake.study import NotEvaluableError
 
 
-def mark_of(hounsfield_units: NDArray) -> NDArray[np.uint8]:
-    """Return the value that a map has where the CT has this one: every HU has a neighbour with another mark."""
+def map_value_of(hounsfield_units: NDArray) -> NDArray[np.uint8]:
+    """Return the value that a map has where the CT has this one: neighbouring HU have different values."""
     return ((np.asarray(hounsfield_units, dtype=np.int64) + 1024) % 251).astype(np.uint8)
 
 
 class ReadingRunner:
-    """Answers after one look, as often as it is started; keeps what it was asked and what it was given.
+    """Ends with the second poll, as often as it is started; keeps what it was asked and what it was given.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class ReadingRunner:
         self._endings = list(endings)
         self._before_ending = before_ending
         self._request: BundleRequest | None = None
-        self._looks = 0
+        self._polls = 0
 
     @property
     def running(self) -> bool:
@@ -57,20 +57,20 @@ class ReadingRunner:
 
     def start(self, request: BundleRequest) -> None:
         if self.running:
-            raise AlreadyRunningError("An analysis is running: wait for its end or cancel it.")
+            raise AlreadyRunningError("run.busy")
         check_bundle(request.bundle_root)
         request.output_dir.mkdir(parents=True, exist_ok=True)
         request.log_file.write_text("a log\n", encoding="utf-8")
         self.requests.append(request)
         place = request.dataset_dir
         self.given.append(sorted(path.name for path in place.iterdir()) if place.is_dir() else [place.name])
-        self._request, self._looks, self.cancelled = request, 0, False
+        self._request, self._polls, self.cancelled = request, 0, False
 
     def poll(self) -> RunUpdate:
         if self._request is None:
             return RunUpdate()
-        self._looks += 1
-        if self._looks == 1 and not self.cancelled:
+        self._polls += 1
+        if self._polls == 1 and not self.cancelled:
             return RunUpdate(("reading",), Progress(20, 100, "slices"))
         request, self._request = self._request, None
         if self.cancelled:
@@ -100,7 +100,7 @@ def answer(source: StudySource, output_dir: Path) -> bool:
         sample.write_folder(output_dir / source.study_id, refused, {}, np.eye(4))
         return False
     stored = study.in_file_order(study.voxels)
-    marks = mark_of(stored)
+    marks = map_value_of(stored)
     content = sample.document(stored.shape, stored.shape.index(len(study.voxels)), study.orientation)
     content["study"].update(
         source_name=source.source_name,

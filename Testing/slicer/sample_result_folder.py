@@ -1,4 +1,4 @@
-"""Result folders as the bundle writes them, made by hand for the tests of the Slicer half (json, numpy, nibabel)."""
+"""Result folders as the bundle writes them, of this version and of the one before (json, numpy, nibabel)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA_FILE = Path(__file__).resolve().parents[2] / "monai_bundle" / "docs" / "result.schema.json"
+CONTRACTS = sorted((Path(__file__).resolve().parents[2] / "monai_bundle").rglob("result.schema.json"))
 LABELS = {
     "any": ("Any intracranial haemorrhage", ("12738006", "Brain"), (230, 75, 53)),
     "intraparenchymal": ("Intraparenchymal haemorrhage", ("12738006", "Brain"), (190, 60, 160)),
@@ -19,11 +19,11 @@ LABELS = {
 }
 POSITIVE = ("any", "subdural")
 KEY_SLICES = {3: 1, 5: 2}
-"""Stored slice -> rank."""
+"""Original slice -> rank."""
 
 
-WITHOUT_THRESHOLD = "intraparenchymal"
-"""The label for which nobody chose a threshold."""
+AT_DEFAULT_THRESHOLD = "intraparenchymal"
+"""The label for which no threshold was chosen."""
 
 
 def finding(key: str, positive: bool) -> dict[str, Any]:
@@ -38,21 +38,38 @@ def finding(key: str, positive: bool) -> dict[str, Any]:
         "colour": list(colour),
         "probability": 0.91 if positive else 0.12,
         "threshold": 0.5,
-        "threshold_chosen": key != WITHOUT_THRESHOLD,
+        "default_threshold": key == AT_DEFAULT_THRESHOLD,
         "positive": positive,
+    }
+
+
+def impression(positive: tuple[str, ...]) -> dict[str, str]:
+    """Return an impression in words of its own: what is shown can only have come from the file."""
+    if positive:
+        return {
+            "code": "haemorrhage_likely",
+            "text": f"Impression of the file: {', '.join(positive)} (91 %)",
+            "certainty": "positive",
+            "caution": "Caution of the file: an estimate.",
+        }
+    return {
+        "code": "no_haemorrhage",
+        "text": "Impression of the file: nothing found",
+        "certainty": "negative",
+        "caution": "Caution of the file: small bleeds can be missed.",
     }
 
 
 def slices(count: int) -> list[dict[str, Any]]:
     weights = np.array([1.0 + 9.0 / KEY_SLICES.get(index, 9) for index in range(count)])
-    shares = weights / weights.sum()
+    attention = weights / weights.sum()
     return [
         {
             "index": index,
             "position_mm": 5.0 * index,
-            "attention": float(shares[index]),
+            "attention": float(attention[index]),
             "key_rank": KEY_SLICES.get(index),
-            "read": True,
+            "sop_instance_uid": f"1.2.3.4.{index}",
         }
         for index in range(count)
     ]
@@ -65,9 +82,10 @@ def document(
     maps = [{"kind": "attention", "label": None, "file": "attention.nii.gz", "scale": 0.2}]
     maps += [{"kind": "gradcam", "label": key, "file": f"gradcam_{key}.nii.gz", "scale": 1.5} for key in LABELS]
     return {
-        "schema": "ich-diagnosis-result/1",
+        "schema": "ich-diagnosis-result/2",
         "status": "evaluated",
         "reason": None,
+        "impression": impression(positive),
         "study": {
             "source_name": "head_ct",
             "source_format": "nifti",
@@ -108,21 +126,43 @@ def refusal() -> dict[str, Any]:
     refused["study"].update(dict.fromkeys(("slices", "shape", "spacing_mm", "orientation", "tilt_degrees")))
     empty: dict[str, Any] = {"findings": [], "slices": [], "maps": [], "operating_point": None, "device": None}
     reason = {"code": "too_few_slices", "message": "7 slices, at least 12 needed"}
-    return {**refused, **empty, "precision": None, "seconds": {}, "status": "not_evaluable", "reason": reason}
+    ending = {"status": "not_evaluable", "reason": reason, "impression": None}
+    return {**refused, **empty, "precision": None, "seconds": {}, **ending}
+
+
+def of_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a ``result.json`` as the bundle of version 0.3 wrote it: no impression, fields under their names then."""
+    earlier = {key: value for key, value in content.items() if key != "impression"}
+    findings = [dict(finding) for finding in content["findings"]]
+    for found in findings:
+        found["threshold_chosen"] = not found.pop("default_threshold")
+    slices_then = [{**original, "read": True} for original in content["slices"]]
+    for original in slices_then:
+        del original["sop_instance_uid"]
+    seconds = {**content["seconds"], "total": sum(content["seconds"].values())} if content["seconds"] else {}
+    return {
+        **earlier,
+        "schema": "ich-diagnosis-result/1",
+        "findings": findings,
+        "slices": slices_then,
+        "seconds": seconds,
+    }
 
 
 def write_folder(folder: Path, content: dict[str, Any], voxels: dict[str | None, NDArray], affine: NDArray) -> Path:
-    """Write a result folder after checking its ``result.json`` against the contract.
+    """Write a result folder after checking its ``result.json`` against the bundle's contract of the same version.
 
     ``voxels`` holds one uint8 array per label (None: attention) in the axis order of the map files.
     """
-    jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))).validate(content)
+    for contract in (json.loads(file.read_text(encoding="utf-8")) for file in CONTRACTS):
+        if contract["$id"] == content["schema"]:
+            jsonschema.Draft202012Validator(contract).validate(content)
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps(content), encoding="utf-8")
     (folder / "report.html").write_text("<!DOCTYPE html><title>Report</title>", encoding="utf-8")
-    for evidence in content["maps"]:
-        image = nib.Nifti1Image(np.asarray(voxels[evidence["label"]], dtype=np.uint8), affine)
-        nib.save(image, folder / evidence["file"])
+    for entry in content["maps"]:
+        image = nib.Nifti1Image(np.asarray(voxels[entry["label"]], dtype=np.uint8), affine)
+        nib.save(image, folder / entry["file"])
     return folder
 
 

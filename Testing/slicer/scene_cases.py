@@ -1,4 +1,4 @@
-"""Volumes, results and ways to look at the scene for the tests of the Slicer half."""
+"""Volumes, results and ways to inspect the scene for the tests of the Slicer half."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import vtk
 from numpy.typing import NDArray
 
 import sample_result_folder as sample
-from ICHDiagnosisLib.result.reader import Result, read_result
-from ICHDiagnosisLib.scene import show_result as scene
+from ICHDiagnosisLib.result.content import Result
+from ICHDiagnosisLib.result.reader import read_result
 from ICHDiagnosisLib.scene import volume_geometry
+from ICHDiagnosisLib.scene.layers import shown_result
 
 SHAPE = (12, 16, 20)
 """Of the map files: columns, rows, slices."""
@@ -69,7 +70,7 @@ def voxels_of(node: slicer.vtkMRMLScalarVolumeNode) -> NDArray[np.uint8]:
 
 
 def mask_of(ct, segment_id: str) -> NDArray[np.bool_]:
-    node = scene.shown_result(ct).segmentation_node
+    node = shown_result(ct).segmentation_node
     return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, ct).transpose(2, 1, 0) > 0
 
 
@@ -83,7 +84,7 @@ def voxels_by_place(node, ijk_to_ras: NDArray, values: NDArray | None = None) ->
 
 
 def world_of(node, voxel) -> NDArray:
-    """Say through MRML alone where a voxel lies in the world."""
+    """Return, through MRML alone, where a voxel lies in the world."""
     matrix, transform = vtk.vtkMatrix4x4(), vtk.vtkGeneralTransform()
     node.GetIJKToRASMatrix(matrix)
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, transform)

@@ -76,17 +76,18 @@ def test_progress_counts_studies_and_what_is_done_of_the_one_at_hand(studies, a_
     batch = a_batch(ReadingRunner())
     batch.start(studies_in_folder(studies, settings.output_folder), settings)
     first = batch.poll()
-    assert (first.running, first.current, first.fraction) == (True, 0, 0.0)
+    assert (first.running, first.fraction) == (True, 0.0)
+    assert [row.status for row in first.rows] == [StudyStatus.RUNNING, StudyStatus.WAITING, StudyStatus.WAITING]
     second = batch.poll()
     assert (second.stage, second.fraction, second.lines) == (
-        "Looking at every slice",
+        "Classifying every slice",
         pytest.approx(0.2 / 3),
         ("reading",),
     )
-    assert batch.poll().current == 1
+    assert batch.poll().fraction == pytest.approx(1 / 3)
 
 
-def test_a_failure_is_told_in_its_row_and_the_rest_goes_on(studies, a_batch, settings):
+def test_a_failure_is_stated_in_its_row_and_the_rest_goes_on(studies, a_batch, settings):
     batch = a_batch(ReadingRunner([(1, ("ERROR a.nrrd: the model is broken",)), (0, ()), (0, ())]))
     batch.start(studies_in_folder(studies, settings.output_folder)[:2], settings)
     rows = finished(batch).rows
@@ -107,7 +108,7 @@ def test_a_study_that_disappears_fails_and_the_rest_goes_on(a_batch, settings):
 # Volumes of the scene
 
 
-def test_a_result_that_does_not_fit_its_volume_says_so_in_its_row(a_batch, settings):
+def test_the_row_of_a_result_that_does_not_fit_its_volume_states_that(a_batch, settings):
     volumes = of_volumes(1)
     move = lambda _request: volumes[0].volume_node.SetOrigin(90.0, 0.0, 0.0)  # noqa: E731
     batch = a_batch(ReadingRunner(before_ending=move))
@@ -124,9 +125,8 @@ def test_cancel_ends_the_study_at_hand_and_leaves_the_rest(studies, a_batch, set
     runner = ReadingRunner()
     batch = a_batch(runner)
     batch.start(studies_in_folder(studies, settings.output_folder), settings)
-    while batch.poll().current != 1:
-        pass
-    batch.poll()
+    while batch.rows[1].status is not StudyStatus.RUNNING:
+        batch.poll()
     batch.cancel()
     rows = finished(batch).rows
     assert [row.status for row in rows] == [StudyStatus.EVALUATED, StudyStatus.CANCELLED, StudyStatus.CANCELLED]
@@ -145,7 +145,7 @@ def test_cancel_before_the_first_study_starts_nothing(studies, a_batch, settings
     assert runner.requests == []
 
 
-def test_close_ends_everything_and_says_so(studies, a_batch, settings, temporary):
+def test_close_ends_everything_and_shows_it(studies, a_batch, settings, temporary):
     batch = a_batch(ReadingRunner())
     batch.start(studies_in_folder(studies, settings.output_folder), settings)
     batch.poll()
@@ -172,7 +172,7 @@ def test_a_batch_and_an_analysis_exclude_each_other(settings, temporary):
     assert not run.running
 
 
-def test_what_is_missing_is_said_before_a_batch_starts(a_batch, settings: RunSettings, tmp_path, temporary):
+def test_what_is_missing_is_stated_before_a_batch_starts(a_batch, settings: RunSettings, tmp_path, temporary):
     batch = a_batch(ReadingRunner())
     with pytest.raises(CannotStartError, match="no studies"):
         batch.start((), settings)
@@ -193,7 +193,7 @@ def test_every_status_has_a_text_of_its_own():
     assert all(texts)
 
 
-def test_original_files_of_loaded_volumes_are_used_where_wished(a_batch, settings, tmp_path):
+def test_original_files_of_loaded_volumes_can_be_declined(a_batch, settings, tmp_path):
     ct = a_ct(GEOMETRIES["oblique"])
     (study,) = loaded_volumes([ct], DICOMDatabase({}), use_original_files=False)
     assert (study.use_original_files, study.name) == (False, "CT")

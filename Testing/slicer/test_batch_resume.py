@@ -15,7 +15,7 @@ from batch_cases import finished, of_volumes
 from ICHDiagnosisLib.batch import record as batch_record
 from ICHDiagnosisLib.batch.studies import studies_in_folder
 from ICHDiagnosisLib.batch.table import BatchRow, StudyStatus
-from ICHDiagnosisLib.scene.show_result import shown_result
+from ICHDiagnosisLib.scene.layers import shown_result
 from reading_runner import ReadingRunner
 
 
@@ -128,3 +128,18 @@ def test_results_of_loaded_volumes_are_put_on_the_scene_and_found_again_as_long_
     batch = a_batch(runner)
     batch.start(volumes, settings)
     assert [row.made_before for row in finished(batch).rows] == [True, False]
+
+
+def test_the_record_of_an_earlier_version_is_read_under_its_names_then(studies, a_batch, settings, caplog):
+    def rename(rows: tuple[BatchRow, ...]) -> None:
+        for row in rows:
+            file = row.output_dir / batch_record.FILE_NAME
+            content = json.loads(file.read_text(encoding="utf-8"))
+            for then, now in batch_record._EARLIER_NAMES.items():
+                content[then] = content.pop(now)
+            file.write_text(json.dumps(content), encoding="utf-8")
+
+    read, rows = run_twice(a_batch, rename, studies, settings)
+    assert read == []
+    assert all(row.made_before for row in rows)
+    assert "batch.json was written by an earlier version" in caplog.text

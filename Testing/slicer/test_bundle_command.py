@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ICHDiagnosisLib.bundle.command import BundleRequest, build_command, child_environment
+from ICHDiagnosisLib.bundle.command import BundleRequest, UnsafeSettingError, build_command, child_environment
 
 
 def test_the_command_is_a_list_with_absolute_paths_and_the_choices(tmp_path, monkeypatch):
@@ -21,7 +21,7 @@ def test_the_command_is_a_list_with_absolute_paths_and_the_choices(tmp_path, mon
 
 @pytest.mark.parametrize("value", ["$import os", "@network_def", "%other.json"])
 def test_a_setting_that_monai_would_run_is_refused(value):
-    with pytest.raises(ValueError, match="MONAI would run or resolve it"):
+    with pytest.raises(UnsafeSettingError, match="MONAI would run or resolve it"):
         build_command(BundleRequest("python", Path("b"), Path("d"), Path("o"), operating_point=value))
 
 

@@ -63,7 +63,7 @@ def test_the_log_is_kept_beside_the_results(a_process, a_request):
     assert "INFO explaining: " in log
 
 
-def test_studies_that_cannot_be_evaluated_are_told_apart_from_failure(a_process, a_request):
+def test_studies_that_cannot_be_evaluated_are_no_failure(a_process, a_request):
     outcome, _ = outcome_of(a_process, a_request("refuse"))
     assert (outcome.ending, outcome.exit_status) == (Ending.SOME_NOT_EVALUABLE, 3)
     assert outcome.has_results

@@ -1,29 +1,20 @@
-"""The extension as Slicer's build and the Extensions Index see it: lists, metadata, rules, and what is installed."""
+"""The extension as Slicer's build and the Extensions Index see it: lists, metadata and rules."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from ICHDiagnosisLib.bundle.command import BundleMissingError
-from ICHDiagnosisLib.bundle.location import bundle_identity, find_bundle, operating_points
+from package_build import MODULE, ROOT, files_in
 
-ROOT = Path(__file__).resolve().parents[2]
-MODULE = ROOT / "ICHDiagnosis"
-BUNDLE = ROOT / "monai_bundle"
-INSTALLED = Path("lib/Slicer-5.10/qt-scripted-modules")
-PACKAGED_FOLDERS = ("configs", "docs", "models", "scripts")
 ADDRESS = "https://raw.githubusercontent.com/ICHDiagnosis/SlicerICHDiagnosis/main/"
-ALLOWED_AT_FILE_SCOPE = {"vtk", "qt", "ctk", "slicer", "numpy", "ICHDiagnosisLib", *sys.stdlib_module_names}
 # https://github.com/Slicer/Slicer/blob/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.2.json
 SCHEMA_KEYS = {
     "$schema",
@@ -37,15 +28,6 @@ SCHEMA_KEYS = {
     "enabled",
     "tier",
 }
-
-
-def files_in(folder: Path) -> set[str]:
-    """Return the files below a folder, without what Python and editors leave."""
-    return {
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.relative_to(folder).parts)
-    }
 
 
 def listed(variable: str) -> list[str]:
@@ -141,144 +123,15 @@ def test_a_licence_that_the_index_finds_lies_in_the_root():
 
 def git(*arguments: str, listed: str | None = None) -> str:
     if not (ROOT / ".git").exists():
-        pytest.fail("the size of a clone can be told in a clone only")
+        pytest.fail("the size of a clone is known in a clone only")
     return subprocess.run(
         ["git", *arguments], cwd=ROOT, input=listed, capture_output=True, text=True, check=True
     ).stdout
 
 
 def test_a_clone_with_its_history_is_below_90_megabytes():
-    # What this folder's .git takes says little: an object may lie there loose and packed, or belong to no branch.
+    # The size of this folder's .git is no measure: an object may lie there loose and packed, or belong to no branch.
     objects = [line.split()[0] for line in git("rev-list", "--objects", "HEAD").splitlines()]
     sizes = git("cat-file", "--batch-check=%(objectsize:disk)", listed="\n".join(objects)).split()
     assert len(sizes) == len(objects) > 0
     assert sum(map(int, sizes)) < 90e6
-
-
-def imports_at_file_scope(node: ast.AST) -> Iterator[str]:
-    """Yield the first name of every module that is imported as soon as the file is, in whatever block."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            yield "ICHDiagnosisLib" if child.level else (child.module or "").split(".")[0]
-        elif isinstance(child, ast.stmt | ast.ExceptHandler) and not isinstance(child, ast.FunctionDef):
-            yield from imports_at_file_scope(child)
-
-
-def test_the_reader_of_imports_sees_blocks_and_classes_but_not_functions():
-    source = """
-try:
-    import torch
-except ImportError:
-    import monai.bundle
-class Panel:
-    from scipy import ndimage
-    def show(self):
-        import itk
-"""
-    assert sorted(imports_at_file_scope(ast.parse(source))) == ["monai", "scipy", "torch"]
-
-
-def test_nothing_is_imported_at_file_scope_that_slicer_does_not_bring():
-    offenders = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in sorted(MODULE.rglob("*.py"))
-        for name in imports_at_file_scope(ast.parse(path.read_bytes()))
-        if name not in ALLOWED_AT_FILE_SCOPE
-    ]
-    assert offenders == []
-
-
-# Configure, build, install
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Configure, build and install against the stand-in for Slicer's macros; return build and installed tree."""
-    folder = tmp_path_factory.mktemp("extension with spaces")
-    build, installed = folder / "build", folder / "installed"
-    # There is nothing to compile: no compiler need be there.
-    compilers = [
-        f"-DCMAKE_{name}_COMPILER{part}" for name in ("C", "CXX") for part in ("=/bin/true", "_FORCED=ON", "_ID_RUN=ON")
-    ]
-    for command in (
-        [
-            "cmake",
-            "-S",
-            ROOT,
-            "-B",
-            build,
-            f"-DSlicer_DIR={Path(__file__).parent / 'cmake_stand_in'}",
-            "-DBUILD_TESTING=ON",
-            *compilers,
-        ],
-        ["cmake", "--build", build],
-        ["cmake", "--install", build, "--prefix", installed],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "Warning" not in done.stderr, done.stderr
-    return build, installed
-
-
-def expected_bundle() -> set[str]:
-    wanted = {f"{folder}/{name}" for folder in PACKAGED_FOLDERS for name in files_in(BUNDLE / folder)}
-    return wanted | {"LICENSE", "large_files.yml"}
-
-
-def test_the_installed_tree_is_the_module_and_the_whole_bundle_and_nothing_else(trees):
-    _, installed = trees
-    module = {f"{INSTALLED.as_posix()}/{name}" for name in files_in(MODULE) - {"CMakeLists.txt"}}
-    bundle = {f"{INSTALLED.as_posix()}/ICHDiagnosisBundle/{name}" for name in expected_bundle()}
-    assert "configs/inference.json" in expected_bundle()
-    assert {
-        path.relative_to(installed).as_posix() for path in installed.rglob("*") if path.is_file()
-    } == module | bundle
-
-
-def test_the_bundle_is_installed_and_built_byte_for_byte(trees):
-    for tree in trees:
-        for name in expected_bundle():
-            assert (tree / INSTALLED / "ICHDiagnosisBundle" / name).read_bytes() == (BUNDLE / name).read_bytes()
-
-
-def test_the_module_finds_its_bundle_in_the_source_the_build_and_the_installed_tree(trees, tmp_path: Path):
-    assert find_bundle(MODULE / "ICHDiagnosis.py") == BUNDLE
-    for tree in trees:
-        found = find_bundle(tree / INSTALLED / "ICHDiagnosis.py")
-        assert found == tree / INSTALLED / "ICHDiagnosisBundle"
-        assert bundle_identity(found) == bundle_identity(BUNDLE)
-        assert "balanced" in operating_points(found)
-    with pytest.raises(BundleMissingError, match="Reinstall the extension"):
-        find_bundle(tmp_path / "ICHDiagnosis.py")
-
-
-@pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
-def test_a_bundle_without_operating_points_is_said_to_be_damaged(content: str | None, tmp_path: Path):
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "inference.json").write_text("{}")
-    if content is not None:
-        (tmp_path / "configs" / "operating_points.json").write_text(content)
-    with pytest.raises(BundleMissingError, match="Reinstall the extension"):
-        operating_points(tmp_path)
-
-
-def test_the_installed_module_loads_and_uses_the_bundle_beside_it(trees):
-    _, installed = trees
-    script = (
-        "import sys; from pathlib import Path; import host; host.install()\n"
-        "module = host.load_module(Path(sys.argv[1]) / 'ICHDiagnosis.py')\n"
-        "import ICHDiagnosisLib; assert Path(ICHDiagnosisLib.__file__).is_relative_to(sys.argv[1])\n"
-        "print(sys.modules['ICHDiagnosis'].ICHDiagnosisLogic().bundle_root)"
-    )
-    place = installed / INSTALLED
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", script, place],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    )
-    assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip().splitlines()[-1]) == place / "ICHDiagnosisBundle"

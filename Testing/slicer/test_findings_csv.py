@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import sample_result_folder as sample
+from ICHDiagnosisLib.result.content import Result
 from ICHDiagnosisLib.result.findings_csv import ExportError, append_findings, columns, exported_study
-from ICHDiagnosisLib.result.reader import Result, read_result
+from ICHDiagnosisLib.result.reader import read_result
 
 SHAPE = (12, 16, 20)
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=timezone(timedelta(hours=2)))
@@ -46,13 +47,14 @@ def test_each_study_is_one_line_with_every_finding(a_result: Result, table: Path
     (line,) = lines_of(table)
     assert (line["study"], line["series_uid"], line["analysed"]) == ("1.2.3", "1.2.3.4", "2026-03-01T10:00:00+00:00")
     assert (line["status"], line["reason"], line["quality_warnings"]) == ("evaluated", "", "thick_slices")
+    assert line["impression"] == a_result.impression.text == "Impression of the file: any, subdural (91 %)"
     assert (line["model"], line["model_version"], line["operating_point"]) == ("ICHDiagnosis", "0.1.0", "balanced")
     assert (line["subdural_probability"], line["subdural_threshold"], line["subdural_positive"]) == (
         "0.9100",
         "0.5000",
         "1",
     )
-    assert line["intraparenchymal_positive"] == "0"
+    assert (line["intraparenchymal_positive"], line["intraparenchymal_threshold"]) == ("0", "")
     assert list(line) == columns(tuple(sample.LABELS))
 
 
@@ -62,7 +64,7 @@ def test_studies_are_appended_under_one_header(a_result: Result, a_refusal: Resu
     lines = lines_of(table)
     assert [line["status"] for line in lines] == ["evaluated", "not_evaluable", "evaluated"]
     assert lines[1]["reason"] == "7 slices, at least 12 needed"
-    assert lines[1]["any_probability"] == ""
+    assert lines[1]["any_probability"] == lines[1]["impression"] == ""
     raw = table.read_bytes()
     assert raw.startswith(b"\xef\xbb\xbfstudy,")
     assert raw.count(b"\xef\xbb\xbf") == 1
@@ -128,7 +130,7 @@ def test_a_table_of_other_labels_is_refused(a_result: Result, tmp_path: Path, ta
         append_findings(table, [])
 
 
-def test_a_place_that_cannot_be_written_is_said_in_one_line(a_result: Result, tmp_path: Path):
+def test_a_place_that_cannot_be_written_is_stated_in_one_line(a_result: Result, tmp_path: Path):
     with pytest.raises(ExportError, match=r"findings\.csv cannot be written"):
         append_findings(tmp_path / "nowhere" / "findings.csv", [exported_study(a_result, "Head")])
 
@@ -137,3 +139,13 @@ def test_an_empty_file_becomes_a_table(a_result: Result, table: Path):
     table.touch()
     append_findings(table, [exported_study(a_result, "Head")])
     assert len(lines_of(table)) == 1
+
+
+def test_a_table_that_an_earlier_version_began_keeps_its_columns(a_result: Result, table: Path, caplog):
+    earlier = [name for name in columns(tuple(sample.LABELS)) if name != "impression"]
+    table.write_text(",".join(earlier) + "\n", encoding="utf-8-sig")
+    append_findings(table, [exported_study(a_result, "Head")])
+    (line,) = lines_of(table)
+    assert list(line) == earlier
+    assert line["subdural_positive"] == "1"
+    assert "begun by an earlier version" in caplog.text

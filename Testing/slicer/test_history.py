@@ -25,7 +25,18 @@ def a_history(tmp_path: Path) -> History:
 
 def record(history: History, study: str, day: int = 1, findings: tuple[PastFinding, ...] = (SUBDURAL, EPIDURAL)):
     date = datetime(2026, 5, day, 8, 30, tzinfo=UTC)
-    return history.record(study, findings, "0.1.0", Path("/results") / study, date)
+    return history.record(study, "A sentence.", findings, "0.1.0", Path("/results") / study, date)
+
+
+def begin_as_version_1(folder: Path, study: str) -> None:
+    """Leave a file as the first version of the module wrote it."""
+    with sqlite3.connect(folder / FILE_NAME) as connection:
+        connection.executescript(f"{MIGRATIONS[0]}; PRAGMA user_version = 1;")
+        row = (study, "2026-05-01T08:30:00+00:00", '[["subdural haemorrhage", 0.91, true]]', "0.1.0", "/results")
+        connection.execute(
+            "INSERT INTO analysis (study, date, findings, model_version, result_folder) VALUES (?, ?, ?, ?, ?)", row
+        )
+    connection.close()
 
 
 def test_an_analysis_comes_back_as_it_was_recorded(a_history, tmp_path):
@@ -33,11 +44,18 @@ def test_an_analysis_comes_back_as_it_was_recorded(a_history, tmp_path):
     folder.mkdir()
     (folder / "result.json").write_text("{}", encoding="utf-8")
     summer = timezone(timedelta(hours=2))
-    identifier = a_history.record("1.2.840.1", [SUBDURAL], "0.1.0", folder, datetime(2026, 5, 1, 10, 30, tzinfo=summer))
+    identifier = a_history.record(
+        "1.2.840.1",
+        "Subdural haemorrhage likely",
+        [SUBDURAL],
+        "0.1.0",
+        folder,
+        datetime(2026, 5, 1, 10, 30, tzinfo=summer),
+    )
     (analysis,) = a_history.search()
     assert (analysis.identifier, analysis.study, analysis.model_version) == (identifier, "1.2.840.1", "0.1.0")
     assert analysis.date == datetime(2026, 5, 1, 8, 30, tzinfo=UTC)
-    assert analysis.findings == (SUBDURAL,)
+    assert (analysis.impression, analysis.findings) == ("Subdural haemorrhage likely", (SUBDURAL,))
     assert analysis.result_folder == folder
     assert analysis.can_be_opened
 
@@ -67,7 +85,7 @@ def test_the_latest_comes_first(a_history):
         ("'; DROP TABLE analysis; --", []),
     ],
 )
-def test_search_looks_at_what_a_person_would_type(a_history, text, found):
+def test_search_finds_what_a_user_would_type(a_history, text, found):
     record(a_history, "Schädel_CT", 2, (EPIDURAL,))
     record(a_history, "1.2.3", 3)
     names = {"Schädel_CT": "A", "1.2.3": "B"}
@@ -83,9 +101,9 @@ def test_delete_forgets_one_on_disk_as_well(a_history):
     assert b"forget this study" not in a_history.file.read_bytes()
 
 
-def test_clear_forgets_all_and_numbers_are_not_used_again(a_history):
+def test_numbers_are_not_used_again(a_history):
     first = record(a_history, "a")
-    a_history.clear()
+    a_history.delete(first)
     assert a_history.search() == ()
     assert record(a_history, "b") == first + 1
 
@@ -94,7 +112,7 @@ def test_switched_off_nothing_is_written(tmp_path):
     history = History(tmp_path / "settings", enabled=False)
     assert record(history, "1.2.3") is None
     assert history.search() == ()
-    history.clear()
+    history.delete(1)
     assert not history.file.parent.exists()
 
 
@@ -107,12 +125,12 @@ def test_only_what_was_given_is_kept(a_history):
     record(a_history, "1.2.3")
     with sqlite3.connect(a_history.file) as connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(analysis)")]
-    assert columns == ["id", "study", "date", "findings", "model_version", "result_folder"]
+    assert columns == ["id", "study", "date", "findings", "model_version", "result_folder", "impression"]
 
 
 def test_a_date_without_a_time_zone_is_refused(a_history):
     with pytest.raises(ValueError, match="time zone"):
-        a_history.record("1.2.3", [], "0.1.0", Path("r"), datetime(2026, 5, 1))
+        a_history.record("1.2.3", "", [], "0.1.0", Path("r"), datetime(2026, 5, 1))
 
 
 @pytest.mark.parametrize(
@@ -169,28 +187,32 @@ def test_a_folder_that_cannot_be_written_is_a_named_error(tmp_path):
 
 
 def test_an_older_file_is_brought_up_to_date_and_keeps_its_rows(tmp_path):
-    record(History(tmp_path), "from version 1")
-    newer = (
-        *MIGRATIONS,
-        "ALTER TABLE analysis ADD COLUMN note TEXT NOT NULL DEFAULT ''; CREATE INDEX n ON analysis (note)",
-    )
-    history = History(tmp_path, migrations=newer)
-    assert [analysis.study for analysis in history.search()] == ["from version 1"]
+    begin_as_version_1(tmp_path, "from version 1")
+    history = History(tmp_path)
+    record(history, "from this version", 2)
+    assert [(analysis.study, analysis.impression) for analysis in history.search()] == [
+        ("from this version", "A sentence."),
+        ("from version 1", ""),
+    ]
+    assert history.search()[1].findings == (SUBDURAL,)
     with sqlite3.connect(history.file) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
-        assert connection.execute("SELECT note FROM analysis").fetchone() == ("",)
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
 
 
-def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path):
-    record(History(tmp_path), "from version 1")
+def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    record(History(tmp_path), "from this version")
     broken = (*MIGRATIONS, "ALTER TABLE analysis ADD COLUMN note TEXT; ALTER TABLE nowhere ADD COLUMN x TEXT")
-    with pytest.raises(HistoryError, match="nowhere"):
-        History(tmp_path, migrations=broken).search()
-    assert [analysis.study for analysis in History(tmp_path).search()] == ["from version 1"]
+    with monkeypatch.context() as patch:
+        patch.setattr("ICHDiagnosisLib.history.MIGRATIONS", broken)
+        with pytest.raises(HistoryError, match="nowhere"):
+            History(tmp_path).search()
+    assert [analysis.study for analysis in History(tmp_path).search()] == ["from this version"]
 
 
-def test_a_file_of_a_newer_version_is_left_alone(tmp_path):
-    record(History(tmp_path, migrations=(*MIGRATIONS, "CREATE TABLE later (x)")), "from the future")
+def test_a_file_of_a_newer_version_is_left_alone(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("ICHDiagnosisLib.history.MIGRATIONS", (*MIGRATIONS, "CREATE TABLE later (x)"))
+        record(History(tmp_path), "from the future")
     before = (tmp_path / FILE_NAME).read_bytes()
     with pytest.raises(HistoryError, match="newer version"):
         History(tmp_path).search()
@@ -204,7 +226,7 @@ sys.path.insert(0, {str(MODULE_FOLDER)!r})
 from pathlib import Path
 from ICHDiagnosisLib.history import History
 for number in range(20):
-    History(Path({str(tmp_path)!r})).record(f"{{sys.argv[1]}} {{number}}", [], "0.1.0", Path("r"))
+    History(Path({str(tmp_path)!r})).record(f"{{sys.argv[1]}} {{number}}", "", [], "0.1.0", Path("r"))
 """
     writers = [subprocess.Popen([sys.executable, "-c", code, name]) for name in ("A", "B", "C")]
     assert [writer.wait(timeout=60) for writer in writers] == [0, 0, 0]

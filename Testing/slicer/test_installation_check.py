@@ -1,4 +1,4 @@
-"""The check of the installation reports versions, device and weights, and says every problem in a sentence."""
+"""The check of the installation reports versions, device and weights, and states every problem in a sentence."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ICHDiagnosisLib.bundle.command import BundleMissingError
+from ICHDiagnosisLib.bundle.location import bundle_identity
 from ICHDiagnosisLib.install import check as installation_check
 from ICHDiagnosisLib.install.check import (
     Device,
@@ -17,7 +19,6 @@ from ICHDiagnosisLib.install.check import (
     WeightsState,
     check_installation,
     query_device,
-    read_weights_hashes,
 )
 from ICHDiagnosisLib.install.installed_packages import InstalledPackages
 from ICHDiagnosisLib.install.requirements import Requirement
@@ -45,7 +46,7 @@ def write_metadata(root: Path, content: object) -> None:
 
 @pytest.fixture
 def a_device(monkeypatch: pytest.MonkeyPatch) -> Device:
-    device = Device("cuda", "A card", 24.0, "2.13.0")
+    device = Device("A card", 24.0, "2.13.0")
     monkeypatch.setattr(installation_check, "query_device", lambda *_: device)
     return device
 
@@ -75,7 +76,7 @@ def test_wrong_and_missing_weights_and_old_packages_are_reported(a_bundle, a_dev
 
 
 @pytest.mark.parametrize(
-    ("metadata", "says"),
+    ("metadata", "problem"),
     [
         ({"version": "1", "weights": {"../secret": "0" * 64}}, "outside the bundle"),
         ({"version": "1", "weights": {}}, "lists no weights"),
@@ -83,11 +84,11 @@ def test_wrong_and_missing_weights_and_old_packages_are_reported(a_bundle, a_dev
         ([], "does not list"),
     ],
 )
-def test_metadata_that_cannot_be_trusted_is_a_problem(a_bundle, a_device, metadata, says):
+def test_metadata_that_cannot_be_trusted_is_a_problem(a_bundle, a_device, metadata, problem):
     write_metadata(a_bundle, metadata)
-    with pytest.raises(ValueError, match=says):
-        read_weights_hashes(a_bundle)
-    assert says in check_installation(a_bundle, PYTHON, {}, []).problems[0]
+    with pytest.raises(BundleMissingError, match=problem):
+        bundle_identity(a_bundle)
+    assert problem in check_installation(a_bundle, PYTHON, {}, []).problems[0]
 
 
 def test_a_missing_bundle_is_a_problem_not_a_traceback(tmp_path, a_device):
@@ -96,16 +97,16 @@ def test_a_missing_bundle_is_a_problem_not_a_traceback(tmp_path, a_device):
 
 
 @pytest.mark.parametrize(
-    ("script", "says"),
+    ("script", "seconds", "problem"),
     [
-        ("echo \"ModuleNotFoundError: No module named 'torch'\" >&2; exit 1", "No module named 'torch'"),
-        ("exit 0", "no message"),
-        ("sleep 60", "no answer within 0.5 s"),
+        ("echo \"ModuleNotFoundError: No module named 'torch'\" >&2; exit 1", 60.0, "No module named 'torch'"),
+        ("exit 0", 60.0, "no message"),
+        ("sleep 60", 0.5, "no answer within 0.5 s"),
     ],
 )
-def test_a_torch_that_does_not_answer_is_named(tmp_path, script, says):
+def test_a_torch_that_does_not_answer_is_named(tmp_path, script, seconds, problem):
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     python.chmod(0o700)
-    with pytest.raises(DeviceQueryError, match=says):
-        query_device(python, os.environ, seconds=0.5)
+    with pytest.raises(DeviceQueryError, match=problem):
+        query_device(python, os.environ, seconds)

@@ -10,9 +10,10 @@ from types import ModuleType
 
 import pytest
 
+from ICHDiagnosisLib.install.installation import InstallationError
 from ICHDiagnosisLib.install.installed_packages import THIS_PYTHON
 from ICHDiagnosisLib.install.installers import PyTorchExtensionInstaller, SlicerPackagesInstaller
-from ICHDiagnosisLib.install.requirements import InstallationError, Requirement
+from ICHDiagnosisLib.install.requirements import Requirement
 from package_cases import nothing
 
 

@@ -12,18 +12,11 @@ from types import ModuleType
 
 import pytest
 
-from ICHDiagnosisLib.install import requirements as environment
+from ICHDiagnosisLib.install import requirements
+from ICHDiagnosisLib.install.installation import InstallationError, Installers, OnLog, install
 from ICHDiagnosisLib.install.installed_packages import InstalledPackages
 from ICHDiagnosisLib.install.installers import WheelFolderInstaller, offline_installers
-from ICHDiagnosisLib.install.requirements import (
-    InstallationError,
-    Installers,
-    MissingPackage,
-    OnLog,
-    Requirement,
-    find_missing,
-    install,
-)
+from ICHDiagnosisLib.install.requirements import MissingPackage, Requirement, find_missing
 from package_cases import metadata_text, nothing, put_distribution
 
 PYTHON = Path(sys.executable)
@@ -60,14 +53,16 @@ class RecordingInstaller:
         self.asked.append(requirement.text)
         on_log(f"Collecting {requirement.text}")
         if requirement.name == self.failing:
-            raise InstallationError(f"{requirement.text} could not be installed", "ERROR: no matching distribution")
+            raise InstallationError(
+                "install.failed", "ERROR: no matching distribution", name=requirement.text, error="status 1"
+            )
         put_distribution(self.folder, requirement.name, requirement.minimum, self.requires)
 
 
 @pytest.fixture
 def known_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ich-alpha", "ich-beta", "ich-gamma", "ich-leaf"):
-        monkeypatch.setitem(environment.APPROXIMATE_MEGABYTES, name, 1)
+        monkeypatch.setitem(requirements.APPROXIMATE_MEGABYTES, name, 1)
 
 
 def missing(*texts: str) -> tuple[MissingPackage, ...]:
@@ -78,7 +73,7 @@ def test_what_is_missing_is_installed_in_order_by_whom_it_belongs_to(tmp_path, k
     torch, others = RecordingInstaller(tmp_path), RecordingInstaller(tmp_path)
     steps: list[tuple[int, int, str]] = []
     log: list[str] = []
-    report = install(
+    install(
         missing("torch>=2.4", "ich-alpha>=1.0"),
         Installers(torch, others),
         lambda *step: steps.append(step),
@@ -88,7 +83,6 @@ def test_what_is_missing_is_installed_in_order_by_whom_it_belongs_to(tmp_path, k
     assert (torch.asked, others.asked) == (["torch>=2.4"], ["ich-alpha>=1.0"])
     assert steps == [(0, 2, "torch>=2.4"), (1, 2, "ich-alpha>=1.0"), (2, 2, "")]
     assert log == ["Collecting torch>=2.4", "Collecting ich-alpha>=1.0"]
-    assert report.installed == ("torch>=2.4", "ich-alpha>=1.0")
 
 
 def test_the_first_failure_stops_and_brings_pips_log(tmp_path, known_sizes):
@@ -140,14 +134,14 @@ def test_a_restart_is_needed_only_where_an_imported_package_changed(tmp_path, kn
     put_distribution(tmp_path, "ich-beta", "1.0")
     monkeypatch.setitem(sys.modules, "ich_alpha", ModuleType("ich_alpha"))
     installer = RecordingInstaller(tmp_path)
-    report = install(
+    restart_for = install(
         missing("ich-alpha>=2.0", "ich-beta>=2.0", "ich-gamma>=1.0"),
         Installers(installer, installer),
         nothing,
         nothing,
         InstalledPackages((tmp_path,)),
     )
-    assert report.restart_needed == ("ich-alpha",)
+    assert restart_for == ("ich-alpha",)
 
 
 @pytest.fixture
@@ -165,15 +159,14 @@ def test_wheels_are_installed_without_a_network(tmp_path, wheels, known_sizes, m
     installer = WheelFolderInstaller(wheels, PYTHON, target)
     packages = InstalledPackages((target,))
     log: list[str] = []
-    report = install(
+    restart_for = install(
         find_missing([Requirement("ich-alpha", "1.1")], packages),
         Installers(installer, installer),
         nothing,
         log.append,
         packages,
     )
-    assert report.installed == ("ich-alpha>=1.1",)
-    assert report.restart_needed == ()
+    assert restart_for == ()
     assert packages.versions() == {"ich-alpha": "1.2", "ich-leaf": "1.0"}
     assert any("Successfully installed" in line for line in log)
     assert not any("invalid" in line for line in log)

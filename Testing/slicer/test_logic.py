@@ -1,4 +1,4 @@
-"""One analysis from start to ending: its states, what it says when something is wrong, and what it leaves."""
+"""One analysis from start to ending: its progress, what it states when something is wrong, and what it leaves."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import slicer
 
 from ICHDiagnosisLib import logic as logic_module
 from ICHDiagnosisLib.analysis import (
-    AnalysisState,
+    AnalysisUpdate,
     CannotStartError,
     PackagesMissingError,
+    check_input,
     stage_name,
-    what_is_missing,
 )
 from ICHDiagnosisLib.bundle.child_output import Progress
 from ICHDiagnosisLib.bundle.exit_status import Ending, Remedy, explain_ending
@@ -34,18 +34,17 @@ from scene_cases import GEOMETRIES, SHAPE, a_ct
 OUT_OF_GPU_MEMORY = (1, ("RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB",))
 
 
-def test_an_analysis_goes_from_idle_over_running_to_done(a_logic, settings):
+def test_an_analysis_runs_to_its_ending_which_is_reported_once(a_logic, settings):
     logic = a_logic(ReadingRunner())
-    assert logic.state is AnalysisState.IDLE
-    assert logic.poll().state is AnalysisState.IDLE
+    assert not logic.running
+    assert logic.poll() == AnalysisUpdate()
     logic.start(a_ct(GEOMETRIES["oblique"]), settings)
     assert logic.running
     update = logic.poll()
-    assert (update.state, update.stage, update.fraction) == (AnalysisState.RUNNING, "Looking at every slice", 0.2)
+    assert (update.stage, update.fraction, update.ending) == ("Classifying every slice", 0.2, None)
     assert update.lines == ("reading",)
-    update = logic.poll()
-    assert update.state is AnalysisState.DONE
-    assert update.ending is not None
+    assert logic.poll().ending is not None
+    assert not logic.running
     assert logic.poll().ending is None
 
 
@@ -60,13 +59,21 @@ def test_a_second_start_is_refused_while_one_runs(a_logic, settings):
     assert ended(logic).outcome.ending is Ending.EVALUATED
 
 
-def test_what_is_missing_is_said_before_anything_starts(a_logic, settings):
+def test_what_is_missing_is_stated_before_anything_starts(a_logic, settings):
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
-    assert "Choose a head CT" in what_is_missing(None, settings.output_folder)
-    assert "holds no voxels" in what_is_missing(empty, settings.output_folder)
+    colours = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Colours")
+    slicer.util.updateVolumeFromArray(colours, np.zeros((2, 2, 2, 3), dtype=np.uint8))
     ct = a_ct(GEOMETRIES["oblique"])
-    assert "folder for the results" in what_is_missing(ct, NOT_CHOSEN)
-    assert what_is_missing(ct, settings.output_folder) == ""
+    for node, folder, code in (
+        (None, settings.output_folder, "input.none"),
+        (empty, settings.output_folder, "input.no_voxels"),
+        (colours, settings.output_folder, "input.colours"),
+        (ct, NOT_CHOSEN, "input.no_folder"),
+    ):
+        with pytest.raises(CannotStartError) as caught:
+            check_input(node, folder)
+        assert caught.value.code == code
+    check_input(ct, settings.output_folder)
     runner = ReadingRunner()
     with pytest.raises(CannotStartError, match="holds no voxels"):
         a_logic(runner).start(empty, settings)
@@ -83,7 +90,7 @@ def test_missing_packages_are_named_and_nothing_starts(a_logic, settings, tempor
     assert left_in(temporary) == []
 
 
-def test_a_missing_bundle_and_a_full_disk_are_said_in_one_line_and_leave_nothing(
+def test_a_missing_bundle_and_a_full_disk_are_stated_in_one_line_and_leave_nothing(
     settings, temporary, tmp_path, monkeypatch
 ):
     ct = a_ct(GEOMETRIES["oblique"])
@@ -91,7 +98,7 @@ def test_a_missing_bundle_and_a_full_disk_are_said_in_one_line_and_leave_nothing
     logic = logic_module.AnalysisLogic(run, tuple)
     with pytest.raises(CannotStartError, match="The bundle is missing"):
         logic.start(ct, settings)
-    assert (logic.state, left_in(temporary)) == (AnalysisState.IDLE, [])
+    assert (logic.running, left_in(temporary)) == (False, [])
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -99,7 +106,7 @@ def test_a_missing_bundle_and_a_full_disk_are_said_in_one_line_and_leave_nothing
     monkeypatch.setattr(logic_module, "write_input", full)
     with pytest.raises(CannotStartError, match="could not be written for the analysis: No space left"):
         logic.start(ct, settings)
-    assert (logic.state, left_in(temporary)) == (AnalysisState.IDLE, [])
+    assert (logic.running, left_in(temporary)) == (False, [])
 
 
 def test_a_result_is_shown_recorded_and_kept_with_its_log(a_logic, settings, temporary, tmp_path):
@@ -108,12 +115,13 @@ def test_a_result_is_shown_recorded_and_kept_with_its_log(a_logic, settings, tem
     logic.start(a_ct(GEOMETRIES["oblique"], "Head"), settings)
     ending = ended(logic)
     assert ending.log_file.read_text(encoding="utf-8") == "a log\n"
-    assert ending.log_file.parent == ending.result_folder.parent
+    assert ending.log_file.parent == ending.result.folder.parent
     assert ending.result.report.is_file()
     assert ending.shown.segmentation_node is not None
     assert ending.notices == ()
     (past,) = history.search()
-    assert (past.study, past.result_folder) == ("Head", ending.result_folder)
+    assert (past.study, past.result_folder) == ("Head", ending.result.folder)
+    assert past.impression == ending.result.impression.text
     assert past.findings[0].name == "Any intracranial haemorrhage"
     assert left_in(temporary) == []
 
@@ -127,8 +135,8 @@ def test_what_a_crashed_application_left_is_swept_before_the_next_run(a_logic, s
     assert len(left_in(temporary)) == 1
 
 
-def test_every_stage_of_the_bundle_has_a_name_for_the_person_at_the_screen():
-    # The benchmark's own plain path reports stages too, but to nobody here.
+def test_every_stage_of_the_bundle_has_a_name_for_the_user():
+    # The benchmark's own reference implementation reports stages too, but to nobody here.
     files = [path for path in (BUNDLE / "scripts").rglob("*.py") if path.parent.name != "bench"]
     sources = [path.read_text(encoding="utf-8") for path in files]
     stages = {stage for source in sources for stage in re.findall(r'\breport\("([^"]+)"', source)}
@@ -144,7 +152,7 @@ def test_two_analyses_of_one_volume_keep_both_results(a_logic, settings):
     folders = []
     for _run in range(2):
         logic.start(ct, settings)
-        folders.append(ended(logic).result_folder)
+        folders.append(ended(logic).result.folder)
     assert folders[0] != folders[1]
     assert all((folder / "result.json").is_file() for folder in folders)
 
@@ -158,7 +166,7 @@ def test_a_history_that_fails_does_not_cost_the_result(a_logic, settings, tmp_pa
     assert "history" in ending.notices[0]
 
 
-def test_a_study_that_is_not_evaluable_says_why_and_is_not_recorded(a_logic, settings, tmp_path):
+def test_a_study_that_is_not_evaluable_states_why_and_is_not_recorded(a_logic, settings, tmp_path):
     ct = a_ct(GEOMETRIES["oblique"])
     slicer.util.updateVolumeFromArray(ct, np.zeros(SHAPE[::-1], dtype=np.int16))
     history = History(tmp_path / "settings")
@@ -167,7 +175,7 @@ def test_a_study_that_is_not_evaluable_says_why_and_is_not_recorded(a_logic, set
     ending = ended(logic)
     assert ending.outcome.ending is Ending.SOME_NOT_EVALUABLE
     assert ending.outcome.message == "Not evaluable: volume.nrrd: every voxel is 0; convert the original series again"
-    assert ending.result.reason.name == "empty_volume"
+    assert ending.result.reason.code == "empty_volume"
     assert ending.shown is not None
     assert history.search() == ()
 

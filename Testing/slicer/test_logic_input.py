@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,24 +10,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+from numpy.typing import NDArray
 
 from ICHDiagnosisLib import logic as logic_module
 from ICHDiagnosisLib.bundle.exit_status import Ending
 from ICHDiagnosisLib.parameters import NOT_CHOSEN, DeviceChoice, ExplanationMethod, Parameters
-from ICHDiagnosisLib.scene.dicom_source import INSTANCE_UIDS, is_from_dicom, original_files
-from ICHDiagnosisLib.scene.volume_file import VolumeNotWritableError, write_stored_voxels
 from ICHDiagnosisLib.scene.volume_geometry import ijk_to_ras
+from ICHDiagnosisLib.scene.volume_input import (
+    INSTANCE_UIDS,
+    VolumeNotWritableError,
+    is_from_dicom,
+    original_files,
+    write_stored_voxels,
+)
 from logic_cases import a_tilted_series, ended, on_scene
-from reading_runner import ReadingRunner, mark_of
+from reading_runner import ReadingRunner, map_value_of
 from scene_cases import GEOMETRIES, a_ct, gantry_tilt
 from scripts.intake.volume_file import read_nrrd
+
+
+def voxels(node: slicer.vtkMRMLScalarVolumeNode) -> NDArray:
+    return slicer.util.arrayFromVolume(node)
 
 
 @pytest.mark.parametrize("kind", [np.int16, np.uint16, np.int32, np.float32, np.float64])
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_stored_voxels_reach_the_bundle_bit_for_bit_and_axis_for_axis(name: str, kind: type, tmp_path: Path):
     ct = a_ct(GEOMETRIES[name])
-    values = (slicer.util.arrayFromVolume(ct).astype(np.int32) + 100).astype(kind)
+    values = (voxels(ct).astype(np.int32) + 100).astype(kind)
     slicer.util.updateVolumeFromArray(ct, values)
     study = read_nrrd(write_stored_voxels(ct, tmp_path / "volume.nrrd"))
     assert np.array_equal(study.in_file_order(study.voxels), values.transpose(2, 1, 0))
@@ -58,8 +69,8 @@ def test_maps_come_back_on_the_voxels_that_they_were_made_from(name: str, a_logi
     logic.start(ct, settings)
     ending = ended(logic)
     assert ending.outcome.ending is Ending.EVALUATED, ending.outcome
-    for heat_map in ending.shown.attribution_maps.values():
-        assert np.array_equal(slicer.util.arrayFromVolume(heat_map), mark_of(slicer.util.arrayFromVolume(ct)))
+    for attribution_map in ending.shown.attribution_maps.values():
+        assert np.array_equal(voxels(attribution_map), map_value_of(voxels(ct)))
 
 
 @pytest.mark.parametrize("tilt", [15.0, -8.0, 0.0])
@@ -73,10 +84,10 @@ def test_maps_of_a_tilted_series_read_from_its_files_lie_on_the_volume_under_its
     ending = ended(logic)
     assert runner.given == [[f"{number:05d}.dcm" for number in range(1, 21)]]
     assert ending.shown.caveat is None
-    assert ending.result.study.tilt_degrees == pytest.approx(abs(tilt), abs=0.01)
-    for heat_map in ending.shown.attribution_maps.values():
-        assert np.array_equal(slicer.util.arrayFromVolume(heat_map), mark_of(slicer.util.arrayFromVolume(ct)))
-        assert heat_map.GetTransformNodeID() == ct.GetTransformNodeID()
+    assert json.loads(ending.result.document)["study"]["tilt_degrees"] == pytest.approx(abs(tilt), abs=0.01)
+    for attribution_map in ending.shown.attribution_maps.values():
+        assert np.array_equal(voxels(attribution_map), map_value_of(voxels(ct)))
+        assert attribution_map.GetTransformNodeID() == ct.GetTransformNodeID()
 
 
 # RSNA 2019 has identifiers such as ID_1f6d1e8aeb.
@@ -88,10 +99,10 @@ def test_maps_of_real_tilted_series_lie_on_their_voxels_whatever_the_gaps(name, 
     logic.start(ct, settings)
     ending = ended(logic)
     assert ending.outcome.ending is Ending.EVALUATED, ending.outcome
-    assert ending.result.study.tilt_degrees > 5
+    assert json.loads(ending.result.document)["study"]["tilt_degrees"] > 5
     # The bundle makes air of padding and of whatever lies below -1024 HU.
-    expected = mark_of(np.maximum(slicer.util.arrayFromVolume(ct), -1024))
-    assert np.array_equal(slicer.util.arrayFromVolume(ending.shown.attribution_maps["subdural"]), expected)
+    expected = map_value_of(np.maximum(voxels(ct), -1024))
+    assert np.array_equal(voxels(ending.shown.attribution_maps["subdural"]), expected)
 
 
 def test_a_tilted_series_read_from_its_stored_voxels_gives_the_same_map(tmp_path, a_logic, settings):
@@ -101,9 +112,7 @@ def test_a_tilted_series_read_from_its_stored_voxels_gives_the_same_map(tmp_path
     logic.start(ct, settings)
     shown = ended(logic).shown
     assert runner.given == [["volume.nrrd"]]
-    assert np.array_equal(
-        slicer.util.arrayFromVolume(shown.attribution_maps["subdural"]), mark_of(slicer.util.arrayFromVolume(ct))
-    )
+    assert np.array_equal(voxels(shown.attribution_maps["subdural"]), map_value_of(voxels(ct)))
 
 
 def test_original_files_are_taken_only_when_all_are_there_and_fit_the_volume(tmp_path: Path):
@@ -111,7 +120,7 @@ def test_original_files_are_taken_only_when_all_are_there_and_fit_the_volume(tmp
     assert is_from_dicom(ct)
     assert len(original_files(ct, database)) == 20
     assert original_files(ct, None) == []
-    cropped = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(ct)[2:12], ijk_to_ras(ct))
+    cropped = slicer.util.addVolumeFromArray(voxels(ct)[2:12], ijk_to_ras(ct))
     cropped.SetAttribute(INSTANCE_UIDS, ct.GetAttribute(INSTANCE_UIDS))
     assert original_files(cropped, database) == []
     next(iter(database.files.values())).unlink()
@@ -155,9 +164,10 @@ def test_original_files_can_be_declined(tmp_path, a_logic, settings):
     assert runner.given == [["volume.nrrd"]]
 
 
-def test_what_the_person_chose_reaches_the_bundle(a_logic, tmp_path):
+def test_what_the_user_chose_reaches_the_bundle(a_logic, tmp_path):
     parameters = Parameters(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
-    assert (parameters.outputFolder, parameters.device, parameters.level) == (NOT_CHOSEN, DeviceChoice.AUTOMATIC, 50.0)
+    assert (parameters.outputFolder, parameters.device) == (NOT_CHOSEN, DeviceChoice.AUTOMATIC)
+    assert parameters.mapThreshold == 50.0
     parameters.device, parameters.operatingPoint = DeviceChoice.CPU, "sensitive"
     parameters.explanationMethod, parameters.outputFolder = ExplanationMethod.GRADCAM_PLUS_PLUS, tmp_path / "out"
     runner = ReadingRunner()

@@ -1,4 +1,4 @@
-"""The panel, used like a person uses it: choose a CT, press Apply, watch, read, and step through the evidence."""
+"""The panel, used like a user does: choose a CT, press Apply, watch, read, and step through the evidence."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import sample_result_folder as sample
-from ICHDiagnosisLib.panel.verdict import NOT_CHOSEN
+from ICHDiagnosisLib.messages import message
 from ICHDiagnosisLib.scene import segments, views
-from ICHDiagnosisLib.scene import show_result as scene
+from ICHDiagnosisLib.scene.layers import remove_result, shown_result
+from ICHDiagnosisLib.scene.slice_positions import jump_to_slice
 from panel_cases import (
     applied,
     click,
@@ -32,7 +33,7 @@ def test_the_research_notice_is_there_before_anything_else(panel):
     assert not panel.ui.resultSection.visible
 
 
-def test_apply_says_what_is_missing_and_is_free_when_nothing_is(panel):
+def test_apply_states_what_is_missing_and_is_free_when_nothing_is(panel):
     assert not panel.ui.applyButton.enabled
     assert panel.ui.applyButton.toolTip.startswith("Choose a head CT")
     assert panel.ui.hintLabel.text == panel.ui.applyButton.toolTip
@@ -52,7 +53,7 @@ def test_the_volume_on_the_screen_is_chosen_when_the_module_is_opened(opened, he
     assert opened.panel.ui.inputSelector.currentNode() is other
 
 
-def test_the_panel_tells_where_the_voxels_come_from(panel, head_ct):
+def test_the_panel_states_where_the_voxels_come_from(panel, head_ct):
     panel.ui.inputSelector.setCurrentNode(head_ct)
     assert panel.ui.sourceLabel.text.startswith("Not from DICOM")
     from_dicom = a_ct(affine(), "from DICOM")
@@ -74,7 +75,7 @@ def test_apply_becomes_cancel_and_progress_names_its_stages(panel, bundle, head_
     panel.ui.inputSelector.setCurrentNode(head_ct)
     click(panel.ui.applyButton)
     assert panel.ui.applyButton.text == "Cancel"
-    wait(lambda: panel.ui.statusLabel.text == "Explaining")
+    wait(lambda: panel.ui.statusLabel.text == "Computing the explanation")
     assert panel.ui.progressBar.visible
     assert panel.ui.progressBar.value == 50
     assert "INFO slices" in panel.ui.logEdit.plainText
@@ -86,11 +87,11 @@ def test_apply_becomes_cancel_and_progress_names_its_stages(panel, bundle, head_
     assert not panel.ui.statusLabel.visible
 
 
-def test_the_verdict_carries_its_uncertainty_and_the_table_its_bars(panel, head_ct):
+def test_the_impression_is_that_of_the_result_and_the_table_has_its_bars(panel, head_ct):
     applied(panel, head_ct)
     ui = panel.ui
-    assert ui.impressionLabel.text == "Intracranial haemorrhage likely: subdural (91\N{NO-BREAK SPACE}%)"
-    assert "not a diagnosis" in ui.cautionLabel.text
+    assert ui.impressionLabel.text == "Impression of the file: any, subdural (91\N{NO-BREAK SPACE}%)"
+    assert ui.cautionLabel.text == "Caution of the file: an estimate."
     assert ui.warningLabel.text == "⚠ Slices of 5 mm"
     rows = [[ui.findingsTable.item(row, column).text() for column in (0, 2, 3, 4)] for row in range(3)]
     assert rows == [
@@ -99,26 +100,26 @@ def test_the_verdict_carries_its_uncertainty_and_the_table_its_bars(panel, head_
         ["Subdural", "91 %", "50 %", "positive"],
     ]
     hints = [ui.findingsTable.item(row, 3).toolTip() for row in range(3)]
-    assert [NOT_CHOSEN in hint for hint in hints] == [False, True, False]
+    assert [message("finding.default_threshold") in hint for hint in hints] == [False, True, False]
     assert not ui.findingsTable.cellWidget(0, 1).pixmap.isNull()
     assert ui.provenanceLabel.text == "ICHDiagnosis 0.1.0 · DrCT2 · operating point balanced · cpu · 1.5 s"
 
 
-def test_the_reader_stands_on_the_most_telling_key_slice_in_a_brain_window_with_the_heat_map_on(panel, head_ct):
+def test_the_views_go_to_the_leading_key_slice_in_a_brain_window_with_the_attribution_map_on(panel, head_ct):
     applied(panel, head_ct)
     assert panel.result.navigation.current in sample.KEY_SLICES
     assert stands_on(panel.result.navigation.current)
     assert (head_ct.GetDisplayNode().GetWindow(), head_ct.GetDisplayNode().GetLevel()) == (80, 40)
-    assert foreground() == scene.shown_result(head_ct).attribution_maps["subdural"].GetID()
+    assert foreground() == shown_result(head_ct).attribution_maps["subdural"].GetID()
     assert panel.ui.attributionBox.currentText == "Subdural"
 
 
 def test_a_click_on_the_second_finding_leads_to_its_key_slice(panel, head_ct):
     applied(panel, head_ct)
     head_ct.GetDisplayNode().SetWindowLevel(2000, 500)
-    scene.jump_to_slice(head_ct, 15)
+    jump_to_slice(head_ct, 15)
     click_row(panel.ui.findingsTable, 1)
-    shown = scene.shown_result(head_ct)
+    shown = shown_result(head_ct)
     assert shown.attribution_label == "intraparenchymal"
     assert foreground() == shown.attribution_maps["intraparenchymal"].GetID()
     assert panel.result.navigation.current in sample.KEY_SLICES
@@ -129,7 +130,7 @@ def test_a_click_on_the_second_finding_leads_to_its_key_slice(panel, head_ct):
 def test_a_click_on_a_probability_bar_counts_as_one_on_its_row(panel, head_ct):
     applied(panel, head_ct)
     click_row(panel.ui.findingsTable, 0, column=1)
-    assert scene.shown_result(head_ct).attribution_label == "any"
+    assert shown_result(head_ct).attribution_label == "any"
 
 
 def test_key_slices_are_stepped_through_by_buttons_and_by_keys(panel, head_ct):
@@ -160,23 +161,23 @@ def test_a_click_on_a_bar_leads_to_its_slice(panel, head_ct):
     assert panel.result.navigation.current in (9, 10)
 
 
-def test_a_new_level_colours_and_outlines_anew_at_once(panel, head_ct):
+def test_a_new_threshold_colours_and_segments_anew_at_once(panel, head_ct):
     applied(panel, head_ct)
     panel.ui.thresholdSlider.setValue(80)
     truth = sample.made_maps(SHAPE)["subdural"] >= 204
     assert np.array_equal(mask_of(head_ct, segments.gradcam_segment_id("subdural")), truth)
-    assert scene.shown_result(head_ct).attribution_maps["subdural"].GetDisplayNode().GetLowerThreshold() == 204
+    assert shown_result(head_ct).attribution_maps["subdural"].GetDisplayNode().GetLowerThreshold() == 204
     panel.ui.opacitySlider.setValue(20)
     assert next(views.composite_nodes()).GetForegroundOpacity() == pytest.approx(0.2)
 
 
-def test_level_and_opacity_are_kept_for_the_next_result(panel, head_ct):
+def test_threshold_and_opacity_are_kept_for_the_next_result(panel, head_ct):
     applied(panel, head_ct)
     panel.ui.thresholdSlider.setValue(70)
     panel.ui.opacitySlider.setValue(30)
     applied(panel, head_ct)
-    shown = scene.shown_result(head_ct)
-    assert (shown.level, shown.opacity) == (70, pytest.approx(0.3))
+    shown = shown_result(head_ct)
+    assert (shown.threshold, shown.opacity) == (70, pytest.approx(0.3))
     assert panel.ui.thresholdSlider.value == 70
 
 
@@ -184,7 +185,7 @@ def test_one_key_hides_and_shows_all_layers(panel, head_ct):
     applied(panel, head_ct)
     press(panel, "H")
     assert foreground() is None
-    assert not scene.shown_result(head_ct).segmentation_node.GetDisplayNode().GetVisibility()
+    assert not shown_result(head_ct).segmentation_node.GetDisplayNode().GetVisibility()
     assert not panel.ui.layersButton.checked
     press(panel, "H")
     assert foreground() is not None
@@ -192,15 +193,15 @@ def test_one_key_hides_and_shows_all_layers(panel, head_ct):
     assert foreground() is None
 
 
-def test_the_heat_map_can_be_taken_off_and_another_one_chosen(panel, head_ct):
+def test_the_attribution_map_can_be_taken_off_and_another_one_chosen(panel, head_ct):
     applied(panel, head_ct)
     panel.ui.attributionBox.setCurrentIndex(0)
     assert foreground() is None
     panel.ui.attributionBox.setCurrentIndex(1)
-    assert scene.shown_result(head_ct).attribution_label == "any"
+    assert shown_result(head_ct).attribution_label == "any"
 
 
-def test_heat_maps_are_not_offered_as_head_cts(panel, head_ct):
+def test_attribution_maps_are_not_offered_as_head_cts(panel, head_ct):
     applied(panel, head_ct)
     offered = [panel.ui.inputSelector.itemText(index) for index in range(panel.ui.inputSelector.count)]
     assert offered == ["None", "CT"]
@@ -209,17 +210,17 @@ def test_heat_maps_are_not_offered_as_head_cts(panel, head_ct):
 def test_a_negative_study_is_not_called_healthy(panel, bundle, head_ct):
     bundle.write = negative
     applied(panel, head_ct)
-    assert panel.ui.impressionLabel.text == "No haemorrhage found above the operating point"
-    assert "does not exclude haemorrhage" in panel.ui.cautionLabel.text
+    assert panel.ui.impressionLabel.text == "Impression of the file: nothing found"
+    assert panel.ui.cautionLabel.text == "Caution of the file: small bleeds can be missed."
     assert foreground() is None
     assert stands_on(min(sample.KEY_SLICES, key=sample.KEY_SLICES.get))
 
 
 def test_nodes_removed_by_hand_do_no_harm(panel, head_ct):
     applied(panel, head_ct)
-    scene.remove_result(head_ct)
+    remove_result(head_ct)
     click_row(panel.ui.findingsTable, 1)
     press(panel, "N")
     press(panel, "H")
     panel.ui.thresholdSlider.setValue(10)
-    assert scene.shown_result(head_ct) is None
+    assert shown_result(head_ct) is None

@@ -11,7 +11,7 @@ import slicer
 
 from ICHDiagnosisLib.analysis import CannotStartError
 from ICHDiagnosisLib.bundle.process import BundleProcess
-from ICHDiagnosisLib.scene import show_result as scene
+from ICHDiagnosisLib.scene.layers import shown_result
 from panel_cases import PlayedBundle, an_open_panel, applied, click, click_row, foreground, press, refused, wait
 from scene_cases import a_ct, affine
 
@@ -21,7 +21,7 @@ def test_not_evaluable_takes_the_place_of_results(panel, bundle, head_ct):
     applied(panel, head_ct)
     assert panel.ui.impressionLabel.text == "Not evaluable: 7 slices, at least 12 needed"
     assert not panel.ui.evaluatedFrame.visible
-    assert "says nothing about it" in panel.ui.cautionLabel.text
+    assert "nothing is known of it" in panel.ui.cautionLabel.text
 
 
 def test_cancel_ends_the_analysis_and_brings_an_earlier_result_back(panel, bundle, head_ct):
@@ -86,7 +86,7 @@ def test_closing_the_scene_ends_a_child_process(tmp_path: Path, monkeypatch: pyt
         before = children()
         panel.ui.inputSelector.setCurrentNode(a_ct(affine()))
         click(panel.ui.applyButton)
-        wait(lambda: panel.ui.statusLabel.text == "Looking at every slice")
+        wait(lambda: panel.ui.statusLabel.text == "Classifying every slice")
         assert children() > before
         slicer.mrmlScene.Clear(False)
         assert children() <= before
@@ -103,11 +103,11 @@ def test_a_reloaded_scene_shows_its_result_again(opened, tmp_path: Path, head_ct
     slicer.mrmlScene.Clear(False)
     assert not panel.ui.resultSection.visible
     assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
-    assert panel.ui.impressionLabel.text.startswith("Intracranial haemorrhage likely")
+    assert panel.ui.impressionLabel.text.startswith("Impression of the file: any, subdural")
     assert panel.ui.thresholdSlider.value == 65
     click_row(panel.ui.findingsTable, 0)
     again = panel.ui.inputSelector.currentNode()
-    assert scene.shown_result(again).attribution_label == "any"
+    assert shown_result(again).attribution_label == "any"
     assert not panel.ui.reportButton.enabled
 
 

@@ -13,9 +13,10 @@ from PySide6.QtGui import QImage
 
 from ICHDiagnosisLib.bundle.command import BundleRequest
 from ICHDiagnosisLib.install.check import Device, InstallationCheck, WeightsFile, WeightsState
-from ICHDiagnosisLib.install.requirements import InstallationError, Installers, MissingPackage, OnLog, Requirement
+from ICHDiagnosisLib.install.installation import InstallationError, Installers, OnLog
+from ICHDiagnosisLib.install.requirements import MissingPackage, Requirement
 from ICHDiagnosisLib.panel import history_section, installation_section, result_export
-from ICHDiagnosisLib.scene import show_result as scene
+from ICHDiagnosisLib.scene.layers import remove_result, shown_result
 from panel_cases import PlayedBundle, an_open_panel, applied, click, click_row, refused, unfold, wait
 from scene_cases import a_ct, affine
 
@@ -63,14 +64,14 @@ def test_findings_grow_a_table_line_by_line(panel, head_ct, tmp_path: Path):
     assert panel.ui.exportLabel.text == "findings.csv has other columns: choose another file."
 
 
-def test_a_picture_of_the_view_says_what_it_is(panel, head_ct, tmp_path: Path):
+def test_an_image_of_the_view_states_what_it_is(panel, head_ct, tmp_path: Path):
     applied(panel, head_ct)
     slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().SetDimensions(160, 120, 1)
     panel.export.save_view_image(tmp_path / "slice.png")
-    picture = QImage(str(tmp_path / "slice.png"))
-    assert picture.width() == 160
-    assert 120 < picture.height() < 160
-    caption = [picture.pixelColor(x, y).value() for x in range(160) for y in range(121, picture.height())]
+    image = QImage(str(tmp_path / "slice.png"))
+    assert image.width() == 160
+    assert 120 < image.height() < 160
+    caption = [image.pixelColor(x, y).value() for x in range(160) for y in range(121, image.height())]
     assert max(caption) > 150
     panel.export.save_view_image(tmp_path / "nowhere" / "slice.png")
     assert panel.ui.exportLabel.text == "slice.png cannot be written."
@@ -84,16 +85,16 @@ def test_past_analyses_are_searched_opened_again_and_forgotten(panel, head_ct, o
     ui = panel.ui
     unfold(ui.historySection)
     assert ui.historyTable.rowCount == 1
-    assert ui.historyTable.item(0, 2).text() == "Any intracranial haemorrhage (91 %), Subdural haemorrhage (91 %)"
+    assert ui.historyTable.item(0, 2).text() == "Impression of the file: any, subdural (91 %)"
     ui.historySearch.setText("epidural")
     assert ui.historyTable.rowCount == 0
     ui.historySearch.setText("subdural")
-    scene.remove_result(head_ct)
+    remove_result(head_ct)
     panel.refresh(anew=True)
     click_row(ui.historyTable, 0)
     head_ct.SetName("1.2.3")  # a volume without series UID is known again by the name under which it was recorded
     click(ui.historyOpenButton)
-    assert scene.shown_result(head_ct) is not None
+    assert shown_result(head_ct) is not None
     assert ui.impressionLabel.visible
     assert "make sure that it is the same study" in ui.warningLabel.text
     slicer.mrmlScene.RemoveNode(head_ct)
@@ -133,7 +134,7 @@ def test_all_loaded_volumes_are_read_one_after_the_other(panel, bundle, head_ct,
     table = panel.ui.batchTable
     rows = [[table.item(row, column).text() for column in range(3)] for row in range(table.rowCount)]
     assert rows == [
-        ["CT", "Evaluated", "Intracranial haemorrhage likely: subdural (91 %)"],
+        ["CT", "Evaluated", "Impression of the file: any, subdural (91 %)"],
         ["second", "Not evaluable", "7 slices, at least 12 needed"],
     ]
     assert panel.ui.impressionLabel.visible, "the chosen volume shows its result"
@@ -167,14 +168,16 @@ def test_a_batch_can_be_cancelled_and_an_empty_folder_is_refused(panel, bundle, 
 class LoggingInstaller:
     """Installs what is there anyway, or fails."""
 
-    def __init__(self, failure: str = "") -> None:
-        self.failure, self.asked = failure, []
+    def __init__(self, fails: bool = False) -> None:
+        self.fails, self.asked = fails, []
 
     def install(self, requirement: Requirement, on_log: OnLog) -> None:
         self.asked.append(requirement.text)
         on_log(f"Collecting {requirement.text}")
-        if self.failure:
-            raise InstallationError(self.failure, "ERROR: no matching distribution")
+        if self.fails:
+            raise InstallationError(
+                "install.failed", "ERROR: no matching distribution", name=requirement.text, error="status 1"
+            )
 
 
 @pytest.fixture
@@ -208,7 +211,7 @@ def test_what_is_missing_is_listed_with_sizes_and_nothing_happens_without_consen
     assert without_packages.ui.applyButton.enabled
 
 
-def test_consent_installs_and_goes_on_with_what_the_person_wanted(without_packages, bundle, monkeypatch):
+def test_consent_installs_and_goes_on_with_what_the_user_wanted(without_packages, bundle, monkeypatch):
     installer = LoggingInstaller()
     install_with(monkeypatch, installer)
     click(without_packages.ui.installButton)
@@ -220,10 +223,10 @@ def test_consent_installs_and_goes_on_with_what_the_person_wanted(without_packag
 
 
 def test_a_failed_installation_shows_pips_log_and_asks_again(without_packages, bundle, monkeypatch):
-    install_with(monkeypatch, LoggingInstaller("psutil>=5.9 could not be installed"))
+    install_with(monkeypatch, LoggingInstaller(fails=True))
     click(without_packages.ui.installButton)
     ui = without_packages.ui
-    assert ui.statusLabel.text == "psutil>=5.9 could not be installed"
+    assert ui.statusLabel.text == "psutil>=5.9 could not be installed: status 1"
     assert not ui.logSection.collapsed
     assert "no matching distribution" in ui.logEdit.plainText
     assert ui.consentFrame.visible
@@ -232,7 +235,7 @@ def test_a_failed_installation_shows_pips_log_and_asks_again(without_packages, b
 
 def test_a_folder_of_wheels_takes_the_place_of_the_internet(without_packages, monkeypatch, tmp_path: Path):
     installer, folders = LoggingInstaller(), []
-    install_with(monkeypatch, LoggingInstaller("the internet was asked"))
+    install_with(monkeypatch, LoggingInstaller(fails=True))
 
     def from_folder(wheels: Path) -> Installers:
         folders.append(wheels)
@@ -246,9 +249,9 @@ def test_a_folder_of_wheels_takes_the_place_of_the_internet(without_packages, mo
 
 
 def test_a_check_shows_versions_device_and_hash_while_the_panel_lives_on(panel, monkeypatch):
-    weights = WeightsFile("models/model.pt", WeightsState.WRONG_HASH, "b" * 64, "a" * 64)
-    device = Device("cuda", "A card", 24.0, "2.13.0")
-    found = InstallationCheck("0.1.0", {"torch": "2.13.0", "monai": None}, (), device, (weights,), ("model.pt: bad",))
+    weights = WeightsFile("models/model.pt", WeightsState.WRONG_HASH, "a" * 64)
+    device = Device("A card", 24.0, "2.13.0")
+    found = InstallationCheck("0.1.0", {"torch": "2.13.0", "monai": None}, device, (weights,), ("model.pt: bad",))
     monkeypatch.setattr(installation_section, "check_installation", lambda *_: found)
     unfold(panel.ui.installationSection)
     click(panel.ui.checkButton)
@@ -268,5 +271,5 @@ def test_the_result_of_another_volume_is_not_shown_again_on_this_one(panel, head
     unfold(panel.ui.historySection)
     click_row(panel.ui.historyTable, 0)
     click(panel.ui.historyOpenButton)
-    assert scene.shown_result(other) is None
+    assert shown_result(other) is None
     assert len(opened_by_system) == 1

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ICHDiagnosisLib.install import check as installation_check
-from ICHDiagnosisLib.install import installers
-from ICHDiagnosisLib.install import requirements as environment
+from ICHDiagnosisLib.install import check, installation, installers, requirements
 from ICHDiagnosisLib.install.installed_packages import InstalledPackages, canonical, is_at_least
 from ICHDiagnosisLib.install.requirements import Requirement, find_missing, read_requirements
 from package_cases import put_distribution
@@ -70,10 +68,10 @@ def test_names_are_compared_as_pip_does():
     assert canonical("Scikit_Image") == canonical("scikit.image") == "scikit-image"
 
 
-def test_looking_imports_nothing_heavy():
+def test_finding_what_is_missing_imports_nothing_heavy():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from ICHDiagnosisLib.install import check, installers, requirements;"
+        "from ICHDiagnosisLib.install import check, installation, installers, requirements;"
         "requirements.find_missing(requirements.read_requirements());"
         "print(sorted({'torch', 'monai', 'slicer', 'numpy', 'itk', 'pydicom', 'PyTorchUtils'} & set(sys.modules)))"
     )
@@ -81,7 +79,7 @@ def test_looking_imports_nothing_heavy():
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", [environment, installers, installation_check])
+@pytest.mark.parametrize("module", [requirements, installation, installers, check])
 def test_nothing_happens_at_file_scope(module):
     assert module.__file__ is not None
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))

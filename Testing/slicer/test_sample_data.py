@@ -32,10 +32,10 @@ def a_scene_of_its_own() -> Iterator[None]:
 
 
 def a_phantom(**options: str) -> slicer.vtkMRMLScalarVolumeNode:
-    looks = []
+    polls = []
     runner = BundleProcess(build=phantom_command)
-    node = load_phantom(runner, Path(sys.executable), BUNDLE, lambda: looks.append(1), SMALL | options)
-    assert looks
+    node = load_phantom(runner, Path(sys.executable), BUNDLE, lambda: polls.append(1), SMALL | options)
+    assert polls
     assert not runner.running
     return node
 
@@ -68,7 +68,7 @@ def test_the_phantom_is_made_in_a_child_process_and_belongs_to_the_scene():
     assert node.GetModifiedSinceRead()
 
 
-def test_a_phantom_that_cannot_be_made_says_why():
+def test_a_phantom_that_cannot_be_made_states_why():
     with pytest.raises(SampleDataError, match="60 either way"):
         a_phantom(tilt="70")
     assert slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") == []

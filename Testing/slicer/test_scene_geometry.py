@@ -14,9 +14,13 @@ from numpy.typing import NDArray
 
 import host
 import sample_result_folder as sample
-from ICHDiagnosisLib.result.reader import Result, ResultError, parse_result, read_result
+from ICHDiagnosisLib.result.content import Result, ResultError
+from ICHDiagnosisLib.result.reader import parse_result, read_result
 from ICHDiagnosisLib.scene import segments, volume_geometry
-from ICHDiagnosisLib.scene import show_result as scene
+from ICHDiagnosisLib.scene.layers import shown_result
+from ICHDiagnosisLib.scene.show_result import show_result
+from ICHDiagnosisLib.scene.slice_positions import jump_to_slice, slice_to_volume
+from ICHDiagnosisLib.scene.volume_geometry import GeometryError
 from scene_cases import (
     GEOMETRIES,
     SHAPE,
@@ -36,7 +40,7 @@ from scene_cases import (
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_every_map_lands_on_the_voxels_it_was_made_from(name: str, tmp_path: Path):
     ct, maps = a_ct(GEOMETRIES[name]), sample.made_maps(SHAPE)
-    shown = scene.show_result(a_result(tmp_path / "result", GEOMETRIES[name], maps), ct)
+    shown = show_result(a_result(tmp_path / "result", GEOMETRIES[name], maps), ct)
     for label, node in shown.attribution_maps.items():
         assert np.array_equal(voxels_of(node), maps[label])
         assert np.allclose(volume_geometry.ijk_to_ras(node), GEOMETRIES[name])
@@ -72,13 +76,13 @@ def test_a_marked_voxel_keeps_its_place_however_the_map_file_orders_its_axes(
     content = sample.document(stored.shape, slice_axis=slice_axis)
     maps = {None: np.full_like(stored, 9), **dict.fromkeys(sample.LABELS, stored)}
     folder = tmp_path_factory.mktemp("axes") / "result"
-    scene.show_result(read_result(sample.write_folder(folder, content, maps, truth @ to_file)), ct)
-    heat_map = scene.shown_result(ct).attribution_maps["subdural"]
-    assert [tuple(found) for found in np.argwhere(voxels_of(heat_map))] == [voxel]
-    assert np.allclose(world_of(heat_map, voxel), truth[:3] @ [*voxel, 1], atol=1e-3)
+    show_result(read_result(sample.write_folder(folder, content, maps, truth @ to_file)), ct)
+    attribution_map = shown_result(ct).attribution_maps["subdural"]
+    assert [tuple(found) for found in np.argwhere(voxels_of(attribution_map))] == [voxel]
+    assert np.allclose(world_of(attribution_map, voxel), truth[:3] @ [*voxel, 1], atol=1e-3)
     count = SHAPE[2]
     expected = count - 1 - voxel[2] if flips[slice_axis] else voxel[2]
-    assert scene.slice_to_volume(ct, expected) == (2, voxel[2])
+    assert slice_to_volume(ct, expected) == (2, voxel[2])
     key = {count - 1 - index if flips[slice_axis] else index for index in sample.KEY_SLICES}
     assert set(np.flatnonzero(mask_of(ct, segments.KEY_SLICES_ID).all(axis=(0, 1)))) == key
 
@@ -90,26 +94,26 @@ def test_maps_with_the_true_shear_of_a_tilted_gantry_lie_on_a_volume_under_its_g
     ct, maps = a_ct(upright), sample.made_maps(SHAPE)
     transform = gantry_tilt(shear / SPACING[2])
     ct.SetAndObserveTransformNodeID(transform.GetID())
-    shown = scene.show_result(a_result(tmp_path / "result", tilted, maps), ct)
-    heat_map = shown.attribution_maps["subdural"]
-    assert np.array_equal(voxels_of(heat_map), maps["subdural"])
+    shown = show_result(a_result(tmp_path / "result", tilted, maps), ct)
+    attribution_map = shown.attribution_maps["subdural"]
+    assert np.array_equal(voxels_of(attribution_map), maps["subdural"])
     assert shown.caveat is None
     for node in (*shown.attribution_maps.values(), shown.segmentation_node):
         assert node.GetTransformNodeID() == transform.GetID()
     for voxel in ((0, 0, 0), (11, 15, 19), (5, 7, 11)):
-        assert np.allclose(world_of(heat_map, voxel), tilted[:3] @ [*voxel, 1], atol=1e-3)
-    place = scene.jump_to_slice(ct, 11)
+        assert np.allclose(world_of(attribution_map, voxel), tilted[:3] @ [*voxel, 1], atol=1e-3)
+    place = jump_to_slice(ct, 11)
     assert np.allclose(place, tilted[:3] @ [5.5, 7.5, 11, 1], atol=1e-3)
     plane = plane_of("Red")
     assert np.allclose(np.abs(plane[:3, 2]), [0, 0, 1], atol=1e-6)
     assert (place - plane[:3, 3]) @ plane[:3, 2] == pytest.approx(0, abs=1e-6)
 
 
-def test_maps_of_the_stored_slices_lie_on_a_volume_under_a_transform_too(tmp_path: Path):
+def test_maps_of_the_stored_voxels_lie_on_a_volume_under_a_transform_too(tmp_path: Path):
     ct = a_ct(GEOMETRIES["oblique"])
     ct.SetAndObserveTransformNodeID(gantry_tilt(0.3).GetID())
     maps = sample.made_maps(SHAPE)
-    shown = scene.show_result(a_result(tmp_path / "result", GEOMETRIES["oblique"], maps), ct)
+    shown = show_result(a_result(tmp_path / "result", GEOMETRIES["oblique"], maps), ct)
     assert np.array_equal(voxels_of(shown.attribution_maps["any"]), maps["any"])
     assert np.array_equal(mask_of(ct, segments.gradcam_segment_id("any")), maps["any"] >= 128)
 
@@ -118,11 +122,11 @@ def test_a_series_shown_without_its_gantry_tilt_still_gets_its_maps_and_a_warnin
     upright, tilted = affine(), affine(shear=1.67)
     ct, maps = a_ct(upright), sample.made_maps(SHAPE)
     result = a_result(tmp_path / "result", tilted, maps)
-    with pytest.raises(scene.GeometryError, match="voxels off 'CT'"):
-        scene.show_result(result, ct)
+    with pytest.raises(GeometryError, match="voxels off 'CT'"):
+        show_result(result, ct)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     hierarchy.SetItemUID(hierarchy.GetItemByDataNode(ct), "DICOM", result.study.series_uid)
-    shown = scene.show_result(result, ct)
+    shown = show_result(result, ct)
     assert "without its gantry tilt" in shown.caveat
     assert np.array_equal(voxels_of(shown.attribution_maps["any"]), maps["any"])
 
@@ -138,15 +142,15 @@ def test_a_series_shown_without_its_gantry_tilt_still_gets_its_maps_and_a_warnin
 )
 def test_maps_of_another_volume_are_refused_and_nothing_is_changed(ct, tmp_path: Path, wrong: NDArray):
     before = node_ids()
-    with pytest.raises(scene.GeometryError, match="belongs to another volume"):
-        scene.show_result(a_result(tmp_path / "other", wrong), ct)
+    with pytest.raises(GeometryError, match="belongs to another volume"):
+        show_result(a_result(tmp_path / "other", wrong), ct)
     assert node_ids() == before
 
 
 def test_maps_of_another_shape_are_refused(result):
     small = slicer.util.addVolumeFromArray(np.zeros((20, 16, 13), np.int16), GEOMETRIES["oblique"], "small")
-    with pytest.raises(scene.GeometryError, match="12 x 16 x 20 voxels, 'small' has 13 x 16 x 20"):
-        scene.show_result(result, small)
+    with pytest.raises(GeometryError, match="12 x 16 x 20 voxels, 'small' has 13 x 16 x 20"):
+        show_result(result, small)
 
 
 @pytest.mark.parametrize(("orientation", "axis"), [("LPS", 2), ("LSP", 1), ("SPL", 0)])
@@ -158,38 +162,38 @@ def test_slices_are_counted_along_the_axis_that_the_study_names_where_lengths_do
 
 def test_a_volume_without_voxels_is_refused(result):
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
-    with pytest.raises(scene.GeometryError, match="holds no voxels"):
-        scene.show_result(result, empty)
+    with pytest.raises(GeometryError, match="holds no voxels"):
+        show_result(result, empty)
 
 
 def test_a_failed_re_run_leaves_the_result_of_before(ct, result):
-    scene.show_result(result, ct)
+    show_result(result, ct)
     before = node_ids()
     path = result.folder / "gradcam_subdural.nii.gz"
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ResultError, match="damaged"):
-        scene.show_result(result, ct)
+        show_result(result, ct)
     assert node_ids() == before
 
 
-def test_a_map_of_another_shape_than_its_result_says_is_refused(ct, tmp_path: Path):
+def test_a_map_of_another_shape_than_in_its_result_is_refused(ct, tmp_path: Path):
     maps = {**sample.made_maps(SHAPE), "any": np.zeros((12, 16, 19), np.uint8)}
-    with pytest.raises(scene.GeometryError, match=r"gradcam_any\.nii\.gz' is of shape"):
-        scene.show_result(a_result(tmp_path / "result", GEOMETRIES["oblique"], maps), ct)
+    with pytest.raises(GeometryError, match=r"gradcam_any\.nii\.gz' is of shape"):
+        show_result(a_result(tmp_path / "result", GEOMETRIES["oblique"], maps), ct)
 
 
 def test_a_file_that_is_no_map_is_refused(ct, result):
     (result.folder / "attention.nii.gz").write_bytes(b"garbage" * 100)
     with pytest.raises(ResultError, match="no NIfTI"):
-        scene.show_result(result, ct)
+        show_result(result, ct)
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_the_views_jump_to_the_stored_slice_and_one_lies_in_its_plane(name: str, tmp_path: Path):
+def test_the_views_jump_to_the_original_slice_and_one_lies_in_its_plane(name: str, tmp_path: Path):
     truth = GEOMETRIES[name]
     ct = a_ct(truth)
-    scene.show_result(a_result(tmp_path / "result", truth), ct)
-    place = scene.jump_to_slice(ct, 5)
+    show_result(a_result(tmp_path / "result", truth), ct)
+    place = jump_to_slice(ct, 5)
     assert np.allclose(place, truth[:3] @ [5.5, 7.5, 5, 1])
     normal = np.cross(truth[:3, 0], truth[:3, 1]) / (SPACING[0] * SPACING[1])
     planes = [plane_of(view) for view in slicer.app.layoutManager().sliceViewNames()]
@@ -200,13 +204,13 @@ def test_the_views_jump_to_the_stored_slice_and_one_lies_in_its_plane(name: str,
 
 @pytest.mark.parametrize("index", [-1, SHAPE[2]])
 def test_there_is_no_jump_to_a_slice_that_is_not_there(ct, result, index: int):
-    scene.show_result(result, ct)
+    show_result(result, ct)
     with pytest.raises(IndexError):
-        scene.jump_to_slice(ct, index)
+        jump_to_slice(ct, index)
 
 
 def test_every_view_turns_to_an_axis_of_an_oblique_volume_of_its_own(ct, result: Result):
-    scene.show_result(result, ct)
+    show_result(result, ct)
     axes = GEOMETRIES["oblique"][:3, :3] / SPACING
     turned = [np.abs(axes.T @ plane_of(view)[:3, 2]) for view in slicer.app.layoutManager().sliceViewNames()]
     assert np.allclose(np.sort(turned, axis=1), [[0, 0, 1]] * 3, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Segments, heat map and slice views: what is shown of a result, at which level, and what is put back."""
+"""Segments, attribution map and slice views: what is shown of a result, at which threshold, and what is put back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 import host
 import sample_result_folder as sample
 from ICHDiagnosisLib.scene import segments, views
-from ICHDiagnosisLib.scene import show_result as scene
+from ICHDiagnosisLib.scene.layers import set_attribution_map, set_threshold, shown_result, toggle_layers
+from ICHDiagnosisLib.scene.show_result import ATTRIBUTION_COLOURS, show_result
+from ICHDiagnosisLib.scene.slice_positions import jump_to_finding
+from ICHDiagnosisLib.scene.views import set_brain_window
 from scene_cases import (
     GEOMETRIES,
     SHAPE,
@@ -26,9 +29,9 @@ from scene_cases import (
 
 
 def test_segments_carry_their_colour_name_and_terminology(ct, result):
-    node = scene.show_result(result, ct).segmentation_node
+    node = show_result(result, ct).segmentation_node
     segment = node.GetSegmentation().GetSegment(segments.gradcam_segment_id("subdural"))
-    assert segment.GetName() == "Grad-CAM subdural >= 50 %: evidence, not an outline"
+    assert segment.GetName() == "Grad-CAM subdural >= 50 %: evidence, not a lesion mask"
     assert np.allclose(np.multiply(segment.GetColor(), 255), (120, 190, 60))
     key_slices = node.GetSegmentation().GetSegment(segments.KEY_SLICES_ID)
     assert key_slices.GetName() == "Slice attention: key slices"
@@ -51,7 +54,7 @@ def test_a_code_whose_meaning_holds_separators_cannot_break_the_terminology():
 
 
 def test_negative_findings_are_there_but_hidden(ct, result):
-    shown = scene.show_result(result, ct)
+    shown = show_result(result, ct)
     display = shown.segmentation_node.GetDisplayNode()
     visible = {label: display.GetSegmentVisibility(segments.gradcam_segment_id(label)) for label in sample.LABELS}
     assert visible == {"any": True, "intraparenchymal": False, "subdural": True}
@@ -59,19 +62,19 @@ def test_negative_findings_are_there_but_hidden(ct, result):
     assert shown.attribution_label == "subdural"
 
 
-def test_a_negative_study_shows_no_heat_map_and_no_segment(ct, tmp_path: Path):
-    shown = scene.show_result(a_result(tmp_path / "negative", GEOMETRIES["oblique"], positive=()), ct)
+def test_a_negative_study_shows_no_attribution_map_and_no_segment(ct, tmp_path: Path):
+    shown = show_result(a_result(tmp_path / "negative", GEOMETRIES["oblique"], positive=()), ct)
     display = shown.segmentation_node.GetDisplayNode()
     identifiers = [segments.KEY_SLICES_ID, *map(segments.gradcam_segment_id, sample.LABELS)]
     assert not any(display.GetSegmentVisibility(identifier) for identifier in identifiers)
     assert all(not composite.GetForegroundVolumeID() for composite in views.composite_nodes())
-    scene.set_attribution_map(ct, "subdural", 0.5, 50)
+    set_attribution_map(ct, "subdural", 0.5, 50)
     assert all(composite.GetForegroundVolumeID() for composite in views.composite_nodes())
 
 
 def test_nothing_is_ever_shown_in_three_dimensions_or_as_a_fraction(ct, result):
-    node = scene.show_result(result, ct).segmentation_node
-    scene.set_threshold(ct, 20)
+    node = show_result(result, ct).segmentation_node
+    set_threshold(ct, 20)
     assert not node.GetDisplayNode().GetVisibility3D()
     names = node.GetSegmentation().GetContainedRepresentationNames
     contained: list[str] = []
@@ -79,46 +82,46 @@ def test_nothing_is_ever_shown_in_three_dimensions_or_as_a_fraction(ct, result):
     assert contained == [segments.BINARY_LABELMAP]
 
 
-@given(level=st.floats(min_value=0.1, max_value=100))
+@given(threshold=st.floats(min_value=0.1, max_value=100))
 @settings(max_examples=15)
-def test_a_new_level_segments_anew_what_reaches_it(level: float, tmp_path_factory: pytest.TempPathFactory):
+def test_a_new_threshold_segments_anew_what_reaches_it(threshold: float, tmp_path_factory: pytest.TempPathFactory):
     host.empty_scene()
     ct, maps = a_ct(affine()), sample.made_maps(SHAPE)
-    shown = scene.show_result(a_result(tmp_path_factory.mktemp("level") / "result", affine(), maps), ct)
-    scene.set_threshold(ct, level)
+    shown = show_result(a_result(tmp_path_factory.mktemp("threshold") / "result", affine(), maps), ct)
+    set_threshold(ct, threshold)
     for label in sample.LABELS:
-        truth = (maps[label] >= level / 100 * 255) & (maps[label] > 0)
+        truth = (maps[label] >= threshold / 100 * 255) & (maps[label] > 0)
         assert np.array_equal(mask_of(ct, segments.gradcam_segment_id(label)), truth)
         display = shown.attribution_maps[label].GetDisplayNode()
         assert display.GetApplyThreshold()
         assert np.array_equal(maps[label] >= display.GetLowerThreshold(), truth)
-    assert scene.shown_result(ct).level == pytest.approx(level, rel=1e-5)
+    assert shown_result(ct).threshold == pytest.approx(threshold, rel=1e-5)
     name = shown.segmentation_node.GetSegmentation().GetSegment(segments.gradcam_segment_id("subdural")).GetName()
-    assert f">= {level:g} %" in name
+    assert f">= {threshold:g} %" in name
 
 
-@pytest.mark.parametrize("level", [0, -5, 100.1, float("nan")])
-def test_a_level_out_of_range_is_refused(ct, result, level: float):
-    scene.show_result(result, ct)
+@pytest.mark.parametrize("threshold", [0, -5, 100.1, float("nan")])
+def test_a_threshold_out_of_range_is_refused(ct, result, threshold: float):
+    show_result(result, ct)
     with pytest.raises(ValueError, match="above 0 %"):
-        scene.set_threshold(ct, level)
+        set_threshold(ct, threshold)
 
 
-def test_the_heat_map_is_the_foreground_of_the_views_at_its_opacity(ct, result):
-    shown = scene.show_result(result, ct)
-    scene.set_attribution_map(ct, "any", 0.3, 60)
+def test_the_attribution_map_is_the_foreground_of_the_views_at_its_opacity(ct, result):
+    shown = show_result(result, ct)
+    set_attribution_map(ct, "any", 0.3, 60)
     for composite in views.composite_nodes():
         assert composite.GetBackgroundVolumeID() == ct.GetID()
         assert composite.GetForegroundVolumeID() == shown.attribution_maps["any"].GetID()
         assert composite.GetForegroundOpacity() == pytest.approx(0.3)
     display = shown.attribution_maps["any"].GetDisplayNode()
-    assert display.GetColorNodeID() == scene.ATTRIBUTION_COLOURS
+    assert display.GetColorNodeID() == ATTRIBUTION_COLOURS
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, 255)
     assert display.GetLowerThreshold() == 153
     with pytest.raises(KeyError):
-        scene.set_attribution_map(ct, "fracture", 0.5, 50)
+        set_attribution_map(ct, "fracture", 0.5, 50)
     with pytest.raises(ValueError, match="opacity"):
-        scene.set_attribution_map(ct, "any", 1.5, 50)
+        set_attribution_map(ct, "any", 1.5, 50)
 
 
 def test_layers_can_be_hidden_and_brought_back_with_the_users_own_foreground_between(ct, result):
@@ -126,15 +129,15 @@ def test_layers_can_be_hidden_and_brought_back_with_the_users_own_foreground_bet
     for composite in views.composite_nodes():
         composite.SetForegroundVolumeID(users.GetID())
         composite.SetForegroundOpacity(0.25)
-    shown = scene.show_result(result, ct)
-    scene.toggle_layers(ct, False)
-    assert not scene.shown_result(ct).layers_visible
+    shown = show_result(result, ct)
+    toggle_layers(ct, False)
+    assert not shown_result(ct).layers_visible
     assert not shown.segmentation_node.GetDisplayNode().GetVisibility()
     for composite in views.composite_nodes():
         assert (composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()) == (users.GetID(), 0.25)
-    scene.set_attribution_map(ct, "any", 0.7, 50)
+    set_attribution_map(ct, "any", 0.7, 50)
     assert all(composite.GetForegroundVolumeID() == users.GetID() for composite in views.composite_nodes())
-    scene.toggle_layers(ct, True)
+    toggle_layers(ct, True)
     assert shown.segmentation_node.GetDisplayNode().GetVisibility()
     for composite in views.composite_nodes():
         assert composite.GetForegroundVolumeID() == shown.attribution_maps["any"].GetID()
@@ -145,16 +148,16 @@ def test_a_finding_is_found_on_the_key_slice_where_its_evidence_is_strongest(ct,
     maps = {label: np.zeros(SHAPE, np.uint8) for label in (None, *sample.LABELS)}
     maps["subdural"][4, 9, 5] = 200
     maps["subdural"][4:8, 9, 12] = 255
-    scene.show_result(a_result(tmp_path / "result", GEOMETRIES["oblique"], maps), ct)
-    assert scene.jump_to_finding(ct, "subdural") == 5
+    show_result(a_result(tmp_path / "result", GEOMETRIES["oblique"], maps), ct)
+    assert jump_to_finding(ct, "subdural") == 5
     plane = plane_of("Red")
     assert (GEOMETRIES["oblique"][:3] @ [4, 9, 5, 1] - plane[:3, 3]) @ plane[:3, 2] == pytest.approx(0, abs=1e-6)
-    assert scene.jump_to_finding(ct, "any") in sample.KEY_SLICES
+    assert jump_to_finding(ct, "any") in sample.KEY_SLICES
     with pytest.raises(KeyError):
-        scene.jump_to_finding(ct, "fracture")
+        jump_to_finding(ct, "fracture")
 
 
 def test_the_brain_window_is_centre_40_width_80(ct):
-    scene.set_brain_window(ct)
+    set_brain_window(ct)
     display = ct.GetDisplayNode()
     assert (display.GetWindow(), display.GetLevel(), display.GetAutoWindowLevel()) == (80, 40, False)

@@ -11,7 +11,7 @@ from ICHDiagnosisLib.bundle.windows_job import KILL_ON_JOB_CLOSE, ExtendedLimits
 
 
 class Kernel32Recorder:
-    """Notes the calls, and says yes or no to each as told."""
+    """Notes the calls, and accepts or refuses each as asked."""
 
     def __init__(self, refused: str = "") -> None:
         self.calls: list[tuple[str, tuple[object, ...]]] = []

@@ -118,16 +118,10 @@ class BoundedLog:
     Parameters
     ----------
     path : Path
-        File to write; an earlier one is replaced.
-
-    Attributes
-    ----------
-    failure : str or None
-        Why nothing more is written (disk full, ...); the run goes on without its file.
+        File to write; an earlier one is replaced. Where it cannot be written (disk full, ...), the run goes on without.
     """
 
     def __init__(self, path: Path) -> None:
-        self.failure: str | None = None
         self._written = 0
         self._left_out = 0
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
@@ -170,5 +164,4 @@ class BoundedLog:
         except OSError as close_error:
             error = error or close_error
         if error is not None:
-            self.failure = error.strerror or str(error)
-            logging.warning("run.log is incomplete: %s", self.failure)
+            logging.warning("run.log is incomplete: %s", error.strerror or error)

@@ -15,6 +15,8 @@ import sys
 from ctypes import wintypes
 from typing import Any, Protocol
 
+from ..messages import message
+
 KILL_ON_JOB_CLOSE = 0x2000
 EXTENDED_LIMIT_INFORMATION = 9
 
@@ -76,7 +78,7 @@ class WindowsJob:
         self._kernel32 = kernel32 or _load_kernel32()
         self._handle = self._kernel32.CreateJobObjectW(None, None)
         if not self._handle:
-            raise OSError("Windows refused a job object")
+            raise OSError(message("run.windows_refused"))
         limits = ExtendedLimits()
         limits.BasicLimitInformation.LimitFlags = KILL_ON_JOB_CLOSE
         accepted = self._kernel32.SetInformationJobObject(
@@ -84,7 +86,7 @@ class WindowsJob:
         )
         if not accepted:
             self.close()
-            raise OSError("Windows refused to end a job's processes with the job")
+            raise OSError(message("run.windows_refused"))
 
     def add(self, process_handle: int) -> None:
         """Put a process, and with it all that it will start, into the job.
@@ -100,7 +102,7 @@ class WindowsJob:
             If Windows refuses.
         """
         if not self._kernel32.AssignProcessToJobObject(self._handle, process_handle):
-            raise OSError("Windows refused to put the process into a job")
+            raise OSError(message("run.windows_refused"))
 
     def end_all(self, exit_status: int) -> None:
         """End every process of the job with this exit status, at once."""

@@ -5,6 +5,7 @@ Version 1 held no impression: a plain count of its positive findings takes that 
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
@@ -21,7 +22,7 @@ def brought_up_to_date(root: dict[str, Any]) -> dict[str, Any]:
 
     What is not of the expected type stays as it is, for the reader to refuse by name.
     """
-    _log.warning("a result of schema %s was opened: the next version will not read it", SCHEMA)
+    warn_once()
     renewed = dict(root)
     findings = [finding for finding in _items(root.get("findings")) if isinstance(finding, dict)]
     if len(findings) == len(_items(root.get("findings"))) > 0:
@@ -49,6 +50,12 @@ def earlier_impression(positive: int) -> Impression:
         text = message("earlier.findings", count=positive)
     certainty = Certainty.POSITIVE if positive else Certainty.NEGATIVE
     return Impression("earlier_version", text, certainty, message("earlier.caution"))
+
+
+@functools.cache
+def warn_once() -> None:
+    """Log that such results are on their way out: once, for a scene parses its results again and again."""
+    _log.warning("a result of schema %s was opened: the next version will not read it", SCHEMA)
 
 
 def _items(value: object) -> list[Any]:

@@ -66,6 +66,15 @@ class ScriptedLoadableModuleWidget:
     def exit(self) -> None:
         """Do nothing."""
 
+    def onReload(self) -> None:
+        """Load the module's file anew and put a new panel in the place of this one, as the application does."""
+        path = Path(getattr(slicer.modules, self.moduleName.lower()).path)
+        self.cleanup()
+        while self.layout.count():
+            self.layout.takeAt(0).widget().setParent(None)
+        load_module(path)
+        getattr(sys.modules[self.moduleName], type(self).__name__)(self.parent).setup()
+
 
 class ScriptedLoadableModuleLogic:
     """Logic without a panel; keeps the module's one parameter node."""

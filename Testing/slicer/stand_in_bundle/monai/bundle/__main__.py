@@ -54,14 +54,16 @@ def hang(settings: dict[str, str]) -> int:
 
 
 def hang_with_family(settings: dict[str, str]) -> int:
-    """Start a child, one that ignores SIGTERM, and one that left session and parent behind; then hang."""
-    ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    """Start a child, one that ignores SIGTERM, and one that left session and parent behind; hang when all are there."""
+    ready, report = os.pipe()
+    sleep = f"import os, time; os.write({report}, b'.'); time.sleep(60)"
+    ignore = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {sleep}"
     escape = f"import os, sys; os.fork() and sys.exit(); os.setsid(); os.fork() and sys.exit(); {ignore}"
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    subprocess.Popen([sys.executable, "-c", ignore])
-    subprocess.Popen([sys.executable, "-c", escape]).wait()
-    time.sleep(float(settings.get("settle", "0.5")))
+    for program in (sleep, ignore, escape):
+        subprocess.Popen([sys.executable, "-c", program], pass_fds=(report,))
+    for _child in range(3):
+        os.read(ready, 1)
     return hang({"stage": "2"})
 
 
