@@ -111,15 +111,3 @@ def carrying(upright: NDArray, shifts: NDArray, shape: tuple[int, ...]) -> slice
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", "Head tilted acquisition transform")
     node.SetAndObserveTransformToParent(transform)
     return node
-
-
-def processes_in(folder: Path) -> list[int]:
-    """Find who works in a folder: the stand-in and its family stay where they start."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and (entry / "cwd").readlink().is_relative_to(folder):
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found

@@ -83,19 +83,19 @@ def test_names_are_as_the_index_wants_them():
 
 
 def test_the_metadata_are_all_there_each_on_one_line_and_agree_with_the_entry():
-    said = metadata()
-    assert set(said) == {"HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"}
+    found = metadata()
+    assert set(found) == {"HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"}
     assert (
-        said["DEPENDS"].split()
+        found["DEPENDS"].split()
         == json.loads((ROOT / "ICHDiagnosis.json").read_text(encoding="utf-8"))["build_dependencies"]
     )
-    assert "Research use only" in said["DESCRIPTION"]
-    assert said["HOMEPAGE"].startswith("https://github.com/ICHDiagnosis/SlicerICHDiagnosis")
+    assert "Research use only" in found["DESCRIPTION"]
+    assert found["HOMEPAGE"].startswith("https://github.com/ICHDiagnosis/SlicerICHDiagnosis")
 
 
 def test_icon_and_screenshots_lie_where_their_addresses_say():
-    said = metadata()
-    addresses = [said["ICONURL"], *said["SCREENSHOTURLS"].split()]
+    found = metadata()
+    addresses = [found["ICONURL"], *found["SCREENSHOTURLS"].split()]
     assert len(addresses) == 4
     assert all(address.startswith(ADDRESS) and address.endswith(".png") for address in addresses)
     assert [address for address in addresses if not (ROOT / address.removeprefix(ADDRESS)).is_file()] == []

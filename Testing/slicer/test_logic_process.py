@@ -79,8 +79,9 @@ def test_the_installed_bundle_reads_a_tilted_series_and_its_evidence_lies_on_the
             stages.append(update.stage)
         time.sleep(0.02)
     assert ending.outcome.ending is Ending.EVALUATED, ending.log_file.read_text(encoding="utf-8")
-    assert {"Starting", "Classifying every slice"} <= set(stages)
-    # Small images pass the later stages faster than a timer polls: they may be missed, but never come out of order.
+    assert stages[0] == "Starting"
+    assert "PROGRESS" in ending.log_file.read_text(encoding="utf-8")
+    # A stage may pass between two polls: it may be missed, but none comes out of order.
     assert [STAGES.index(stage) for stage in stages] == sorted(STAGES.index(stage) for stage in stages)
     assert {"reading", "slices", "key slices", "explanation", "maps"} <= set(ending.result.seconds)
     assert ending.shown.caveat is None

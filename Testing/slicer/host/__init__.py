@@ -5,11 +5,11 @@ are inside the application; :func:`empty_scene` closes the scene between tests; 
 :func:`open_panel` run a module's panel; :mod:`host.slice_view` draws slice views without a window.
 
 What they cannot show. The scene, the logics, storage, subject hierarchy, segmentations and slice views are Slicer's
-own code, so what a test says of them holds; the windows are not. Layouts are remembered, not arranged; there is no
+own code, so what a test shows of them holds; the windows are not. Layouts are remembered, not arranged; there is no
 plot, table or 3D view, no module selector, no subject hierarchy tree and none of its plugins (nodes are listed when
 they appear, nothing more), no DICOM database, no Extensions Manager, no loaded terminology, and no
 colour files beyond the built-in tables. Widgets are PySide6's with PythonQt's manners: they have the properties,
-methods and signals that a panel uses, not the looks, the drag and drop or every property of the real ones, and
+methods and signals that a panel uses, not the appearance, the drag and drop or every property of the real ones, and
 signals connect as ``widget.signal.connect(f)`` only, and PythonQt's own faults (lost overloads, objects that die with
 their C++ half) do not appear. ``parameterNodeWrapper`` keeps plain values, enumerations, paths and nodes, not packs
 of parameters. Timing, multi-threading of the event loop, the Python version and the packages of the application,
@@ -37,7 +37,7 @@ __all__ = ["close_panel", "empty_scene", "install", "load_module", "open_panel"]
 
 
 def install() -> None:
-    """Make ``slicer``, ``qt`` and ``ctk`` look as they do inside the application; a second call changes nothing."""
+    """Make ``slicer``, ``qt`` and ``ctk`` importable as in the application; a second call changes nothing."""
     install_scene()
     from .python_qt import install_qt  # noqa: PLC0415 - Qt starts only after the scene stands
 

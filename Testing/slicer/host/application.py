@@ -269,7 +269,7 @@ def install_scene() -> None:
 
 
 def empty_scene() -> None:
-    """Close the scene as File > Close does; default colours stay, and views look the way they first did."""
+    """Close the scene as File > Close does; default colours stay, and views are as they first were."""
     slicer.mrmlScene.Clear(False)
     for name, orientation in SLICE_VIEWS.items():
         slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().SetOrientation(orientation)

@@ -74,7 +74,7 @@ def install_qt() -> None:
         return
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["host"])
     QtCore.qInstallMessageHandler(_messages)
-    # No test may find or leave settings of the person whose account it runs under.
+    # No test may find or leave settings of the user whose account it runs under.
     QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
     QtCore.QSettings.setPath(
         QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, slicer.app.temporaryPath

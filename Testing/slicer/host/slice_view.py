@@ -1,4 +1,4 @@
-"""Pictures of a slice view as the application would draw it: layers, heat map and segments, without a window.
+"""Images of a slice view as the application would draw it: layers, attribution map and segments, without a window.
 
 Needs a software OpenGL by EGL (Mesa: the Debian packages ``libegl1`` and ``libgl1-mesa-dri``).
 """
@@ -27,9 +27,9 @@ def draw_slice_view(name: str = "Red", size: tuple[int, int] = (512, 512)) -> ND
     view = slicer.app.layoutManager().sliceWidget(name).sliceView()
     view.resize(*size)
     view.forceRender()
-    picture = _grab(view.renderWindow())
+    image = _grab(view.renderWindow())
     view.close()
-    return picture
+    return image
 
 
 class SliceView:

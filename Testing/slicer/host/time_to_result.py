@@ -57,7 +57,7 @@ def open_with_volume(study: Path | None, results: Path) -> Any:
         files = sorted(study.rglob("*.dcm"))
         if not files:
             raise FileNotFoundError(f"{study} holds no .dcm file")
-        # Public data have identifiers that are no UIDs; a line of warning for each would hide the figures.
+        # Public data have identifiers that are no UIDs; a line of warning for each would hide the measurements.
         pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
         node, slicer.dicomDatabase = on_scene(files)
     slicer.app.slicerUserSettingsFilePath = str(results / "Slicer.ini")
