@@ -39,6 +39,12 @@ def negative(request: BundleRequest) -> int:
     return 0
 
 
+def of_version_1(request: BundleRequest) -> int:
+    content = sample.of_version_1(sample.document(SHAPE))
+    sample.write_folder(request.output_dir / "study", content, sample.made_maps(SHAPE), affine())
+    return 0
+
+
 def refused(request: BundleRequest) -> int:
     sample.write_folder(request.output_dir / "study", sample.refusal(), {}, affine())
     return 3

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from history_cases import begin_as_version_1
 from ICHDiagnosisLib.history import FILE_NAME, MIGRATIONS, History, HistoryError, PastFinding
 
 MODULE_FOLDER = Path(__file__).parents[2] / "ICHDiagnosis"
@@ -26,17 +27,6 @@ def a_history(tmp_path: Path) -> History:
 def record(history: History, study: str, day: int = 1, findings: tuple[PastFinding, ...] = (SUBDURAL, EPIDURAL)):
     date = datetime(2026, 5, day, 8, 30, tzinfo=UTC)
     return history.record(study, "A sentence.", findings, "0.1.0", Path("/results") / study, date)
-
-
-def begin_as_version_1(folder: Path, study: str) -> None:
-    """Leave a file as the first version of the module wrote it."""
-    with sqlite3.connect(folder / FILE_NAME) as connection:
-        connection.executescript(f"{MIGRATIONS[0]}; PRAGMA user_version = 1;")
-        row = (study, "2026-05-01T08:30:00+00:00", '[["subdural haemorrhage", 0.91, true]]', "0.1.0", "/results")
-        connection.execute(
-            "INSERT INTO analysis (study, date, findings, model_version, result_folder) VALUES (?, ?, ?, ?, ?)", row
-        )
-    connection.close()
 
 
 def test_an_analysis_comes_back_as_it_was_recorded(a_history, tmp_path):
@@ -224,6 +214,7 @@ def test_several_applications_record_at_the_same_time(tmp_path):
 import sys
 sys.path.insert(0, {str(MODULE_FOLDER)!r})
 from pathlib import Path
+from history_cases import begin_as_version_1
 from ICHDiagnosisLib.history import History
 for number in range(20):
     History(Path({str(tmp_path)!r})).record(f"{{sys.argv[1]}} {{number}}", "", [], "0.1.0", Path("r"))

@@ -16,7 +16,8 @@ from ICHDiagnosisLib.bundle.process import BundleProcess
 from ICHDiagnosisLib.bundle.run import BundleRun
 from ICHDiagnosisLib.history import History
 from ICHDiagnosisLib.scene.volume_geometry import series_uid_of
-from logic_cases import a_tilted_series, ended, left_in, processes_in
+from logic_cases import a_tilted_series, ended, left_in
+from process_cases import processes_in
 from scene_cases import GEOMETRIES, a_ct
 
 STAGES = (

@@ -17,6 +17,7 @@ from panel_cases import (
     click_row,
     foreground,
     negative,
+    of_version_1,
     press,
     stands_on,
     unfold,
@@ -214,6 +215,17 @@ def test_a_negative_study_is_not_called_healthy(panel, bundle, head_ct):
     assert panel.ui.cautionLabel.text == "Caution of the file: small bleeds can be missed."
     assert foreground() is None
     assert stands_on(min(sample.KEY_SLICES, key=sample.KEY_SLICES.get))
+
+
+def test_a_result_of_an_earlier_version_is_shown_with_the_count_of_its_findings(panel, bundle, head_ct):
+    bundle.write = of_version_1
+    applied(panel, head_ct)
+    text = "Result of an earlier version: 2 findings at or above their threshold"
+    assert panel.ui.impressionLabel.text == text
+    assert panel.ui.findingsTable.item(2, 4).text() == "positive"
+    unfold(panel.ui.historySection)
+    assert panel.ui.historyTable.item(0, 2).text() == text
+    assert panel.ui.provenanceLabel.text.endswith("· 1.5 s")
 
 
 def test_nodes_removed_by_hand_do_no_harm(panel, head_ct):

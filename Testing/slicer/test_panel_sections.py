@@ -11,6 +11,7 @@ import pytest
 import slicer
 from PySide6.QtGui import QImage
 
+from history_cases import begin_as_version_1
 from ICHDiagnosisLib.bundle.command import BundleRequest
 from ICHDiagnosisLib.install.check import Device, InstallationCheck, WeightsFile, WeightsState
 from ICHDiagnosisLib.install.installation import InstallationError, Installers, OnLog
@@ -105,6 +106,14 @@ def test_past_analyses_are_searched_opened_again_and_forgotten(panel, head_ct, o
     click(ui.historyDeleteButton)
     assert ui.historyTable.rowCount == 0
     assert not ui.historyDeleteButton.enabled
+
+
+def test_what_an_earlier_version_recorded_is_listed_with_the_count_of_its_findings(panel, tmp_path: Path):
+    begin_as_version_1(tmp_path / "settings", "from before")
+    unfold(panel.ui.historySection)
+    assert panel.ui.historyTable.item(0, 1).text() == "from before"
+    expected = "Result of an earlier version: 1 finding at or above its threshold"
+    assert panel.ui.historyTable.item(0, 2).text() == expected
 
 
 def test_a_history_that_is_switched_off_stays_empty(panel, head_ct):

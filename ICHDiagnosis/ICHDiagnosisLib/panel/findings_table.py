@@ -72,9 +72,7 @@ class FindingsTable:
             hint += f" {message('finding.default_threshold')}"
         for column, text in texts.items():
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(
-                hint.format(name=finding.name, probability=finding.probability, threshold=finding.threshold)
-            )
+            item.setToolTip(hint)
             if column in (PERCENT, THRESHOLD):
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             if finding.positive:
