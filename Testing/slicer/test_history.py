@@ -214,7 +214,6 @@ def test_several_applications_record_at_the_same_time(tmp_path):
 import sys
 sys.path.insert(0, {str(MODULE_FOLDER)!r})
 from pathlib import Path
-from history_cases import begin_as_version_1
 from ICHDiagnosisLib.history import History
 for number in range(20):
     History(Path({str(tmp_path)!r})).record(f"{{sys.argv[1]}} {{number}}", "", [], "0.1.0", Path("r"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -64,11 +65,11 @@ def test_close_ends_the_child_at_once_as_the_scene_or_the_application_closes(a_b
 def test_the_installed_bundle_reads_a_tilted_series_and_its_evidence_lies_on_the_volume(
     package, tmp_path, settings, temporary
 ):
+    # A copy: a run leaves compiled files in its bundle.
+    modules = shutil.copytree(package.installed, tmp_path / "modules")
     ct, database = a_tilted_series(tmp_path / "dicom", pixels=128)
     history = History(tmp_path / "settings")
-    run = BundleRun(
-        BundleProcess(), Path(sys.executable), find_bundle(package.installed / "ICHDiagnosis.py"), temporary
-    )
+    run = BundleRun(BundleProcess(), Path(sys.executable), find_bundle(modules / "ICHDiagnosis.py"), temporary)
     logic = logic_module.AnalysisLogic(run, tuple, history, database)
     # Small images: this is about the way through the bundle, not about what it finds.
     logic.start(ct, replace(settings, overrides={"picture_size": "112", "zoom_size": "128"}))
