@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ICHDiagnosisLib.result.reader import read_result
 from sample_diagnosis import a_diagnosis, a_refusal, a_study
 
+from ICHDiagnosisLib.result.reader import read_result
 from scripts.output.impression import impression
 from scripts.output.result import write_refusal_folder, write_result_folder
 
