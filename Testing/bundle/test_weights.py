@@ -216,9 +216,8 @@ OLD_NAMES = {"slice_classifier": "evidence", "encoder": "dependencies"}
 def test_weights_that_were_written_before_parameters_were_renamed_are_read(bundle: Path, trained_network: DrCT2):
     def old(name: str) -> str:
         parts = [OLD_NAMES.get(part, part) for part in name.split(".")]
-        parts[-3:-1] = (
-            ["standardise", "norm"] if name.startswith("primary.") and "normalisation" in name else parts[-3:-1]
-        )
+        if name.startswith("primary."):
+            parts = ["standardise" if part == "normalisation" else part for part in parts]
         return ".".join(parts)
 
     path = bundle / "models" / "model.pt"

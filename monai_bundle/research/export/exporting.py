@@ -15,7 +15,8 @@ from monai.bundle import ConfigParser, ckpt_export, onnx_export
 from monai.networks.utils import convert_to_onnx
 
 from research.export.parts import Heads, Interface, KeySlices, SliceFeatures
-from scripts.diagnosis import RESEARCH_USE_ONLY, ModelIdentity
+from scripts.diagnosis import ModelIdentity
+from scripts.messages import message
 from scripts.networks.drct import DrCT2
 from scripts.settings import SettingError
 from scripts.weights import load_network, model_identity
@@ -174,7 +175,7 @@ def onnx_properties(identity: ModelIdentity) -> dict[str, str]:
         "labels": json.dumps(identity.labels),
         "weights_sha256": json.dumps(identity.weights_sha256),
         "trained_on": identity.trained_on,
-        "notice": RESEARCH_USE_ONLY,
+        "notice": message("report.notice"),
     }
 
 
