@@ -66,7 +66,7 @@ def check(configured: Configured, folder: Path, study: Path | None) -> int:
     largest = max(found.values())
     sys.stdout.write(f"largest difference {largest:.1e}, allowed {LARGEST_DIFFERENCE:.0e}\n")
     if largest > LARGEST_DIFFERENCE:
-        logger.error("the exported files do not say what torch says; do not use them")
+        logger.error("the exported files do not give what torch gives; do not use them")
         return FAILED
     return 0
 
