@@ -20,7 +20,7 @@ from ct_ich_files import THIRTY_PATIENTS, CTICHTree, write_ct_ich
 from monai.bundle import ConfigWorkflow
 from training_runs import BUNDLE, SMALL, copy_of_bundle, same_state, trained, trained_state
 
-from research.evaluation.predictions import Predictions, ScanPrediction
+from research.metrics.predictions import Predictions, ScanPrediction
 from research.training import cross_validation, protocol
 from research.training.protocol import Variant
 from scripts.calibration import Calibration

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from research.evaluation.against_chance import Figure
-from research.evaluation.cam_quality import MEASURES
-from research.evaluation.predictions import Predictions, ScanPrediction
+from research.metrics.random_baseline import Figure
+from research.metrics.attribution_quality import MEASURES
+from research.metrics.predictions import Predictions, ScanPrediction
 from research.evidence.plan import Plan, PlannedTable
 
 KEYS = ("any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")

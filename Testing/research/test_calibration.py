@@ -13,15 +13,15 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
-from research.evaluation.calibration import (
+from research.metrics.calibration import (
     SLOPES,
     cross_fitted,
     fit_platt,
     fit_temperature,
 )
-from research.evaluation.calibration_choice import platt_where_it_helps
-from research.evaluation.operating_points import TARGET, achieved_points, operating_points
-from research.evaluation.reliability import reliability
+from research.metrics.calibration_choice import platt_where_it_helps
+from research.metrics.operating_points import TARGET, achieved_points, operating_points
+from research.metrics.reliability import reliability
 from scripts.calibration import Calibration, identity
 
 KEYS = ("any", "subdural")

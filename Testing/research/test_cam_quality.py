@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from research.evaluation.cam_quality import (
+from research.metrics.attribution_quality import (
     MEASURES,
     STEPS,
     map_quality,

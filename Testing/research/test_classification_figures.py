@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics
 
-from research.evaluation.class_counts import class_counts, known
-from research.evaluation.classification import (
+from research.metrics.class_counts import class_counts, known
+from research.metrics.classification import (
     FEW,
     MACRO,
     classification_figures,
@@ -22,7 +22,7 @@ from research.evaluation.classification import (
     scan_losses,
     weighted_log_loss,
 )
-from research.evaluation.reliability import reliability
+from research.metrics.reliability import reliability
 
 KEYS = ("any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
 NAN = float("nan")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, ttest_rel
 from sklearn.metrics import average_precision_score
 
-from research.evaluation.comparison import auc_covariance, delong, paired_bootstrap, paired_t_test
+from research.metrics.comparison import auc_covariance, delong, paired_bootstrap, paired_t_test
 
 # DeLong, DeLong and Clarke-Pearson's 43 complete patients (albumin, total protein, K-G score, outcome), as printed with
 # the results below in the SAS/STAT User's Guide, "Comparing Receiver Operating Characteristic Curves".

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, roc_auc_score
 
-from research.evaluation.confidence import (
+from research.metrics.confidence import (
     auc_interval,
     bootstrap_interval,
     interval,

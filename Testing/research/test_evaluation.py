@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from research.evaluation.key_slices import top_h_share
-from research.evaluation.operating_points import TARGET, operating_points
-from research.evaluation.scan_figures import FEW, label_figures
+from research.metrics.key_slices import top_h_share
+from research.metrics.operating_points import TARGET, operating_points
+from research.metrics.eval_metrics import FEW, label_figures
 
 Scored = tuple[NDArray[np.float64], NDArray[np.int64]]
 

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from sklearn import metrics
 
-from research.evaluation.attention_by_height import AttentionByHeight
-from research.evaluation.curves import precision_recall, roc
-from research.evaluation.plots import plot_attention_by_height, plot_precision_recall, plot_reliability, plot_roc
-from research.evaluation.reliability import reliability
+from research.metrics.attention_by_height import AttentionByHeight
+from research.metrics.curves import precision_recall, roc
+from research.evidence.plots import plot_attention_by_height, plot_precision_recall, plot_reliability, plot_roc
+from research.metrics.reliability import reliability
 
 ATTENTION = AttentionByHeight((0, 0.25, 0.5, 0.75, 1), (0.1, 0.2, 0.5, 0.2), (0.25,) * 4, (0.0, 0.3, 0.6, 0.1), 36, 46)
 

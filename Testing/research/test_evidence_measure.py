@@ -10,14 +10,14 @@ import pytest
 from evidence_files import KEYS, PLAN, SHIPPED, SILENT, WEAK, made_up, write_run
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from research.evaluation.comparison import delong
-from research.evaluation.interpretive_tasks import attended_scans, top_h_shares
-from research.evaluation.predictions import Predictions
+from research.metrics.comparison import delong
+from research.metrics.interpretive_tasks import attended_scans, top_h_shares
+from research.metrics.predictions import Predictions
 from research.evidence.curve_figures import average_precision_interval, weighted_average_precision
 from research.evidence.measure import measure
 from research.evidence.measured_file import FORMAT, jsonable, read_measured, write_measured
 from research.evidence.plan import read_plan
-from research.evidence.shipped_figures import data_figures, decided, fold_figures, size_figures
+from research.evidence.shipped_metrics import data_figures, decided, fold_figures, size_figures
 from research.evidence.tables import comparison, speaks_of_slices
 from research.training.cross_validation import decisions
 from scripts.labels import RSNA

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evidence_files import made_up
 
-from research.evidence.shipped_figures import eval_metrics
+from research.evidence.shipped_metrics import eval_metrics
 from research.training.cross_validation import figures
 
 

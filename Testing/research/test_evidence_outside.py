@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from research.evidence.outside import OutsideStudy, outside_studies, read_study
+from research.evidence.external_test import OutsideStudy, outside_studies, read_study
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 

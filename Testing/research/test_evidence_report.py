@@ -13,9 +13,9 @@ from evidence_files import PLAN, SHIPPED, WEAK, write_run
 
 from research.evidence.measure import measure
 from research.evidence.measured_file import read_measured, write_measured
-from research.evidence.pictures import NAMES, draw
+from research.evidence.plot_files import NAMES, draw
 from research.evidence.report import main, pages, write_pages, write_report
-from research.evidence.wording import difference, duration, listed, p_value, span, target_met, with_interval
+from research.evidence.formatting import difference, duration, listed, p_value, span, target_met, with_interval
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 DOCS = BUNDLE / "docs"

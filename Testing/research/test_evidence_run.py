@@ -11,8 +11,8 @@ import pytest
 import torch
 from ct_ich_files import Patient, write_ct_ich
 
-from research.evaluation.__main__ import main as print_figures
-from research.evaluation.predictions import Predictions, ScanPrediction
+from research.metrics.__main__ import main as print_figures
+from research.metrics.predictions import Predictions, ScanPrediction
 from research.evidence import variants
 from research.evidence.__main__ import RunLog, kept
 from research.evidence.explanations import reading_from_maps

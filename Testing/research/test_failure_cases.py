@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from phantom_cases import SMALL
 from PIL import Image
 
-from research.evaluation.failure_cases import (
+from research.evidence.failure_images import (
     MOST_BYTES,
     Failure,
     FailureEvidence,

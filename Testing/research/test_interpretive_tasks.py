@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from research.evaluation.against_chance import by_patient, chance_average_precision, chance_of_a_hit, mean_figure
-from research.evaluation.attention_by_height import attention_by_height, overlap_with_bins
-from research.evaluation.confidence import proportion_interval
-from research.evaluation.interpretive_tasks import (
+from research.metrics.random_baseline import by_patient, chance_average_precision, chance_of_a_hit, mean_figure
+from research.metrics.attention_by_height import attention_by_height, overlap_with_bins
+from research.metrics.confidence import proportion_interval
+from research.metrics.interpretive_tasks import (
     AttendedScan,
     attended_scans,
     interpretive_tasks,
     key_slices_per_label,
     slice_detection,
 )
-from research.evaluation.predictions import Predictions, ScanPrediction
+from research.metrics.predictions import Predictions, ScanPrediction
 
 
 def a_scan(attention: list[float], positive: list[int], called: bool = True, patient: str = "a") -> AttendedScan:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research.evaluation.key_slice_choice import COUNTS, KeySliceChoice, at_random, choose_key_slices, evenly
+from research.evidence.key_slice_choice import COUNTS, KeySliceChoice, at_random, choose_key_slices, evenly
 from scripts.networks.drct import DrCT2
 
 torch.set_num_threads(1)

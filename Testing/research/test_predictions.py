@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from research.evaluation.predictions import Predictions, ScanPrediction, together
+from research.metrics.predictions import Predictions, ScanPrediction, together
 
 NAN = float("nan")
 

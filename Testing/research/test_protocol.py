@@ -16,7 +16,7 @@ from monai.bundle import ConfigWorkflow
 from rsna_slice_files import write_labelled_slices
 from training_runs import SMALL, inside_a_copy_of_bundle
 
-from research.evaluation.predictions import Predictions
+from research.metrics.predictions import Predictions
 from research.evidence.explanations import CEILING
 from research.evidence.fold_explanations import explain_folds
 from research.evidence.variants import fine_tune, make_maps, predict, predict_side_by_side

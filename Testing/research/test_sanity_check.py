@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from research.evaluation.sanity_check import (
+from research.metrics.sanity_check import (
     Agreement,
     cascade,
     compare_maps,

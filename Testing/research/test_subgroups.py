@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from research.evaluation.predictions import Predictions, ScanPrediction
-from research.evaluation.subgroups import bands, groups_of, subgroup_figures
+from research.metrics.predictions import Predictions, ScanPrediction
+from research.metrics.subgroups import bands, groups_of, subgroup_figures
 
 NAN = float("nan")
 

@@ -26,9 +26,9 @@ import monai
 import numpy as np
 import torch
 
-from research.evaluation.predictions import Predictions
+from research.metrics.predictions import Predictions
 from research.evidence.fold_explanations import explain_folds
-from research.evidence.outside import read_outside
+from research.evidence.external_test import read_outside
 from research.evidence.report import write_report
 from research.evidence.variants import (
     CONFIGURATION,

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from research.evaluation.class_counts import class_counts, known
-from research.evaluation.confidence import LEVEL, RESAMPLES, Interval, auc_interval, interval, resample_patients
-from research.evaluation.curves import RocCurve, roc
+from research.metrics.class_counts import class_counts, known
+from research.metrics.confidence import LEVEL, RESAMPLES, Interval, auc_interval, interval, resample_patients
+from research.metrics.curves import RocCurve, roc
 
 BAND_RESAMPLES = 500
 """Of the band of a curve; its area has as many as every other figure."""
@@ -24,7 +24,7 @@ def roc_with_area(
     Parameters
     ----------
     labels, scores, patients : array_like, shape (rows,)
-        As :func:`~research.evaluation.curves.roc` takes them.
+        As :func:`~research.metrics.curves.roc` takes them.
     count : int
         Resamples of the area.
     band : bool

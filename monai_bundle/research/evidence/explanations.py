@@ -18,10 +18,10 @@ from monai.transforms import Compose
 from numpy.typing import NDArray
 from torch import Tensor
 
-from research.evaluation.against_chance import Figure, by_patient
-from research.evaluation.cam_quality import MapQuality, map_quality, mask_of_label, summarise_labels
-from research.evaluation.sanity_check import Agreement, sanity_check, study_maps
-from research.evaluation.sanity_check import summarise as summarise_sanity
+from research.metrics.random_baseline import Figure, by_patient
+from research.metrics.attribution_quality import MapQuality, map_quality, mask_of_label, summarise_labels
+from research.metrics.sanity_check import Agreement, sanity_check, study_maps
+from research.metrics.sanity_check import summarise as summarise_sanity
 from scripts.explanation import METHODS, Method, as_stored_map
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.study import CTStudy

@@ -12,9 +12,9 @@ from monai.bundle import ConfigWorkflow
 from monai.transforms import Compose
 from tqdm import tqdm
 
-from research.evaluation.failure_cases import Failure, FailureEvidence, worst_failures, write_failure
-from research.evaluation.predictions import Predictions
-from research.evaluation.sanity_check import Agreement
+from research.evidence.failure_images import Failure, FailureEvidence, worst_failures, write_failure
+from research.metrics.predictions import Predictions
+from research.metrics.sanity_check import Agreement
 from research.evidence.explanations import (
     HeldOutScan,
     check_sanity,

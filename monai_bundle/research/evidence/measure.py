@@ -7,12 +7,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from research.evaluation.confidence import RESAMPLES
-from research.evaluation.predictions import Predictions, together
+from research.metrics.confidence import RESAMPLES
+from research.metrics.predictions import Predictions, together
 from research.evidence.measured_file import FORMAT, jsonable
 from research.evidence.plan import Plan, read_plan
 from research.evidence.published import QUOTED, TARGETS
-from research.evidence.shipped_figures import shipped_figures
+from research.evidence.shipped_metrics import shipped_figures
 from research.evidence.tables import measured_table, variant_row
 
 OPTIONAL = ("explanations", "outside", "run")
@@ -29,7 +29,7 @@ def measure(folder: Path, plan: Plan | None = None, count: int = RESAMPLES) -> d
         Holds ``predictions/<variant>.json`` and, where they were made, ``explanations.json``, ``outside.json`` and
         ``run.json``. A variant without a file stands in its tables as not measured.
     plan : Plan, optional
-        ``configs/evidence.json`` by default.
+        ``plan.json`` by default.
     count : int
         Resamples of each interval.
 

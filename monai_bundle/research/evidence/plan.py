@@ -1,4 +1,4 @@
-"""Which ways to train are compared, and in which tables: ``configs/evidence.json``."""
+"""Which ways to train are compared, and in which tables: ``plan.json``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PLAN = Path("configs/evidence.json")
+PLAN = Path(__file__).with_name("plan.json")
 
 
 @dataclass(frozen=True)

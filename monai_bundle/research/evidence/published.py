@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from research.evaluation.interpretive_tasks import PUBLISHED as DRCT2_TASKS
+from research.metrics.interpretive_tasks import PUBLISHED as DRCT2_TASKS
 
 TARGETS: dict[str, float] = {"scan_auc": 0.92, "slice_auc": 0.95, "top_h": 0.70}
 """What was aimed at on held-out patients, for ``any``."""

@@ -17,14 +17,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from research.evaluation.classification import FEW
-from research.evaluation.confidence import RESAMPLES
-from research.evaluation.subgroups import FEWEST
+from research.metrics.classification import FEW
+from research.metrics.confidence import RESAMPLES
+from research.metrics.subgroups import FEWEST
 from research.evidence.measure import measure
 from research.evidence.measured_file import MEASURED, read_measured, write_measured
-from research.evidence.pictures import NAMES, draw
+from research.evidence.plot_files import NAMES, draw
 from research.evidence.tables import ANY
-from research.evidence.wording import FILTERS
+from research.evidence.formatting import FILTERS
 
 BLOCKS = {"README.md": ("performance", "performance.md.j2"), "../../README.md": ("accuracy", "accuracy.md.j2")}
 """Pages, from the folder of the others, in which only a marked block is written: its name, its template."""

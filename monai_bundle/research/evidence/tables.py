@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from research.evaluation.against_chance import by_patient
-from research.evaluation.classification import classification_figures, rsna_weights, scan_losses
-from research.evaluation.comparison import Comparison, delong, paired_bootstrap, paired_t_test
-from research.evaluation.confidence import LEVEL, RESAMPLES, Interval, auc_interval
-from research.evaluation.interpretive_tasks import attended_scans, interpretive_tasks, top_h_shares
-from research.evaluation.predictions import Predictions, ScanPrediction
+from research.metrics.random_baseline import by_patient
+from research.metrics.classification import classification_figures, rsna_weights, scan_losses
+from research.metrics.comparison import Comparison, delong, paired_bootstrap, paired_t_test
+from research.metrics.confidence import LEVEL, RESAMPLES, Interval, auc_interval
+from research.metrics.interpretive_tasks import attended_scans, interpretive_tasks, top_h_shares
+from research.metrics.predictions import Predictions, ScanPrediction
 from research.evidence.plan import PlannedTable
 
 ANY = "any"

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from research.evaluation.predictions import Predictions
+from research.metrics.predictions import Predictions
 from research.training.protocol import (
     FINETUNING,
     HEADS,
@@ -27,12 +27,12 @@ from research.training.protocol import (
     settings_of,
 )
 
-CONFIGURATION = "configs/evidence.json"
+CONFIGURATION = Path(__file__).with_name("plan.json")
 logger = logging.getLogger(__name__)
 
 
 def read_variants(configuration: Mapping[str, Any]) -> list[Variant]:
-    """Return the variants of ``configs/evidence.json``, the shipped one first.
+    """Return the variants of ``plan.json``, the shipped one first.
 
     Raises
     ------

@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from research.evaluation.calibration_choice import platt_where_it_helps
-from research.evaluation.class_counts import class_counts, known
-from research.evaluation.key_slices import top_h_share
-from research.evaluation.operating_points import held_out_probabilities, operating_points
-from research.evaluation.predictions import Predictions
-from research.evaluation.scan_figures import FEW, label_figures
+from research.metrics.calibration_choice import platt_where_it_helps
+from research.metrics.class_counts import class_counts, known
+from research.metrics.key_slices import top_h_share
+from research.metrics.operating_points import held_out_probabilities, operating_points
+from research.metrics.predictions import Predictions
+from research.metrics.eval_metrics import FEW, label_figures
 from research.training.protocol import Variant, cross_validated, trained
 from scripts.calibration import Calibration
 from scripts.intake.study import IntakeError
@@ -93,7 +93,7 @@ def table(metrics: Mapping[str, Any]) -> str:
 def decisions(predictions: Predictions) -> tuple[Calibration, dict[str, dict[str, float]]]:
     """Fit the calibration on held-out patients, and choose the operating points where nobody is seen by his own.
 
-    Thresholds are those of :func:`research.evaluation.operating_points.achieved_points`, which also judges them.
+    Thresholds are those of :func:`research.metrics.operating_points.achieved_points`, which also judges them.
 
     Raises
     ------

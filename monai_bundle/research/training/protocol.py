@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from monai.bundle import ConfigWorkflow
 
-from research.evaluation.predictions import Predictions, ScanPrediction
+from research.metrics.predictions import Predictions, ScanPrediction
 from scripts.networks.drct import DrCT1
 from scripts.training.cached_scans import LabelledFeatures, ScanReading, read_whole_scan
 from scripts.training.data_digest import data_digest

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata, ttest_rel
 
-from research.evaluation.class_counts import class_counts, known
-from research.evaluation.confidence import (
+from research.metrics.class_counts import class_counts, known
+from research.metrics.confidence import (
     LEVEL,
     RESAMPLES,
     Interval,

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from research.evaluation.attention_by_height import AttentionByHeight
-from research.evaluation.classification import FEW
-from research.evaluation.confidence import Interval
-from research.evaluation.curves import PrecisionRecallCurve, RocCurve
-from research.evaluation.plots import plot_attention_by_height, plot_precision_recall, plot_reliability, plot_roc
-from research.evaluation.reliability import Reliability
-from research.evidence.wording import label_name
+from research.metrics.attention_by_height import AttentionByHeight
+from research.metrics.classification import FEW
+from research.metrics.confidence import Interval
+from research.metrics.curves import PrecisionRecallCurve, RocCurve
+from research.evidence.plots import plot_attention_by_height, plot_precision_recall, plot_reliability, plot_roc
+from research.metrics.reliability import Reliability
+from research.evidence.formatting import label_name
 
 NAMES = {
     "roc": "roc_scans.svg",

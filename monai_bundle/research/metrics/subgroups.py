@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from research.evaluation.class_counts import class_counts, known
-from research.evaluation.confidence import LEVEL, RESAMPLES, Interval, auc_interval, proportion_interval
-from research.evaluation.predictions import Predictions
+from research.metrics.class_counts import class_counts, known
+from research.metrics.confidence import LEVEL, RESAMPLES, Interval, auc_interval, proportion_interval
+from research.metrics.predictions import Predictions
 
 FEWEST = 5
 """A subgroup has figures from so many positive and negative scans on."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from research.evaluation.class_counts import known
+from research.metrics.class_counts import known
 
 BINS = 10
 

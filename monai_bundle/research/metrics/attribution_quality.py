@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 from scipy.ndimage import distance_transform_edt
 
-from research.evaluation.against_chance import Figure, MeanInterval, mean_figure, missing
+from research.metrics.random_baseline import Figure, MeanInterval, mean_figure, missing
 
 MEASURES = ("diff_gradcam", "effective_heat_ratio_auc", "pointing_game", "energy_inside")
 
@@ -169,7 +169,7 @@ def summarise_labels(
     qualities : mapping
         Label key to (patient, quality) of each map.
     interval : callable, optional
-        See :func:`~research.evaluation.against_chance.mean_figure`.
+        See :func:`~research.metrics.random_baseline.mean_figure`.
     """
     groups = dict(qualities) | {"overall": [entry for entries in qualities.values() for entry in entries]}
     return {

@@ -11,9 +11,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from research.evaluation.attention_by_height import AttentionByHeight
-from research.evaluation.curves import PrecisionRecallCurve, RocCurve
-from research.evaluation.reliability import Reliability
+from research.metrics.attention_by_height import AttentionByHeight
+from research.metrics.curves import PrecisionRecallCurve, RocCurve
+from research.metrics.reliability import Reliability
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#444444", "#8c6d31", "#7b4fa3")
 """Told apart by colour-blind readers (Okabe and Ito), the last three added for CQ500's nine labels."""

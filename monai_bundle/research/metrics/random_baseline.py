@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from research.evaluation.confidence import LEVEL, RESAMPLES, interval, proportion_interval, resample_patients
+from research.metrics.confidence import LEVEL, RESAMPLES, interval, proportion_interval, resample_patients
 
 MeanInterval = Callable[[NDArray[np.float64], NDArray[np.str_]], "tuple[float, float] | None"]
 """Values (one per scan) and patients (one per scan) -> bounds of their mean; None where there are too few."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from research.evaluation.classification import FEW, classification_figures
+from research.metrics.classification import FEW, classification_figures
 
 
 def label_figures(probabilities: ArrayLike, labels: ArrayLike, keys: Sequence[str]) -> dict[str, dict[str, Any]]:

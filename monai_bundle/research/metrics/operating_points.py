@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from sklearn.metrics import roc_curve
 
-from research.evaluation.calibration import Choice, Fit, cross_fitted
-from research.evaluation.class_counts import class_counts, known
-from research.evaluation.confidence import Interval, proportion_interval
+from research.metrics.calibration import Choice, Fit, cross_fitted
+from research.metrics.class_counts import class_counts, known
+from research.metrics.confidence import Interval, proportion_interval
 from scripts.operating_points import DEFAULT_THRESHOLD
 
 TARGET = 0.95
@@ -122,7 +122,7 @@ def achieved_points(
     folds : array_like of int, shape (scans,)
         Folds that split no patient.
     choose : callable, optional
-        Says how patients are calibrated, e.g. :func:`research.evaluation.calibration_choice.platt_where_it_helps`; the
+        Says how patients are calibrated, e.g. :func:`research.metrics.calibration_choice.platt_where_it_helps`; the
         plain sigmoid by default.
     fewest : int
         See :func:`operating_points`; at least 1 here.

@@ -10,24 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from research.evaluation.against_chance import by_patient
-from research.evaluation.attention_by_height import attention_by_height
-from research.evaluation.calibration_choice import platt_where_it_helps
-from research.evaluation.class_counts import class_counts
-from research.evaluation.classification import FEW, ClassificationFigures, classification_figures
-from research.evaluation.confidence import RESAMPLES, auc_interval, proportion_interval
-from research.evaluation.curves import precision_recall
-from research.evaluation.interpretive_tasks import (
+from research.metrics.random_baseline import by_patient
+from research.metrics.attention_by_height import attention_by_height
+from research.metrics.calibration_choice import platt_where_it_helps
+from research.metrics.class_counts import class_counts
+from research.metrics.classification import FEW, ClassificationFigures, classification_figures
+from research.metrics.confidence import RESAMPLES, auc_interval, proportion_interval
+from research.metrics.curves import precision_recall
+from research.metrics.interpretive_tasks import (
     attended_scans,
     interpretive_tasks,
     key_slices_per_label,
     slice_detection,
 )
-from research.evaluation.operating_points import AchievedPoint, achieved_points
-from research.evaluation.predictions import Predictions, ScanPrediction
-from research.evaluation.reliability import reliability
-from research.evaluation.scan_figures import label_figures
-from research.evaluation.subgroups import UNKNOWN, groups_of, subgroup_figures
+from research.metrics.operating_points import AchievedPoint, achieved_points
+from research.metrics.predictions import Predictions, ScanPrediction
+from research.metrics.reliability import reliability
+from research.metrics.eval_metrics import label_figures
+from research.metrics.subgroups import UNKNOWN, groups_of, subgroup_figures
 from research.evidence.curve_figures import average_precision_interval, roc_with_area
 from research.evidence.tables import ANY, SILENT, slice_auc, speaks_of_slices
 

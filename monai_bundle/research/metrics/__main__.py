@@ -1,4 +1,4 @@
-"""Figures of held-out predictions, for a terminal: ``python -m research.evaluation my_model/predictions.json``."""
+"""Figures of held-out predictions, for a terminal: ``python -m research.metrics my_model/predictions.json``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from scipy.special import expit
 
-from research.evaluation.against_chance import Figure, by_patient
-from research.evaluation.classification import classification_figures
-from research.evaluation.confidence import auc_interval
-from research.evaluation.interpretive_tasks import attended_scans, interpretive_tasks
-from research.evaluation.predictions import Predictions
+from research.metrics.random_baseline import Figure, by_patient
+from research.metrics.classification import classification_figures
+from research.metrics.confidence import auc_interval
+from research.metrics.interpretive_tasks import attended_scans, interpretive_tasks
+from research.metrics.predictions import Predictions
 
 
 def _number(value: float | None) -> str:
@@ -56,7 +56,7 @@ def slice_lines(predictions: Predictions) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the figures of one file."""
-    parser = argparse.ArgumentParser(prog="python -m research.evaluation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m research.metrics", description=__doc__)
     parser.add_argument("predictions", type=Path, help="predictions.json of a training")
     predictions = Predictions.from_json(parser.parse_args(argv).predictions)
     lines = [predictions.model, predictions.protocol, "", *label_table(predictions), "", *slice_lines(predictions)]

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from research.evaluation.against_chance import (
+from research.metrics.random_baseline import (
     Figure,
     MeanInterval,
     chance_average_precision,
@@ -31,8 +31,8 @@ from research.evaluation.against_chance import (
     mean_figure,
     missing,
 )
-from research.evaluation.key_slices import top_h_share
-from research.evaluation.predictions import Predictions
+from research.metrics.key_slices import top_h_share
+from research.metrics.predictions import Predictions
 
 FEW_SLICES = 0.25
 """A scan in which a smaller share of the slices is positive is difficult."""
@@ -122,7 +122,7 @@ def interpretive_tasks(
     called_only : bool
         Whether to leave out positive scans that the model missed: a doctor looks for key slices where it says "yes".
     interval : callable, optional
-        See :func:`~research.evaluation.against_chance.mean_figure`.
+        See :func:`~research.metrics.random_baseline.mean_figure`.
 
     Returns
     -------

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
-from research.evaluation.class_counts import class_counts, known
+from research.metrics.class_counts import class_counts, known
 
 RESAMPLES = 2000
 LEVEL = 0.95

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from research.evaluation.interpretive_tasks import AttendedScan
+from research.metrics.interpretive_tasks import AttendedScan
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 from sklearn.metrics import log_loss
 
-from research.evaluation.calibration import FEWEST, Fit, cross_fitted, fit_platt
-from research.evaluation.class_counts import class_counts
+from research.metrics.calibration import FEWEST, Fit, cross_fitted, fit_platt
+from research.metrics.class_counts import class_counts
 
 
 def platt_where_it_helps(

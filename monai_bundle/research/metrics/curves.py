@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
-from research.evaluation.class_counts import class_counts, known
-from research.evaluation.confidence import LEVEL, Interval, auc_interval, resample_patients
+from research.metrics.class_counts import class_counts, known
+from research.metrics.confidence import LEVEL, Interval, auc_interval, resample_patients
 
 _GRID = np.linspace(0, 1, 101)
 

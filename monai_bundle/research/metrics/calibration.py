@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from research.evaluation.class_counts import class_counts
+from research.metrics.class_counts import class_counts
 from scripts.calibration import Calibration
 
 FEWEST = 10

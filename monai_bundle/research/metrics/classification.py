@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
 
-from research.evaluation.class_counts import ClassCounts, class_counts, known
-from research.evaluation.reliability import BINS, reliability
+from research.metrics.class_counts import ClassCounts, class_counts, known
+from research.metrics.reliability import BINS, reliability
 
 FEW = 10
 """Below this many positives (or negatives) a figure says little, and comes with a remark."""

@@ -21,7 +21,7 @@ def percent(value: float | None, decimals: int = 1) -> str:
 
 
 def with_interval(figure: Figures | None, decimals: int = 3) -> str:
-    """Write an :class:`~research.evaluation.confidence.Interval` or :class:`~.against_chance.Figure`.
+    """Write an :class:`~research.metrics.confidence.Interval` or :class:`~.random_baseline.Figure`.
 
     Without a figure stands the reason; without an interval the figure alone.
     """
@@ -41,7 +41,7 @@ def because(reason: str | None) -> str:
 
 
 def p_value(test: Figures | None) -> str:
-    """Write the p of a :class:`~research.evaluation.comparison.Comparison`."""
+    """Write the p of a :class:`~research.metrics.comparison.Comparison`."""
     if test is None or test.get("p") is None:
         return because(test.get("remark") if test else None)
     return "< 0.001" if test["p"] < 0.001 else number(test["p"])
