@@ -13,13 +13,13 @@ from research.metrics.predictions import Predictions, ScanPrediction
 from research.evidence.plan import Plan, PlannedTable
 
 KEYS = ("any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
-SHIPPED, WEAK, SILENT = "shipped", "weak", "silent"
+SHIPPED, WEAK, NO_SLICE_LOGITS = "shipped", "weak", "silent"
 
 PLAN = Plan(
     SHIPPED,
-    {SHIPPED: "Made up, good", WEAK: "Made up, weak", SILENT: "Made up, scan labels only", "never_run": "Never run"},
+    {SHIPPED: "Made up, good", WEAK: "Made up, weak", NO_SLICE_LOGITS: "Made up, scan labels only", "never_run": "Never run"},
     (
-        PlannedTable("labels", "Where labels come from", "Made up.", (SILENT, WEAK, SHIPPED, "never_run"), SHIPPED),
+        PlannedTable("labels", "Where labels come from", "Made up.", (NO_SLICE_LOGITS, WEAK, SHIPPED, "never_run"), SHIPPED),
         PlannedTable("seeds", "Chance in training", "Made up.", (SHIPPED, WEAK), None, True),
     ),
     ("It got as far as made-up figures get.",),
@@ -64,7 +64,7 @@ def write_run(folder: Path, complete: bool = True) -> Path:
     predictions.mkdir(parents=True)
     made_up("good", 1.2).to_json(predictions / f"{SHIPPED}.json")
     made_up("weak", 0.3, seed=1).to_json(predictions / f"{WEAK}.json")
-    made_up("silent", 0.6, speaks=False, seed=2).to_json(predictions / f"{SILENT}.json")
+    made_up("silent", 0.6, speaks=False, seed=2).to_json(predictions / f"{NO_SLICE_LOGITS}.json")
     for name, content in optional_files().items() if complete else ():
         (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
@@ -77,10 +77,10 @@ def optional_files() -> dict[str, object]:
             "quality": {method: _quality(shift) for method, shift in (("gradcam", 0.0), ("gradcam++", 0.05))},
             "sanity": {
                 "gradcam": [
-                    _stage("fusion", 0.61, 0.7, fallen_apart=False),
-                    _stage("primary", None, None, fallen_apart=True),
+                    _stage("fusion", 0.61, 0.7, changed=False),
+                    _stage("primary", None, None, changed=True),
                 ],
-                "gradcam++": [_stage("fusion", 0.44, 0.6, fallen_apart=True)],
+                "gradcam++": [_stage("fusion", 0.44, 0.6, changed=True)],
             },
             "sanity_scans": 3,
             "maps": 41,
@@ -131,12 +131,12 @@ def _quality(shift: float) -> dict[str, object]:
     }
 
 
-def _stage(name: str, rank: float | None, similarity: float | None, fallen_apart: bool) -> dict[str, object]:
+def _stage(name: str, rank: float | None, similarity: float | None, changed: bool) -> dict[str, object]:
     return {
         "stage": name,
         "rank_correlation": rank,
         "structural_similarity": similarity,
         "maps": 18 if rank is not None else 0,
         "not_compared": 0 if rank is not None else 18,
-        "fallen_apart": fallen_apart,
+        "changed": changed,
     }

@@ -16,8 +16,8 @@ from research.metrics.class_counts import class_counts, known
 from research.metrics.classification import (
     FEW,
     MACRO,
-    classification_figures,
-    label_figures,
+    classification_metrics,
+    label_metrics,
     rsna_weights,
     scan_losses,
     weighted_log_loss,
@@ -37,7 +37,7 @@ def random_scans(seed=0, scans=120, labels=6):
 def test_figures_are_scikit_learns():
     predicted, truth = random_scans()
     thresholds = dict(zip(KEYS, (0.3, 0.4, 0.5, 0.6, 0.7, 0.45), strict=True))
-    figures = classification_figures(predicted, truth, KEYS, thresholds)
+    figures = classification_metrics(predicted, truth, KEYS, thresholds)
     for column, key in enumerate(KEYS):
         true, scores = truth[:, column], predicted[:, column]
         called = scores >= thresholds[key]
@@ -58,7 +58,7 @@ def test_figures_are_scikit_learns():
 
 def test_macro_figures_are_scikit_learns():
     predicted, truth = random_scans()
-    macro = classification_figures(predicted, truth, KEYS).macro
+    macro = classification_metrics(predicted, truth, KEYS).macro
     called = predicted >= 0.5
     assert macro["auc"].value == pytest.approx(metrics.roc_auc_score(truth, predicted, average="macro"))
     assert macro["f1"].value == pytest.approx(metrics.f1_score(truth, called, average="macro"))
@@ -69,7 +69,7 @@ def test_macro_figures_are_scikit_learns():
 
 def test_the_log_loss_counts_any_double_as_the_challenge_did():
     predicted, truth = random_scans()
-    figures = classification_figures(predicted, truth, KEYS)
+    figures = classification_metrics(predicted, truth, KEYS)
     # The challenge listed each slice's six rows and gave the rows of "any" the sample weight 2.
     weights = np.tile([2, 1, 1, 1, 1, 1], len(truth))
     expected = metrics.log_loss(truth.ravel(), predicted.ravel(), sample_weight=weights)
@@ -79,7 +79,7 @@ def test_the_log_loss_counts_any_double_as_the_challenge_did():
 
 def test_other_weights_may_be_given():
     predicted, truth = random_scans()
-    figures = classification_figures(predicted, truth, KEYS, weights=dict.fromkeys(KEYS, 3.0) | {"any": 0.0})
+    figures = classification_metrics(predicted, truth, KEYS, weights=dict.fromkeys(KEYS, 3.0) | {"any": 0.0})
     assert figures.weighted_log_loss == pytest.approx(
         np.mean([metrics.log_loss(truth[:, column], predicted[:, column]) for column in range(1, 6)])
     )
@@ -95,14 +95,14 @@ def test_the_loss_of_each_scan_averages_to_the_loss_of_all():
 
 
 def test_a_certain_mistake_costs_much_but_not_infinitely_much():
-    assert label_figures([1.0, 0.0], [0, 1]).log_loss == pytest.approx(-np.log(1e-15), rel=1e-3)
+    assert label_metrics([1.0, 0.0], [0, 1]).log_loss == pytest.approx(-np.log(1e-15), rel=1e-3)
 
 
 def test_sensitivity_at_fixed_specificity_is_what_one_counts_by_hand():
     # 20 negatives at 0.00, 0.05, ..., 0.95; two of them may be called at specificity 0.90, one at 0.95.
     negatives = np.arange(20) / 20
     positives = np.array([0.99, 0.93, 0.88, 0.2])
-    figures = label_figures(np.concatenate([negatives, positives]), [0] * 20 + [1] * 4)
+    figures = label_metrics(np.concatenate([negatives, positives]), [0] * 20 + [1] * 4)
     assert figures.sensitivity_at_specificity == {"0.90": 0.75, "0.95": 0.5}
     # All four positives are needed for 0.90 of four: from 0.2 upwards 16 of 20 negatives are called.
     assert figures.specificity_at_sensitivity == pytest.approx({"0.90": 0.2, "0.95": 0.2})
@@ -111,7 +111,7 @@ def test_sensitivity_at_fixed_specificity_is_what_one_counts_by_hand():
 @pytest.mark.parametrize(("label", "reason"), [(0, "0 positives, 12 negatives"), (1, "12 positives, 0 negatives")])
 def test_a_label_without_one_class_has_no_figure_that_needs_both_and_says_why(label, reason):
     predicted = np.linspace(0.05, 0.9, 12)
-    figures = label_figures(predicted, np.full(12, label))
+    figures = label_metrics(predicted, np.full(12, label))
     assert figures.auc is figures.average_precision is None
     assert set(figures.sensitivity_at_specificity.values()) == {None}
     assert set(figures.specificity_at_sensitivity.values()) == {None}
@@ -123,13 +123,13 @@ def test_a_label_without_one_class_has_no_figure_that_needs_both_and_says_why(la
 
 
 def test_a_figure_from_few_scans_comes_with_their_number():
-    assert label_figures(np.linspace(0, 1, 82), np.arange(82) < 3).remark == "3 positives, 79 negatives"
-    assert label_figures(np.linspace(0, 1, 20), np.arange(20) < FEW).remark is None
-    assert label_figures([0.1, 0.8], [0, 1]).remark == "1 positive, 1 negative"
+    assert label_metrics(np.linspace(0, 1, 82), np.arange(82) < 3).remark == "3 positives, 79 negatives"
+    assert label_metrics(np.linspace(0, 1, 20), np.arange(20) < FEW).remark is None
+    assert label_metrics([0.1, 0.8], [0, 1]).remark == "1 positive, 1 negative"
 
 
 def test_precision_of_a_threshold_that_nothing_reaches_is_zero_and_said():
-    figures = label_figures(np.linspace(0, 0.4, 24), np.arange(24) < 12)
+    figures = label_metrics(np.linspace(0, 0.4, 24), np.arange(24) < 12)
     assert figures.precision == figures.f1 == figures.recall == 0
     assert figures.remark == "none reaches the threshold 0.5: precision counts as 0"
 
@@ -137,7 +137,7 @@ def test_precision_of_a_threshold_that_nothing_reaches_is_zero_and_said():
 def test_macro_figures_leave_out_labels_that_have_none_and_name_them():
     predicted, truth = random_scans(labels=3)
     truth[:, 1] = 0
-    macro = classification_figures(predicted, truth, ("any", "epidural", "subdural")).macro
+    macro = classification_metrics(predicted, truth, ("any", "epidural", "subdural")).macro
     assert macro["auc"].value == pytest.approx(metrics.roc_auc_score(truth[:, [0, 2]], predicted[:, [0, 2]]))
     assert macro["auc"].labels == 2
     assert macro["auc"].remark == "without epidural: 0 positives, 120 negatives"
@@ -149,18 +149,18 @@ def test_unknown_labels_leave_a_scan_out_of_that_label_alone():
     partly = truth.copy()
     partly[:30, 1] = NAN
     predicted[:5, 1] = NAN
-    figures = classification_figures(predicted, partly, ("any", "subdural"))
-    alone = label_figures(predicted[30:, 1], truth[30:, 1])
+    figures = classification_metrics(predicted, partly, ("any", "subdural"))
+    alone = label_metrics(predicted[30:, 1], truth[30:, 1])
     assert dataclasses.replace(figures.labels["subdural"], unknown=0) == alone
     assert figures.labels["subdural"].unknown == 30
-    assert figures.labels["any"] == label_figures(predicted[:, 0], truth[:, 0])
+    assert figures.labels["any"] == label_metrics(predicted[:, 0], truth[:, 0])
     # Weights of what is unknown fall away: 120 entries that count double, 90 that count once.
     first, second = figures.labels["any"].log_loss, figures.labels["subdural"].log_loss
     assert figures.weighted_log_loss == pytest.approx((240 * first + 90 * second) / 330)
 
 
 def test_a_label_that_nobody_judged_has_no_figure_at_all():
-    figures = classification_figures(np.full((4, 1), 0.3), np.full((4, 1), NAN), ("midline_shift",))
+    figures = classification_metrics(np.full((4, 1), 0.3), np.full((4, 1), NAN), ("midline_shift",))
     label = figures.labels["midline_shift"]
     assert label.remark == "0 positives, 0 negatives, 4 unknown"
     assert {getattr(label, name) for name in MACRO} == {None}
@@ -171,18 +171,18 @@ def test_a_label_that_nobody_judged_has_no_figure_at_all():
 def test_figures_are_json():
     predicted, truth = random_scans(labels=2)
     truth[:, 1] = NAN
-    figures = classification_figures(predicted, truth, ("any", "epidural"))
+    figures = classification_metrics(predicted, truth, ("any", "epidural"))
     written = json.dumps(dataclasses.asdict(figures), allow_nan=False)
     assert json.loads(written)["labels"]["epidural"]["auc"] is None
 
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="keys"):
-        classification_figures(np.zeros((3, 2)), np.zeros((3, 2)), ("any",))
+        classification_metrics(np.zeros((3, 2)), np.zeros((3, 2)), ("any",))
     with pytest.raises(ValueError, match="0, 1 or NaN"):
-        label_figures([0.1, 0.2], [0.5, 1])
+        label_metrics([0.1, 0.2], [0.5, 1])
     with pytest.raises(ValueError, match="NaN where its label is known"):
-        label_figures([0.1, NAN], [0, 1])
+        label_metrics([0.1, NAN], [0, 1])
     with pytest.raises(ValueError, match="NaN where its label is known"):
         scan_losses([[NAN]], [[1]], [1])
     with pytest.raises(ValueError, match="3 predictions, 2 labels"):
@@ -228,7 +228,7 @@ def test_the_order_of_scans_changes_no_figure(seed):
     predicted, truth = random_scans(seed, scans=25, labels=1)
     truth[0] = NAN
     order = np.random.default_rng(seed).permutation(25)
-    one, other = label_figures(predicted[:, 0], truth[:, 0]), label_figures(predicted[order, 0], truth[order, 0])
+    one, other = label_metrics(predicted[:, 0], truth[:, 0]), label_metrics(predicted[order, 0], truth[order, 0])
     assert (one.auc, one.f1, one.remark) == (other.auc, other.f1, other.remark)
     assert one.sensitivity_at_specificity == other.sensitivity_at_specificity
     for name in ("average_precision", "log_loss", "brier", "expected_calibration_error"):
@@ -243,6 +243,6 @@ def test_the_order_of_scans_changes_no_figure(seed):
 @settings(max_examples=40)
 def test_ranking_figures_do_not_change_under_a_monotone_map(predicted, some, exponent):
     truth = np.append(some, [True, False])
-    one, other = label_figures(predicted, truth), label_figures(predicted**exponent, truth)
+    one, other = label_metrics(predicted, truth), label_metrics(predicted**exponent, truth)
     assert (one.auc, one.average_precision) == (other.auc, other.average_precision)
     assert one.sensitivity_at_specificity == other.sensitivity_at_specificity

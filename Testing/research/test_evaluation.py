@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from research.metrics.key_slices import top_h_share
 from research.metrics.operating_points import TARGET, operating_points
-from research.metrics.eval_metrics import FEW, label_figures
+from research.metrics.eval_metrics import FEW, label_metrics
 
 Scored = tuple[NDArray[np.float64], NDArray[np.int64]]
 
@@ -90,7 +90,7 @@ def test_figures_are_scikit_learns_to_three_decimals():
     generator = np.random.default_rng(1)
     labels = (generator.random((60, 2)) < 0.4).astype(int)
     probabilities = np.clip(0.3 * labels + 0.7 * generator.random((60, 2)), 0, 1)
-    figures = label_figures(probabilities, labels, ["any", "subdural"])
+    figures = label_metrics(probabilities, labels, ["any", "subdural"])
     for column, key in enumerate(("any", "subdural")):
         assert figures[key]["auc"] == pytest.approx(
             roc_auc_score(labels[:, column], probabilities[:, column]), abs=5e-4
@@ -109,7 +109,7 @@ def test_figures_are_scikit_learns_to_three_decimals():
     ("label", "counts"), [(0, "only 0 positive, 12 negative"), (1, "only 12 positive, 0 negative")]
 )
 def test_a_label_without_one_class_has_no_figure_and_says_why(label: int, counts: str):
-    figures = label_figures(np.linspace(0, 1, 12)[:, None], np.full((12, 1), label), ["epidural"])["epidural"]
+    figures = label_metrics(np.linspace(0, 1, 12)[:, None], np.full((12, 1), label), ["epidural"])["epidural"]
     assert figures["auc"] is None
     assert figures["average_precision"] is None
     assert figures["remark"] == counts
@@ -117,14 +117,14 @@ def test_a_label_without_one_class_has_no_figure_and_says_why(label: int, counts
 
 def test_a_figure_from_few_scans_comes_with_a_remark():
     labels = (np.arange(40) < FEW - 1).astype(int)[:, None]
-    figures = label_figures(1.0 - np.arange(40)[:, None] / 40, labels, ["epidural"])["epidural"]
+    figures = label_metrics(1.0 - np.arange(40)[:, None] / 40, labels, ["epidural"])["epidural"]
     assert figures["auc"] == 1.0
     assert figures["remark"] == "only 9 positive, 31 negative"
 
 
 def test_figures_can_be_written_as_json():
     labels = np.array([[0, 0], [1, 0], [1, 0]])
-    written = json.dumps(label_figures(np.array([[0.1, 0.2], [0.8, 0.1], [0.3, 0.4]]), labels, ["any", "epidural"]))
+    written = json.dumps(label_metrics(np.array([[0.1, 0.2], [0.8, 0.1], [0.3, 0.4]]), labels, ["any", "epidural"]))
     assert "NaN" not in written
 
 

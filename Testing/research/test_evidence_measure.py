@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from evidence_files import KEYS, PLAN, SHIPPED, SILENT, WEAK, made_up, write_run
+from evidence_files import KEYS, PLAN, SHIPPED, NO_SLICE_LOGITS, WEAK, made_up, write_run
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from research.metrics.comparison import delong
@@ -17,8 +17,8 @@ from research.evidence.curve_figures import average_precision_interval, weighted
 from research.evidence.measure import measure
 from research.evidence.measured_file import FORMAT, jsonable, read_measured, write_measured
 from research.evidence.plan import read_plan
-from research.evidence.shipped_metrics import data_figures, decided, fold_figures, size_figures
-from research.evidence.tables import comparison, speaks_of_slices
+from research.evidence.shipped_metrics import data_summary, decided, fold_metrics, size_metrics
+from research.evidence.tables import comparison, has_slice_logits
 from research.training.cross_validation import decisions
 from scripts.labels import RSNA
 
@@ -55,15 +55,15 @@ def test_a_row_holds_scikit_learns_figures(measured):
 
 
 def test_a_model_that_says_nothing_of_slices_has_no_figure_of_them(measured):
-    assert measured["rows"][SILENT]["slice_auc"]["estimate"] is None
-    assert measured["rows"][SILENT]["slice_auc"]["remark"] == "says nothing of single slices"
-    assert measured["tables"][0]["comparisons"][SILENT]["slices"] is None
-    assert not speaks_of_slices(changed(made_up("", 1), slice_logits=lambda _: None))
+    assert measured["rows"][NO_SLICE_LOGITS]["slice_auc"]["estimate"] is None
+    assert measured["rows"][NO_SLICE_LOGITS]["slice_auc"]["remark"] == "says nothing of single slices"
+    assert measured["tables"][0]["comparisons"][NO_SLICE_LOGITS]["slices"] is None
+    assert not has_slice_logits(changed(made_up("", 1), slice_logits=lambda _: None))
 
 
 def test_rows_are_tested_against_the_marked_one(measured):
     found = measured["tables"][0]["comparisons"]
-    assert set(found) == {SILENT, WEAK}
+    assert set(found) == {NO_SLICE_LOGITS, WEAK}
     first, second = made_up("weak", 0.3, seed=1), made_up("good", 1.2)
     wanted = delong(first.labels[:, 0], first.logits[:, 0], second.logits[:, 0])
     assert found[WEAK]["delong"]["difference"] == pytest.approx(wanted.difference, abs=1e-3)
@@ -115,7 +115,7 @@ def test_no_fold_is_called_by_its_own_labels():
 
 def test_every_fold_has_its_own_area():
     predictions = made_up("good", 1.2)
-    for fold in fold_figures(predictions):
+    for fold in fold_metrics(predictions):
         here = predictions.folds == fold["fold"]
         assert fold["auc"] == pytest.approx(roc_auc_score(predictions.labels[here, 0], predictions.logits[here, 0]))
 
@@ -130,7 +130,7 @@ def test_every_scan_with_haemorrhage_counts_under_the_number_of_its_slices():
 
     predictions = changed(made_up("good", 1.2), slice_labels=bleeding)
     found = decided(predictions)
-    sizes = size_figures(predictions, found)
+    sizes = size_metrics(predictions, found)
     assert [size["slices"] for size in sizes] == ["1 to 4", "5 to 9", "10 and more"]
     positive = int((predictions.labels[:, 0] == 1).sum())
     whole, rest = divmod(positive, 5)
@@ -157,9 +157,9 @@ def test_the_people_in_the_data_are_counted_once(measured):
     assert data["age"]["known"] < 54
     assert data["labels"]["epidural"] == {"scans": 0, "slices": 0}
     nobody = changed(made_up("", 1), group=lambda _: {}, slice_labels=lambda _: None)
-    assert data_figures(nobody)["age"]["median"] is None
-    assert data_figures(nobody)["sex"] == {"unknown": 54}
-    assert data_figures(nobody)["labels"]["any"]["slices"] is None
+    assert data_summary(nobody)["age"]["median"] is None
+    assert data_summary(nobody)["sex"] == {"unknown": 54}
+    assert data_summary(nobody)["labels"]["any"]["slices"] is None
 
 
 def test_figures_of_a_label_that_nobody_shows_are_missing_with_their_reason(measured):

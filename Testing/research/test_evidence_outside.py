@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from research.evidence.external_test import OutsideStudy, outside_studies, read_study
+from research.evidence.external_test import ExternalStudy, external_studies, read_study
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 
@@ -37,11 +37,11 @@ def in_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def labelled(in_bundle: None, data: Path, tmp_path: Path) -> list[OutsideStudy]:
-    return outside_studies(data, tmp_path)
+def labelled(in_bundle: None, data: Path, tmp_path: Path) -> list[ExternalStudy]:
+    return external_studies(data, tmp_path)
 
 
-def test_real_studies_come_first_and_three_phantoms_follow(labelled: list[OutsideStudy], data: Path):
+def test_real_studies_come_first_and_three_phantoms_follow(labelled: list[ExternalStudy], data: Path):
     assert [(study.name, study.positive) for study in labelled] == [
         ("RSNA 2019, one series", True),
         ("phantom", False),
@@ -54,7 +54,7 @@ def test_real_studies_come_first_and_three_phantoms_follow(labelled: list[Outsid
 
 
 def test_a_study_is_read_as_a_user_reads_it_and_its_key_slices_held_to_the_labels(
-    labelled: list[OutsideStudy], tmp_path: Path
+    labelled: list[ExternalStudy], tmp_path: Path
 ):
     found = read_study(labelled[0], tmp_path / "result")
     assert (found["truth_positive"], found["study"]) == (True, "RSNA 2019, one series")
@@ -72,13 +72,13 @@ def test_a_study_that_cannot_be_read_well_stands_there_with_its_reason(data: Pat
     few.mkdir()
     for path in sorted((data / "rsna-series-iph-ivh").iterdir())[:5]:
         (few / path.name).write_bytes(path.read_bytes())
-    found = read_study(OutsideStudy("few", "no haemorrhage", few, False), tmp_path / "result")
+    found = read_study(ExternalStudy("few", "no haemorrhage", few, False), tmp_path / "result")
     assert found["findings"] is None
     assert found["note"].startswith("not evaluable: ")
 
 
 @pytest.mark.usefixtures("in_bundle")
 def test_a_study_that_ends_the_bundle_ends_the_evidence(tmp_path: Path):
-    nowhere = OutsideStudy("nowhere", "no haemorrhage", tmp_path / "nowhere", False)
+    nowhere = ExternalStudy("nowhere", "no haemorrhage", tmp_path / "nowhere", False)
     with pytest.raises(RuntimeError, match="nowhere: the bundle ended with"):
         read_study(nowhere, tmp_path / "result")

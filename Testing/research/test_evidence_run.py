@@ -135,7 +135,7 @@ def test_variants_with_other_heads_alone_wait_for_the_features_of_the_first():
         Variant("scan_labels", "", {"features": "$frozen", "loss#slice_weight": 0}, None),
     ]
     coarse, otherwise = Variant("coarse", "", {"image_size": 112}), Variant("otherwise", "", {}, {"epochs": 1})
-    assert variants.by_eye([shipped, *alike, frozen, coarse, otherwise]) == (
+    assert variants.by_features([shipped, *alike, frozen, coarse, otherwise]) == (
         [shipped, alike[2], coarse, otherwise],
         [alike[0], alike[1], frozen],
     )

@@ -19,7 +19,7 @@ from PIL import Image
 from research.evidence.failure_images import (
     MOST_BYTES,
     Failure,
-    FailureEvidence,
+    FailureMaps,
     draw_failure,
     worst_failures,
     write_failure,
@@ -34,13 +34,13 @@ ALARM = Failure(index=1, name="061", probability=0.93, truth=False)
 
 
 @pytest.fixture(scope="module")
-def evidence() -> FailureEvidence:
+def evidence() -> FailureMaps:
     phantom = make_phantom(SMALL, [Haemorrhage("subdural")])
     mask = phantom.masks["subdural"]
     keys = tuple(int(index) for index in np.argsort(-mask.sum(axis=(1, 2)), kind="stable")[:3])
     heat = np.zeros(mask.shape, dtype=np.uint8)
     heat[keys[0], 30:50, 30:50] = 255
-    return FailureEvidence(phantom.study, head_mask(phantom.voxels, phantom.study.spacing_mm), heat, keys, mask)
+    return FailureMaps(phantom.study, head_mask(phantom.voxels, phantom.study.spacing_mm), heat, keys, mask)
 
 
 def pixels_of(picture: bytes) -> NDArray[np.int64]:
@@ -54,7 +54,7 @@ def near(picture: bytes, colour: tuple[int, int, int]) -> int:
 
 
 def words_on(
-    failure: Failure, evidence: FailureEvidence, label: str = "Subdural haemorrhage", source: str = SOURCE
+    failure: Failure, evidence: FailureMaps, label: str = "Subdural haemorrhage", source: str = SOURCE
 ) -> str:
     with mock.patch.object(Figure, "text", autospec=True, side_effect=Figure.text) as written:
         draw_failure(failure, evidence, label, source)
@@ -87,20 +87,20 @@ def test_no_failure_left_out_is_worse_than_one_picked(scans: list[tuple[float, f
         assert [abs(failure.probability - value) for failure in picked] == distances
 
 
-def test_a_picture_shows_slices_and_both_outlines_and_stays_small(evidence: FailureEvidence):
+def test_a_picture_shows_slices_and_both_outlines_and_stays_small(evidence: FailureMaps):
     picture = draw_failure(MISSED, evidence, "Subdural haemorrhage", SOURCE)
     assert len(picture) <= MOST_BYTES
     assert near(picture, ORANGE) > 50
     assert near(picture, CYAN) > 50
     assert picture == draw_failure(MISSED, evidence, "Subdural haemorrhage", SOURCE)
-    without = FailureEvidence(evidence.study, evidence.head, np.zeros_like(evidence.heat), evidence.key_slices)
+    without = FailureMaps(evidence.study, evidence.head, np.zeros_like(evidence.heat), evidence.key_slices)
     plain = draw_failure(MISSED, without, "Subdural haemorrhage", SOURCE)
     assert near(plain, ORANGE) == near(plain, CYAN) == 0
     # The skull is white in the brain window.
     assert near(plain, (255, 255, 255)) > 500
 
 
-def test_the_slices_are_as_many_as_asked_for(evidence: FailureEvidence):
+def test_the_slices_are_as_many_as_asked_for(evidence: FailureMaps):
     widths = [pixels_of(draw_failure(MISSED, evidence, "x", SOURCE, most)).shape[1] for most in (2, 3, 9)]
     assert widths[0] < widths[1] == widths[2]
 
@@ -110,11 +110,11 @@ def test_a_noisy_scan_of_any_size_is_made_small_enough():
     noise = np.random.default_rng(0).integers(0, 80, shape).astype(np.int16)
     study = CTStudy(noise, np.diag([0.5, 0.5, 5.0, 1.0]), np.arange(4) * 5.0, Provenance("noise", "phantom"))
     heat = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
-    evidence = FailureEvidence(study, np.ones(shape, dtype=bool), heat, (0, 1, 2, 3), heat > 200)
+    evidence = FailureMaps(study, np.ones(shape, dtype=bool), heat, (0, 1, 2, 3), heat > 200)
     assert len(draw_failure(ALARM, evidence, "Epidural haemorrhage", SOURCE)) <= MOST_BYTES
 
 
-def test_the_words_name_kind_label_probability_purpose_and_source(evidence: FailureEvidence):
+def test_the_words_name_kind_label_probability_purpose_and_source(evidence: FailureMaps):
     words = words_on(MISSED, evidence)
     assert "Missed: Subdural haemorrhage, probability 12 %, scan 052" in words
     assert "Research use only" in words
@@ -125,30 +125,30 @@ def test_the_words_name_kind_label_probability_purpose_and_source(evidence: Fail
         draw_failure(MISSED, evidence, "Subdural haemorrhage", " ")
 
 
-def test_the_words_say_what_is_not_to_be_seen(evidence: FailureEvidence):
+def test_the_words_say_what_is_not_to_be_seen(evidence: FailureMaps):
     study, head, keys = evidence.study, evidence.head, evidence.key_slices
     dark, nothing, elsewhere = (np.zeros_like(evidence.heat) for _ in range(3))
     elsewhere[min(set(range(len(dark))) - set(keys)), 40, 40] = 1
-    unknown = words_on(ALARM, FailureEvidence(study, head, dark, keys))
+    unknown = words_on(ALARM, FailureMaps(study, head, dark, keys))
     assert "not reached on these slices" in unknown
     assert "Nobody outlined haemorrhage" in unknown
-    assert "none in this scan" in words_on(ALARM, FailureEvidence(study, head, dark, keys, nothing.astype(bool)))
-    assert "on other slices only" in words_on(ALARM, FailureEvidence(study, head, dark, keys, elsewhere.astype(bool)))
+    assert "none in this scan" in words_on(ALARM, FailureMaps(study, head, dark, keys, nothing.astype(bool)))
+    assert "on other slices only" in words_on(ALARM, FailureMaps(study, head, dark, keys, elsewhere.astype(bool)))
 
 
-def test_a_written_picture_comes_with_its_caption(tmp_path: Path, evidence: FailureEvidence):
+def test_a_written_picture_comes_with_its_caption(tmp_path: Path, evidence: FailureMaps):
     written = write_failure(tmp_path, ALARM, evidence, ("subdural", "Subdural haemorrhage"), SOURCE)
     assert written.file == "false_alarm_subdural_061.png"
     assert Image.open(tmp_path / written.file).format == "PNG"
     assert written.caption == f"False alarm: Subdural haemorrhage, probability 93 %, scan 061. {SOURCE}"
 
 
-def test_evidence_that_does_not_fit_is_refused(evidence: FailureEvidence):
+def test_evidence_that_does_not_fit_is_refused(evidence: FailureMaps):
     study, head, heat = evidence.study, evidence.head, evidence.heat
     with pytest.raises(ValueError, match="must have the study's shape"):
-        FailureEvidence(study, head[:2], heat, (0,))
+        FailureMaps(study, head[:2], heat, (0,))
     with pytest.raises(ValueError, match="must be uint8"):
-        FailureEvidence(study, head, heat.astype(np.float32), (0,))
+        FailureMaps(study, head, heat.astype(np.float32), (0,))
     for keys in ((), (99,)):
         with pytest.raises(ValueError, match="key slices"):
-            FailureEvidence(study, head, heat, keys)
+            FailureMaps(study, head, heat, keys)

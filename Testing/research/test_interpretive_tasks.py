@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from research.metrics.random_baseline import by_patient, chance_average_precision, chance_of_a_hit, mean_figure
+from research.metrics.random_baseline import by_patient, random_average_precision, probability_of_a_true_positive, mean_metric
 from research.metrics.attention_by_height import attention_by_height, overlap_with_bins
 from research.metrics.confidence import proportion_interval
 from research.metrics.interpretive_tasks import (
@@ -62,7 +62,7 @@ def test_the_tasks_are_what_one_counts_by_hand():
 
 
 def test_scans_that_the_model_missed_can_be_left_out():
-    tasks = interpretive_tasks(BY_HAND, called_only=True)
+    tasks = interpretive_tasks(BY_HAND, predicted_positive_only=True)
     assert tasks["easy"].value == 1.0
     assert tasks["difficult"].scans == 1
 
@@ -87,7 +87,7 @@ def test_the_chance_of_a_hit_counts_subsets(slices: int):
     for positive, chosen in itertools.product(range(1, slices + 1), range(slices + 1)):
         subsets = list(itertools.combinations(range(slices), chosen))
         hits = sum(any(index < positive for index in subset) for subset in subsets)
-        assert chance_of_a_hit(slices, positive, chosen) == pytest.approx(hits / len(subsets))
+        assert probability_of_a_true_positive(slices, positive, chosen) == pytest.approx(hits / len(subsets))
 
 
 @pytest.mark.parametrize("slices", range(1, 7))
@@ -97,13 +97,13 @@ def test_the_chance_of_average_precision_counts_placements(slices: int):
         for places in itertools.combinations(range(slices), positive):
             labels = np.isin(np.arange(slices), places)
             found.append(average_precision_score(labels, np.arange(slices, 0, -1)))
-        assert chance_average_precision(slices, positive) == pytest.approx(np.mean(found))
+        assert random_average_precision(slices, positive) == pytest.approx(np.mean(found))
 
 
 @pytest.mark.parametrize(("slices", "positive", "chosen"), [(5, 0, 1), (5, 6, 1), (5, 2, 6)])
 def test_impossible_counts_are_refused(slices: int, positive: int, chosen: int):
     with pytest.raises(ValueError, match="of 5 slices"):
-        chance_of_a_hit(slices, positive, chosen)
+        probability_of_a_true_positive(slices, positive, chosen)
 
 
 def test_detection_leaves_out_a_scan_whose_slices_are_all_positive():
@@ -149,7 +149,7 @@ def test_each_label_has_its_own_slices_and_its_own_threshold():
     assert figures["any"]["comprehensive"].scans == 3
     assert figures["subdural"]["comprehensive"].scans == 1
     assert figures["subdural"]["comprehensive"].value == 1.0
-    assert key_slices_per_label(predictions, {"any": 0.7}, called_only=True)["any"]["easy"].scans == 1
+    assert key_slices_per_label(predictions, {"any": 0.7}, predicted_positive_only=True)["any"]["easy"].scans == 1
 
 
 def test_a_slice_that_was_not_read_is_never_picked():
@@ -183,22 +183,22 @@ def test_figures_carry_the_interval_that_was_asked_for_and_can_be_written_as_jso
 def test_the_interval_of_a_mean_draws_patients_and_not_scans():
     values, patients = np.array([1.0, 1.0, 1.0, 0.0]), ["a", "a", "a", "b"]
     # Two patients: (a, a), (a, b) and (b, b) give means of 1, 0.75 and 0 with probability 1/4, 1/2 and 1/4.
-    wide = mean_figure(values, [0.5] * 4, patients, by_patient(500, level=0.95))
-    narrow = mean_figure(values, [0.5] * 4, patients, by_patient(500, level=0.4))
+    wide = mean_metric(values, [0.5] * 4, patients, by_patient(500, level=0.95))
+    narrow = mean_metric(values, [0.5] * 4, patients, by_patient(500, level=0.4))
     assert (wide.value, wide.low, wide.high) == (0.75, 0.0, 1.0)
     assert (narrow.low, narrow.high) == (0.75, 0.75)
-    assert mean_figure(values[:3], [0.5] * 3, patients[:3], by_patient()).low is None
+    assert mean_metric(values[:3], [0.5] * 3, patients[:3], by_patient()).low is None
 
 
 def test_a_mean_leaves_out_what_is_no_number_and_says_so():
-    figure = mean_figure([1.0, math.nan], [0.5, math.nan], ["a", "b"])
+    figure = mean_metric([1.0, math.nan], [0.5, math.nan], ["a", "b"])
     assert (figure.value, figure.chance, figure.scans) == (1.0, 0.5, 1)
     assert figure.reason == "1 scans could not be measured"
-    assert mean_figure([math.nan], [0.5], ["a"]).reason == "no scan to measure"
+    assert mean_metric([math.nan], [0.5], ["a"]).reason == "no scan to measure"
     with pytest.raises(ValueError, match="no chance level"):
-        mean_figure([1.0], [math.nan], ["a"])
+        mean_metric([1.0], [math.nan], ["a"])
     with pytest.raises(ValueError, match="2 values, 1 chance levels"):
-        mean_figure([1.0, 2.0], [0.5], ["a"])
+        mean_metric([1.0, 2.0], [0.5], ["a"])
 
 
 def test_attention_along_the_head_by_hand():
@@ -239,7 +239,7 @@ def test_a_scan_without_attention_or_a_head_without_bins_is_refused():
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_four_of_four_is_no_certainty(value: float):
-    found = mean_figure([value] * 4, [0.5] * 4, ["a", "b", "c", "d"], by_patient(200))
+    found = mean_metric([value] * 4, [0.5] * 4, ["a", "b", "c", "d"], by_patient(200))
     exact = proportion_interval(int(4 * value), 4)
     assert (found.low, found.high) == (exact.low, exact.high)
     assert found.high - found.low > 0.4

@@ -117,7 +117,7 @@ def test_another_file_is_refused_with_its_name(tmp_path, text):
 
 def test_models_together_say_the_mean_of_their_probabilities():
     one, other = predictions_of(a_scan()), predictions_of(a_scan(logits=[0.0, 2.0], slice_attention=[0.1, NAN, 0.75]))
-    found = together([one, other], "both")
+    found = ensemble([one, other], "both")
     probabilities = [1 / (1 + np.exp(-each.logits)) for each in (one, other, found)]
     np.testing.assert_allclose(probabilities[2], (probabilities[0] + probabilities[1]) / 2)
     np.testing.assert_allclose(found.scans[0].slice_attention, [0.3, NAN, 0.5])
@@ -135,4 +135,4 @@ def test_models_together_say_the_mean_of_their_probabilities():
 )
 def test_models_that_do_not_fit_together_are_not_averaged(other, message):
     with pytest.raises(ValueError, match=message):
-        together([predictions_of(a_scan()), other], "both")
+        ensemble([predictions_of(a_scan()), other], "both")

@@ -17,7 +17,7 @@ from rsna_slice_files import write_labelled_slices
 from training_runs import SMALL, inside_a_copy_of_bundle
 
 from research.metrics.predictions import Predictions
-from research.evidence.explanations import CEILING
+from research.evidence.explanations import UPPER_BOUND
 from research.evidence.fold_explanations import explain_folds
 from research.evidence.variants import fine_tune, make_maps, predict, predict_side_by_side
 from research.training import protocol
@@ -159,7 +159,7 @@ def test_held_out_scans_are_explained_by_the_network_of_their_fold(
     # Nothing reaches a threshold of 1: both scans with haemorrhage are failures, and are drawn.
     found = explain_folds(variant, base, predictions, (identity(KEYS), 1.0), Path("cache/networks"), tmp_path)
     assert found["maps"] == 4
-    assert set(found["quality"]) == {*METHODS, CEILING}
+    assert set(found["quality"]) == {*METHODS, UPPER_BOUND}
     for method in found["quality"].values():
         assert set(method) >= {"any", "epidural", "subdural"}
         figure = method["any"]["per_slice"]["pointing_game"]

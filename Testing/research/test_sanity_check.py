@@ -165,7 +165,7 @@ def test_maps_that_do_not_need_the_weights_are_found_out(network: DrCT2):
     edges = np.stack([noise(0), noise(1)])
     figures = summarise([sanity_check(network, lambda _: edges)])
     assert [figure.rank_correlation for figure in figures] == [pytest.approx(1.0)] * 6
-    assert not any(figure.fallen_apart for figure in figures)
+    assert not any(figure.changed for figure in figures)
 
 
 def test_grad_cam_falls_apart_with_the_weights(network: DrCT2, study: dict[str, Any]):
@@ -174,7 +174,7 @@ def test_grad_cam_falls_apart_with_the_weights(network: DrCT2, study: dict[str, 
     assert list(check) == [stage.name for stage in cascade(network)]
     assert all(len(agreements) == 6 for agreements in check.values())
     figures = summarise([check])
-    assert figures[-1].fallen_apart
+    assert figures[-1].changed
     assert all(figure.maps + figure.not_compared == 6 for figure in figures)
     json.dumps([dataclasses.asdict(figure) for figure in figures], allow_nan=False)
 
@@ -187,9 +187,9 @@ def test_the_summary_counts_what_could_not_be_compared():
     (figure,) = summarise(checks)
     assert figure.rank_correlation == pytest.approx(0.6)
     assert (figure.structural_similarity, figure.maps, figure.not_compared) == (0.6, 2, 1)
-    assert not figure.fallen_apart
+    assert not figure.changed
     (nothing,) = summarise([{"fusion": (Agreement(None, None, "dark"),)}])
-    assert (nothing.rank_correlation, nothing.fallen_apart) == (None, True)
+    assert (nothing.rank_correlation, nothing.changed) == (None, True)
     for wrong in ([], [{"fusion": ()}, {"aps": ()}]):
         with pytest.raises(ValueError, match="same stages"):
             summarise(wrong)

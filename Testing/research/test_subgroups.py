@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from research.metrics.predictions import Predictions, ScanPrediction
-from research.metrics.subgroups import bands, groups_of, subgroup_figures
+from research.metrics.subgroups import bands, groups_of, subgroup_metrics
 
 NAN = float("nan")
 
@@ -64,7 +64,7 @@ def test_a_property_that_nobody_states_is_unknown_and_a_mixed_one_refused():
 
 def test_figures_of_a_subgroup_are_those_of_its_scans_alone():
     predicted, labels, patients, groups = scored()
-    found = subgroup_figures(predicted, labels, ["any"], patients, groups, thresholds=0.4, count=100)
+    found = subgroup_metrics(predicted, labels, ["any"], patients, groups, thresholds=0.4, count=100)
     for sex in ("female", "male"):
         rows = np.array(groups["sex"]) == sex
         figures = found["sex"][sex]["any"]
@@ -81,7 +81,7 @@ def test_four_positives_are_too_few_and_five_are_not():
     labels[:] = 0
     labels[:9] = 1
     groups = {"sex": ["female"] * 4 + ["male"] * 5 + ["female", "male"] * 15 + ["male"]}
-    found = subgroup_figures(predicted, labels, ["any"], patients, groups, count=50)["sex"]
+    found = subgroup_metrics(predicted, labels, ["any"], patients, groups, count=50)["sex"]
     assert found["female"]["any"].remark == "too few: 4 positives, 15 negatives"
     assert found["female"]["any"].auc.estimate is None
     assert found["male"]["any"].remark is None
@@ -91,7 +91,7 @@ def test_unknown_labels_do_not_count_as_scans():
     predicted, labels, patients, _ = scored(40)
     labels[:10] = NAN
     predicted[:10] = NAN
-    found = subgroup_figures(predicted, labels, ["any"], patients, {"all": ["everyone"] * 40}, count=50)
+    found = subgroup_metrics(predicted, labels, ["any"], patients, {"all": ["everyone"] * 40}, count=50)
     figures = found["all"]["everyone"]["any"]
     assert (figures.scans, figures.positive, figures.negative) == (30, 15, 15)
     assert json.dumps(dataclasses.asdict(figures), allow_nan=False)
@@ -100,4 +100,4 @@ def test_unknown_labels_do_not_count_as_scans():
 def test_subgroups_of_another_number_of_scans_are_refused():
     predicted, labels, patients, _ = scored(10)
     with pytest.raises(ValueError, match="sex: subgroups of 1 scans, 10 scans"):
-        subgroup_figures(predicted, labels, ["any"], patients, {"sex": ["male"]})
+        subgroup_metrics(predicted, labels, ["any"], patients, {"sex": ["male"]})

@@ -1,8 +1,7 @@
-"""What the shipped weights say of studies from elsewhere, read as a user reads them: in a process of their own."""
+"""External test: the shipped weights on single studies of other scanners, by the bundle in a process of its own."""
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import subprocess
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from scripts.intake.dicom_series import choose_stack
 from scripts.intake.discovery import find_studies
 
@@ -19,15 +20,15 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class OutsideStudy:
-    """A study that no training saw.
+class ExternalStudy:
+    """A study that is in no training.
 
     Attributes
     ----------
     name, truth : str
-        As a person reads them.
+        Its name and diagnosis.
     folder : Path
-        Holds it alone.
+        Contains it alone.
     positive : bool
         Whether it shows a haemorrhage.
     labelled_slices : tuple of str
@@ -41,8 +42,8 @@ class OutsideStudy:
     labelled_slices: tuple[str, ...] = ()
 
 
-def outside_studies(data: Path, scratch: Path) -> list[OutsideStudy]:
-    """List the real studies that are there and write three phantoms.
+def external_studies(data: Path, scratch: Path) -> list[ExternalStudy]:
+    """Return the real studies that exist, and write three phantoms.
 
     Parameters
     ----------
@@ -57,38 +58,35 @@ def outside_studies(data: Path, scratch: Path) -> list[OutsideStudy]:
         table = data / "labels" / "rsna_series_iph_ivh.csv"
         shown = _positive_slices(table) if table.is_file() else ()
         truth = "intraparenchymal and intraventricular haemorrhage"
-        studies.append(OutsideStudy("RSNA 2019, one series", truth, rsna, True, shown))
+        studies.append(ExternalStudy("RSNA 2019, one series", truth, rsna, True, shown))
     if (data / "ge-gantry-tilt").is_dir():
         folder = data / "ge-gantry-tilt"
-        studies.append(OutsideStudy("GE, tilted gantry", "no haemorrhage, old infarct", folder, False))
+        studies.append(ExternalStudy("GE, tilted gantry", "no haemorrhage, old infarct", folder, False))
     for name, kinds in (("none", ()), ("epidural", ("epidural",)), ("two", ("intraparenchymal", "subdural"))):
         command = [sys.executable, "-m", "scripts.phantom", "--format", "dicom", "--output", str(scratch / name)]
         for kind in kinds:
             command += ["--haemorrhage", kind]
         subprocess.run(command, check=True, capture_output=True)
         truth = " and ".join(kinds) + " haemorrhage, 30 ml each" if kinds else "no haemorrhage"
-        studies.append(OutsideStudy("phantom", truth, scratch / name / "ct", bool(kinds)))
+        studies.append(ExternalStudy("phantom", truth, scratch / name / "ct", bool(kinds)))
     return studies
 
 
 def _positive_slices(table: Path) -> tuple[str, ...]:
-    with table.open(encoding="utf-8", newline="") as rows:
-        return tuple(row["ID"].removesuffix("_any") for row in csv.DictReader(rows) if _is_positive_any(row))
+    rows = pd.read_csv(table)
+    positive = rows["ID"][rows["ID"].str.endswith("_any") & (rows["Label"] == 1)]
+    return tuple(positive.str.removesuffix("_any"))
 
 
-def _is_positive_any(row: dict[str, str]) -> bool:
-    return row["ID"].endswith("_any") and row["Label"] == "1"
-
-
-def read_outside(data: Path) -> list[dict[str, Any]]:
-    """Run the bundle on every study and return what it says."""
+def read_external(data: Path) -> list[dict[str, Any]]:
+    """Run the bundle on every study and return its results."""
     with tempfile.TemporaryDirectory() as scratch:
-        studies = outside_studies(data, Path(scratch))
+        studies = external_studies(data, Path(scratch))
         return [read_study(study, Path(scratch) / f"result-{number}") for number, study in enumerate(studies)]
 
 
-def read_study(study: OutsideStudy, results: Path) -> dict[str, Any]:
-    """Run the bundle on one study and return what it says, or why it says nothing.
+def read_study(study: ExternalStudy, results: Path) -> dict[str, Any]:
+    """Run the bundle on one study and return its result, or why there is none.
 
     Raises
     ------
@@ -110,19 +108,19 @@ def read_study(study: OutsideStudy, results: Path) -> dict[str, Any]:
         "findings": {key: round(float(finding["probability"]), 3) for key, finding in by_key.items()},
         "any_threshold": by_key["any"]["threshold"],
         "positive": by_key["any"]["positive"],
-        "key_slices_hit": _hit(study, result),
+        "key_slices_labelled_positive": _labelled_positive(study, result),
         "note": "; ".join(warning["name"] for warning in result["study"]["quality"]) or None,
     }
 
 
-def _hit(study: OutsideStudy, result: dict[str, Any]) -> str | None:
-    """Say how many key slices are among the labelled ones, where the order of the files is known."""
+def _labelled_positive(study: ExternalStudy, result: dict[str, Any]) -> str | None:
+    """Return how many key slices are labelled positive, where slices are labelled."""
     if not study.labelled_slices:
         return None
     order = _files_in_order(study.folder)
     keys = [entry["index"] for entry in result["slices"] if entry["key_rank"] is not None]
-    hits = sum(order[index] in study.labelled_slices for index in keys)
-    return f"{hits} of {len(keys)}"
+    positive = sum(order[index] in study.labelled_slices for index in keys)
+    return f"{positive} of {len(keys)}"
 
 
 def _files_in_order(folder: Path) -> list[str]:

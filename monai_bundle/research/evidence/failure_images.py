@@ -1,4 +1,4 @@
-"""Pictures of the worst failures for the model card: what was missed and what was seen where nothing is."""
+"""Images of the worst failures for the model card: false negatives and false positives."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from scripts.output.display import Display, brain_window, display_of
 from scripts.output.impression import percent
 
 MOST_BYTES = 150_000
-"""Largest picture: a model card is read in a browser, and a repository keeps every version."""
+"""Largest image: a model card is read in a browser, and a repository keeps every version."""
 
-HEAT_LEVEL = 0.5
-"""Share of the scan's largest value at which Grad-CAM is outlined."""
+CONTOUR_LEVEL = 0.5
+"""Proportion of the scan's largest value at which the contour of Grad-CAM is drawn."""
 
-_HEAT_COLOUR, _MASK_COLOUR = "#ff9a1f", "#35d0e0"
+_MAP_COLOUR, _MASK_COLOUR = "#ff9a1f", "#35d0e0"
 _LONGEST_PIXELS = (300, 240, 180, 120)
 _DPI = 100
 _MARGIN, _TITLE, _FOOT = 8, 44, 62
@@ -33,16 +33,16 @@ _FEWEST_SLICES_WIDE = 2
 
 @dataclass(frozen=True)
 class Failure:
-    """One scan that the model called wrongly.
+    """One scan with a wrong prediction.
 
     Attributes
     ----------
     index : int
-        Place of the scan in the arrays that it was picked from.
+        Place of the scan in the arrays that it was selected from.
     name : str
         Of the scan.
     probability : float
-        That the model gave the label.
+        Of the label.
     truth : bool
         Whether the scan shows the label.
     """
@@ -54,12 +54,12 @@ class Failure:
 
     @property
     def kind(self) -> str:
-        """What went wrong, as file names and captions say it."""
-        return "missed" if self.truth else "false alarm"
+        """What is wrong, for file names and captions."""
+        return "false negative" if self.truth else "false positive"
 
 
 @dataclass(frozen=True, eq=False)
-class FailureEvidence:
+class FailureMaps:
     """What is drawn of a failure.
 
     Attributes
@@ -67,18 +67,18 @@ class FailureEvidence:
     study : CTStudy
         The scan.
     head : ndarray of bool, shape (slices, rows, columns)
-        The pictures are cut to it.
-    heat : ndarray of uint8, shape (slices, rows, columns)
+        The images are cropped to it.
+    attribution_map : ndarray of uint8, shape (slices, rows, columns)
         Grad-CAM of the label; 255 is the scan's largest magnitude (:class:`~scripts.explanation.StoredMap`).
     key_slices : tuple of int
-        Stored slices to show, best first.
+        Original slices to show, largest attention first.
     mask : ndarray of bool, shape (slices, rows, columns), or None
-        Outline of the haemorrhage, where somebody drew one.
+        Annotation of the haemorrhage, where there is one.
     """
 
     study: CTStudy
     head: NDArray[np.bool_]
-    heat: NDArray[np.uint8]
+    attribution_map: NDArray[np.uint8]
     key_slices: tuple[int, ...]
     mask: NDArray[np.bool_] | None = None
 
@@ -91,17 +91,19 @@ class FailureEvidence:
             If a shape differs, the map is not uint8, or there is no key slice inside the scan.
         """
         shape = self.study.voxels.shape
-        if any(array is not None and array.shape != shape for array in (self.head, self.heat, self.mask)):
+        if any(array is not None and array.shape != shape for array in (self.head, self.attribution_map, self.mask)):
             raise ValueError(f"head, map and mask must have the study's shape {shape}")
-        if self.heat.dtype != np.uint8:
-            raise ValueError(f"the map must be uint8, 255 being the scan's largest value, not {self.heat.dtype}")
+        if self.attribution_map.dtype != np.uint8:
+            raise ValueError(
+                f"the map must be uint8, 255 being the scan's largest value, not {self.attribution_map.dtype}"
+            )
         if not self.key_slices or any(not 0 <= index < shape[0] for index in self.key_slices):
             raise ValueError(f"key slices {self.key_slices} of a scan of {shape[0]} slices")
 
 
 @dataclass(frozen=True)
-class FailurePicture:
-    """A written picture and what a page says beside it."""
+class FailureImage:
+    """A written image and its caption."""
 
     file: str
     kind: str
@@ -117,16 +119,16 @@ def worst_failures(
     threshold: float,
     count: int = 3,
 ) -> tuple[tuple[Failure, ...], tuple[Failure, ...]]:
-    """Pick the missed scans and the false alarms of one label whose probability is farthest from the truth.
+    """Select the false negatives and false positives of one label whose probability is farthest from the truth.
 
     Parameters
     ----------
     probabilities, truth : ndarray, shape (scans,)
-        Of one label; truth is 0, 1 or NaN where nobody judged.
+        Of one label; truth is 0, 1 or NaN where unknown.
     names : sequence of str
         Of the scans.
     threshold : float
-        Probability from which the model calls a scan positive; only wrong calls are failures.
+        Probability from which a scan is predicted positive.
     count : int
         At most so many of each.
 
@@ -135,29 +137,26 @@ def worst_failures(
     tuple of tuple of Failure
         False negatives and false positives, the worst first; of equals the first scan.
     """
-    called = probabilities >= threshold
+    positive = probabilities >= threshold
     return (
-        _worst(np.flatnonzero((truth == 1) & ~called), probabilities, truth, names, count),
-        _worst(np.flatnonzero((truth == 0) & called), probabilities, truth, names, count),
+        _worst(np.flatnonzero((truth == 1) & ~positive), probabilities, truth, names, count),
+        _worst(np.flatnonzero((truth == 0) & positive), probabilities, truth, names, count),
     )
 
 
-def draw_failure(
-    failure: Failure, evidence: FailureEvidence, label: str, attribution: str, most_slices: int = 4
-) -> bytes:
-    """Draw the key slices in the brain window with the outlines of Grad-CAM at 50 % and of the haemorrhage.
+def draw_failure(failure: Failure, maps: FailureMaps, label: str, attribution: str, most_slices: int = 4) -> bytes:
+    """Draw the key slices in the brain window with the contours of Grad-CAM at 50 % and of the annotation.
 
     Parameters
     ----------
     failure : Failure
-        Its probability and kind stand in the title.
-    evidence : FailureEvidence
+        Its probability and kind are in the title.
+    maps : FailureMaps
         What is drawn.
     label : str
-        Name of the label as a person reads it.
+        Name of the label.
     attribution : str
-        Source and licence of the scan, printed below; whether pictures of it may be published is for the caller to
-        know.
+        Source and licence of the scan, printed below; whether its images may be published is for the caller to know.
     most_slices : int
         At most so many key slices.
 
@@ -172,35 +171,35 @@ def draw_failure(
         If the attribution is empty, or no size is small enough.
     """
     if not attribution.strip():
-        raise ValueError("a picture of a patient's scan needs its source and licence")
-    shown = replace(evidence, key_slices=evidence.key_slices[:most_slices])
+        raise ValueError("an image of a patient's scan needs its source and licence")
+    shown = replace(maps, key_slices=maps.key_slices[:most_slices])
     display = display_of(shown.study, shown.head)
     for longest in _LONGEST_PIXELS:
-        picture = _png(_figure(failure, shown, display, longest, (label, attribution)))
-        if len(picture) <= MOST_BYTES:
-            return picture
-    raise ValueError(f"{failure.name}: no picture of at most {MOST_BYTES} bytes")
+        image = _png(_figure(failure, shown, display, longest, (label, attribution)))
+        if len(image) <= MOST_BYTES:
+            return image
+    raise ValueError(f"{failure.name}: no image of at most {MOST_BYTES} bytes")
 
 
 def write_failure(
-    folder: Path, failure: Failure, evidence: FailureEvidence, label: tuple[str, str], attribution: str
-) -> FailurePicture:
+    folder: Path, failure: Failure, maps: FailureMaps, label: tuple[str, str], attribution: str
+) -> FailureImage:
     """Draw a failure into a folder.
 
     Parameters
     ----------
     folder : Path
         Exists.
-    failure, evidence, attribution
+    failure, maps, attribution
         As :func:`draw_failure` takes them.
     label : tuple of str
         Key and name of the label.
     """
     key, name = label
     file = f"{failure.kind.replace(' ', '_')}_{key}_{failure.name}.png"
-    (folder / file).write_bytes(draw_failure(failure, evidence, name, attribution))
+    (folder / file).write_bytes(draw_failure(failure, maps, name, attribution))
     caption = f"{_title(failure, name)}. {attribution}"
-    return FailurePicture(file, failure.kind, key, failure.probability, caption)
+    return FailureImage(file, failure.kind, key, failure.probability, caption)
 
 
 def _worst(
@@ -221,61 +220,61 @@ def _title(failure: Failure, label: str) -> str:
     return f"{failure.kind.capitalize()}: {label}, probability {percent(failure.probability)}, scan {failure.name}"
 
 
-def _figure(
-    failure: Failure, evidence: FailureEvidence, display: Display, longest: int, words: tuple[str, str]
-) -> Figure:
-    label, attribution = words
-    panels = [_panel_pixels(evidence, index, display, longest) for index in evidence.key_slices]
+def _figure(failure: Failure, maps: FailureMaps, display: Display, longest: int, captions: tuple[str, str]) -> Figure:
+    label, attribution = captions
+    panels = [_panel_pixels(maps, index, display, longest) for index in maps.key_slices]
     height, width = panels[0][0].shape
     across = max(len(panels), _FEWEST_SLICES_WIDE) * (width + _MARGIN) + _MARGIN
     down = _TITLE + height + _FOOT
     figure = Figure(figsize=(across / _DPI, down / _DPI), dpi=_DPI, facecolor="black")
-    for place, (index, (grey, heat, mask)) in enumerate(zip(evidence.key_slices, panels, strict=True)):
+    for place, (index, (grey, values, mask)) in enumerate(zip(maps.key_slices, panels, strict=True)):
         left = _MARGIN + place * (width + _MARGIN)
         axes = figure.add_axes((left / across, _FOOT / down, width / across, height / down))
-        _draw_panel(axes, grey, heat, mask)
+        _draw_panel(axes, grey, values, mask)
         axes.text(4, 4, f"slice {index + 1}", color="white", fontsize=7, va="top")
         axes.text(4, height / 2, display.markers.left, color="white", fontsize=7, va="center")
     points = 72 / _DPI
     size = min(13 * points, 1.7 * across * points / len(_title(failure, label)))
     figure.text(0.5, 1 - 6 / down, _title(failure, label), color="white", fontsize=size, ha="center", va="top")
     figure.text(0.5, 1 - 27 / down, "Research use only", color="white", fontsize=7, ha="center", va="top")
-    for words_below, colour, height_below in (
-        (_heat_words(evidence), _HEAT_COLOUR, 44),
-        (_mask_words(evidence), _MASK_COLOUR, 28),
+    for legend, colour, height_below in (
+        (_map_legend(maps), _MAP_COLOUR, 44),
+        (_mask_legend(maps), _MASK_COLOUR, 28),
     ):
-        figure.text(_MARGIN / across, height_below / down, words_below, color=colour, fontsize=7)
+        figure.text(_MARGIN / across, height_below / down, legend, color=colour, fontsize=7)
     small = min(7.0, 1.9 * across * points / len(attribution))
     figure.text(_MARGIN / across, 10 / down, attribution, color="#b0b0b0", fontsize=small)
     return figure
 
 
-def _heat_words(evidence: FailureEvidence) -> str:
-    words = f"Grad-CAM ≥ {percent(HEAT_LEVEL)} of the scan's largest: evidence, not an outline"
-    reached = evidence.heat[list(evidence.key_slices)].max() >= HEAT_LEVEL * 255
-    return words if reached else f"{words}; not reached on these slices"
+def _map_legend(maps: FailureMaps) -> str:
+    legend = f"Grad-CAM ≥ {percent(CONTOUR_LEVEL)} of the scan's largest: evidence, not anatomy"
+    reached = maps.attribution_map[list(maps.key_slices)].max() >= CONTOUR_LEVEL * 255
+    return legend if reached else f"{legend}; not reached on these slices"
 
 
-def _mask_words(evidence: FailureEvidence) -> str:
-    if evidence.mask is None:
-        return "Nobody outlined haemorrhage in this scan"
-    if not evidence.mask.any():
-        return "Haemorrhage as outlined by the readers: none in this scan"
-    here = evidence.mask[list(evidence.key_slices)].any()
-    return "Haemorrhage as outlined by the readers" + ("" if here else ": on other slices only")
+def _mask_legend(maps: FailureMaps) -> str:
+    if maps.mask is None:
+        return "Haemorrhage is not annotated in this scan"
+    if not maps.mask.any():
+        return "Haemorrhage as annotated by the readers: none in this scan"
+    here = maps.mask[list(maps.key_slices)].any()
+    return "Haemorrhage as annotated by the readers" + ("" if here else ": on other slices only")
 
 
 def _panel_pixels(
-    evidence: FailureEvidence, index: int, display: Display, longest: int
+    maps: FailureMaps, index: int, display: Display, longest: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None]:
-    mask = None if evidence.mask is None else display.sized(evidence.mask[index].astype(np.uint8) * 255, longest)
-    grey = display.sized(brain_window(evidence.study.voxels[index]), longest)
-    return grey, display.sized(evidence.heat[index], longest), mask
+    mask = None if maps.mask is None else display.sized(maps.mask[index].astype(np.uint8) * 255, longest)
+    grey = display.sized(brain_window(maps.study.voxels[index]), longest)
+    return grey, display.sized(maps.attribution_map[index], longest), mask
 
 
-def _draw_panel(axes: Axes, grey: NDArray[np.uint8], heat: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> None:
+def _draw_panel(
+    axes: Axes, grey: NDArray[np.uint8], attribution: NDArray[np.uint8], mask: NDArray[np.uint8] | None
+) -> None:
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    for values, colour, level in ((heat, _HEAT_COLOUR, HEAT_LEVEL * 255), (mask, _MASK_COLOUR, 127.5)):
+    for values, colour, level in ((attribution, _MAP_COLOUR, CONTOUR_LEVEL * 255), (mask, _MASK_COLOUR, 127.5)):
         # Matplotlib warns of a level that is nowhere reached.
         if values is not None and values.min() < level < values.max():
             axes.contour(values, levels=[level], colors=[colour], linewidths=1.2)
@@ -283,11 +282,11 @@ def _draw_panel(axes: Axes, grey: NDArray[np.uint8], heat: NDArray[np.uint8], ma
 
 
 def _png(figure: Figure) -> bytes:
-    """Write with a palette of 64 colours: grey noise in true colour is what makes such pictures large."""
+    """Write with a palette of 64 colours: grey noise in true colour is what makes such images large."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     stream = io.BytesIO()
-    palette = picture.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    palette = image.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     palette.save(stream, format="PNG", optimize=True)
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""How figures are written on the pages: numbers with their interval, and the reason where there is none."""
+"""How metrics are written on the pages: numbers with their interval, and the reason where there is none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 NOTHING = "–"
 
-Figures = Mapping[str, Any]
+Metric = Mapping[str, Any]
 
 
 def number(value: float | None, decimals: int = 3) -> str:
@@ -16,23 +16,33 @@ def number(value: float | None, decimals: int = 3) -> str:
 
 
 def percent(value: float | None, decimals: int = 1) -> str:
-    """Write a share as a percentage."""
+    """Write a proportion as a percentage."""
     return NOTHING if value is None else f"{100 * value:.{decimals}f} %"
 
 
-def with_interval(figure: Figures | None, decimals: int = 3) -> str:
-    """Write an :class:`~research.metrics.confidence.Interval` or :class:`~.random_baseline.Figure`.
+def with_interval(metric: Metric | None, decimals: int = 3) -> str:
+    """Write an :class:`~research.metrics.confidence.Interval` or :class:`~.random_baseline.MeanMetric`.
 
-    Without a figure stands the reason; without an interval the figure alone.
+    Without a value the reason; without an interval the value alone.
     """
-    if figure is None:
+    if metric is None:
         return NOTHING
-    value = figure["estimate"] if "estimate" in figure else figure["value"]
+    value = metric["estimate"] if "estimate" in metric else metric["value"]
     if value is None:
-        return because(figure.get("remark") or figure.get("reason"))
-    if figure.get("low") is None or figure.get("high") is None:
+        return because(metric.get("remark") or metric.get("reason"))
+    if metric.get("low") is None or metric.get("high") is None:
         return f"{number(value, decimals)} (no interval)"
-    return f"{number(value, decimals)} ({number(figure['low'], decimals)} to {number(figure['high'], decimals)})"
+    return f"{number(value, decimals)} ({number(metric['low'], decimals)} to {number(metric['high'], decimals)})"
+
+
+def percent_with_interval(metric: Metric) -> str:
+    """Write a proportion and its interval as percentages; without a value the reason."""
+    value = metric["estimate"] if "estimate" in metric else metric["value"]
+    if value is None:
+        return because(metric.get("remark") or metric.get("reason"))
+    if metric.get("low") is None or metric.get("high") is None:
+        return f"{percent(value, 0)} (no interval)"
+    return f"{percent(value, 0)} ({100 * metric['low']:.0f} to {percent(metric['high'], 0)})"
 
 
 def because(reason: str | None) -> str:
@@ -40,14 +50,14 @@ def because(reason: str | None) -> str:
     return f"{NOTHING} ({cell(reason)})" if reason else NOTHING
 
 
-def p_value(test: Figures | None) -> str:
+def p_value(test: Metric | None) -> str:
     """Write the p of a :class:`~research.metrics.comparison.Comparison`."""
     if test is None or test.get("p") is None:
         return because(test.get("remark") if test else None)
     return "< 0.001" if test["p"] < 0.001 else number(test["p"])
 
 
-def difference(test: Figures | None) -> str:
+def difference(test: Metric | None) -> str:
     """Write a difference with its sign and interval."""
     if test is None or test.get("difference") is None:
         return NOTHING
@@ -61,26 +71,26 @@ def span(values: Mapping[str, float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def target_met(figure: Figures, target: float) -> str:
-    """Say whether a target was reached, and whether chance alone could have kept it away."""
-    value = figure["estimate"] if "estimate" in figure else figure["value"]
+def target_met(metric: Metric, target: float) -> str:
+    """Return whether a target is reached, and else whether it lies within the interval."""
+    value = metric["estimate"] if "estimate" in metric else metric["value"]
     if value is None:
         return "not measured"
     if value >= target:
         return "yes"
-    high = figure.get("high")
+    high = metric.get("high")
     return "no; it lies within the interval" if high is not None and high >= target else "no"
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as a person says them."""
+    """Write seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def cell(text: str | None) -> str:
-    """Keep a text from ending its table's cell or line."""
+    """Escape a text for one cell of a table."""
     return NOTHING if not text else " ".join(text.replace("|", "\\|").split())
 
 
@@ -98,6 +108,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "number": number,
     "percent": percent,
     "with_interval": with_interval,
+    "percent_with_interval": percent_with_interval,
     "because": because,
     "p_value": p_value,
     "difference": difference,

@@ -1,4 +1,4 @@
-"""Everything that is measured of the shipped way to train, on patients that its networks have not seen."""
+"""Everything that is measured of the shipped way to train, on held-out patients."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from research.metrics.random_baseline import by_patient
+from research.evidence.tables import ANY, NO_SLICE_LOGITS, slice_auc
 from research.metrics.attention_by_height import attention_by_height
-from research.metrics.calibration_choice import platt_where_it_helps
+from research.metrics.calibration import platt_where_it_helps
 from research.metrics.class_counts import class_counts
-from research.metrics.classification import FEW, ClassificationFigures, classification_figures
+from research.metrics.classification import FEW, ClassificationMetrics, classification_metrics
 from research.metrics.confidence import RESAMPLES, auc_interval, proportion_interval
-from research.metrics.curves import precision_recall
+from research.metrics.curves import average_precision_interval, precision_recall, roc
+from research.metrics.eval_metrics import eval_metrics
 from research.metrics.interpretive_tasks import (
     attended_scans,
     interpretive_tasks,
@@ -25,13 +27,14 @@ from research.metrics.interpretive_tasks import (
 )
 from research.metrics.operating_points import AchievedPoint, achieved_points
 from research.metrics.predictions import Predictions, ScanPrediction
+from research.metrics.random_baseline import by_patient
 from research.metrics.reliability import reliability
-from research.metrics.eval_metrics import label_figures
-from research.metrics.subgroups import UNKNOWN, groups_of, subgroup_figures
-from research.evidence.curve_figures import average_precision_interval, roc_with_area
-from research.evidence.tables import ANY, SILENT, slice_auc, speaks_of_slices
+from research.metrics.subgroups import UNKNOWN, groups_of, subgroup_metrics
 
 BALANCED = "balanced"
+
+BAND_RESAMPLES = 500
+"""Of the band of a curve, fewer than of an interval: each is a curve of its own."""
 
 SIZES = (5, 10)
 """Numbers of positive slices at which a haemorrhage counts as larger."""
@@ -40,8 +43,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Decided:
-    """What becomes of the logits by decisions that the other folds made.
+class HeldOut:
+    """Probabilities and predicted labels, each fold by what is fitted and chosen on all others.
 
     Attributes
     ----------
@@ -51,21 +54,21 @@ class Decided:
         Of the calibration fitted on the other folds.
     points : dict
         Operating point to label to what it reaches.
-    called : ndarray, shape (scans, labels)
+    thresholded : ndarray, shape (scans, labels)
         1 where the calibrated probability reaches the balanced threshold chosen on the other folds, else 0.
     uncalibrated : dict
-        Label to the reason why the bundle leaves its logits as they are, by all folds.
+        Label to the reason why the bundle does not calibrate it, by all folds.
     """
 
     raw: Floats
     calibrated: Floats
     points: dict[str, dict[str, AchievedPoint]]
-    called: Floats
+    thresholded: Floats
     uncalibrated: dict[str, str]
 
 
-def decided(predictions: Predictions) -> Decided:
-    """Calibrate each fold, and call its scans, by what is chosen and fitted on all others."""
+def held_out(predictions: Predictions) -> HeldOut:
+    """Calibrate each fold and threshold its probabilities by what is fitted and chosen on all others."""
     logits, labels, folds, keys = predictions.logits, predictions.labels, predictions.folds, predictions.keys
     calibrated = np.empty_like(logits, dtype=np.float64)
     for fold in np.unique(folds):
@@ -74,13 +77,13 @@ def decided(predictions: Predictions) -> Decided:
         calibrated[here] = fit(logits[rest], labels[rest], keys).apply(logits[here])
     points = achieved_points(logits, labels, keys, folds, platt_where_it_helps, FEW)
     cuts = [[points[BALANCED][key].fold_thresholds[int(fold)] for key in keys] for fold in folds]
-    called = (calibrated >= np.array(cuts)).astype(np.float64)
+    thresholded = (calibrated >= np.array(cuts)).astype(np.float64)
     remarks = platt_where_it_helps(logits, labels, keys, folds)(logits, labels, keys).remarks
-    return Decided(expit(logits), calibrated, points, called, remarks)
+    return HeldOut(expit(logits), calibrated, points, thresholded, remarks)
 
 
-def shipped_figures(predictions: Predictions, count: int = RESAMPLES) -> dict[str, Any]:
-    """Return all figures of one way to train.
+def shipped_metrics(predictions: Predictions, count: int = RESAMPLES) -> dict[str, Any]:
+    """Return all metrics of one way to train.
 
     Parameters
     ----------
@@ -89,25 +92,25 @@ def shipped_figures(predictions: Predictions, count: int = RESAMPLES) -> dict[st
     count : int
         Resamples of each interval.
     """
-    found = decided(predictions)
+    found = held_out(predictions)
     return {
         "protocol": predictions.protocol,
-        "data": data_figures(predictions),
-        "scans": scan_figures(predictions, found, count),
+        "data": data_summary(predictions),
+        "scans": scan_metrics(predictions, found, count),
         "uncalibrated": found.uncalibrated,
-        "folds": fold_figures(predictions),
-        "sizes": size_figures(predictions, found),
-        "slices": slice_figures(predictions, count),
+        "folds": fold_metrics(predictions),
+        "sizes": size_metrics(predictions, found),
+        "slices": slice_metrics(predictions, count),
         "operating_points": found.points,
-        "key_slices": key_slice_figures(predictions, found, count),
+        "key_slices": key_slice_metrics(predictions, found, count),
         "attention_by_height": attention_by_height(attended_scans(predictions, ANY)),
         "subgroups": subgroups(predictions, found, count),
         "eval_metrics": eval_metrics(predictions),
     }
 
 
-def data_figures(predictions: Predictions) -> dict[str, Any]:
-    """Count scans, slices and patients, and describe the patients as far as the data states it."""
+def data_summary(predictions: Predictions) -> dict[str, Any]:
+    """Count scans, slices and patients, and describe the patients as far as the data do."""
     by_patient = {scan.patient: scan.group for scan in predictions.scans}
     ages = np.array([group["age"] for group in by_patient.values() if isinstance(group.get("age"), int | float)])
     ages = ages[~np.isnan(ages)]
@@ -136,22 +139,28 @@ def data_figures(predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def scan_figures(predictions: Predictions, found: Decided, count: int = RESAMPLES) -> dict[str, Any]:
-    """Return classification of scans: the raw probabilities', the calibrated ones', and the calls'."""
+def scan_metrics(predictions: Predictions, found: HeldOut, count: int = RESAMPLES) -> dict[str, Any]:
+    """Return classification of scans: of the raw, the calibrated and the thresholded probabilities."""
     labels, keys, patients = predictions.labels, predictions.keys, predictions.patients
-    raw, calibrated = (classification_figures(each, labels, keys) for each in (found.raw, found.calibrated))
-    calls = classification_figures(found.called, labels, keys)
+    raw, calibrated = (classification_metrics(each, labels, keys) for each in (found.raw, found.calibrated))
+    thresholded = classification_metrics(found.thresholded, labels, keys)
     columns = list(enumerate(keys))
     return {
         "raw": raw,
         "calibrated": _calibrated_part(calibrated),
-        "calls": _calls_part(calls),
+        "thresholded": _thresholded_part(thresholded),
         "average_precision": {
             key: average_precision_interval(labels[:, column], found.raw[:, column], patients, count)
             for column, key in columns
         },
         "roc": {
-            key: roc_with_area(labels[:, column], found.raw[:, column], patients, count, band=key == ANY)
+            key: roc(
+                labels[:, column],
+                found.raw[:, column],
+                patients,
+                count,
+                band_count=min(count, BAND_RESAMPLES) if key == ANY else 0,
+            )
             for column, key in columns
         },
         "precision_recall": {key: precision_recall(labels[:, column], found.raw[:, column]) for column, key in columns},
@@ -165,7 +174,7 @@ def scan_figures(predictions: Predictions, found: Decided, count: int = RESAMPLE
     }
 
 
-def fold_figures(predictions: Predictions) -> list[dict[str, Any]]:
+def fold_metrics(predictions: Predictions) -> list[dict[str, Any]]:
     """Return the AUC of any haemorrhage within each fold, whose scans one and the same network has read."""
     column, found = predictions.keys.index(ANY), []
     for fold in np.unique(predictions.folds):
@@ -176,72 +185,76 @@ def fold_figures(predictions: Predictions) -> list[dict[str, Any]]:
     return found
 
 
-def size_figures(predictions: Predictions, found: Decided) -> list[dict[str, Any]]:
-    """Return how many scans with any haemorrhage are called positive, by the number of slices that show it."""
+def size_metrics(predictions: Predictions, found: HeldOut) -> list[dict[str, Any]]:
+    """Return the sensitivity for any haemorrhage at the balanced point, by the number of slices that show it."""
     column = predictions.keys.index(ANY)
-    shown = np.array([_positive_slices(scan, column) for scan in predictions.scans])
-    positive, called = predictions.labels[:, column] == 1, found.called[:, column] == 1
-    figures = []
-    for low, high in pairwise((1, *SIZES, np.inf)):
-        here = positive & (shown >= low) & (shown < high)
-        hits, scans = int((here & called).sum()), int(here.sum())
-        name = f"{low} to {high - 1:g}" if np.isfinite(high) else f"{low} and more"
-        figures.append({"slices": name, "found": hits, "scans": scans, "sensitivity": proportion_interval(hits, scans)})
-    return figures
+    names = [*(f"{low} to {high - 1}" for low, high in pairwise((1, *SIZES))), f"{SIZES[-1]} and more"]
+    scans = pd.DataFrame(
+        {
+            "slices": [_positive_slices(scan, column) for scan in predictions.scans],
+            "true_positive": found.thresholded[:, column] == 1,
+        }
+    )[predictions.labels[:, column] == 1]
+    bands = pd.cut(scans["slices"], [1, *SIZES, np.inf], right=False, labels=names)
+    metrics = []
+    for name, members in scans["true_positive"].groupby(bands, observed=False):
+        true_positive, total = int(members.sum()), len(members)
+        sensitivity = proportion_interval(true_positive, total)
+        metrics.append({"slices": name, "true_positive": true_positive, "scans": total, "sensitivity": sensitivity})
+    return metrics
 
 
 def _positive_slices(scan: ScanPrediction, column: int) -> float:
     return np.nan if scan.slice_labels is None else float((scan.slice_labels[:, column] == 1).sum())
 
 
-def slice_figures(predictions: Predictions, count: int = RESAMPLES) -> dict[str, Any]:
-    """Return what the model says of single slices, patients resampled with all their slices."""
-    if not speaks_of_slices(predictions):
-        return {"reason": SILENT}
+def slice_metrics(predictions: Predictions, count: int = RESAMPLES) -> dict[str, Any]:
+    """Return the classification of single slices, patients resampled with all their slices."""
+    if not predictions.has_slice_logits:
+        return {"reason": NO_SLICE_LOGITS}
     labels, logits, patients = predictions.slice_level()
-    figures = classification_figures(expit(logits), labels, predictions.keys)
+    metrics = classification_metrics(expit(logits), labels, predictions.keys)
     column = predictions.keys.index(ANY)
     return {
         "slices": len(labels),
         "auc": {key: slice_auc(predictions, key, count) for key in predictions.keys},
-        "figures": figures.labels,
-        "macro": figures.macro,
-        "roc": roc_with_area(labels[:, column], logits[:, column], patients, count),
+        "metrics": metrics.labels,
+        "macro": metrics.macro,
+        "roc": roc(labels[:, column], logits[:, column], patients, count),
     }
 
 
-def key_slice_figures(predictions: Predictions, found: Decided, count: int = RESAMPLES) -> dict[str, Any]:
-    """Return the interpretive tasks for any haemorrhage and label by label, each beside its chance level."""
+def key_slice_metrics(predictions: Predictions, found: HeldOut, count: int = RESAMPLES) -> dict[str, Any]:
+    """Return the interpretive tasks for any haemorrhage and label by label, each beside its random baseline."""
     interval, column = by_patient(count), predictions.keys.index(ANY)
-    called = {scan.name: bool(found.called[row, column]) for row, scan in enumerate(predictions.scans)}
-    scans = [replace(scan, called=called[scan.name]) for scan in attended_scans(predictions, ANY)]
+    scans = attended_scans(predictions, ANY, found.thresholded[:, column] == 1)
     return {
         "positive_scans": interpretive_tasks(scans, interval=interval),
-        "called_scans": interpretive_tasks(scans, called_only=True, interval=interval),
+        "predicted_positive_scans": interpretive_tasks(scans, predicted_positive_only=True, interval=interval),
         "detection": slice_detection(scans, interval=interval),
         "labels": key_slices_per_label(predictions, interval=interval),
     }
 
 
-def subgroups(predictions: Predictions, found: Decided, count: int = RESAMPLES) -> dict[str, Any]:
-    """Return figures per property, subgroup and label; sensitivity and specificity are those of the calls."""
+def subgroups(predictions: Predictions, found: HeldOut, count: int = RESAMPLES) -> dict[str, Any]:
+    """Return metrics per property, subgroup and label; sensitivity and specificity are those at the balanced point."""
     labels, keys, patients, groups = (
         predictions.labels,
         predictions.keys,
         predictions.patients.tolist(),
         groups_of(predictions),
     )
-    ranked = subgroup_figures(found.raw, labels, keys, patients, groups, count=count)
-    called = subgroup_figures(found.called, labels, keys, patients, groups, count=1)
+    ranked = subgroup_metrics(found.raw, labels, keys, patients, groups, count=count)
+    thresholded = subgroup_metrics(found.thresholded, labels, keys, patients, groups, count=1)
     return {
         name: {
             value: {
                 key: replace(
-                    figures,
-                    sensitivity=called[name][value][key].sensitivity,
-                    specificity=called[name][value][key].specificity,
+                    metrics,
+                    sensitivity=thresholded[name][value][key].sensitivity,
+                    specificity=thresholded[name][value][key].specificity,
                 )
-                for key, figures in by_label.items()
+                for key, metrics in by_label.items()
             }
             for value, by_label in sorted(members.items(), key=_place)
         }
@@ -249,36 +262,23 @@ def subgroups(predictions: Predictions, found: Decided, count: int = RESAMPLES) 
     }
 
 
-def eval_metrics(predictions: Predictions) -> dict[str, Any]:
-    """Return the few figures that stand in ``configs/metadata.json``, to three decimals."""
-    top_h = interpretive_tasks(attended_scans(predictions, ANY))["comprehensive"]
-    slices = slice_auc(predictions, count=1).estimate
-    return {
-        "protocol": predictions.protocol,
-        "labels": label_figures(expit(predictions.logits), predictions.labels, predictions.keys),
-        "slice_auc": None if slices is None else round(slices, 3),
-        "key_slices_top_h": None if top_h.value is None else round(top_h.value, 3),
-        "key_slices_top_h_chance": None if top_h.chance is None else round(top_h.chance, 3),
-    }
-
-
-def _calibrated_part(figures: ClassificationFigures) -> dict[str, Any]:
+def _calibrated_part(metrics: ClassificationMetrics) -> dict[str, Any]:
     names = ("log_loss", "brier", "expected_calibration_error")
     return {
-        "labels": {key: {name: getattr(label, name) for name in names} for key, label in figures.labels.items()},
-        "macro": {name: figures.macro[name] for name in names},
-        "weighted_log_loss": figures.weighted_log_loss,
+        "labels": {key: {name: getattr(label, name) for name in names} for key, label in metrics.labels.items()},
+        "macro": {name: metrics.macro[name] for name in names},
+        "weighted_log_loss": metrics.weighted_log_loss,
     }
 
 
-def _calls_part(figures: ClassificationFigures) -> dict[str, Any]:
+def _thresholded_part(metrics: ClassificationMetrics) -> dict[str, Any]:
     names = ("precision", "recall", "specificity", "f1")
     return {
         "labels": {
             key: {name: getattr(label, name) for name in names} | {"remark": label.remark}
-            for key, label in figures.labels.items()
+            for key, label in metrics.labels.items()
         },
-        "macro": {name: figures.macro[name] for name in names},
+        "macro": {name: metrics.macro[name] for name in names},
     }
 
 

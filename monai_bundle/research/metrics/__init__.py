@@ -1,1 +1,1 @@
-"""Figures: classification, key slices, quality of the maps."""
+"""Metrics: pure functions of predictions, labels and maps; no torch, no files but the predictions' own."""

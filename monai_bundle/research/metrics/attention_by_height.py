@@ -1,4 +1,4 @@
-"""Where attention falls along the head, beside where the disease is (DrCT2, figure 7)."""
+"""Attention over the height of the head, beside the positive slices (DrCT2, figure 7)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class AttentionByHeight:
     edges : tuple of float
         Of the bins, one more than there are bins.
     attention_positive, attention_negative : tuple of float or None
-        Share of a scan's attention in each bin; sums to 1. None where there is no such scan.
+        Proportion of a scan's attention in each bin; sums to 1. None where there is no such scan.
     positive_slices : tuple of float or None
-        Share of the slices in each bin that are positive, over the positive scans.
+        Proportion of the slices in each bin that are positive, over the positive scans.
     positive_scans, negative_scans : int
         How many.
     """
@@ -38,8 +38,8 @@ class AttentionByHeight:
 def attention_by_height(scans: Sequence[AttendedScan], bins: int = 10) -> AttentionByHeight:
     """Divide every scan's length into bins and average over scans; every scan counts the same.
 
-    A slice stands for its part of the scan's length and is divided between the bins that it overlaps: a scan of 24
-    slices then has no empty bin, and no bin that only rounding made full.
+    A slice covers its part of the scan's length and is divided between the bins that it overlaps: a scan of 24 slices
+    then has no empty bin, and none that only rounding filled.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def attention_by_height(scans: Sequence[AttendedScan], bins: int = 10) -> Attent
     if bins < 1:
         raise ValueError(f"bins must be at least 1, not {bins}")
     attention: dict[bool, list[NDArray[np.float64]]] = {True: [], False: []}
-    shares = []
+    positive_slices = []
     for scan in scans:
         total = float(scan.slice_attention.sum())
         if total <= 0:
@@ -64,19 +64,19 @@ def attention_by_height(scans: Sequence[AttendedScan], bins: int = 10) -> Attent
         overlap = overlap_with_bins(len(scan.positive), bins)
         attention[bool(scan.positive.any())].append(overlap @ scan.slice_attention / total)
         if scan.positive.any():
-            shares.append(overlap @ scan.positive.astype(np.float64) / overlap.sum(axis=1))
+            positive_slices.append(overlap @ scan.positive.astype(np.float64) / overlap.sum(axis=1))
     return AttentionByHeight(
         edges=tuple(float(edge) for edge in np.linspace(0, 1, bins + 1)),
         attention_positive=_mean(attention[True]),
         attention_negative=_mean(attention[False]),
-        positive_slices=_mean(shares),
+        positive_slices=_mean(positive_slices),
         positive_scans=len(attention[True]),
         negative_scans=len(attention[False]),
     )
 
 
 def overlap_with_bins(slices: int, bins: int) -> NDArray[np.float64]:
-    """Return which share of each slice lies in each bin, shape (bins, slices); every column sums to 1."""
+    """Return the proportion of each slice that lies in each bin, shape (bins, slices); every column sums to 1."""
     slice_edges, bin_edges = np.linspace(0, 1, slices + 1), np.linspace(0, 1, bins + 1)
     top = np.minimum(slice_edges[None, 1:], bin_edges[1:, None])
     bottom = np.maximum(slice_edges[None, :-1], bin_edges[:-1, None])

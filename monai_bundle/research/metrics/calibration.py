@@ -1,15 +1,20 @@
-"""Probabilities that mean what they say: temperature and Platt scaling of logits, fitted on validation patients."""
+"""Calibration: Platt scaling of logits, fitted on validation patients, for the labels that it serves.
+
+scikit-learn's sigmoid calibration has Platt's targets but no bound on the slope: a negative one would reverse the
+order of scans.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
+from sklearn.metrics import log_loss
 
 from research.metrics.class_counts import class_counts
 from scripts.calibration import Calibration
@@ -25,31 +30,7 @@ Fit = Callable[[NDArray[np.float64], NDArray[np.float64], Sequence[str]], Calibr
 """Takes logits and labels, shape (scans, labels), and the keys, e.g. :func:`fit_platt`."""
 
 Choice = Callable[[NDArray[np.float64], NDArray[np.float64], Sequence[str], NDArray[np.int64]], Fit]
-"""Takes logits, labels, keys and folds, and says how they are calibrated."""
-
-
-def fit_temperature(logits: ArrayLike, labels: ArrayLike, keys: Sequence[str]) -> Calibration:
-    """Divide all logits by the one temperature that gives the smallest log loss.
-
-    Parameters
-    ----------
-    logits, labels : array_like, shape (scans, labels)
-        Of validation patients; 0, 1 or NaN (left out).
-    keys : sequence of str
-        The label of each column.
-
-    Notes
-    -----
-    Guo C. et al., On calibration of modern neural networks, ICML 2017.
-    """
-    values, truth = _checked(logits, labels, keys)
-    rows = ~np.isnan(truth)
-    if not rows.any():
-        return Calibration(
-            tuple(keys), (1.0,) * len(keys), (0.0,) * len(keys), dict.fromkeys(keys, "no label is known")
-        )
-    slope, _ = _line(values[rows], truth[rows], with_offset=False)
-    return Calibration(tuple(keys), (slope,) * len(keys), (0.0,) * len(keys), _at_bound(keys, [slope] * len(keys)))
+"""Takes logits, labels, keys and folds, and returns how they are calibrated, e.g. :func:`platt_where_it_helps`."""
 
 
 def fit_platt(
@@ -70,12 +51,12 @@ def fit_platt(
     fewest : int
         A label with fewer positive or negative scans keeps its logits: two numbers cannot be fitted to so few.
     left_alone : mapping
-        Labels that keep their logits for another reason, and the reason (:mod:`.calibration_choice`).
+        Labels that keep their logits for another reason, and the reason (:func:`platt_where_it_helps`).
 
     Notes
     -----
     Platt J., Probabilistic outputs for support vector machines, 1999; with its targets (N+ + 1) / (N+ + 2) and
-    1 / (N- + 2) in place of 1 and 0, without which a label that is perfectly told apart has no best line.
+    1 / (N- + 2) in place of 1 and 0, without which perfectly separated classes have no best line.
     """
     values, truth = _checked(logits, labels, keys)
     slopes, offsets, remarks = [], [], {}
@@ -89,32 +70,16 @@ def fit_platt(
         rows = ~np.isnan(truth[:, column])
         positive = truth[rows, column] == 1
         target = np.where(positive, (counts.positive + 1) / (counts.positive + 2), 1 / (counts.negative + 2))
-        slope, offset = _line(values[rows, column], target, with_offset=True)
+        slope, offset = _line(values[rows, column], target)
         slopes.append(slope)
         offsets.append(offset)
     return Calibration(tuple(keys), tuple(slopes), tuple(offsets), _at_bound(keys, slopes) | remarks)
 
 
-@dataclass(frozen=True, eq=False)
-class CrossFitted:
-    """Calibrated probabilities of patients whose labels their calibration has not seen.
-
-    Attributes
-    ----------
-    probabilities : ndarray, shape (scans, labels)
-        In the order of the logits.
-    calibrations : dict
-        Fold to the calibration that was fitted on all others.
-    """
-
-    probabilities: NDArray[np.float64]
-    calibrations: dict[int, Calibration]
-
-
 def cross_fitted(
     logits: ArrayLike, labels: ArrayLike, keys: Sequence[str], folds: ArrayLike, fit: Fit = fit_platt
-) -> CrossFitted:
-    """Calibrate each fold with what is fitted on all others.
+) -> NDArray[np.float64]:
+    """Return probabilities, shape (scans, labels), each fold calibrated by a fit on all others.
 
     Parameters
     ----------
@@ -125,7 +90,7 @@ def cross_fitted(
     folds : array_like of int, shape (scans,)
         Folds that split no patient.
     fit : callable
-        :func:`fit_platt`, :func:`fit_temperature` or the like.
+        :func:`fit_platt` or the like.
 
     Raises
     ------
@@ -138,12 +103,49 @@ def cross_fitted(
     if len(numbers) < 2 or fold.shape != (len(truth),):
         raise ValueError(f"cross-fitting {len(truth)} scans needs two folds and one number per scan, not {numbers}")
     probabilities = np.empty_like(values)
-    calibrations = {}
     for number in numbers:
         held_out = fold == number
-        calibrations[number] = fit(values[~held_out], truth[~held_out], keys)
-        probabilities[held_out] = calibrations[number].apply(values[held_out])
-    return CrossFitted(probabilities, calibrations)
+        probabilities[held_out] = fit(values[~held_out], truth[~held_out], keys).apply(values[held_out])
+    return probabilities
+
+
+def platt_where_it_helps(
+    logits: ArrayLike, labels: ArrayLike, keys: Sequence[str], folds: ArrayLike, fewest: int = FEWEST
+) -> Fit:
+    """Return Platt scaling for the labels whose log loss it lowers on patients that it was not fitted to.
+
+    The choice is made once for each label, from all folds: calibration in some folds and none in others would put scans
+    on two scales, and a threshold chosen on one would be applied to the other. Patients that the choice is made from
+    must not be among those that it is evaluated on.
+
+    Parameters
+    ----------
+    logits, labels, keys, folds
+        As for :func:`cross_fitted`.
+    fewest : int
+        So many positive (and negative) scans must be left of a label without any one fold.
+    """
+    values, truth, fold = (np.asarray(each, dtype=np.float64) for each in (logits, labels, folds))
+    rest = [fold != number for number in np.unique(fold)]
+    reasons: dict[str, str] = {}
+    for column, key in enumerate(keys):
+        if min((class_counts(truth[rows, column]).rarest for rows in rest if rows.any()), default=0) < max(fewest, 1):
+            counts = class_counts(truth[:, column])
+            reasons[key] = f"not calibrated: {counts}; {fewest} of each are needed without any one fold"
+    if len(reasons) < len(keys):
+        fitted = cross_fitted(values, truth, keys, fold, partial(fit_platt, fewest=fewest, left_alone=reasons))
+        for column, key in enumerate(keys):
+            if key in reasons:
+                continue
+            rows = ~np.isnan(truth[:, column])
+            before = log_loss(truth[rows, column], expit(values[rows, column]), labels=[0, 1])
+            after = log_loss(truth[rows, column], fitted[rows, column], labels=[0, 1])
+            if after >= before:
+                reasons[key] = (
+                    f"not calibrated: calibration changes the log loss of held-out patients "
+                    f"from {before:.3f} to {after:.3f}"
+                )
+    return partial(fit_platt, fewest=fewest, left_alone=reasons)
 
 
 def _checked(
@@ -157,7 +159,7 @@ def _checked(
     return values, truth
 
 
-def _line(logits: NDArray[np.float64], targets: NDArray[np.float64], with_offset: bool) -> tuple[float, float]:
+def _line(logits: NDArray[np.float64], targets: NDArray[np.float64]) -> tuple[float, float]:
     """Return slope and offset of the smallest mean log loss; the loss is convex in both."""
 
     def loss(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -166,12 +168,11 @@ def _line(logits: NDArray[np.float64], targets: NDArray[np.float64], with_offset
         value = float((np.logaddexp(0, calibrated) - targets * calibrated).mean())
         return value, np.array([float((error * logits).mean()), float(error.mean())])
 
-    offsets = (None, None) if with_offset else (0.0, 0.0)
     found = minimize(
         loss,
         np.array([1.0, 0.0]),
         jac=True,
-        bounds=[SLOPES, offsets],
+        bounds=[SLOPES, (None, None)],
         method="L-BFGS-B",
         options={"gtol": 1e-9, "ftol": 1e-14},
     )
@@ -179,9 +180,7 @@ def _line(logits: NDArray[np.float64], targets: NDArray[np.float64], with_offset
 
 
 def _at_bound(keys: Sequence[str], slopes: Sequence[float]) -> dict[str, str]:
-    """Say where the bound stopped the fit: a lower one means that the logits hardly tell the classes apart."""
+    """Return where the bound stopped the fit: at the lower one the logits hardly separate the classes."""
     return {
-        key: f"the slope stands at its bound {slope:g}"
-        for key, slope in zip(keys, slopes, strict=True)
-        if slope in SLOPES
+        key: f"the slope is at its bound {slope:g}" for key, slope in zip(keys, slopes, strict=True) if slope in SLOPES
     }

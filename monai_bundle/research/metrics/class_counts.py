@@ -1,4 +1,4 @@
-"""How many scans show a label, do not, or were never judged: what decides whether a figure can be given at all."""
+"""How many scans show a label, do not, or are unknown: what decides whether a metric exists at all."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class ClassCounts:
         return min(self.positive, self.negative)
 
     def __str__(self) -> str:
-        """Say what a figure rests on, e.g. ``3 positives, 79 negatives``."""
-        words = [_counted(self.positive, "positive"), _counted(self.negative, "negative")]
-        return ", ".join([*words, f"{self.unknown} unknown"] if self.unknown else words)
+        """Return what a metric rests on, e.g. ``3 positives, 79 negatives``."""
+        counts = [_counted(self.positive, "positive"), _counted(self.negative, "negative")]
+        return ", ".join([*counts, f"{self.unknown} unknown"] if self.unknown else counts)
 
 
 def class_counts(labels: ArrayLike) -> ClassCounts:

@@ -1,4 +1,4 @@
-"""How well probabilities tell positive from negative scans (or slices), label by label and over all labels."""
+"""Classification metrics of scans or slices, label by label and over all labels."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    precision_recall_fscore_support,
+    recall_score,
+    roc_auc_score,
+    roc_curve,
+)
 
 from research.metrics.class_counts import ClassCounts, class_counts, known
-from research.metrics.reliability import BINS, reliability
+from research.metrics.reliability import reliability
+from scripts.operating_points import DEFAULT_THRESHOLD
 
 FEW = 10
-"""Below this many positives (or negatives) a figure says little, and comes with a remark."""
+"""Below this many positives (or negatives) a metric is weak, and carries a remark."""
 
 FIXED = (0.90, 0.95)
 """Specificities at which sensitivity is given, and sensitivities at which specificity is given."""
@@ -23,32 +31,32 @@ MACRO = (
     *("auc", "average_precision", "precision", "recall", "specificity", "f1"),
     *("log_loss", "expected_calibration_error", "brier"),
 )
-"""Figures whose mean over the labels is given."""
+"""Metrics whose mean over the labels is given."""
 
 _SMALLEST_PROBABILITY = 1e-15
-"""Where a probability is cut before its logarithm, so that one certain mistake does not cost infinitely much."""
+"""Probabilities are clipped to this before the logarithm, so that one certain mistake does not cost infinitely much."""
 
 
 @dataclass(frozen=True)
-class LabelFigures:
-    """Figures of one label over the scans where it is known; None where a class that the figure needs is missing.
+class LabelMetrics:
+    """Metrics of one label over the scans where it is known; None where a class that the metric needs is missing.
 
     Attributes
     ----------
     positive, negative, unknown : int
-        Scans with the label, without it, and left out because nobody judged.
+        Scans with the label, without it, and without a known label.
     threshold : float
-        From this probability upwards a scan counts as positive, for ``precision`` to ``f1``.
+        A scan of at least this probability is predicted positive, for ``precision`` to ``f1``.
     recall : float or None
         The same as sensitivity.
     sensitivity_at_specificity, specificity_at_sensitivity : dict
-        ``"0.90"`` and ``"0.95"`` to the largest value that any threshold reaches with at least that of the other.
+        ``"0.90"`` and ``"0.95"`` to the largest value of any threshold with at least that of the other.
     log_loss, brier : float or None
         Mean over scans; natural logarithm.
     expected_calibration_error : float or None
         Over ``bins`` bins of equal width.
     remark : str or None
-        Why a figure is missing or weak.
+        Why a metric is missing or weak.
     """
 
     positive: int
@@ -71,8 +79,8 @@ class LabelFigures:
 
 
 @dataclass(frozen=True)
-class MacroFigure:
-    """Unweighted mean over the labels that have the figure.
+class MacroMetric:
+    """Unweighted mean over the labels that have the metric.
 
     Attributes
     ----------
@@ -90,107 +98,96 @@ class MacroFigure:
 
 
 @dataclass(frozen=True)
-class ClassificationFigures:
-    """Figures of all labels.
+class ClassificationMetrics:
+    """Metrics of all labels.
 
     Attributes
     ----------
     labels : dict
-        Label key to its figures.
+        Label key to its metrics.
     macro : dict
-        Name of the figure (see :data:`MACRO`) to its mean over labels.
+        Name of the metric (see :data:`MACRO`) to its mean over labels.
     weighted_log_loss : float or None
         Mean of the log loss over scans and labels, weighted by label.
     weights : dict
         Label key to its weight there; they sum to 1.
     """
 
-    labels: dict[str, LabelFigures]
-    macro: dict[str, MacroFigure]
+    labels: dict[str, LabelMetrics]
+    macro: dict[str, MacroMetric]
     weighted_log_loss: float | None
     weights: dict[str, float]
 
 
-def classification_figures(
-    probabilities: ArrayLike,
-    labels: ArrayLike,
-    keys: Sequence[str],
-    thresholds: Mapping[str, float] | float = 0.5,
-    weights: Mapping[str, float] | None = None,
-    bins: int = BINS,
-) -> ClassificationFigures:
-    """Return every figure of a multi-label classification.
+def classification_metrics(
+    probabilities: ArrayLike, labels: ArrayLike, keys: Sequence[str], threshold: float = DEFAULT_THRESHOLD
+) -> ClassificationMetrics:
+    """Return every metric of a multi-label classification.
 
     Parameters
     ----------
     probabilities, labels : array_like, shape (scans, labels)
-        Predictions 0..1; and 0, 1 or NaN, which leaves the scan out of that label's figures.
+        Predictions 0..1; and 0, 1 or NaN, which leaves the scan out of that label's metrics.
     keys : sequence of str
         The label of each column.
-    thresholds : mapping or float
-        Per label, or one for all.
-    weights : mapping, optional
-        Of each label in the log loss, normalised to sum 1; RSNA's by default (see :func:`rsna_weights`).
-    bins : int
-        Of the expected calibration error.
+    threshold : float
+        Of all labels.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, a label is none of 0, 1 and NaN, or a probability is none where its label is known.
+        If shapes do not fit, a label is none of 0, 1 and NaN, or a probability is NaN where its label is known.
     """
     predicted, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     if predicted.shape != truth.shape or truth.ndim != 2 or truth.shape[1] != len(keys):
         raise ValueError(f"probabilities {predicted.shape}, labels {truth.shape}, {len(keys)} keys")
-    cuts = thresholds if isinstance(thresholds, Mapping) else dict.fromkeys(keys, float(thresholds))
-    figures = {
-        key: label_figures(predicted[:, column], truth[:, column], cuts[key], bins) for column, key in enumerate(keys)
-    }
-    wanted = rsna_weights(keys) if weights is None else weights
-    total = sum(wanted[key] for key in keys)
-    shares = {key: float(wanted[key] / total) for key in keys}
-    return ClassificationFigures(
-        figures,
-        {name: _macro(name, figures) for name in MACRO},
-        weighted_log_loss(predicted, truth, [shares[key] for key in keys]),
-        shares,
+    metrics = {key: label_metrics(predicted[:, column], truth[:, column], threshold) for column, key in enumerate(keys)}
+    weights = rsna_weights(keys)
+    return ClassificationMetrics(
+        metrics,
+        {name: _macro(name, metrics) for name in MACRO},
+        weighted_log_loss(predicted, truth, list(weights.values())),
+        weights,
     )
 
 
-def label_figures(
-    probabilities: ArrayLike, labels: ArrayLike, threshold: float = 0.5, bins: int = BINS
-) -> LabelFigures:
-    """Return the figures of one label; arguments as in :func:`classification_figures`, one column each."""
+def label_metrics(probabilities: ArrayLike, labels: ArrayLike, threshold: float = DEFAULT_THRESHOLD) -> LabelMetrics:
+    """Return the metrics of one label; arguments as in :func:`classification_metrics`, one column each."""
     counts = class_counts(labels)
     truth, predicted = known(labels, probabilities)
     both, some = counts.rarest > 0, truth.size > 0
-    called = predicted >= threshold
-    hits, false_alarms = float(called @ truth), float(called @ (1 - truth))
+    positive = predicted >= threshold
+    precision, recall, f1, _ = (
+        precision_recall_fscore_support(truth, positive, average="binary", zero_division=0)
+        if counts.positive
+        else (None, None, None, None)
+    )
     remarks = [str(counts)] if counts.rarest < FEW else []
-    if counts.positive and not called.any():
+    if counts.positive and not positive.any():
         remarks.append(f"none reaches the threshold {threshold:.3g}: precision counts as 0")
-    return LabelFigures(
+    calibration = reliability(truth, predicted)
+    return LabelMetrics(
         positive=counts.positive,
         negative=counts.negative,
         unknown=counts.unknown,
         threshold=float(threshold),
         auc=float(roc_auc_score(truth, predicted)) if both else None,
         average_precision=float(average_precision_score(truth, predicted)) if both else None,
-        precision=hits / max(float(called.sum()), 1.0) if counts.positive else None,
-        recall=hits / counts.positive if counts.positive else None,
-        specificity=1 - false_alarms / counts.negative if counts.negative else None,
-        f1=2 * hits / (counts.positive + float(called.sum())) if counts.positive else None,
+        precision=precision,
+        recall=recall,
+        specificity=float(recall_score(truth, positive, pos_label=0)) if counts.negative else None,
+        f1=f1,
         **_at_fixed_points(truth, predicted, counts),
         log_loss=float(_losses(predicted, truth).mean()) if some else None,
         brier=float(brier_score_loss(truth, predicted, pos_label=1)) if some else None,
-        expected_calibration_error=reliability(truth, predicted, bins).expected_calibration_error,
-        bins=bins,
+        expected_calibration_error=calibration.expected_calibration_error,
+        bins=calibration.bins,
         remark="; ".join(remarks) or None,
     )
 
 
 def rsna_weights(keys: Sequence[str]) -> dict[str, float]:
-    """Return the weights of the RSNA 2019 challenge's log loss: ``any`` counts double (2/7, and 1/7 for five kinds)."""
+    """Return the weights of the RSNA 2019 challenge's log loss: ``any`` 2/7, each of five subtypes 1/7."""
     doubled = {key: 2.0 if key == "any" else 1.0 for key in keys}
     total = sum(doubled.values())
     return {key: weight / total for key, weight in doubled.items()}
@@ -202,7 +199,7 @@ def weighted_log_loss(probabilities: ArrayLike, labels: ArrayLike, weights: Sequ
     Parameters
     ----------
     probabilities, labels : array_like, shape (scans, labels)
-        As in :func:`classification_figures`.
+        As in :func:`classification_metrics`.
     weights : sequence of float
         One per label; only their proportions matter.
 
@@ -227,17 +224,17 @@ def _weighted_losses(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return losses times weights, and the weights, both 0 where the label is unknown."""
     truth = np.asarray(labels, dtype=np.float64)
-    judged = ~np.isnan(truth)
-    weight = np.where(judged, np.asarray(weights, dtype=np.float64), 0.0)
-    losses = np.where(judged, _losses(np.asarray(probabilities, dtype=np.float64), truth), 0.0)
+    labelled = ~np.isnan(truth)
+    weight = np.where(labelled, np.asarray(weights, dtype=np.float64), 0.0)
+    losses = np.where(labelled, _losses(np.asarray(probabilities, dtype=np.float64), truth), 0.0)
     if np.isnan(losses).any():
         raise ValueError("a prediction is NaN where its label is known")
     return losses * weight, weight
 
 
 def _losses(probabilities: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.float64]:
-    cut = np.clip(probabilities, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
-    return np.asarray(-(xlogy(labels, cut) + xlogy(1 - labels, 1 - cut)), dtype=np.float64)
+    clipped = np.clip(probabilities, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
+    return np.asarray(-(xlogy(labels, clipped) + xlogy(1 - labels, 1 - clipped)), dtype=np.float64)
 
 
 def _at_fixed_points(
@@ -262,11 +259,11 @@ def _at_fixed_points(
     }
 
 
-def _macro(name: str, figures: Mapping[str, LabelFigures]) -> MacroFigure:
-    values = {key: getattr(label, name) for key, label in figures.items()}
+def _macro(name: str, metrics: Mapping[str, LabelMetrics]) -> MacroMetric:
+    values = {key: getattr(label, name) for key, label in metrics.items()}
     present = [value for value in values.values() if value is not None]
-    missing = [f"{key}: {figures[key].remark}" for key, value in values.items() if value is None]
-    return MacroFigure(
+    missing = [f"{key}: {metrics[key].remark}" for key, value in values.items() if value is None]
+    return MacroMetric(
         float(np.mean(present)) if present else None,
         len(present),
         f"without {'; '.join(missing)}" if missing else None,

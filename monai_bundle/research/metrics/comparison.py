@@ -1,8 +1,8 @@
-"""Whether one model is really better than another on the same scans: DeLong, paired bootstrap, paired t-test."""
+"""Two models on the same scans: DeLong's test (in no well-kept library), paired bootstrap, paired t-test (SciPy)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,20 +20,17 @@ from research.metrics.confidence import (
     weighted_auc,
 )
 
-Statistic = Callable[[NDArray[np.float64], NDArray[np.float64]], float | None]
-"""Takes labels and scores, shape (rows,), and returns a figure; None or NaN where it has none."""
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models' figures on the same scans and whether they differ; two-sided.
+    """A metric of two models on the same scans, and a two-sided test of their difference.
 
     Attributes
     ----------
     test : str
-        What was done.
+        Its name.
     first, second, difference : float or None
-        The figure of each model, and first minus second.
+        The metric of each model, and first minus second.
     low, high : float or None
         Interval of the difference at ``level``.
     level : float
@@ -41,9 +38,9 @@ class Comparison:
     statistic : float or None
         The test's own: z, t, or None for the bootstrap.
     p : float or None
-        Probability of so large a difference between equal models.
+        p value.
     units : int
-        Scans (or patients, where they were drawn) that the test counts as independent.
+        Scans, or patients where they were resampled, that the test takes as independent.
     remark : str or None
         Why a part is missing.
     """
@@ -110,15 +107,15 @@ def delong(labels: ArrayLike, first: ArrayLike, second: ArrayLike, level: float 
     aucs, covariance = auc_covariance(truth, np.stack([one, other]))
     difference = float(aucs[0] - aucs[1])
     error = float(np.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0.0)))
-    figures = (float(aucs[0]), float(aucs[1]), difference)
-    # Equal rankings leave rounding where the variance is nought.
+    values = (float(aucs[0]), float(aucs[1]), difference)
+    # Equal rankings leave a rounding error where the variance is 0.
     if error < 1e-12:
         same = abs(difference) < 1e-12
-        remark = "the models rank alike" if same else "both models' AUCs have no variance"
-        return Comparison(name, *figures, None, None, level, None, 1.0 if same else None, units, remark)
+        remark = "the models rank the scans alike" if same else "both models' AUCs have no variance"
+        return Comparison(name, *values, None, None, level, None, 1.0 if same else None, units, remark)
     z, reach = difference / error, float(norm.ppf((1 + level) / 2)) * error
     p = float(2 * norm.sf(abs(z)))
-    return Comparison(name, *figures, difference - reach, difference + reach, level, z, p, units, None)
+    return Comparison(name, *values, difference - reach, difference + reach, level, z, p, units, None)
 
 
 def paired_bootstrap(
@@ -126,52 +123,38 @@ def paired_bootstrap(
     first: ArrayLike,
     second: ArrayLike,
     patients: Sequence[str] | NDArray[np.str_],
-    statistic: Statistic | None = None,
     count: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
 ) -> Comparison:
-    """Compare two models on the same resampled patients.
+    """Compare the AUC of two models on the same resampled patients.
 
     Parameters
     ----------
     labels, first, second, patients : sequence, shape (rows,)
         0, 1 or NaN (left out); the two models' scores; the patient of each scan or slice.
-    statistic : callable, optional
-        The figure to compare; the AUC by default.
     count, seed, level
         Of the resamples and the interval.
 
     Returns
     -------
     Comparison
-        ``p`` is twice the smaller share of resamples on either side of no difference, the data counted as one of them.
+        ``p`` is twice the smaller proportion of resamples on either side of no difference, the data counted as one.
     """
     name, counts = "paired bootstrap by patient", class_counts(labels)
     truth, one, other = known(labels, first, second)
-    judged = np.asarray(patients)[~np.isnan(np.asarray(labels, dtype=np.float64))]
-    units = len(np.unique(judged))
+    labelled = np.asarray(patients)[~np.isnan(np.asarray(labels, dtype=np.float64))]
+    units = len(np.unique(labelled))
     if not counts.rarest:
         return _nothing(name, level, units, str(counts))
-    resamples = resample_patients(judged, truth == 1, count, seed)
-    if statistic is None:
-        everyone = np.ones((1, truth.size))
-        figures = [float(weighted_auc(truth, scores, everyone)[0]) for scores in (one, other)]
-        drawn = [resampled_auc(truth, scores, resamples) for scores in (one, other)]
-    else:
-        found = [statistic(truth, scores) for scores in (one, other)]
-        if any(value is None or np.isnan(value) for value in found):
-            return _nothing(name, level, units, f"{counts}: the figure does not exist")
-        figures = [float(value) for value in found if value is not None]
-        rows = [resamples.rows(number) for number in range(count)]
-        drawn = [
-            np.array([statistic(truth[kept], scores[kept]) for kept in rows], dtype=np.float64)
-            for scores in (one, other)
-        ]
-    differences = drawn[0] - drawn[1]
-    spread = interval(figures[0] - figures[1], differences, level, resamples.remark)
-    p = None if spread.low is None else _two_sided(differences[~np.isnan(differences)])
-    return _compared(name, figures[0], figures[1], spread, p, units)
+    resamples = resample_patients(labelled, truth == 1, count, seed)
+    everyone = np.ones((1, truth.size))
+    aucs = [float(weighted_auc(truth, scores, everyone)[0]) for scores in (one, other)]
+    resampled = [resampled_auc(truth, scores, resamples) for scores in (one, other)]
+    differences = resampled[0] - resampled[1]
+    difference = interval(aucs[0] - aucs[1], differences, level, resamples.remark)
+    p = None if difference.low is None else _two_sided(differences[~np.isnan(differences)])
+    return _compared(name, aucs[0], aucs[1], difference, p, units)
 
 
 def paired_t_test(
@@ -207,16 +190,16 @@ def paired_t_test(
     if units < 2:
         return _nothing(name, level, units, f"{units} pairs: two are needed")
     difference = float((pair[0] - pair[1]).mean())
-    figures = (float(pair[0].mean()), float(pair[1].mean()), difference)
+    values = (float(pair[0].mean()), float(pair[1].mean()), difference)
     if np.ptp(pair[0] - pair[1]) < 1e-15:
         return Comparison(
-            name, *figures, None, None, level, None, None, units, "every pair differs by the same: no variance"
+            name, *values, None, None, level, None, None, units, "every pair differs by the same: no variance"
         )
     result = ttest_rel(pair[0], pair[1])
     bounds = result.confidence_interval(level)
     return Comparison(
         name,
-        *figures,
+        *values,
         float(bounds.low),
         float(bounds.high),
         level,
@@ -232,9 +215,9 @@ def _two_sided(differences: NDArray[np.float64]) -> float:
     return float(min(1.0, 2 * (min(below, above) + 1) / (differences.size + 1)))
 
 
-def _compared(name: str, first: float, second: float, spread: Interval, p: float | None, units: int) -> Comparison:
+def _compared(name: str, first: float, second: float, bounds: Interval, p: float | None, units: int) -> Comparison:
     return Comparison(
-        name, first, second, first - second, spread.low, spread.high, spread.level, None, p, units, spread.remark
+        name, first, second, first - second, bounds.low, bounds.high, bounds.level, None, p, units, bounds.remark
     )
 
 

@@ -1,8 +1,12 @@
-"""How far a figure could lie from itself with other patients: bootstrap intervals that never split a patient."""
+"""Confidence intervals: percentile bootstrap by patient, Wilson's interval of a proportion.
+
+``scipy.stats.bootstrap`` resamples rows, not patients with all their rows, and has no strata; the draws of the
+committed evidence are those of :func:`resample_patients`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,18 +24,18 @@ _MOST_NUMBERS = 1_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and its percentile interval.
+    """A metric and its confidence interval.
 
     Attributes
     ----------
     estimate : float or None
-        The figure over the patients as they are.
+        The metric over the patients as they are.
     low, high : float or None
-        Between these lies the share ``level`` of the resamples; None where none can be given.
+        Bounds of the interval; None where there is none.
     level : float
         0..1.
     resamples : int
-        Resamples in which the figure exists.
+        Resamples in which the metric exists.
     remark : str or None
         Why a part is missing, or how many resamples are.
     """
@@ -46,7 +50,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class PatientResamples:
-    """How often each patient is drawn in each resample; every one of its rows is drawn as often.
+    """How often each patient is drawn in each resample; all of a patient's rows are drawn as often.
 
     Attributes
     ----------
@@ -55,7 +59,7 @@ class PatientResamples:
     row_patient : ndarray of int64, shape (rows,)
         Column of ``draws`` that each row (scan or slice) belongs to.
     remark : str or None
-        Why resampling cannot show how uncertain a figure is.
+        Why resampling cannot estimate the uncertainty of a metric.
     """
 
     draws: NDArray[np.int64]
@@ -66,21 +70,17 @@ class PatientResamples:
         """Return how often each row is drawn in resamples ``first`` to ``last``, shape (resamples, rows)."""
         return self.draws[first:last, self.row_patient]
 
-    def rows(self, resample: int) -> NDArray[np.int64]:
-        """Return the rows of one resample, a row drawn twice standing there twice."""
-        return np.repeat(np.arange(len(self.row_patient)), self.draws[resample, self.row_patient])
-
 
 def resample_patients(
     patients: Sequence[str] | NDArray[np.str_], positive: ArrayLike, count: int = RESAMPLES, seed: int = 0
 ) -> PatientResamples:
-    """Draw patients with replacement, those with a positive row and those without each among themselves.
+    """Draw patients with replacement, stratified by whether a patient has a positive row.
 
     Parameters
     ----------
     patients, positive : sequence, shape (rows,)
-        Patient of each scan or slice, and whether it is positive. Patients who are drawn separately keep their number:
-        no resample lacks a class that whole patients make up.
+        Patient of each scan or slice, and whether it is positive. Each stratum keeps its size: no resample lacks a
+        class that whole patients make up.
     count, seed : int
         Number of resamples, and of the generator.
 
@@ -101,12 +101,14 @@ def resample_patients(
         if members.size:
             draws[:, members] = generator.multinomial(members.size, np.full(members.size, 1 / members.size), count)
         if members.size == 1:
-            remarks.append(f"one patient {word} a positive cannot show how patients differ")
+            remarks.append(f"a single patient {word} a positive has no variance")
     return PatientResamples(draws, row_patient.astype(np.int64), "; ".join(remarks) or None)
 
 
 def weighted_auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
-    """Return the AUC under each row of weights: the share of pairs that the positive wins, a tie counting half.
+    """Return the AUC under each row of weights: the proportion of pairs that the positive wins, a tie counting half.
+
+    All resamples at once: ``roc_auc_score`` takes one vector of weights, and 2,000 calls per interval take minutes.
 
     Parameters
     ----------
@@ -164,66 +166,39 @@ def auc_interval(
     if not counts.rarest:
         return Interval(None, None, None, level, 0, str(counts))
     truth, predicted = known(labels, scores)
-    judged = np.asarray(patients)[~np.isnan(np.asarray(labels, dtype=np.float64))]
-    resamples = resample_patients(judged, truth == 1, count, seed)
+    labelled = np.asarray(patients)[~np.isnan(np.asarray(labels, dtype=np.float64))]
+    resamples = resample_patients(labelled, truth == 1, count, seed)
     estimate = float(weighted_auc(truth, predicted, np.ones((1, truth.size)))[0])
     return interval(estimate, resampled_auc(truth, predicted, resamples), level, resamples.remark)
-
-
-def bootstrap_interval(
-    statistic: Callable[[NDArray[np.int64]], float | None],
-    patients: Sequence[str] | NDArray[np.str_],
-    positive: ArrayLike,
-    count: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> Interval:
-    """Return any figure with its interval, patients resampled with all their scans or slices.
-
-    Parameters
-    ----------
-    statistic : callable
-        Takes row numbers (a row may come twice) and returns the figure over them, None or NaN where it has none.
-    patients, positive : sequence, shape (rows,)
-        See :func:`resample_patients`; patients with and without a positive row are drawn separately.
-    count, seed, level
-        See :func:`resample_patients` and :class:`Interval`.
-    """
-    resamples = resample_patients(patients, positive, count, seed)
-    estimate = statistic(np.arange(len(resamples.row_patient)))
-    if estimate is None or np.isnan(estimate):
-        return Interval(None, None, None, level, 0, str(class_counts(positive)))
-    values = [statistic(resamples.rows(number)) for number in range(count)]
-    return interval(float(estimate), np.array(values, dtype=np.float64), level, resamples.remark)
 
 
 def interval(
     estimate: float, resampled: NDArray[np.float64], level: float = LEVEL, remark: str | None = None
 ) -> Interval:
-    """Return the percentile interval of resampled figures.
+    """Return the percentile interval of a resampled metric.
 
     Parameters
     ----------
     estimate : float
-        The figure over the patients as they are.
+        The metric over the patients as they are.
     resampled : ndarray, shape (resamples,)
-        The figure over each resample; NaN where it has none.
+        The metric over each resample; NaN where it does not exist.
     level : float
         0..1.
     remark : str, optional
-        Why there can be no interval; then none is given.
+        Why there is no interval.
     """
     present = resampled[~np.isnan(resampled)]
     if remark or not present.size:
-        return Interval(estimate, None, None, level, 0, remark or "the figure exists in no resample")
+        return Interval(estimate, None, None, level, 0, remark or "the metric exists in no resample")
     low, high = np.quantile(present, [(1 - level) / 2, (1 + level) / 2])
     missing = len(resampled) - len(present)
-    said = f"{missing} of {len(resampled)} resamples have no such figure" if missing else None
-    return Interval(estimate, float(low), float(high), level, len(present), said)
+    undefined = f"{missing} of {len(resampled)} resamples lack a class" if missing else None
+    return Interval(estimate, float(low), float(high), level, len(present), undefined)
 
 
 def proportion_interval(successes: int, trials: int, level: float = LEVEL) -> Interval:
-    """Return a share with its Wilson interval (Wilson E. B., JASA 1927), for scans of different patients.
+    """Return a proportion with its Wilson interval (Wilson E. B., JASA 1927), for scans of different patients.
 
     A percentile interval of 36 of 36 would be 1 to 1; this one is not.
     """

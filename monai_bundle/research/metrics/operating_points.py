@@ -30,15 +30,15 @@ class AchievedPoint:
     Attributes
     ----------
     threshold : float
-        Chosen on all patients: the one to ship. The figures below belong to the way of choosing, not to this number.
+        Chosen on all patients: the one to ship. The metrics below evaluate the choice, not this number.
     fold_thresholds : dict
-        Fold to the threshold that was chosen on all others, and applied to it.
+        Fold to the threshold chosen on all others and applied to it.
     true_positive, positive, true_negative, negative : int
         Scans, pooled over the folds.
     sensitivity, specificity : Interval
         With Wilson's interval; its estimate is None where a class is missing.
     remark : str or None
-        In how many folds nothing could be chosen, and why.
+        In how many folds no threshold is chosen, and why.
     """
 
     threshold: float
@@ -57,8 +57,8 @@ def operating_points(
 ) -> dict[str, dict[str, float]]:
     """Choose the thresholds of every label at three operating points.
 
-    ``balanced`` maximises sensitivity + specificity (Youden); the other two reach 0.95 of what their name says and as
-    much of the other as that allows. A scan is positive from its threshold upwards; a threshold of 1 says that no other
+    ``balanced`` maximises sensitivity + specificity (Youden); the other two reach 0.95 of what their name states and as
+    much of the other as that allows. A scan is positive from its threshold upwards; the threshold is 1 where no other
     reaches the specificity.
 
     Parameters
@@ -68,7 +68,7 @@ def operating_points(
     keys : sequence of str
         The label of each column.
     fewest : int
-        A label with fewer positive or negative scans gets 0.5 everywhere: nothing can be chosen from so few.
+        A label with fewer positive or negative scans gets the default threshold everywhere.
 
     Raises
     ------
@@ -107,10 +107,10 @@ def achieved_points(
     choose: Choice | None = None,
     fewest: int = 0,
 ) -> dict[str, dict[str, AchievedPoint]]:
-    """Choose thresholds on all folds but one, measure them on that one, and pool: nobody judges what it was chosen by.
+    """Choose thresholds on all folds but one, evaluate them on that one, and pool the counts.
 
-    The shipped threshold is chosen on cross-fitted calibrated probabilities of all patients. Each fold is judged the
-    same way from the others alone: they say how to calibrate, they are cross-fitted among themselves, thresholds are
+    The shipped threshold is chosen on cross-fitted calibrated probabilities of all patients. Each fold is evaluated the
+    same way from the others alone: they decide how to calibrate, are cross-fitted among themselves, thresholds are
     chosen on them, and the calibration fitted on all of them is applied to the fold.
 
     Parameters
@@ -122,8 +122,8 @@ def achieved_points(
     folds : array_like of int, shape (scans,)
         Folds that split no patient.
     choose : callable, optional
-        Says how patients are calibrated, e.g. :func:`research.metrics.calibration_choice.platt_where_it_helps`; the
-        plain sigmoid by default.
+        Returns how patients are calibrated, e.g. :func:`research.metrics.calibration.platt_where_it_helps`; the plain
+        sigmoid by default.
     fewest : int
         See :func:`operating_points`; at least 1 here.
 
@@ -140,7 +140,7 @@ def achieved_points(
     values, truth, fold = np.asarray(logits, dtype=np.float64), np.asarray(labels, dtype=np.float64), np.asarray(folds)
     numbers = [int(number) for number in np.unique(fold)]
     if len(numbers) < (2 if choose is None else 3):
-        raise ValueError(f"operating points cannot be judged on {len(numbers)} folds: two, or three with calibration")
+        raise ValueError(f"operating points need two folds, three with calibration, not {len(numbers)}")
     least = max(fewest, 1)
     fit = None if choose is None else choose(values, truth, keys, fold)
     shipped = operating_points(held_out_probabilities(values, truth, keys, fold, fit), truth, keys, least)
@@ -148,8 +148,8 @@ def achieved_points(
     for number in numbers:
         here, rest = fold == number, fold != number
         fit = None if choose is None else choose(values[rest], truth[rest], keys, fold[rest])
-        seen = held_out_probabilities(values[rest], truth[rest], keys, fold[rest], fit)
-        chosen[number] = operating_points(seen, truth[rest], keys, least)
+        probabilities = held_out_probabilities(values[rest], truth[rest], keys, fold[rest], fit)
+        chosen[number] = operating_points(probabilities, truth[rest], keys, least)
         applied[here] = expit(values[here]) if fit is None else fit(values[rest], truth[rest], keys).apply(values[here])
     unchosen = {
         key: sum(class_counts(truth[fold != number, column]).rarest < least for number in numbers)
@@ -179,7 +179,7 @@ def held_out_probabilities(
     """Return probabilities (scans, labels), each fold calibrated by the others; the plain sigmoid without ``fit``."""
     if fit is None or len(np.unique(folds)) < 2:
         return np.asarray(expit(logits), dtype=np.float64)
-    return cross_fitted(logits, labels, keys, folds, fit).probabilities
+    return cross_fitted(logits, labels, keys, folds, fit)
 
 
 def _achieved(
@@ -189,19 +189,19 @@ def _achieved(
     unchosen: int,
 ) -> AchievedPoint:
     probabilities, truth, folds = column
-    called = probabilities >= np.array([fold_thresholds[int(number)] for number in folds])
+    positive = probabilities >= np.array([fold_thresholds[int(number)] for number in folds])
     counts = class_counts(truth)
-    hits, spared = int((called & (truth == 1)).sum()), int((~called & (truth == 0)).sum())
-    remark = f"{DEFAULT_THRESHOLD} in {unchosen} of {len(fold_thresholds)} folds, for want of scans: {counts}"
+    true_positive, true_negative = int((positive & (truth == 1)).sum()), int((~positive & (truth == 0)).sum())
+    remark = f"default threshold in {unchosen} of {len(fold_thresholds)} folds, too few scans: {counts}"
     return AchievedPoint(
         threshold,
         fold_thresholds,
-        hits,
+        true_positive,
         counts.positive,
-        spared,
+        true_negative,
         counts.negative,
-        proportion_interval(hits, counts.positive),
-        proportion_interval(spared, counts.negative),
+        proportion_interval(true_positive, counts.positive),
+        proportion_interval(true_negative, counts.negative),
         remark if unchosen else None,
     )
 

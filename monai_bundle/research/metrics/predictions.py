@@ -1,4 +1,4 @@
-"""What a model said of held-out scans: the one record that every evaluation reads."""
+"""Predictions of held-out scans: the one record that every metric reads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Compact: TypeAlias = "list[Compact] | float | None"
 
 @dataclass(frozen=True, eq=False)
 class ScanPrediction:
-    """One scan's truth and what the model made of it. Slices are the STORED ones, in the order of the study.
+    """One scan's labels and predictions. Slices are the ORIGINAL ones, in the order of the study.
 
     Attributes
     ----------
@@ -35,19 +35,19 @@ class ScanPrediction:
     patient : str
         Whoever shares this value is the same patient.
     fold : int
-        The fold whose model, trained without this patient, spoke.
+        The fold whose network, trained without this patient, made the prediction.
     labels : ndarray of float64, shape (labels,)
-        0, 1, or NaN where nobody judged.
+        0, 1, or NaN where unknown.
     logits : ndarray of float64, shape (labels,)
         Before the sigmoid.
     slice_attention : ndarray of float64, shape (slices,)
-        Attention of each stored slice, NaN where the model did not read it.
+        Attention of each original slice, NaN where it is no input slice.
     slice_labels, slice_logits : ndarray of float64, shape (slices, labels), or None
-        As above for each slice; None where unknown, or where the model says nothing of slices.
+        As above for each slice; None where unknown, or without a slice classifier.
     key_slices : tuple of int
-        Stored slices that the model picked, best first.
+        Original slices read again at high resolution, largest attention first.
     group : dict
-        What subgroups are made of: ``sex``, ``age`` (years), ``slices`` ...
+        Properties that subgroups are made from: ``sex``, ``age`` (years), ``slices`` ...
     """
 
     name: str
@@ -101,7 +101,7 @@ class ScanPrediction:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one model said of many scans.
+    """One model's predictions of many scans.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Predictions:
     scans : tuple of ScanPrediction
         In the order in which the data came.
     model, protocol : str
-        Which model, and how the scans were held out, in words a person reads.
+        Which model, and how the scans were held out, as a person reads it.
     """
 
     keys: tuple[str, ...]
@@ -156,6 +156,12 @@ class Predictions:
     def folds(self) -> NDArray[np.int64]:
         """Fold of each scan, shape (scans,)."""
         return np.array([scan.fold for scan in self.scans], dtype=np.int64)
+
+    @property
+    def has_slice_logits(self) -> bool:
+        """Whether the network classifies slices; without a slice classifier the logits of all slices are equal."""
+        logits = [scan.slice_logits[:, 0] for scan in self.scans if scan.slice_logits is not None]
+        return bool(logits) and float(np.ptp(np.concatenate(logits))) > 0
 
     def slice_level(self) -> tuple[Floats, Floats, NDArray[np.str_]]:
         """Return the labels and logits, shape (slices, labels), and the patient of every slice that has both.
@@ -210,20 +216,20 @@ class Predictions:
             raise ValueError(f"{path.name}: no file of predictions ({type(error).__name__}: {error})") from error
 
 
-def together(members: Sequence[Predictions], model: str) -> Predictions:
-    """Return what several models say of the same scans together: the mean of their probabilities.
+def ensemble(members: Sequence[Predictions], model: str) -> Predictions:
+    """Return the predictions of an ensemble: the mean of its members' probabilities.
 
     Parameters
     ----------
     members : sequence of Predictions
         Of the same scans in the same order; attention and slice logits are averaged, key slices are the first one's.
     model : str
-        What the whole is called.
+        Name of the ensemble.
 
     Raises
     ------
     ValueError
-        If they are not of the same scans and labels, or some speak of slices and others do not.
+        If they are not of the same scans and labels, or only some have slice logits.
     """
     first = members[0]
     if any([scan.name for scan in each.scans] != [scan.name for scan in first.scans] for each in members):
@@ -235,14 +241,14 @@ def together(members: Sequence[Predictions], model: str) -> Predictions:
 
 
 def _mean_scan(scans: Sequence[ScanPrediction]) -> ScanPrediction:
-    spoken = [scan.slice_logits for scan in scans if scan.slice_logits is not None]
-    if spoken and len(spoken) != len(scans):
-        raise ValueError(f"{scans[0].name}: some members speak of slices, others do not")
+    present = [scan.slice_logits for scan in scans if scan.slice_logits is not None]
+    if present and len(present) != len(scans):
+        raise ValueError(f"{scans[0].name}: only some members have slice logits")
     return replace(
         scans[0],
         logits=np.asarray(logit(np.mean([expit(scan.logits) for scan in scans], axis=0))),
         slice_attention=np.mean([scan.slice_attention for scan in scans], axis=0),
-        slice_logits=np.mean(spoken, axis=0) if spoken else None,
+        slice_logits=np.mean(present, axis=0) if present else None,
     )
 
 

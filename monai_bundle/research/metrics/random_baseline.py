@@ -1,13 +1,13 @@
-"""A figure beside what chance alone would reach, with its interval and the reason where there is none."""
+"""Means over scans beside their random baseline: what the same scans give if positions are drawn at random."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import hypergeom
 
 from research.metrics.confidence import LEVEL, RESAMPLES, interval, proportion_interval, resample_patients
 
@@ -16,17 +16,17 @@ MeanInterval = Callable[[NDArray[np.float64], NDArray[np.str_]], "tuple[float, f
 
 
 @dataclass(frozen=True)
-class Figure:
+class MeanMetric:
     """A mean over scans.
 
     Attributes
     ----------
     value : float or None
-        None where nothing could be measured; ``reason`` then says why.
-    chance : float or None
-        What the same scans would give if chance alone decided, exactly.
+        None where nothing could be measured; ``reason`` then states why.
+    random_baseline : float or None
+        Expectation of ``value`` on the same scans under a random choice, exact.
     low, high : float or None
-        MeanInterval of ``value``, where one was asked for.
+        Interval of ``value``, where one was asked for.
     scans, patients : int
         How many were measured.
     reason : str or None
@@ -34,7 +34,7 @@ class Figure:
     """
 
     value: float | None
-    chance: float | None
+    random_baseline: float | None
     low: float | None
     high: float | None
     scans: int
@@ -42,19 +42,19 @@ class Figure:
     reason: str | None = None
 
 
-def missing(reason: str) -> Figure:
-    """Return the figure of something that could not be measured."""
-    return Figure(value=None, chance=None, low=None, high=None, scans=0, patients=0, reason=reason)
+def missing(reason: str) -> MeanMetric:
+    """Return the metric of something that could not be measured."""
+    return MeanMetric(value=None, random_baseline=None, low=None, high=None, scans=0, patients=0, reason=reason)
 
 
-def mean_figure(
-    values: Sequence[float], chances: Sequence[float], patients: Sequence[str], bounds_of: MeanInterval | None = None
-) -> Figure:
-    """Average one value and one chance level per scan; every scan counts the same.
+def mean_metric(
+    values: Sequence[float], baselines: Sequence[float], patients: Sequence[str], bounds_of: MeanInterval | None = None
+) -> MeanMetric:
+    """Average one value and one random baseline per scan; every scan counts the same.
 
     Parameters
     ----------
-    values, chances : sequence of float
+    values, baselines : sequence of float
         One per scan; a scan whose value is NaN is left out of both means.
     patients : sequence of str
         Patient of each scan.
@@ -64,27 +64,27 @@ def mean_figure(
     Raises
     ------
     ValueError
-        If the three differ in length, or a measured scan has no chance level.
+        If the three differ in length, or a measured scan has no random baseline.
     """
-    if not len(values) == len(chances) == len(patients):
-        raise ValueError(f"{len(values)} values, {len(chances)} chance levels, {len(patients)} patients")
+    if not len(values) == len(baselines) == len(patients):
+        raise ValueError(f"{len(values)} values, {len(baselines)} random baselines, {len(patients)} patients")
     measured = ~np.isnan(np.asarray(values, dtype=np.float64))
     if not measured.any():
         return missing("no scan to measure")
     value = np.asarray(values, dtype=np.float64)[measured]
-    chance = np.asarray(chances, dtype=np.float64)[measured]
-    if np.isnan(chance).any():
-        raise ValueError("a measured scan has no chance level")
-    who = np.asarray(patients, dtype=np.str_)[measured]
-    bounds = bounds_of(value, who) if bounds_of is not None else None
+    baseline = np.asarray(baselines, dtype=np.float64)[measured]
+    if np.isnan(baseline).any():
+        raise ValueError("a measured scan has no random baseline")
+    measured_patients = np.asarray(patients, dtype=np.str_)[measured]
+    bounds = bounds_of(value, measured_patients) if bounds_of is not None else None
     left_out = int((~measured).sum())
-    return Figure(
+    return MeanMetric(
         value=float(value.mean()),
-        chance=float(chance.mean()),
+        random_baseline=float(baseline.mean()),
         low=None if bounds is None else float(bounds[0]),
         high=None if bounds is None else float(bounds[1]),
         scans=int(measured.sum()),
-        patients=len(set(who.tolist())),
+        patients=len(set(measured_patients.tolist())),
         reason=f"{left_out} scans could not be measured" if left_out else None,
     )
 
@@ -92,8 +92,8 @@ def mean_figure(
 def by_patient(count: int = RESAMPLES, seed: int = 0, level: float = LEVEL) -> MeanInterval:
     """Return a function that gives a mean's percentile interval, patients resampled with all their scans.
 
-    It gives None where there are fewer than two patients: one cannot show how patients differ. Where every scan gives
-    the same 0 or 1, no resample differs either: Wilson's interval, over patients, takes its place.
+    None where there are fewer than two patients: their variance is unknown. Where every scan gives the same 0 or 1, so
+    does every resample: the interval is Wilson's, over patients.
     """
 
     def bounds_of(values: NDArray[np.float64], patients: NDArray[np.str_]) -> tuple[float, float] | None:
@@ -101,8 +101,8 @@ def by_patient(count: int = RESAMPLES, seed: int = 0, level: float = LEVEL) -> M
         if resamples.remark:
             return None
         if np.ptp(values) == 0 and values[0] in (0.0, 1.0):
-            people = len(set(patients.tolist()))
-            exact = proportion_interval(int(values[0]) * people, people, level)
+            total = len(set(patients.tolist()))
+            exact = proportion_interval(int(values[0]) * total, total, level)
             return None if exact.low is None or exact.high is None else (exact.low, exact.high)
         weights = resamples.weights(0, count)
         found = interval(float(values.mean()), weights @ values / weights.sum(axis=1), level, None)
@@ -111,15 +111,15 @@ def by_patient(count: int = RESAMPLES, seed: int = 0, level: float = LEVEL) -> M
     return bounds_of
 
 
-def chance_of_a_hit(slices: int, positive: int, chosen: int) -> float:
-    """Return the probability that ``chosen`` slices drawn at random hold a positive one (hypergeometric)."""
+def probability_of_a_true_positive(slices: int, positive: int, chosen: int) -> float:
+    """Return the probability that ``chosen`` slices drawn at random include a positive one (hypergeometric)."""
     _check(slices, positive)
     if not 0 <= chosen <= slices:
         raise ValueError(f"{chosen} chosen of {slices} slices")
-    return 1 - math.comb(slices - positive, chosen) / math.comb(slices, chosen)
+    return float(hypergeom.sf(0, slices, positive, chosen))
 
 
-def chance_average_precision(slices: int, positive: int) -> float:
+def random_average_precision(slices: int, positive: int) -> float:
     """Return the expected average precision of a ranking drawn at random.
 
     The slice at rank k is positive with probability h / n; each of the k - 1 slices before it is then positive with

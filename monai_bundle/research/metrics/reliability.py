@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: points of the reliability diagram, expected calibration error."""
+"""Reliability of probabilities: points of the reliability diagram, expected calibration error."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import binned_statistic
 
 from research.metrics.class_counts import known
 
@@ -19,7 +20,7 @@ class Reliability:
     Attributes
     ----------
     predicted, observed : tuple of float
-        Mean probability and share of positives in each bin, 0..1.
+        Mean probability and proportion of positives in each bin, 0..1.
     count : tuple of int
         Scans in each bin.
     bins : int
@@ -36,7 +37,9 @@ class Reliability:
 
 
 def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> Reliability:
-    """Sort the scans into bins of equal width, and compare what was predicted with what came.
+    """Sort the scans into bins of equal width, and compare predicted with observed proportions.
+
+    ``sklearn.calibration.calibration_curve`` gives the same points without the counts that the error is weighted by.
 
     Parameters
     ----------
@@ -61,10 +64,9 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -
         raise ValueError("a probability lies outside 0..1")
     if not truth.size:
         return Reliability((), (), (), bins, None)
-    numbers = np.minimum((predicted * bins).astype(np.int64), bins - 1)
-    counts = np.bincount(numbers, minlength=bins)
+    sums, _, numbers = binned_statistic(predicted, [predicted, truth], "sum", bins, range=(0, 1))
+    counts = np.bincount(numbers - 1, minlength=bins)
     filled = counts > 0
-    mean = np.bincount(numbers, predicted, bins)[filled] / counts[filled]
-    share = np.bincount(numbers, truth, bins)[filled] / counts[filled]
-    error = float(np.abs(mean - share) @ counts[filled] / truth.size)
-    return Reliability(tuple(mean.tolist()), tuple(share.tolist()), tuple(counts[filled].tolist()), bins, error)
+    mean, proportion = sums[:, filled] / counts[filled]
+    error = float(np.abs(mean - proportion) @ counts[filled] / truth.size)
+    return Reliability(tuple(mean.tolist()), tuple(proportion.tolist()), tuple(counts[filled].tolist()), bins, error)

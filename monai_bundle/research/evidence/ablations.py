@@ -1,35 +1,43 @@
-"""Which slices are read again: those with most attention, or, for the ablation, others (DrCT2, figure 6).
+"""Networks and transforms that only the ablations use, named in ``overrides/``.
 
-If reading random or evenly spaced slices again serves as well as reading those with most attention, then the second
-reading helps, but the attention that chooses for it does not.
+If random or evenly spaced key slices serve as well as those with most attention (DrCT2, figure 6), then the
+high-resolution slices help, but the attention that chooses them does not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from scripts.networks.drct import DrCT2
+from scripts.networks.drct import DrCT1, DrCT2
+from scripts.transforms import ReadSlicesd
+
+SECOND_PASS_SETTINGS = ("key_slices", "high_res_size", "fusion")
+"""Of DrCT2, which DrCT1 does not have."""
 
 KeySliceChoice = Literal["attention", "random", "even"]
 
-COUNTS = (4, 8, 16)
-"""m_key in the ablation."""
+
+def single_pass(**settings: Any) -> DrCT1:
+    """Return the primary network alone, with the settings of a DrCT2."""
+    return DrCT1(**{name: value for name, value in settings.items() if name not in SECOND_PASS_SETTINGS})
 
 
 def choose_key_slices(slice_attention: Tensor, count: int, how: KeySliceChoice, seed: int = 0) -> Tensor:
-    """Choose the positions that :class:`~scripts.networks.drct.DrCT2` reads again.
+    """Choose the slices that :class:`~scripts.networks.drct.DrCT2` reads again at high resolution.
 
     Parameters
     ----------
     slice_attention : Tensor, shape (batch, m)
-        Attention of each slice of the sample.
+        Attention of each slice of the sub-stack.
     count : int
         m_key.
     how : {"attention", "random", "even"}
-        Most attention; drawn without repetition; evenly spaced over the sample.
+        Most attention; drawn without repetition; evenly spaced over the sub-stack.
     seed : int
         Of the random choice. Every entry of the batch draws its own slices; the same call draws the same ones.
 
@@ -69,18 +77,18 @@ def at_random(batch: int, slices: int, count: int, generator: torch.Generator) -
 
 
 def evenly(slices: int, count: int) -> Tensor:
-    """Return the middles of ``count`` equal parts of the sample, shape (count,)."""
+    """Return the middles of ``count`` equal parts of the sub-stack, shape (count,)."""
     return (2 * torch.arange(count) + 1) * slices // (2 * count)
 
 
 class DrCT2ByChoice(DrCT2):
-    """DrCT2 that reads other slices again than those with most attention, in training and afterwards.
+    """DrCT2 with other key slices than those with most attention, in training and inference.
 
     Parameters
     ----------
     choice : {"attention", "random", "even"}
-        See :func:`choose_key_slices`; a random choice is drawn anew in every pass of training, and is always the same
-        afterwards.
+        See :func:`choose_key_slices`; a random choice differs in every pass of training, and is the same in every
+        inference.
     **settings
         As for :class:`~scripts.networks.drct.DrCT2`.
     """
@@ -95,3 +103,17 @@ class DrCT2ByChoice(DrCT2):
         if self.training:
             self.passes += 1
         return choose_key_slices(slice_attention, self.key_slices, self.choice, self.passes if self.training else 0)
+
+
+class ReadInterpolatedSlicesd(ReadSlicesd):
+    """Reads slices as :class:`~scripts.transforms.ReadSlicesd`, but interpolates ``high_res`` from ``image``.
+
+    What the original pixels add to the high-resolution slices is the difference between the two.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add ``image`` from the original voxels and ``high_res`` (1, input slices, size, size) from it, both in HU."""
+        entry = super().__call__(data)
+        size = self.sizes["high_res"]
+        entry["high_res"] = functional.interpolate(entry["image"], (size, size), mode="bilinear", align_corners=False)
+        return entry
