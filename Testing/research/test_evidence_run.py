@@ -11,12 +11,12 @@ import pytest
 import torch
 from ct_ich_files import Patient, write_ct_ich
 
-from research.metrics.__main__ import main as print_figures
-from research.metrics.predictions import Predictions, ScanPrediction
 from research.evidence import variants
 from research.evidence.__main__ import RunLog, kept
 from research.evidence.explanations import reading_from_maps
 from research.evidence.report import filled
+from research.metrics.__main__ import main as print_figures
+from research.metrics.predictions import Predictions, ScanPrediction
 from research.training.protocol import Variant
 from scripts.networks.drct import DrCT1
 

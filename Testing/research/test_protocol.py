@@ -16,10 +16,10 @@ from monai.bundle import ConfigWorkflow
 from rsna_slice_files import write_labelled_slices
 from training_runs import SMALL, inside_a_copy_of_bundle
 
-from research.metrics.predictions import Predictions
 from research.evidence.explanations import UPPER_BOUND
 from research.evidence.fold_explanations import explain_folds
-from research.evidence.variants import fine_tune, make_maps, predict, predict_side_by_side
+from research.evidence.predicting import fine_tune, make_maps, predict, predict_side_by_side
+from research.metrics.predictions import Predictions
 from research.training import protocol
 from research.training.protocol import Variant, cross_validated, fine_tuned, prepared, scan_prediction, trained
 from scripts.calibration import identity

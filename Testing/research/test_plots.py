@@ -1,4 +1,4 @@
-"""Curves and plots of the evaluation: true to scikit-learn, the same file every time, reasons where data is missing."""
+"""Curves and plots: true to scikit-learn, the same file every time, reasons where data is missing."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from sklearn import metrics
 
+from research.evidence.plots import plot_attention_by_height, plot_precision_recall, plot_reliability, plot_roc
 from research.metrics.attention_by_height import AttentionByHeight
 from research.metrics.curves import precision_recall, roc
-from research.evidence.plots import plot_attention_by_height, plot_precision_recall, plot_reliability, plot_roc
 from research.metrics.reliability import reliability
 
 ATTENTION = AttentionByHeight((0, 0.25, 0.5, 0.75, 1), (0.1, 0.2, 0.5, 0.2), (0.25,) * 4, (0.0, 0.3, 0.6, 0.1), 36, 46)
@@ -28,7 +28,7 @@ def scored(seed=0, scans=80):
 def drawings():
     """Return a drawing function for each kind of plot."""
     labels, scores, patients = scored()
-    curves = {"any": roc(labels, scores, patients, 100), "epidural": roc(labels * 0, scores, patients)}
+    curves = {"any": roc(labels, scores, patients, 100, band_count=20), "epidural": roc(labels * 0, scores, patients)}
     recalls = {"any": precision_recall(labels, scores), "epidural": precision_recall(labels * 0, scores)}
     diagrams = {"before": reliability(labels, scores**3), "after": reliability(labels, scores)}
     return {
@@ -41,7 +41,7 @@ def drawings():
 
 def test_the_roc_curve_is_scikit_learns_and_lies_in_its_band():
     labels, scores, patients = scored()
-    curve = roc(labels, scores, patients, 300)
+    curve = roc(labels, scores, patients, 300, band_count=300)
     false_positive, sensitivity, _ = metrics.roc_curve(labels, scores)
     assert curve.false_positive == pytest.approx(false_positive)
     assert curve.sensitivity == pytest.approx(sensitivity)
@@ -71,27 +71,27 @@ def test_an_absent_class_gives_an_empty_curve_and_the_reason():
 
 def test_one_positive_patient_gives_a_curve_without_a_band():
     _, scores, patients = scored()
-    curve = roc(np.arange(80) == 7, scores, patients)
+    curve = roc(np.arange(80) == 7, scores, patients, 50, band_count=50)
     assert curve.sensitivity[-1] == 1
     assert curve.grid == curve.low == ()
 
 
 def test_a_band_leaves_out_resamples_that_lack_a_class():
     labels, scores, patients = np.array([1, 0, 1, 1, 1]), [0.5, 0.4, 0.6, 0.7, 0.3], ["a", "a", "b", "c", "d"]
-    curve = roc(labels, scores, patients, 100)
+    curve = roc(labels, scores, patients, 100, band_count=100)
     assert curve.auc.resamples < 100
     assert np.isfinite(curve.low).all()
 
 
 def test_curves_are_json():
     labels, scores, patients = scored()
-    for curve in (roc(labels, scores, patients, 20), roc(labels * 0, scores, patients)):
+    for curve in (roc(labels, scores, patients, 20, band_count=5), roc(labels * 0, scores, patients)):
         assert json.dumps(dataclasses.asdict(curve), allow_nan=False)
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 @pytest.mark.parametrize("kind", ["roc", "precision_recall", "reliability", "attention"])
-def test_the_same_figures_give_the_same_file(kind, suffix, tmp_path):
+def test_the_same_metrics_give_the_same_file(kind, suffix, tmp_path):
     first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
     drawings()[kind](first)
     drawings()[kind](second)
@@ -101,9 +101,9 @@ def test_the_same_figures_give_the_same_file(kind, suffix, tmp_path):
         assert not re.search(r"<dc:date>|20\d\d-\d\d-\d\d|Matplotlib v", text)
         assert text.count("<path") > 20
     else:
-        with Image.open(first) as picture:
-            assert not picture.info.get("Software")
-            assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
+        with Image.open(first) as image:
+            assert not image.info.get("Software")
+            assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 50
 
 
 def test_another_curve_gives_another_plot(tmp_path):

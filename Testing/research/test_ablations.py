@@ -1,4 +1,4 @@
-"""Key slices for the ablation: the network's own choice, chance, and even spacing."""
+"""What only the ablations use: other key slices, one pass, interpolated high-resolution slices."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research.evidence.key_slice_choice import COUNTS, KeySliceChoice, at_random, choose_key_slices, evenly
-from scripts.networks.drct import DrCT2
+from research.evidence.ablations import KeySliceChoice, at_random, choose_key_slices, evenly, single_pass
+from scripts.networks.drct import DrCT1, DrCT2
 
 torch.set_num_threads(1)
 
@@ -52,7 +52,7 @@ def test_most_attention_by_hand():
 def test_even_spacing_by_hand():
     assert evenly(32, 4).tolist() == [4, 12, 20, 28]
     assert evenly(5, 2).tolist() == [1, 3]
-    for count in COUNTS:
+    for count in (4, 8, 16):
         assert evenly(16, count).diff().unique().tolist() == [16 // count]
 
 
@@ -76,3 +76,9 @@ def test_what_cannot_be_chosen_is_refused():
         choose_key_slices(attention_of(1, 4), 5, "even")
     with pytest.raises(ValueError, match="attention, random, even, not 'best'"):
         choose_key_slices(attention_of(1, 4), 2, "best")
+
+
+def test_a_single_pass_is_the_primary_network_with_the_settings_of_both():
+    network = single_pass(labels=2, slices=6, key_slices=3, high_res_size=64, fusion="by_position")
+    assert type(network) is DrCT1
+    assert network.slices == 6

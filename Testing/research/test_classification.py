@@ -1,4 +1,4 @@
-"""Classification figures against scikit-learn and hand calculation, with labels missing in every way."""
+"""Classification metrics against scikit-learn and hand calculation, with labels missing in every way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn import metrics
+from sklearn import metrics as sklearn_metrics
 
 from research.metrics.class_counts import class_counts, known
 from research.metrics.classification import (
@@ -34,56 +34,47 @@ def random_scans(seed=0, scans=120, labels=6):
     return np.clip(0.25 * truth + 0.75 * generator.random(truth.shape), 0, 1), truth
 
 
-def test_figures_are_scikit_learns():
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
+def test_metrics_are_scikit_learns(threshold):
     predicted, truth = random_scans()
-    thresholds = dict(zip(KEYS, (0.3, 0.4, 0.5, 0.6, 0.7, 0.45), strict=True))
-    figures = classification_metrics(predicted, truth, KEYS, thresholds)
+    metrics = classification_metrics(predicted, truth, KEYS, threshold)
     for column, key in enumerate(KEYS):
         true, scores = truth[:, column], predicted[:, column]
-        called = scores >= thresholds[key]
+        positive = scores >= threshold
         expected = {
-            "auc": metrics.roc_auc_score(true, scores),
-            "average_precision": metrics.average_precision_score(true, scores),
-            "precision": metrics.precision_score(true, called),
-            "recall": metrics.recall_score(true, called),
-            "specificity": metrics.recall_score(true, called, pos_label=0),
-            "f1": metrics.f1_score(true, called),
-            "log_loss": metrics.log_loss(true, scores),
-            "brier": metrics.brier_score_loss(true, scores),
+            "auc": sklearn_metrics.roc_auc_score(true, scores),
+            "average_precision": sklearn_metrics.average_precision_score(true, scores),
+            "precision": sklearn_metrics.precision_score(true, positive),
+            "recall": sklearn_metrics.recall_score(true, positive),
+            "specificity": sklearn_metrics.recall_score(true, positive, pos_label=0),
+            "f1": sklearn_metrics.f1_score(true, positive),
+            "log_loss": sklearn_metrics.log_loss(true, scores),
+            "brier": sklearn_metrics.brier_score_loss(true, scores),
         }
-        found = {name: getattr(figures.labels[key], name) for name in expected}
+        found = {name: getattr(metrics.labels[key], name) for name in expected}
         assert found == pytest.approx(expected)
-        assert figures.labels[key].remark is None
+        assert metrics.labels[key].remark is None
 
 
-def test_macro_figures_are_scikit_learns():
+def test_macro_metrics_are_scikit_learns():
     predicted, truth = random_scans()
     macro = classification_metrics(predicted, truth, KEYS).macro
-    called = predicted >= 0.5
-    assert macro["auc"].value == pytest.approx(metrics.roc_auc_score(truth, predicted, average="macro"))
-    assert macro["f1"].value == pytest.approx(metrics.f1_score(truth, called, average="macro"))
-    assert macro["precision"].value == pytest.approx(metrics.precision_score(truth, called, average="macro"))
-    assert macro["recall"].value == pytest.approx(metrics.recall_score(truth, called, average="macro"))
+    positive = predicted >= 0.5
+    assert macro["auc"].value == pytest.approx(sklearn_metrics.roc_auc_score(truth, predicted, average="macro"))
+    assert macro["f1"].value == pytest.approx(sklearn_metrics.f1_score(truth, positive, average="macro"))
+    assert macro["precision"].value == pytest.approx(sklearn_metrics.precision_score(truth, positive, average="macro"))
+    assert macro["recall"].value == pytest.approx(sklearn_metrics.recall_score(truth, positive, average="macro"))
     assert all((macro[name].labels, macro[name].remark) == (6, None) for name in MACRO)
 
 
 def test_the_log_loss_counts_any_double_as_the_challenge_did():
     predicted, truth = random_scans()
-    figures = classification_metrics(predicted, truth, KEYS)
+    metrics = classification_metrics(predicted, truth, KEYS)
     # The challenge listed each slice's six rows and gave the rows of "any" the sample weight 2.
     weights = np.tile([2, 1, 1, 1, 1, 1], len(truth))
-    expected = metrics.log_loss(truth.ravel(), predicted.ravel(), sample_weight=weights)
-    assert figures.weighted_log_loss == pytest.approx(expected)
-    assert figures.weights == pytest.approx({key: 2 / 7 if key == "any" else 1 / 7 for key in KEYS})
-
-
-def test_other_weights_may_be_given():
-    predicted, truth = random_scans()
-    figures = classification_metrics(predicted, truth, KEYS, weights=dict.fromkeys(KEYS, 3.0) | {"any": 0.0})
-    assert figures.weighted_log_loss == pytest.approx(
-        np.mean([metrics.log_loss(truth[:, column], predicted[:, column]) for column in range(1, 6)])
-    )
-    assert sum(figures.weights.values()) == pytest.approx(1)
+    expected = sklearn_metrics.log_loss(truth.ravel(), predicted.ravel(), sample_weight=weights)
+    assert metrics.weighted_log_loss == pytest.approx(expected)
+    assert metrics.weights == pytest.approx({key: 2 / 7 if key == "any" else 1 / 7 for key in KEYS})
 
 
 def test_the_loss_of_each_scan_averages_to_the_loss_of_all():
@@ -99,46 +90,46 @@ def test_a_certain_mistake_costs_much_but_not_infinitely_much():
 
 
 def test_sensitivity_at_fixed_specificity_is_what_one_counts_by_hand():
-    # 20 negatives at 0.00, 0.05, ..., 0.95; two of them may be called at specificity 0.90, one at 0.95.
+    # 20 negatives at 0.00, 0.05, ..., 0.95; two of them may be positive at specificity 0.90, one at 0.95.
     negatives = np.arange(20) / 20
     positives = np.array([0.99, 0.93, 0.88, 0.2])
-    figures = label_metrics(np.concatenate([negatives, positives]), [0] * 20 + [1] * 4)
-    assert figures.sensitivity_at_specificity == {"0.90": 0.75, "0.95": 0.5}
-    # All four positives are needed for 0.90 of four: from 0.2 upwards 16 of 20 negatives are called.
-    assert figures.specificity_at_sensitivity == pytest.approx({"0.90": 0.2, "0.95": 0.2})
+    metrics = label_metrics(np.concatenate([negatives, positives]), [0] * 20 + [1] * 4)
+    assert metrics.sensitivity_at_specificity == {"0.90": 0.75, "0.95": 0.5}
+    # All four positives are needed for 0.90 of four: from 0.2 upwards 16 of 20 negatives are positive.
+    assert metrics.specificity_at_sensitivity == pytest.approx({"0.90": 0.2, "0.95": 0.2})
 
 
 @pytest.mark.parametrize(("label", "reason"), [(0, "0 positives, 12 negatives"), (1, "12 positives, 0 negatives")])
-def test_a_label_without_one_class_has_no_figure_that_needs_both_and_says_why(label, reason):
+def test_a_label_without_one_class_has_no_metric_that_needs_both_but_the_reason(label, reason):
     predicted = np.linspace(0.05, 0.9, 12)
-    figures = label_metrics(predicted, np.full(12, label))
-    assert figures.auc is figures.average_precision is None
-    assert set(figures.sensitivity_at_specificity.values()) == {None}
-    assert set(figures.specificity_at_sensitivity.values()) == {None}
-    assert figures.remark == reason
-    missing = (figures.precision, figures.recall, figures.f1) if label == 0 else (figures.specificity,)
+    metrics = label_metrics(predicted, np.full(12, label))
+    assert metrics.auc is metrics.average_precision is None
+    assert set(metrics.sensitivity_at_specificity.values()) == {None}
+    assert set(metrics.specificity_at_sensitivity.values()) == {None}
+    assert metrics.remark == reason
+    missing = (metrics.precision, metrics.recall, metrics.f1) if label == 0 else (metrics.specificity,)
     assert set(missing) == {None}
-    assert figures.log_loss == pytest.approx(metrics.log_loss([label] * 12, predicted, labels=[0, 1]))
-    assert figures.brier == pytest.approx(np.mean((predicted - label) ** 2))
+    assert metrics.log_loss == pytest.approx(sklearn_metrics.log_loss([label] * 12, predicted, labels=[0, 1]))
+    assert metrics.brier == pytest.approx(np.mean((predicted - label) ** 2))
 
 
-def test_a_figure_from_few_scans_comes_with_their_number():
+def test_a_metric_from_few_scans_comes_with_their_number():
     assert label_metrics(np.linspace(0, 1, 82), np.arange(82) < 3).remark == "3 positives, 79 negatives"
     assert label_metrics(np.linspace(0, 1, 20), np.arange(20) < FEW).remark is None
     assert label_metrics([0.1, 0.8], [0, 1]).remark == "1 positive, 1 negative"
 
 
-def test_precision_of_a_threshold_that_nothing_reaches_is_zero_and_said():
-    figures = label_metrics(np.linspace(0, 0.4, 24), np.arange(24) < 12)
-    assert figures.precision == figures.f1 == figures.recall == 0
-    assert figures.remark == "none reaches the threshold 0.5: precision counts as 0"
+def test_precision_of_a_threshold_that_nothing_reaches_is_zero_with_a_remark():
+    metrics = label_metrics(np.linspace(0, 0.4, 24), np.arange(24) < 12)
+    assert metrics.precision == metrics.f1 == metrics.recall == 0
+    assert metrics.remark == "none reaches the threshold 0.5: precision counts as 0"
 
 
-def test_macro_figures_leave_out_labels_that_have_none_and_name_them():
+def test_macro_metrics_leave_out_labels_that_have_none_and_name_them():
     predicted, truth = random_scans(labels=3)
     truth[:, 1] = 0
     macro = classification_metrics(predicted, truth, ("any", "epidural", "subdural")).macro
-    assert macro["auc"].value == pytest.approx(metrics.roc_auc_score(truth[:, [0, 2]], predicted[:, [0, 2]]))
+    assert macro["auc"].value == pytest.approx(sklearn_metrics.roc_auc_score(truth[:, [0, 2]], predicted[:, [0, 2]]))
     assert macro["auc"].labels == 2
     assert macro["auc"].remark == "without epidural: 0 positives, 120 negatives"
     assert macro["log_loss"].labels == 3
@@ -149,30 +140,30 @@ def test_unknown_labels_leave_a_scan_out_of_that_label_alone():
     partly = truth.copy()
     partly[:30, 1] = NAN
     predicted[:5, 1] = NAN
-    figures = classification_metrics(predicted, partly, ("any", "subdural"))
+    metrics = classification_metrics(predicted, partly, ("any", "subdural"))
     alone = label_metrics(predicted[30:, 1], truth[30:, 1])
-    assert dataclasses.replace(figures.labels["subdural"], unknown=0) == alone
-    assert figures.labels["subdural"].unknown == 30
-    assert figures.labels["any"] == label_metrics(predicted[:, 0], truth[:, 0])
+    assert dataclasses.replace(metrics.labels["subdural"], unknown=0) == alone
+    assert metrics.labels["subdural"].unknown == 30
+    assert metrics.labels["any"] == label_metrics(predicted[:, 0], truth[:, 0])
     # Weights of what is unknown fall away: 120 entries that count double, 90 that count once.
-    first, second = figures.labels["any"].log_loss, figures.labels["subdural"].log_loss
-    assert figures.weighted_log_loss == pytest.approx((240 * first + 90 * second) / 330)
+    first, second = metrics.labels["any"].log_loss, metrics.labels["subdural"].log_loss
+    assert metrics.weighted_log_loss == pytest.approx((240 * first + 90 * second) / 330)
 
 
-def test_a_label_that_nobody_judged_has_no_figure_at_all():
-    figures = classification_metrics(np.full((4, 1), 0.3), np.full((4, 1), NAN), ("midline_shift",))
-    label = figures.labels["midline_shift"]
+def test_an_unknown_label_has_no_metric_at_all():
+    metrics = classification_metrics(np.full((4, 1), 0.3), np.full((4, 1), NAN), ("midline_shift",))
+    label = metrics.labels["midline_shift"]
     assert label.remark == "0 positives, 0 negatives, 4 unknown"
     assert {getattr(label, name) for name in MACRO} == {None}
-    assert {figure.value for figure in figures.macro.values()} == {None}
-    assert figures.weighted_log_loss is None
+    assert {metric.value for metric in metrics.macro.values()} == {None}
+    assert metrics.weighted_log_loss is None
 
 
-def test_figures_are_json():
+def test_metrics_are_json():
     predicted, truth = random_scans(labels=2)
     truth[:, 1] = NAN
-    figures = classification_metrics(predicted, truth, ("any", "epidural"))
-    written = json.dumps(dataclasses.asdict(figures), allow_nan=False)
+    metrics = classification_metrics(predicted, truth, ("any", "epidural"))
+    written = json.dumps(dataclasses.asdict(metrics), allow_nan=False)
     assert json.loads(written)["labels"]["epidural"]["auc"] is None
 
 
@@ -206,7 +197,7 @@ def test_the_reliability_diagram_is_what_one_counts_by_hand():
     assert points.expected_calibration_error == pytest.approx((2 * 0.375 + 2 * 0.075) / 4)
 
 
-def test_probabilities_that_mean_what_they_say_have_next_to_no_calibration_error():
+def test_calibrated_probabilities_have_next_to_no_calibration_error():
     generator = np.random.default_rng(3)
     predicted = generator.random(200_000)
     truth = generator.random(200_000) < predicted
@@ -223,8 +214,8 @@ def test_calibration_error_lies_between_zero_and_one_and_every_scan_is_in_a_bin(
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=30)
-def test_the_order_of_scans_changes_no_figure(seed):
+@settings(max_examples=30, deadline=None)
+def test_the_order_of_scans_changes_no_metric(seed):
     predicted, truth = random_scans(seed, scans=25, labels=1)
     truth[0] = NAN
     order = np.random.default_rng(seed).permutation(25)
@@ -240,8 +231,8 @@ def test_the_order_of_scans_changes_no_figure(seed):
     arrays(bool, 22),
     st.floats(0.2, 5),
 )
-@settings(max_examples=40)
-def test_ranking_figures_do_not_change_under_a_monotone_map(predicted, some, exponent):
+@settings(max_examples=40, deadline=None)
+def test_ranking_metrics_do_not_change_under_a_monotone_map(predicted, some, exponent):
     truth = np.append(some, [True, False])
     one, other = label_metrics(predicted, truth), label_metrics(predicted**exponent, truth)
     assert (one.auc, one.average_precision) == (other.auc, other.average_precision)
