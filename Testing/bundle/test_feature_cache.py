@@ -19,6 +19,7 @@ from torch.nn import functional
 from scripts.datasets.ct_ich import datalist
 from scripts.labels import RSNA
 from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.vgg16 import VGG16Features
 from scripts.training import feature_cache
 from scripts.training.cached_scans import CachedReading
 from scripts.training.feature_cache import FeatureRecipe, ScanFeatures, cached_features
@@ -133,9 +134,9 @@ def test_slices_of_one_size_have_no_features_of_another(entries: list[dict[str, 
     assert found.image.isfinite().all()
     assert found.high_res.isnan().all()
     features = torch.stack((found.image[:1], found.high_res[:1]), dim=1)
-    assert CachedReading(DrCT1(slices=SLICES))(features)["logits"].isfinite().all()
+    assert CachedReading(DrCT1(VGG16Features(), slices=SLICES))(features)["logits"].isfinite().all()
     with pytest.raises(ValueError, match="give `image_sizes` a `high_res`"):
-        CachedReading(DrCT2(slices=SLICES, key_slices=2))(features)
+        CachedReading(DrCT2(VGG16Features(), slices=SLICES, key_slices=2))(features)
 
 
 def test_the_first_variant_is_the_scan_as_it_is(make: Make, entries: list[dict[str, Any]], small_recipe: FeatureRecipe):

@@ -101,7 +101,7 @@ def test_training_reads_a_scan_as_inference_does(cold: tuple[ConfigWorkflow, lis
     entry, features = parser.get_parsed_content("validation_scans")[0]
     expected = read_whole_scan(network, features)
     study = parser.get_parsed_content("to_input")(parser.get_parsed_content("load")(dict(entry)))
-    reading = StudyInferer(precision="float32", with_feature_attention=False)(study, network)
+    reading = StudyInferer(precision="float32")(study, network)
     torch.testing.assert_close(reading.probabilities, expected.probabilities, atol=2e-3, rtol=0)
     torch.testing.assert_close(reading.slice_attention, expected.slice_attention, atol=2e-3, rtol=0)
 

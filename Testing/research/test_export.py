@@ -22,8 +22,8 @@ from research.export.__main__ import main
 from research.export.agreement import LARGEST_DIFFERENCE, Study, differences, read_study
 from research.export.exporting import Configured, as_settings, export
 from research.export.parts import KeySlices
-from scripts.diagnosis import RESEARCH_USE_ONLY
 from scripts.intake.study import IntakeError
+from scripts.messages import message
 from scripts.networks.drct import DrCT2
 from scripts.phantom import Haemorrhage, make_phantom, write_nifti
 from scripts.settings import SettingError
@@ -104,7 +104,7 @@ def test_fine_tuned_backbone_layers_are_exported(configured: Configured, tmp_pat
 def test_the_torchscript_file_holds_metadata_and_configuration(exported: Path):
     _, metadata, extra = load_net_with_metadata(str(exported / "model.ts"), more_extra_files=("inference.json",))
     assert metadata["name"] == "ICHDiagnosis"
-    assert metadata["intended_use"] == RESEARCH_USE_ONLY
+    assert metadata["intended_use"] == message("report.notice")
     assert json.loads(extra["inference.json"])["network_def"]["_target_"].endswith("DrCT2")
 
 
@@ -113,7 +113,7 @@ def test_an_onnx_file_says_which_model_it_is(exported: Path, configured: Configu
     model = onnx.load(exported / name)
     stated = {entry.key: entry.value for entry in model.metadata_props}
     identity = configured.identity()
-    assert stated["notice"] == RESEARCH_USE_ONLY
+    assert stated["notice"] == message("report.notice")
     assert stated["version"] == identity.version
     assert tuple(json.loads(stated["labels"])) == identity.labels
     assert json.loads(stated["weights_sha256"]) == identity.weights_sha256

@@ -1,6 +1,6 @@
 """MONAI map transforms from a study to the network's input: quality, geometry, read slices, windows.
 
-In a configuration they stand between MONAI's ``LoadImaged`` and ``NormalizeIntensityd``.
+In a configuration they stand behind MONAI's ``LoadImaged``. Windows are in 0..1: the backbone normalises them itself.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class ReadSlicesd(MapTransform):
         for key in self.key_iterator(entry):
             voxels = np.where(entry["head"], entry[key].voxels, np.int16(AIR_HU))
             for name, size in self.sizes.items():
-                entry[name] = entry["geometry"].read(voxels, size)[None]
+                entry[name] = entry["geometry"].resample(voxels, size)[None]
         return entry
 
 

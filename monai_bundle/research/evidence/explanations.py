@@ -11,7 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from monai.transforms import Compose
@@ -23,11 +23,12 @@ from research.metrics.attribution_quality import MapQuality, map_quality, mask_o
 from research.metrics.map_agreement import Agreement
 from research.metrics.map_agreement import summarise as summarise_agreement
 from research.metrics.random_baseline import MeanMetric, by_patient
-from scripts.explanation import METHODS, Method, as_stored_map
+from scripts.explanation.maps import as_stored_map
+from scripts.explanation.methods import METHODS
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.study import CTStudy
 from scripts.networks.drct import DrCT1
-from scripts.networks.vgg16 import STRIDE, TRUNK_LAYERS, VGG16Features
+from scripts.networks.vgg16 import VGG16Features
 from scripts.training.outlines import OUTLINED_HU, share_of_cells
 from scripts.training.trunk_maps import CachedFeatureMaps
 
@@ -44,7 +45,7 @@ class BehindTrunk(VGG16Features):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the feature maps (slices, 512, h, w) of maps (slices, 512, h, w)."""
-        maps: Tensor = self.features[TRUNK_LAYERS:](image.float())
+        maps: Tensor = self.trained_stage()(image.float())
         return maps
 
 
@@ -116,8 +117,7 @@ def load_scan(entry: Mapping[str, Any], maps: CachedFeatureMaps, load: Compose) 
 def measure_quality(scan: HeldOutScan, network: DrCT1, keys: Sequence[str], into: dict[str, Quality]) -> StudyReading:
     """Explain one scan by every method, measure the maps of its labels, and return the first method's reading."""
     first: StudyReading | None = None
-    methods: tuple[Method, ...] = get_args(Method)
-    for method in methods:
+    for method in METHODS:
         reading = explain(scan, network, method)
         first = first or reading
         for column, key in enumerate(keys):
@@ -133,9 +133,9 @@ def measure_quality(scan: HeldOutScan, network: DrCT1, keys: Sequence[str], into
     return first
 
 
-def explain(scan: HeldOutScan, network: DrCT1, method: Method) -> StudyReading:
+def explain(scan: HeldOutScan, network: DrCT1, method: str) -> StudyReading:
     """Read and explain one scan from its cached features, in float32."""
-    inferer = StudyInferer(precision="float32", method=method, micro_batch=32, with_feature_attention=False)
+    inferer = StudyInferer(precision="float32", method=method, micro_batch=32)
     return inferer(scan.inputs, network)
 
 
@@ -146,13 +146,13 @@ def coarsened(mask: NDArray[np.bool_], scan: HeldOutScan) -> NDArray[np.uint8]:
     layers = []
     for key in ("image", "high_res"):
         cells = scan.inputs[key].shape[-1]
-        layers.append(share_of_cells(geometry.read(painted, cells * STRIDE)))
-    return as_stored_map(geometry.to_stored(*layers), scan.head).voxels
+        layers.append(share_of_cells(geometry.resample(painted, cells * VGG16Features.stride), VGG16Features.stride))
+    return as_stored_map(geometry.resample_back(*layers), scan.head).voxels
 
 
-def check_sanity(scan: HeldOutScan, network: DrCT1, method: Method) -> dict[str, tuple[Agreement, ...]]:
+def check_sanity(scan: HeldOutScan, network: DrCT1, method: str) -> dict[str, tuple[Agreement, ...]]:
     """Randomise the network part by part and compare the maps of the labels of one scan."""
-    inferer = StudyInferer(precision="float32", method=method, micro_batch=32, with_feature_attention=False)
+    inferer = StudyInferer(precision="float32", method=method, micro_batch=32)
     maps_of, shown = study_maps(scan.inputs, inferer), np.flatnonzero(np.asarray(scan.label) == 1)
     return sanity_check(network, lambda changed: maps_of(changed)[shown], scan.head)
 

@@ -15,9 +15,9 @@ from monai.bundle import ConfigParser, ckpt_export, onnx_export
 from monai.networks.utils import convert_to_onnx
 
 from research.export.parts import Heads, Interface, KeySlices, SliceFeatures
-from scripts.diagnosis import RESEARCH_USE_ONLY, ModelIdentity
+from scripts.diagnosis import ModelIdentity
+from scripts.messages import message
 from scripts.networks.drct import DrCT2
-from scripts.networks.vgg16 import CHANNELS
 from scripts.settings import SettingError
 from scripts.weights import load_network, model_identity
 
@@ -69,14 +69,14 @@ class Configured:
         parser = parser or self.parser()
         network = parser.get_parsed_content("network_def")
         if not isinstance(network, DrCT2):
-            raise SettingError(f"network_def is a {type(network).__name__}; only DrCT2 is exported")
+            raise SettingError("settings.not_exported", network=type(network).__name__)
         load_network(network, self.bundle_root, parser.get_parsed_content("model_file"))
         return network
 
     def identity(self) -> ModelIdentity:
         """Return which model this is."""
         parser = self.parser()
-        network = type(parser.get_parsed_content("network_def")).__name__
+        network = parser.get_parsed_content("network_def")
         return model_identity(self.bundle_root, network, parser.get_parsed_content("model_file"))
 
 
@@ -127,7 +127,7 @@ def export(configured: Configured, folder: Path) -> list[Path]:
     size = int(configured.parser().get_parsed_content("image_size"))
     for name, net_id, interface, shape in (
         (BACKBONE, "slice_features_def", SliceFeatures.interface, (2, 3, size, size)),
-        (KEY_SLICES, "key_slices_def", KeySlices.interface, (2, network.slices, CHANNELS)),
+        (KEY_SLICES, "key_slices_def", KeySlices.interface, (2, network.slices, network.backbone.channels)),
     ):
         onnx_export(
             net_id,
@@ -138,7 +138,7 @@ def export(configured: Configured, folder: Path) -> list[Path]:
             **common,
         )
     # onnx_export makes up one random input; the heads take two.
-    two_inputs = [torch.rand(2, count, CHANNELS) for count in (network.slices, network.key_slices)]
+    two_inputs = [torch.rand(2, count, network.backbone.channels) for count in (network.slices, network.key_slices)]
     onnx.save(convert_to_onnx(Heads(network), two_inputs, **converter_kwargs(Heads.interface)), folder / HEADS)
     identity = configured.identity()
     for name in (BACKBONE, KEY_SLICES, HEADS):
@@ -172,7 +172,7 @@ def onnx_properties(identity: ModelIdentity) -> dict[str, str]:
         "labels": json.dumps(identity.labels),
         "weights_sha256": json.dumps(identity.weights_sha256),
         "trained_on": identity.trained_on,
-        "notice": RESEARCH_USE_ONLY,
+        "notice": message("report.notice"),
     }
 
 
@@ -189,5 +189,5 @@ def as_settings(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
         try:
             settings[name] = json.loads(value)
         except json.JSONDecodeError as error:
-            raise SettingError(f"--set {name}: {value!r} is not JSON; texts stand in double quotes") from error
+            raise SettingError("settings.no_json", name=name, value=value) from error
     return settings

@@ -16,7 +16,8 @@ from monai.bundle import ConfigWorkflow
 
 from research.metrics.predictions import Predictions, ScanPrediction
 from scripts.networks.drct import DrCT1
-from scripts.training.cached_scans import LabelledFeatures, ScanReading, read_whole_scan
+from scripts.networks.study_network import StudyOutput
+from scripts.training.cached_scans import LabelledFeatures, read_whole_scan
 from scripts.training.data_digest import data_digest
 from scripts.training.feature_cache import ScanFeatures
 
@@ -201,15 +202,15 @@ def scan_prediction(network: DrCT1, entry: Mapping[str, Any], features: ScanFeat
         logits=probabilities.double().logit(eps=1e-7).numpy(),
         slice_attention=attention.numpy()[read_slice] / per_read[read_slice],
         slice_labels=entry["slice_labels"],
-        slice_logits=slice_logits.numpy()[read_slice] if network.heads.evidence else None,
+        slice_logits=slice_logits.numpy()[read_slice] if network.has_slice_classifier else None,
         key_slices=_stored_key_slices(readings[0], read_slice),
         group=_group(entry, len(read_slice)),
     )
 
 
-def _stored_key_slices(reading: ScanReading, read_slice: np.ndarray) -> tuple[int, ...]:
+def _stored_key_slices(reading: StudyOutput, read_slice: np.ndarray) -> tuple[int, ...]:
     """Return the middle stored slice of each read slice that was read again, the one with most attention first."""
-    ranked = sorted(reading.key_slices, key=lambda number: -float(reading.slice_attention[number]))
+    ranked = sorted(reading.key_slices.tolist(), key=lambda number: -float(reading.slice_attention[number]))
     members = (np.flatnonzero(read_slice == number) for number in ranked)
     return tuple(int(stored[len(stored) // 2]) for stored in members)
 
