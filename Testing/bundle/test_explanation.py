@@ -22,8 +22,8 @@ from scripts.explanation import (
     label_layers,
     label_map,
 )
+from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1
-from scripts.networks.vgg16 import pool
 from scripts.reading_geometry import CropPlane, ReadingGeometry
 
 torch.set_num_threads(1)

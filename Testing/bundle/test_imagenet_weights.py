@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from scripts.networks.vgg16 import VGG16Features, pool
+from scripts.networks.backbone import pool
+from scripts.networks.vgg16 import VGG16Features
 from scripts.training import imagenet_weights
 from scripts.training.imagenet_weights import (
     PACKAGE_CHECKPOINT,

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from scripts.explanation import slices_say
 from scripts.inferer import StudyInferer, StudyReading
+from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1, DrCT2
-from scripts.networks.vgg16 import pool
 from scripts.precision import choose_precision
 from scripts.reading_geometry import CropPlane, ReadingGeometry, sub_stacks
 from scripts.settings import SettingError

@@ -12,8 +12,9 @@ from small_networks import drct1, drct2, inputs_of, outputs_of
 from torch.nn import functional
 
 from scripts.networks.attention import BiGRUEncoder, FeatureAttention, FeatureNormalisation, SliceAttention
+from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1, DrCT2
-from scripts.networks.vgg16 import VGG16Features, pool
+from scripts.networks.vgg16 import VGG16Features
 from scripts.training.cached_scans import CachedReading, parameter_groups
 from scripts.training.losses import DrCTLoss
 
@@ -55,6 +56,24 @@ def test_the_backbone_gives_512_maps_of_a_sixteenth_of_the_size():
         maps = VGG16Features()(torch.randn(2, 3, 64, 48))
     assert maps.shape == (2, 512, 4, 3)
     assert maps.min() >= 0
+
+
+def test_the_backbone_brings_windows_to_imagenets_mean_and_standard_deviation_itself():
+    windows = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    backbone = VGG16Features()
+    with torch.no_grad():
+        expected = backbone.features((windows - mean[:, None, None]) / std[:, None, None])
+        assert torch.equal(backbone(windows), expected)
+
+
+def test_the_frozen_and_the_trained_stage_together_are_the_backbone_and_share_its_weights():
+    backbone = VGG16Features()
+    windows = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.equal(backbone.trained_stage()(backbone.frozen_stage()(windows)), backbone(windows))
+    staged = [*backbone.frozen_stage().parameters(), *backbone.trained_stage().parameters()]
+    assert [id(parameter) for parameter in staged] == [id(parameter) for parameter in backbone.parameters()]
 
 
 def test_the_maximum_of_the_map_before_the_fifth_pooling_is_that_of_the_map_behind_it():

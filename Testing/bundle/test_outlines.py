@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scripts.datasets.ct_ich import datalist
 from scripts.intake.study import CTStudy
 from scripts.labels import RSNA
-from scripts.networks.vgg16 import STRIDE
+from scripts.networks.vgg16 import VGG16Features
 from scripts.reading_geometry import CropPlane, ReadingGeometry
 from scripts.training.feature_cache import FeatureRecipe
 from scripts.training.outlines import OUTLINED_HU, ReadOutlined, cached_outlines, share_of_cells
@@ -29,6 +29,7 @@ torch.set_num_threads(1)
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 KEYS = tuple(label.key for label in RSNA)
 SLICES, VARIANTS, SIZE = 8, 4, 128
+STRIDE = VGG16Features.stride
 MARK_HU, BRAIN_HU = 3000, 35
 
 
@@ -66,7 +67,7 @@ def entries(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 def test_an_outline_lies_where_the_same_variant_of_the_pictures_has_it(entries: list[dict[str, Any]], tmp_path: Path):
     pictures, outlines = recipes()
-    found = cached_outlines(entries, outlines, tmp_path)
+    found = cached_outlines(entries, outlines, tmp_path, STRIDE)
     for number, entry in enumerate(entries[1:], start=1):
         loaded = pictures.load(dict(entry))
         cells = found[entry["name"]]
@@ -74,7 +75,7 @@ def test_an_outline_lies_where_the_same_variant_of_the_pictures_has_it(entries: 
         assert cells.float().sum() > 0
         for variant in range(VARIANTS):
             marked = pictures.augmented({"image": loaded["image"]}, number, variant)["image"][0]
-            seen = share_of_cells((marked > (MARK_HU + BRAIN_HU) / 2) * float(OUTLINED_HU))
+            seen = share_of_cells((marked > (MARK_HU + BRAIN_HU) / 2) * float(OUTLINED_HU), STRIDE)
             # Beside bone the ground is not brain's, and pixels on the edge differ: a tenth of a cell at most.
             torch.testing.assert_close(cells[variant].float(), seen, atol=0.1, rtol=0)
     assert not torch.equal(cells[0], cells[1])
@@ -87,7 +88,7 @@ def test_a_scan_without_haemorrhage_is_not_even_read(entries: list[dict[str, Any
 
     _, outlines = recipes()
     negative = {**entries[0], "study": Unreadable(entries[0]["study"].scan)}
-    assert cached_outlines([negative], outlines, tmp_path) == {}
+    assert cached_outlines([negative], outlines, tmp_path, STRIDE) == {}
 
 
 def test_a_scan_that_nobody_outlined_has_none(entries: list[dict[str, Any]], tmp_path: Path):
@@ -102,7 +103,7 @@ def test_a_scan_that_nobody_outlined_has_none(entries: list[dict[str, Any]], tmp
     _, outlines = recipes()
     bare = {**entries[1], "study": Bare(entries[1]["study"].scan)}
     for _ in range(2):
-        assert cached_outlines([bare], outlines, tmp_path) == {}
+        assert cached_outlines([bare], outlines, tmp_path, STRIDE) == {}
 
 
 def test_a_slab_is_outlined_where_one_of_its_slices_is():
@@ -111,17 +112,17 @@ def test_a_slab_is_outlined_where_one_of_its_slices_is():
     plane = CropPlane(0, 32, 0, 32, flip_rows=False, flip_columns=False)
     slabs = ((0, 1), (2, 3))
     entry = {"study": None, "mask": mask, "geometry": ReadingGeometry(plane, slabs, mask.shape)}
-    cells = share_of_cells(ReadOutlined("study", {"image": 32})(entry)["image"][0])
+    cells = share_of_cells(ReadOutlined("study", {"image": 32})(entry)["image"][0], STRIDE)
     torch.testing.assert_close(cells[0], torch.tensor([[12 * 12, 12 * 4], [4 * 12, 4 * 4]]) / STRIDE**2)
     assert not cells[1].any()
 
 
 def test_outlines_are_made_once(entries: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     _, outlines = recipes()
-    first = cached_outlines(entries, outlines, tmp_path)
+    first = cached_outlines(entries, outlines, tmp_path, STRIDE)
     reads: list[Sequence[Path]] = []
     monkeypatch.setattr(MarkedScan, "read", lambda scan: reads.append(scan.files))
-    again = cached_outlines(entries, outlines, tmp_path)
+    again = cached_outlines(entries, outlines, tmp_path, STRIDE)
     assert reads == []
     assert all(torch.equal(first[name], again[name]) for name in first)
 
@@ -131,8 +132,8 @@ def test_outlines_are_made_again_where_a_scan_moved_in_the_list_and_its_variants
 ):
     _, outlines = recipes()
     name = entries[2]["name"]
-    before = cached_outlines(entries, outlines, tmp_path)[name]
-    after = cached_outlines(entries[1:], outlines, tmp_path)[name]
+    before = cached_outlines(entries, outlines, tmp_path, STRIDE)[name]
+    after = cached_outlines(entries[1:], outlines, tmp_path, STRIDE)[name]
     assert torch.equal(before[0], after[0])
     assert not torch.equal(before[1:], after[1:])
 
@@ -144,4 +145,4 @@ def test_a_cell_says_how_much_of_its_own_area_is_outlined(row: int, column: int,
     painted[1, top : top + height, left : left + width] = OUTLINED_HU
     expected = torch.zeros(2, 4, 3)
     expected[1, row, column] = height * width / STRIDE**2
-    torch.testing.assert_close(share_of_cells(painted), expected)
+    torch.testing.assert_close(share_of_cells(painted, STRIDE), expected)

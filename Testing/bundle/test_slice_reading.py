@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1, DrCT2
-from scripts.networks.vgg16 import VGG16Features, pool
+from scripts.networks.vgg16 import VGG16Features
 from scripts.training.losses import SliceLoss
 from scripts.training.slice_reading import SliceReading, with_high_res_classifier
 
@@ -79,7 +80,7 @@ def test_a_slice_is_read_as_the_network_itself_reads_it():
     with torch.no_grad():
         network.primary.evidence.standardise.norm.running_mean.uniform_(0, 3)
         reading = slice_reading(network).eval()
-        found = reading(network.backbone.trunk()(pictures))
+        found = reading(network.backbone.frozen_stage()(pictures))
         expected = network.primary.evidence(pool(network.backbone(pictures))[None])[0]
     assert found.shape == (3, 6)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

@@ -99,16 +99,16 @@ def pictures_seen(
 
 def test_four_blocks_and_the_last_one_are_the_whole_backbone(backbone: VGG16Features):
     pictures = torch.randn(2, 3, 48, 32, generator=torch.Generator().manual_seed(1))
-    maps = backbone.trunk()(pictures)
+    maps = backbone.frozen_stage()(pictures)
     assert maps.shape == (2, 512, 3, 2)
-    assert torch.equal(backbone.last_block()(maps), backbone(pictures))
+    assert torch.equal(backbone.trained_stage()(maps), backbone(pictures))
 
 
 def test_both_parts_share_the_backbones_weights():
     backbone = VGG16Features()
-    parts = [*backbone.trunk().parameters(), *backbone.last_block().parameters()]
+    parts = [*backbone.frozen_stage().parameters(), *backbone.trained_stage().parameters()]
     assert [id(weight) for weight in parts] == [id(weight) for weight in backbone.parameters()]
-    assert [layer.out_channels for layer in backbone.last_block() if isinstance(layer, nn.Conv2d)] == [512] * 3
+    assert [layer.out_channels for layer in backbone.trained_stage() if isinstance(layer, nn.Conv2d)] == [512] * 3
 
 
 def test_maps_are_kept_in_bfloat16_with_their_channels_last(made: list[CachedFeatureMaps]):

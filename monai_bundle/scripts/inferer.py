@@ -22,8 +22,8 @@ from scripts.explanation import (
     label_layers,
     slices_say,
 )
+from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1, DrCT2, Reading
-from scripts.networks.vgg16 import micro_batches, pool
 from scripts.precision import Precision, PrecisionName, choose_precision, fastest_layout
 from scripts.reading_geometry import ReadingGeometry, sub_stacks
 from scripts.settings import SettingError
@@ -185,7 +185,7 @@ class _SliceReader:
         backbone = fastest_layout(self.network.backbone)
         maps: list[Tensor] = []
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True), self.precision.autocast():
-            for batch in micro_batches(slices, micro_batch):
+            for batch in slices.split(micro_batch):
                 report(len(maps) * micro_batch / len(slices))
                 on_device = batch.to(self.device).contiguous(memory_format=torch.channels_last)
                 maps.append(backbone(on_device).float())

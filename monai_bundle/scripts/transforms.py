@@ -1,6 +1,6 @@
 """MONAI map transforms from a study to the network's input: quality, geometry, read slices, windows.
 
-In a configuration they stand between MONAI's ``LoadImaged`` and ``NormalizeIntensityd``.
+In a configuration they stand behind MONAI's ``LoadImaged``. Windows are in 0..1: the backbone normalises them itself.
 """
 
 from __future__ import annotations

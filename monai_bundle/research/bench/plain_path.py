@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from scripts.explanation import Method, as_stored_map
 from scripts.inferer import Report, StudyReading
+from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1
-from scripts.networks.vgg16 import pool
 from scripts.reading_geometry import sub_stacks
 
 

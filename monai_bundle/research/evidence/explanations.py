@@ -26,7 +26,7 @@ from scripts.explanation import METHODS, Method, as_stored_map
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.study import CTStudy
 from scripts.networks.drct import DrCT1
-from scripts.networks.vgg16 import STRIDE, TRUNK_LAYERS, VGG16Features
+from scripts.networks.vgg16 import VGG16Features
 from scripts.training.outlines import OUTLINED_HU, share_of_cells
 from scripts.training.trunk_maps import CachedFeatureMaps
 
@@ -43,7 +43,7 @@ class BehindTrunk(VGG16Features):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the feature maps (slices, 512, h, w) of maps (slices, 512, h, w)."""
-        maps: Tensor = self.features[TRUNK_LAYERS:](image.float())
+        maps: Tensor = self.trained_stage()(image.float())
         return maps
 
 
@@ -145,7 +145,7 @@ def coarsened(outline: NDArray[np.bool_], scan: HeldOutScan) -> NDArray[np.uint8
     layers = []
     for key in ("image", "high_res"):
         cells = scan.inputs[key].shape[-1]
-        layers.append(share_of_cells(geometry.read(painted, cells * STRIDE)))
+        layers.append(share_of_cells(geometry.read(painted, cells * VGG16Features.stride), VGG16Features.stride))
     return as_stored_map(geometry.to_stored(*layers), scan.head).voxels
 
 

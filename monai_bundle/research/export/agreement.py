@@ -17,7 +17,6 @@ from torch import Tensor
 from research.export.exporting import BACKBONE, HEADS, KEY_SLICES, TORCHSCRIPT, Configured
 from research.export.parts import Heads, KeySlices, SliceFeatures
 from scripts.networks.drct import DrCT2
-from scripts.networks.vgg16 import micro_batches
 from scripts.reading_geometry import sub_stacks
 
 RunFile = Callable[[str, Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
@@ -108,7 +107,7 @@ def _steps(run: RunFile, study: Study) -> Iterator[tuple[str, NDArray[Any]]]:
     """Read a study in the steps of docs/export.md; ``run`` takes a file's name and named inputs."""
 
     def look(pictures: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
-        batches = [run(BACKBONE, {"slices": batch.numpy()}) for batch in micro_batches(pictures, MICRO_BATCH)]
+        batches = [run(BACKBONE, {"slices": batch.numpy()}) for batch in pictures.split(MICRO_BATCH)]
         maps, features = (np.concatenate(results) for results in zip(*batches, strict=True))
         return maps, features
 

@@ -17,7 +17,6 @@ from monai.networks.utils import convert_to_onnx
 from research.export.parts import Heads, Interface, KeySlices, SliceFeatures
 from scripts.diagnosis import RESEARCH_USE_ONLY, ModelIdentity
 from scripts.networks.drct import DrCT2
-from scripts.networks.vgg16 import CHANNELS
 from scripts.settings import SettingError
 from scripts.weights import load_network, model_identity
 
@@ -127,7 +126,7 @@ def export(configured: Configured, folder: Path) -> list[Path]:
     size = int(configured.parser().get_parsed_content("image_size"))
     for name, net_id, interface, shape in (
         (BACKBONE, "slice_features_def", SliceFeatures.interface, (2, 3, size, size)),
-        (KEY_SLICES, "key_slices_def", KeySlices.interface, (2, network.slices, CHANNELS)),
+        (KEY_SLICES, "key_slices_def", KeySlices.interface, (2, network.slices, network.backbone.channels)),
     ):
         onnx_export(
             net_id,
@@ -138,7 +137,7 @@ def export(configured: Configured, folder: Path) -> list[Path]:
             **common,
         )
     # onnx_export makes up one random input; the heads take two.
-    two_inputs = [torch.rand(2, count, CHANNELS) for count in (network.slices, network.key_slices)]
+    two_inputs = [torch.rand(2, count, network.backbone.channels) for count in (network.slices, network.key_slices)]
     onnx.save(convert_to_onnx(Heads(network), two_inputs, **converter_kwargs(Heads.interface)), folder / HEADS)
     identity = configured.identity()
     for name in (BACKBONE, KEY_SLICES, HEADS):

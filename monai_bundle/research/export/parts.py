@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT2
-from scripts.networks.vgg16 import pool
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SliceFeatures(nn.Module):
         Parameters
         ----------
         slices : Tensor, shape (slices, 3, height, width)
-            Windowed, in ImageNet's normalisation; height and width divisible by 16.
+            Windows in 0..1; height and width divisible by 16.
         """
         maps = self.network.backbone(slices)
         return maps, pool(maps)

@@ -25,7 +25,8 @@ from scripts.networks.attention import (
     SliceClassifier,
     classifier,
 )
-from scripts.networks.vgg16 import CHANNELS, VGG16Features, pool
+from scripts.networks.backbone import pool
+from scripts.networks.vgg16 import VGG16Features
 
 Aggregation = Literal["flatten", "attention"]
 HighResFeatures = Callable[[Tensor], Tensor]
@@ -63,7 +64,7 @@ class HeadSettings:
     dropout: float = 0.5
     normalisation: Normalisation = "batch"
     evidence: bool = False
-    channels: int = CHANNELS
+    channels: int = VGG16Features.channels
 
 
 @dataclass(frozen=True)

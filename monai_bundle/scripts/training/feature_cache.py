@@ -15,7 +15,7 @@ from monai.utils import convert_to_tensor
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from scripts.networks.vgg16 import micro_batches, pool
+from scripts.networks.backbone import pool
 from scripts.precision import PrecisionName, choose_precision, fastest_layout
 from scripts.training.tensor_cache import read_cached, write_cached
 from scripts.transforms import READING_VERSION
@@ -50,7 +50,7 @@ class FeatureRecipe:
     augmentation : Compose
         Random transforms on ``image`` and ``high_res`` in HU, for every variant but the first.
     to_input : Compose
-        Windows and normalisation.
+        Windows in 0..1; the backbone normalises them itself.
     variants : int
         Number of variants.
     settings : mapping
@@ -185,7 +185,7 @@ def _looker(backbone: nn.Module, device: torch.device, name: PrecisionName) -> C
         # MONAI's tensor with metadata would be saved as such, and a file of those cannot be read with weights_only.
         plain = convert_to_tensor(windows, track_meta=False)
         with torch.inference_mode(), precision.autocast():
-            batches = micro_batches(plain.movedim(0, 1), size)
+            batches = plain.movedim(0, 1).split(size)
             seen = [pool(backbone(batch.to(device).contiguous(memory_format=torch.channels_last))) for batch in batches]
             return torch.cat(seen).float().cpu()
 

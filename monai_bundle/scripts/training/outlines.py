@@ -1,4 +1,4 @@
-"""Outlines of haemorrhage on the cells of VGG16's last block: where fine-tuning may point the evidence to.
+"""Outlines of haemorrhage on the cells of the last feature maps: where fine-tuning may point the evidence to.
 
 An outline is read and augmented exactly as the slices are, so that every cell lies where its map has it.
 """
@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from scripts.networks.vgg16 import STRIDE
 from scripts.training.feature_cache import FeatureRecipe, fingerprint
 from scripts.training.tensor_cache import read_cached, write_cached
 
@@ -56,7 +55,7 @@ class ReadOutlined(MapTransform):
 
 
 def cached_outlines(
-    entries: Sequence[Mapping[str, Any]], recipe: FeatureRecipe, cache_dir: str | Path
+    entries: Sequence[Mapping[str, Any]], recipe: FeatureRecipe, cache_dir: str | Path, stride: int
 ) -> dict[str, Tensor]:
     """Return the outlines of every scan that has some, from the cache where they are there and up to date.
 
@@ -69,6 +68,8 @@ def cached_outlines(
         The maps' recipe, but for ``load``, which ends with :class:`ReadOutlined`.
     cache_dir : path
         Created when missing.
+    stride : int
+        Of the backbone whose cells are meant.
 
     Returns
     -------
@@ -87,35 +88,37 @@ def cached_outlines(
     for number, entry in enumerate(tqdm(entries, desc="outlines", unit="scan")):
         if entry["label"][0] != 1:
             continue
-        path, mark = folder / f"{entry['name']}.pt", fingerprint(entry, number, recipe, "outlines")
+        path, mark = folder / f"{entry['name']}.pt", fingerprint(entry, number, recipe, f"outlines {stride}")
         found = read_cached(path, mark, ("cells",))
         if found is None:
-            found = {"cells": _make(entry, recipe, number)}
+            found = {"cells": _make(entry, recipe, number, stride)}
             write_cached(path, mark, found)
         if found["cells"].numel() > 0:
             outlines[entry["name"]] = found["cells"]
     return outlines
 
 
-def _make(entry: Mapping[str, Any], recipe: FeatureRecipe, number: int) -> Tensor:
+def _make(entry: Mapping[str, Any], recipe: FeatureRecipe, number: int, stride: int) -> Tensor:
     loaded = recipe.load(dict(entry))
     if "image" not in loaded:
         return torch.empty(0)
     pictures = (recipe.augmented({"image": loaded["image"]}, number, variant) for variant in range(recipe.variants))
-    return torch.stack([share_of_cells(picture["image"][0]) for picture in pictures]).half()
+    return torch.stack([share_of_cells(picture["image"][0], stride) for picture in pictures]).half()
 
 
-def share_of_cells(painted: Tensor) -> Tensor:
+def share_of_cells(painted: Tensor, stride: int) -> Tensor:
     """Return the outlined share of the area of each cell of the last block.
 
     Parameters
     ----------
     painted : Tensor, shape (slices, height, width)
         :data:`OUTLINED_HU` where outlined, 0 elsewhere.
+    stride : int
+        Rows and columns that a cell stands for.
 
     Returns
     -------
-    Tensor, shape (slices, height / 16, width / 16)
+    Tensor, shape (slices, height / stride, width / stride)
     """
     outlined = convert_to_tensor(painted, track_meta=False) > OUTLINED_HU / 2
-    return functional.avg_pool2d(outlined.float()[None], STRIDE)[0]
+    return functional.avg_pool2d(outlined.float()[None], stride)[0]

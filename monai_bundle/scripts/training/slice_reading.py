@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from scripts.networks.attention import SliceClassifier
+from scripts.networks.backbone import Backbone, pool
 from scripts.networks.drct import DrCT1
-from scripts.networks.vgg16 import VGG16Features, pool
 from scripts.precision import PrecisionName, choose_precision
 
 
@@ -20,7 +20,7 @@ class SliceReading(nn.Module):
     ----------
     network : DrCT1
         Its backbone's last block and its primary evidence are trained in place.
-    trained_from : VGG16Features
+    trained_from : Backbone
         The network's backbone, filled: named here so that it is filled before training starts.
     frequencies : sequence of float
         Share of slices that show each label, NaN where unknown: where the evidence's bias starts, or the first epoch is
@@ -35,7 +35,7 @@ class SliceReading(nn.Module):
     def __init__(
         self,
         network: DrCT1,
-        trained_from: VGG16Features,
+        trained_from: Backbone,
         frequencies: Sequence[float],
         mixing: float = 0.0,
         precision: PrecisionName = "auto",
@@ -47,7 +47,7 @@ class SliceReading(nn.Module):
             raise ValueError("fine-tuning on slices needs network_def#heads#evidence true")
         if isinstance(network.primary.evidence.standardise.norm, nn.InstanceNorm1d):
             raise ValueError("fine-tuning on slices needs network_def#heads#normalisation 'batch': they have no scan")
-        self.block = network.backbone.last_block()
+        self.block = network.backbone.trained_stage()
         self.evidence = network.primary.evidence
         self.precision = precision
         self.mixing = torch.distributions.Beta(mixing, mixing) if mixing > 0 else None

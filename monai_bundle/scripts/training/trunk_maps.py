@@ -19,7 +19,7 @@ from monai.utils import convert_to_tensor
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from scripts.networks.vgg16 import VGG16Features, micro_batches, pool
+from scripts.networks.backbone import Backbone, pool
 from scripts.precision import PrecisionName, choose_precision, fastest_layout
 from scripts.training.feature_cache import (
     FeatureRecipe,
@@ -56,7 +56,7 @@ class CachedFeatureMaps:
 def cached_maps(
     entries: Sequence[Mapping[str, Any]],
     recipe: FeatureRecipe,
-    backbone: VGG16Features,
+    backbone: Backbone,
     cache_dir: str | Path,
     device: torch.device,
     high_res_variants: int,
@@ -69,7 +69,7 @@ def cached_maps(
         Datalist; ``name`` names the cache's file.
     recipe : FeatureRecipe
         How pictures are made.
-    backbone : VGG16Features
+    backbone : Backbone
         Its first four blocks are used.
     cache_dir : path
         Created when missing.
@@ -85,7 +85,7 @@ def cached_maps(
     """
     folder = Path(cache_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    trunk = fastest_layout(backbone.trunk().eval().to(device))
+    trunk = fastest_layout(backbone.frozen_stage().eval().to(device))
     names = ("image", "high_res", "read_slice") if high_res_variants else ("image", "read_slice")
     maps, weights = [], weights_digest(trunk)
     for number, entry in enumerate(tqdm(entries, desc="maps", unit="scan")):
@@ -128,7 +128,7 @@ def _see(trunk: nn.Module, windows: Tensor, size: int, device: torch.device, nam
     plain = convert_to_tensor(windows, track_meta=False)
     seen = []
     with torch.inference_mode(), choose_precision(device, name).autocast():
-        for batch in micro_batches(plain.movedim(0, 1), size):
+        for batch in plain.movedim(0, 1).split(size):
             maps = trunk(batch.to(device).contiguous(memory_format=torch.channels_last))
             seen.append(maps.permute(0, 2, 3, 1).to("cpu", torch.bfloat16))
     return torch.cat(seen)
@@ -136,7 +136,7 @@ def _see(trunk: nn.Module, windows: Tensor, size: int, device: torch.device, nam
 
 def pooled_features(
     scans: Sequence[CachedFeatureMaps],
-    backbone: VGG16Features,
+    backbone: Backbone,
     device: torch.device,
     precision: PrecisionName = "auto",
     high_res_variants: int = 1,
@@ -148,7 +148,7 @@ def pooled_features(
     ----------
     scans : sequence of CachedFeatureMaps
         From :func:`cached_maps`.
-    backbone : VGG16Features
+    backbone : Backbone
         Its last block is used.
     device : torch.device
         Where it runs.
@@ -168,7 +168,7 @@ def pooled_features(
         raise ValueError(
             f"high_res_variants_used must be at least 1, not {high_res_variants}: key slices are read zoomed"
         )
-    block = fastest_layout(backbone.last_block().eval().to(device))
+    block = fastest_layout(backbone.trained_stage().eval().to(device))
     path = None
     if cache_dir is not None:
         made_from = json.dumps([weights_digest(block), precision, high_res_variants, [scan.mark for scan in scans]])
@@ -195,7 +195,7 @@ def pooled_features(
 def _look(block: nn.Module, device: torch.device, precision: PrecisionName, maps: Tensor, size: int) -> Tensor:
     """Return pooled features (slices, 512) of maps (slices, h, w, 512), rounded as the cache keeps them."""
     with torch.inference_mode(), choose_precision(device, precision).autocast():
-        seen = [pool(block(batch.to(device).permute(0, 3, 1, 2).float())) for batch in micro_batches(maps, size)]
+        seen = [pool(block(batch.to(device).permute(0, 3, 1, 2).float())) for batch in maps.split(size)]
         return torch.cat(seen).cpu().half().float()
 
 
