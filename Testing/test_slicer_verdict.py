@@ -7,11 +7,11 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripts.output.verdict import NOT_CHOSEN as BUNDLE_NOT_CHOSEN
+from scripts.output.verdict import verdict as bundle_verdict
 
 from scripts.diagnosis import Finding as BundleFinding
 from scripts.labels import CQ500, RSNA, Label
-from scripts.output.verdict import NOT_CHOSEN as BUNDLE_NOT_CHOSEN
-from scripts.output.verdict import verdict as bundle_verdict
 
 # The library needs the application, which this stands in for.
 from slicer_scene_cases import slicer_host  # noqa: F401

@@ -17,7 +17,7 @@ from torch import nn
 
 from scripts.phantom import Grid, Haemorrhage, Phantom, make_phantom
 from scripts.phantom.haemorrhage import Kind
-from scripts.training.feature_cache import ScanFeatures
+from scripts.training.scan_features import ScanFeatures
 
 COLUMNS = ("Intraventricular", "Intraparenchymal", "Subarachnoid", "Epidural", "Subdural")
 """Of the table, in its order."""

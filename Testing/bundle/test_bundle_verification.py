@@ -26,7 +26,7 @@ from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
 from monai.networks.utils import convert_to_torchscript
 
 from scripts.networks.drct import DrCT2
-from scripts.training.feature_cache import ScanFeatures
+from scripts.training.scan_features import ScanFeatures
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 CONFIGS = BUNDLE / "configs"

@@ -12,10 +12,10 @@ import torch
 from ct_ich_files import Patient, write_ct_ich
 from monai.bundle import ConfigWorkflow
 from rsna_slice_files import write_labelled_slices
+from scripts.training.trunk_maps import pooled_features
 from training_runs import FINETUNE, SMALL, TRAIN, inside_a_copy_of_bundle, same_state, trained
 
 from research.training.protocol import FROM_MAPS
-from scripts.training.trunk_maps import pooled_features
 
 torch.set_num_threads(1)
 

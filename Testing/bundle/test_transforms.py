@@ -21,7 +21,7 @@ from torch.nn import functional
 from scripts.intake.study import AIR_HU, NotEvaluableError
 from scripts.phantom import Phantom, make_phantom, write_dicom_series, write_nifti
 from scripts.training.cached_scans import CachedScans
-from scripts.training.feature_cache import ScanFeatures
+from scripts.training.scan_features import ScanFeatures
 from scripts.transforms import HounsfieldWindows
 
 torch.set_num_threads(1)

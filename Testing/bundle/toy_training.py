@@ -18,8 +18,8 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 from torch import nn
 
-from scripts.training.feature_cache import ScanFeatures
-from scripts.training.trunk_maps import CachedFeatureMaps
+from scripts.training.scan_features import ScanFeatures
+from scripts.training.stage_maps import StageMaps
 
 TESTING = Path(__file__).resolve().parent
 BUNDLE = TESTING.parents[1] / "monai_bundle"
@@ -88,14 +88,11 @@ def toy_features(entries: Sequence[Mapping[str, Any]], backbone: nn.Module) -> l
     return features
 
 
-def toy_maps(entries: Sequence[Mapping[str, Any]], backbone: nn.Module) -> list[CachedFeatureMaps]:
+def toy_maps(entries: Sequence[Mapping[str, Any]], backbone: nn.Module) -> list[StageMaps]:
     """Return maps of noise, four pixels each."""
     generator = torch.Generator().manual_seed(0)
     shape = (2, SLICES, 2, 2, 512)
-    return [
-        CachedFeatureMaps(torch.rand(shape, generator=generator).bfloat16(), None, torch.arange(SLICES))
-        for _ in entries
-    ]
+    return [StageMaps(torch.rand(shape, generator=generator).bfloat16(), None, torch.arange(SLICES)) for _ in entries]
 
 
 class KilledIn:

@@ -26,7 +26,7 @@ from scripts.calibration import identity
 from scripts.explanation import METHODS
 from scripts.labels import RSNA
 from scripts.networks.drct import DrCT1, DrCT2
-from scripts.training.feature_cache import ScanFeatures
+from scripts.training.scan_features import ScanFeatures
 
 torch.set_num_threads(1)
 

@@ -121,7 +121,9 @@ def files_key(files: Iterable[Path]) -> list[tuple[str, int, int]]:
 def weights_key(network: nn.Module) -> str:
     """Return a hash of a network's weights and their names, whatever their layout in memory."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    plain = {name: (str(tensor.dtype), tuple(tensor.shape), tensor.numpy().tobytes()) for name, tensor in tensors.items()}
+    plain = {
+        name: (str(tensor.dtype), tuple(tensor.shape), tensor.numpy().tobytes()) for name, tensor in tensors.items()
+    }
     return str(joblib.hash(plain))
 
 

@@ -72,7 +72,6 @@ def explain_folds(
     for fold in sorted(set(predictions.folds.tolist())):
         workflow = _fold(variant, base, fold, networks / f"{fold}.pt")
         content = workflow.parser.get_parsed_content
-        content("backbone")
         network, keys = reading_from_maps(content("network_def")), content("label_keys")
         load = Compose(
             [

@@ -21,7 +21,7 @@ from research.training.protocol import (
     HEADS,
     Variant,
     cross_validated,
-    digest_of_data,
+    data_key,
     fine_tuned,
     prepared,
     settings_of,
@@ -69,10 +69,9 @@ _BEHIND_FEATURES = ("loss", "network_def", "sub_stack_size", "seed")
 def make_maps(variant: Variant, base: Mapping[str, Any]) -> bool:
     """Make the maps in front of the last block, and the outlines on their cells; return whether all were there."""
     content = prepared([HEADS, FINETUNING], {**base, **(variant.finetuning or {})}).parser.get_parsed_content
-    with _watched(content("maps_dir"), content("outlines_dir")) as unchanged:
-        for key in ("scan_maps", "slice_maps", "outlines"):
-            content(key)
-    return unchanged()
+    for key in ("scan_maps", "slice_maps", "masks"):
+        content(key)
+    return bool(content("cache").computed == 0)
 
 
 def fine_tune(variant: Variant, base: Mapping[str, Any]) -> bool:
@@ -159,8 +158,8 @@ def predict(
 
 def _mark(variant: Variant, base: Mapping[str, Any]) -> str:
     settings = [settings_of(HEADS), settings_of(HEADS, FINETUNING)]
-    data = [digest_of_data(HEADS, {**base, **variant.heads})]
+    data = [data_key(HEADS, {**base, **variant.heads})]
     if variant.finetuning is not None:
-        data.append(digest_of_data([HEADS, FINETUNING], {**base, **variant.finetuning}))
+        data.append(data_key([HEADS, FINETUNING], {**base, **variant.finetuning}))
     made_from = [variant.heads, variant.finetuning, variant.views, base, data, *settings]
     return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()

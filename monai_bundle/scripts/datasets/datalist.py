@@ -65,7 +65,7 @@ def as_datalist(
     -------
     list of dict
         ``name``, ``patient``, ``study`` (the scan, for :class:`ReadLabelledStudyd`), ``label`` (0, 1, or NaN for
-        unknown, per label), ``slice_labels`` (float32, original slices by labels, NaN for unknown; or None) and ``fold``.
+        unknown, per label), ``slice_labels`` (float32, original slices by labels, NaN for unknown; or None), ``fold``.
 
     Raises
     ------

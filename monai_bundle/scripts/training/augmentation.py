@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from monai.transforms import (
     Compose,
@@ -51,15 +52,13 @@ class Augmentation:
 
     def transform(self, draw: int) -> Compose:
         """Return the transforms of one draw: the same draw changes the same slices in the same way."""
-        both = {"keys": ["image", "high_res"], "allow_missing_keys": True}
+        both: dict[str, Any] = {"keys": ["image", "high_res"], "allow_missing_keys": True}
         low, high = [1.0, *[1 - self.scaling] * 2], [1.0, *[1 + self.scaling] * 2]
-        blur = {"sigma_y": (0.4, self.blur_pixels), "sigma_z": (0.4, self.blur_pixels)}
+        blur: dict[str, Any] = {"sigma_y": (0.4, self.blur_pixels), "sigma_z": (0.4, self.blur_pixels)}
         transforms = Compose(
             [
                 RandFlipd(**both, prob=1.0, spatial_axis=2),
-                RandRotated(
-                    **both, prob=1.0, range_x=self.rotation_radians, mode="bilinear", padding_mode="border"
-                ),
+                RandRotated(**both, prob=1.0, range_x=self.rotation_radians, mode="bilinear", padding_mode="border"),
                 RandZoomd(**both, prob=1.0, min_zoom=low, max_zoom=high, mode="trilinear", padding_mode="edge"),
                 RandScaleIntensityd(**both, prob=1.0, factors=self.window_contrast),
                 RandShiftIntensityd(**both, prob=1.0, offsets=self.window_shift_hu),

@@ -81,7 +81,7 @@ class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
         return len(self.data)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return ``image`` (2, m, channels), features at both sizes, and ``label`` (1 + m, labels): scan, then slices."""
+        """Return ``image`` (2, m, channels), both resolutions, and ``label`` (1 + m, labels): scan, then slices."""
         entry, scan = self.data[index]
         variant, phase = self._draw(len(scan.image)) if self.random else (0, 0.5)
         slices = scan.image.shape[1]

@@ -79,9 +79,7 @@ class LabelledSlices(Dataset[dict[str, Tensor]], Randomizable):
         ``training.no_slice_labels`` if no slice is labelled.
     """
 
-    def __init__(
-        self, data: Sequence[LabelledMaps], random: bool, masks: Mapping[str, Tensor] | None = None
-    ) -> None:
+    def __init__(self, data: Sequence[LabelledMaps], random: bool, masks: Mapping[str, Tensor] | None = None) -> None:
         labelled = [(entry, maps) for entry, maps in data if entry["slice_labels"] is not None]
         if not labelled:
             raise ExpectedError("training.no_slice_labels")
@@ -97,7 +95,7 @@ class LabelledSlices(Dataset[dict[str, Tensor]], Randomizable):
         return len(self.places)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return ``image`` (maps, h, w), bfloat16, and ``label`` (labels + cells,): labels, then the mask's h * w cells."""
+        """Return ``image`` (maps, h, w), bfloat16, and ``label`` (labels + h * w,): the labels, then the mask."""
         scan, slice_ = self.places[index]
         maps, masks = self.maps[scan], self.masks[scan]
         variant = int(self.R.randint(len(maps.image))) if self.random else 0

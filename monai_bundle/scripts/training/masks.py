@@ -87,7 +87,9 @@ def cached_masks(
     for number, entry in enumerate(tqdm(entries, desc="masks", unit="scan")):
         if entry["label"][0] != 1:
             continue
-        cells = cache.get("masks", [recipe.key(entry, number), stride], partial(_compute, entry, recipe, number, stride))
+        cells = cache.get(
+            "masks", [recipe.key(entry, number), stride], partial(_compute, entry, recipe, number, stride)
+        )
         if cells.size > 0:
             masks[entry["name"]] = torch.from_numpy(cells)
     return masks

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import joblib
 import numpy as np
@@ -18,7 +18,6 @@ import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.handlers import CheckpointLoader, CheckpointSaver
-from monai.transforms import Randomizable
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -55,7 +54,7 @@ class TrainedPart:
 class RandomStates:
     """Where training draws from: torch's and CUDA's generators and the data set's own, of every process."""
 
-    def __init__(self, dataset: Randomizable) -> None:
+    def __init__(self, dataset: PairDataset) -> None:
         self.dataset = dataset
 
     def state_dict(self) -> dict[str, Any]:
@@ -93,8 +92,15 @@ def _of_numpy(state: Mapping[str, Any]) -> tuple[str, Any, int, int, float]:
     return "MT19937", keys, state["position"], state["has_gauss"], state["gauss"]
 
 
+class PairDataset(Protocol):
+    """A dataset of datalist entries, each with what is made of it, that draws by a generator of its own."""
+
+    data: Sequence[tuple[Mapping[str, Any], Any]]
+    R: np.random.RandomState
+
+
 def training_key(
-    network: nn.Module, optimizer: torch.optim.Optimizer, loss: nn.Module, dataset: Any, settings: object
+    network: nn.Module, optimizer: torch.optim.Optimizer, loss: nn.Module, dataset: PairDataset, settings: object
 ) -> str:
     """Return a hash of everything that decides a training, to be taken before its first step.
 
@@ -106,7 +112,7 @@ def training_key(
         Of some or all of the network's parameters.
     loss : nn.Module
         As configured.
-    dataset : Dataset
+    dataset : PairDataset
         Its ``data`` are pairs of a datalist entry, with ``name`` and labels, and what is made of it.
     settings : object
         Everything else, as plain data.
@@ -135,7 +141,7 @@ class EpochCheckpoints:
     folder : path
         Where checkpoints lie.
     network, optimizer, loss, dataset, settings
-        What is trained, and how; see :func:`training_key`. The dataset draws by a generator of its own, ``R``.
+        What is trained, and how; see :func:`training_key`.
     schedule : LRScheduler, optional
         Of the learning rate.
     interval : int
@@ -151,7 +157,8 @@ class EpochCheckpoints:
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
         loss: nn.Module,
-        dataset: Randomizable,
+        dataset: PairDataset,
+        *,
         settings: object,
         schedule: LRScheduler | None = None,
         interval: int = 1,

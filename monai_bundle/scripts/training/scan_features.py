@@ -89,7 +89,7 @@ def scan_features(
 def _of_entries(
     entries: Sequence[Mapping[str, Any]], recipe: SliceRecipe, backbone: Backbone, cache: Cache, device: torch.device
 ) -> list[ScanFeatures]:
-    backbone = fastest_layout(backbone.eval().to(device))
+    fastest_layout(backbone.eval().to(device))
     precision = choose_precision(device, recipe.precision)
     of_backbone = [type(backbone).__name__, backbone.normalisation, weights_key(backbone), precision.name]
     pooled = partial(_pooled_images, backbone, device, precision)
@@ -147,11 +147,14 @@ def _features(arrays: Arrays, input_slice: Tensor) -> ScanFeatures:
     return ScanFeatures(image, high_res, input_slice)
 
 
-def _pooled_images(backbone: nn.Module, device: torch.device, precision: Precision, images: Tensor, size: int) -> Tensor:
+def _pooled_images(
+    backbone: nn.Module, device: torch.device, precision: Precision, images: Tensor, size: int
+) -> Tensor:
     """Return pooled features (slices, channels) of windowed slices (windows, slices, height, width)."""
+    batches = images.movedim(0, 1).split(size)
     with torch.inference_mode(), precision.autocast():
-        batches = (batch.to(device).contiguous(memory_format=torch.channels_last) for batch in images.movedim(0, 1).split(size))
-        return torch.cat([pool(backbone(batch)) for batch in batches]).float().cpu()
+        laid_out = (batch.to(device).contiguous(memory_format=torch.channels_last) for batch in batches)
+        return torch.cat([pool(backbone(batch)) for batch in laid_out]).float().cpu()
 
 
 def _pooled_maps(stage: nn.Module, device: torch.device, precision: Precision, maps: Tensor, size: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Feature maps of the backbone's frozen stage, computed once: fine-tuning its trained stage then costs a fraction.
 
-A cached result holds one scan (or one batch of single slices) in several augmented variants, in bfloat16, channels last,
-and is mapped into memory: the cache may be larger than that.
+A cached result holds one scan (or one batch of single slices) in several augmented variants, in bfloat16, channels
+last, and is mapped into memory: the cache may be larger than that.
 """
 
 from __future__ import annotations
