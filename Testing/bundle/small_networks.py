@@ -8,14 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from scripts.networks.backbone import Backbone
 from scripts.networks.drct import DrCT1, DrCT2
 
 
-class SmallBackbone(nn.Module):
-    """Stands in for VGG16 where only its place matters: 512 maps from the picture's own values; remembers pictures."""
+class SmallBackbone(Backbone):
+    """A backbone without weights: 512 maps from the image's own values; remembers images."""
+
+    channels, stride, frozen_layers = 512, 8, 0
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__([])
         self.seen: list[Tensor] = []
 
     def forward(self, image: Tensor) -> Tensor:
@@ -26,17 +29,12 @@ class SmallBackbone(nn.Module):
 
 def drct1(**settings: Any) -> DrCT1:
     torch.manual_seed(3)
-    return with_small_backbone(DrCT1(slices=4, **settings))
+    return DrCT1(SmallBackbone(), slices=4, **settings).eval()
 
 
 def drct2(**settings: Any) -> DrCT2:
     torch.manual_seed(3)
-    return with_small_backbone(DrCT2(**({"slices": 6, "key_slices": 3, "high_res_size": 32} | settings)))
-
-
-def with_small_backbone(network: Any) -> Any:
-    network.backbone = SmallBackbone()
-    return network.eval()
+    return DrCT2(SmallBackbone(), **({"slices": 6, "key_slices": 3, "high_res_size": 32} | settings)).eval()
 
 
 def outputs_of(module: nn.Module) -> list[Any]:

@@ -26,6 +26,7 @@ from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
 from monai.networks.utils import convert_to_torchscript
 
 from scripts.networks.drct import DrCT2
+from scripts.networks.vgg16 import VGG16Features
 from scripts.training.scan_features import ScanFeatures
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
@@ -130,7 +131,7 @@ def test_a_network_of_other_labels_than_the_metadata_says_is_noticed():
 def test_a_traced_network_still_chooses_its_key_slices_itself():
     """Export (``ckpt_export --use_trace True``) must not freeze what the traced picture happened to choose."""
     torch.manual_seed(0)
-    network = DrCT2(slices=4, key_slices=2, high_res_size=64).eval()
+    network = DrCT2(VGG16Features(), slices=4, key_slices=2, high_res_size=64).eval()
     for parameter in network.parameters():
         parameter.data.mul_(2)
     pictures = [torch.rand(1, 3, 4, 32, 32) * 4 - 2 for _ in range(8)]
@@ -139,7 +140,7 @@ def test_a_traced_network_still_chooses_its_key_slices_itself():
     with torch.no_grad():
         for picture in pictures:
             torch.testing.assert_close(traced(picture), network(picture))
-            reading = network.read(network.features_of(picture), network.high_res_source(picture))
+            reading = network.read(network.embeddings_of(picture), network.high_resolution_of(picture))
             chosen.add(tuple(reading.key_slices.flatten().tolist()))
     assert len(chosen) > 1
 

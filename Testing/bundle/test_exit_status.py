@@ -18,6 +18,7 @@ from scripts.exit_status import or_exit
 from scripts.inferer import StudyInferer
 from scripts.intake.study import IntakeError, NotEvaluableError
 from scripts.networks.drct import DrCT1
+from scripts.networks.vgg16 import VGG16Features
 from scripts.operating_points import thresholds
 from scripts.output.folder import OutputError
 from scripts.precision import choose_precision
@@ -210,4 +211,4 @@ def test_an_unknown_precision_or_method_is_refused_by_name():
     with pytest.raises(SettingError, match="'half'"):
         choose_precision(torch.device("cpu"), "half")
     with pytest.raises(SettingError, match="'lime'"):
-        StudyInferer(method="lime")({}, DrCT1(slices=2))
+        StudyInferer(method="lime")({}, DrCT1(VGG16Features(), slices=2))

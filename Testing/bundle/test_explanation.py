@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 from monai.visualize import GradCAM, GradCAMpp
 from torch import Tensor, nn
 
-from scripts.explanation import (
-    FeatureMaps,
-    Method,
-    as_stored_map,
-    attention_map,
-    feature_attention_map,
+from scripts.explanation.grad_cam import (
+    CellValues,
     grad_cam,
+    grad_cam_in_logits,
     grad_cam_plus_plus,
-    key_slice_ranks,
-    label_layers,
-    label_map,
+    layers,
+    slice_evidence,
 )
+from scripts.explanation.maps import as_stored_map, attention_map, feature_attention_map, key_slice_ranks
+from scripts.explanation.methods import METHODS
 from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1
+from scripts.networks.study_network import FeatureMaps, StudyOutput
+from scripts.networks.vgg16 import VGG16Features
 from scripts.reading_geometry import CropPlane, ReadingGeometry
 
 torch.set_num_threads(1)
@@ -35,7 +35,7 @@ class OneSlice(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(11)
-        self.network = DrCT1(slices=1)
+        self.network = DrCT1(VGG16Features(), slices=1)
         for layer in self.network.backbone.features:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -60,15 +60,15 @@ def one_slice() -> OneSlice:
 
 @pytest.fixture(scope="module")
 def picture() -> Tensor:
-    return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(2)) * 4 - 2
+    return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
 
 
-def readings_of(one_slice: OneSlice, picture: Tensor) -> tuple[Tensor, list[FeatureMaps]]:
+def readings_of(one_slice: OneSlice, picture: Tensor) -> tuple[Tensor, tuple[FeatureMaps, ...]]:
     """Logits and feature maps as the inferer has them: the backbone without gradients, the heads with."""
     with torch.no_grad():
         maps = one_slice.network.backbone(picture)
     reading = FeatureMaps(maps.requires_grad_(), torch.tensor([0]))
-    return one_slice.network.read(pool(reading.maps)[None], pytest.fail).logits[0], [reading]
+    return one_slice.network.read(pool(reading.maps)[None], pytest.fail).logits[0], (reading,)
 
 
 def test_grad_cam_is_monais(one_slice: OneSlice, picture: Tensor):
@@ -76,7 +76,7 @@ def test_grad_cam_is_monais(one_slice: OneSlice, picture: Tensor):
     logits, readings = readings_of(one_slice, picture)
     compared = 0
     for number, logit in enumerate(logits):
-        (layer,) = label_layers(logit, readings, 1, "gradcam")
+        (layer,) = layers(logit, readings, 1, grad_cam_in_logits)
         ours = layer / layer[0].numel()
         theirs = monai(picture, class_idx=number)[0]
         # As a share of the map's largest value: a network without training gives small ones.
@@ -90,7 +90,7 @@ def test_grad_cam_plus_plus_is_monais(one_slice: OneSlice, picture: Tensor):
     monai = monais(GradCAMpp, one_slice)
     logits, readings = readings_of(one_slice, picture)
     for number, logit in enumerate(logits):
-        (ours,) = label_layers(logit, readings, 1, "gradcam++")
+        (ours,) = layers(logit, readings, 1, grad_cam_plus_plus)
         # MONAI explains exp(logit), as the paper does: the same map times exp(logit).
         theirs = monai(picture, class_idx=number)[0] / logit.detach().exp()
         largest = theirs.max()
@@ -128,7 +128,7 @@ def a_geometry(slabs: tuple[tuple[int, ...], ...] = ((0,), (1,), (2,)), side: in
     return ReadingGeometry(plane, slabs, (max(map(max, slabs)) + 1, side, side))
 
 
-def linear_logit(readings: list[FeatureMaps], weights: list[Tensor]) -> Tensor:
+def linear_logit(readings: tuple[FeatureMaps, ...], weights: list[Tensor]) -> Tensor:
     """A head whose contributions are known: weights times pooled features, added over slices and readings."""
     return sum(((pool(reading.maps) * weight).sum() for reading, weight in zip(readings, weights, strict=True)))
 
@@ -136,59 +136,79 @@ def linear_logit(readings: list[FeatureMaps], weights: list[Tensor]) -> Tensor:
 def test_a_map_shows_contributions_in_logits_whatever_the_resolution():
     peaks = torch.zeros(1, 512, 14, 14), torch.zeros(1, 512, 32, 32)
     peaks[0][0, 5, 3, 4], peaks[1][0, 9, 20, 21] = 2.0, 4.0
-    readings = [FeatureMaps(maps.requires_grad_(), torch.tensor([1])) for maps in peaks]
+    readings = tuple(FeatureMaps(maps.requires_grad_(), torch.tensor([1])) for maps in peaks)
     weights = torch.zeros(512), torch.zeros(512)
     weights[0][5], weights[1][9] = 0.75, -0.25
     logit = linear_logit(readings, list(weights))
-    layers = label_layers(logit, readings, 3, "gradcam")
-    assert layers[0].shape == (3, 14, 14)
-    assert layers[1].shape == (3, 32, 32)
-    assert layers[0][1, 3, 4].item() == pytest.approx(1.5)
-    assert layers[1][1, 20, 21].item() == pytest.approx(-1.0)
-    assert logit.item() == pytest.approx(sum(layer.sum().item() for layer in layers))
+    found = layers(logit, readings, 3, grad_cam_in_logits)
+    assert found[0].shape == (3, 14, 14)
+    assert found[1].shape == (3, 32, 32)
+    assert found[0][1, 3, 4].item() == pytest.approx(1.5)
+    assert found[1][1, 20, 21].item() == pytest.approx(-1.0)
+    assert logit.item() == pytest.approx(sum(layer.sum().item() for layer in found))
 
 
-@pytest.mark.parametrize("method", ["gradcam", "gradcam++"])
-def test_both_readings_weigh_alike_where_they_see_alike(method: Method):
-    layers = []
+@pytest.mark.parametrize("cell_values", [grad_cam_in_logits, grad_cam_plus_plus])
+def test_both_resolutions_weigh_alike_where_their_maps_are_alike(cell_values: CellValues):
+    found = []
     for side in (14, 32):
         maps = torch.zeros(1, 512, side, side)
         maps[0, 5, side // 2, side // 2] = 2.0
         reading = FeatureMaps(maps.requires_grad_(), torch.tensor([0]))
         weight = torch.zeros(512)
         weight[5] = 0.75
-        layers += label_layers(linear_logit([reading], [weight]), [reading], 1, method)
-    assert layers[0].max().item() == pytest.approx(layers[1].max().item(), rel=1e-5)
-    assert layers[0].max() > 0
+        found += layers(linear_logit((reading,), [weight]), (reading,), 1, cell_values)
+    assert found[0].max().item() == pytest.approx(found[1].max().item(), rel=1e-5)
+    assert found[0].max() > 0
 
 
 def test_slices_that_a_reading_left_out_stay_dark():
     generator = torch.Generator().manual_seed(1)
-    readings = [
+    readings = (
         FeatureMaps(torch.rand(3, 512, 4, 4, generator=generator).requires_grad_(), torch.arange(3)),
         FeatureMaps(torch.rand(1, 512, 8, 8, generator=generator).requires_grad_(), torch.tensor([2])),
-    ]
+    )
     logit = linear_logit(readings, [torch.ones(512), torch.ones(512)])
-    all_slices, key_slices = label_layers(logit, readings, 3, "gradcam")
+    all_slices, key_slices = layers(logit, readings, 3, grad_cam_in_logits)
     assert (all_slices.amax(dim=(1, 2)) > 0).tolist() == [True, True, True]
     assert (key_slices.amax(dim=(1, 2)) > 0).tolist() == [False, False, True]
 
 
-def test_readings_are_added_on_the_stored_voxels():
+def an_output(maps: tuple[FeatureMaps, ...], logits: Tensor, feature_attention: Tensor | None = None) -> StudyOutput:
+    """One label, no slice classifier; as many input slices as the first maps have."""
+    count = len(maps[0].maps)
+    return StudyOutput(
+        sub_stack_logits=logits.reshape(-1, 1),
+        slice_attention=torch.full((count,), 1 / count),
+        slice_logits=torch.zeros(count, 1),
+        key_slices=maps[-1].input_slices,
+        key_slice_logits=torch.zeros(len(maps[-1].input_slices), 1),
+        feature_attention=feature_attention,
+        feature_maps=maps,
+    )
+
+
+def test_layers_of_both_resolutions_are_added_on_the_original_voxels():
     generator = torch.Generator().manual_seed(1)
-    readings = [
+    maps = (
         FeatureMaps(torch.rand(2, 512, 4, 4, generator=generator).requires_grad_(), torch.arange(2)),
         FeatureMaps(torch.rand(1, 512, 8, 8, generator=generator).requires_grad_(), torch.tensor([1])),
-    ]
-    logit = linear_logit(readings, [torch.ones(512), -torch.ones(512)])
+    )
+    output = an_output(maps, linear_logit(maps, [torch.ones(512), -torch.ones(512)]))
     geometry = a_geometry(((0, 1), (2,)))
-    layers = label_layers(logit, readings, 2, "gradcam")
-    stored = label_map(logit, readings, geometry, "gradcam")
-    assert stored.shape == (3, 32, 32)
-    torch.testing.assert_close(stored, geometry.to_stored(layers[0]) + geometry.to_stored(layers[1]))
-    assert torch.equal(stored[0], stored[1])
-    assert stored[0].min() > 0
-    assert stored[2].min() < 0
+    all_slices, key_slices = METHODS["gradcam"].explain(output, 0)
+    original = geometry.resample_back(all_slices, key_slices)
+    assert original.shape == (3, 32, 32)
+    torch.testing.assert_close(original, geometry.resample_back(all_slices) + geometry.resample_back(key_slices))
+    assert torch.equal(original[0], original[1])
+    assert original[0].min() > 0
+    assert original[2].min() < 0
+
+
+def test_slice_evidence_is_the_probability_that_no_slice_shows_the_label():
+    logits = torch.tensor([[0.3], [-1.0], [2.0]])
+    none = (1 - logits.sigmoid()).prod()
+    torch.testing.assert_close(slice_evidence(logits), -none.log()[None])
 
 
 def test_feature_attention_shows_where_the_preferred_features_lie():
@@ -196,7 +216,8 @@ def test_feature_attention_shows_where_the_preferred_features_lie():
     maps[0, 7, 1, 2], maps[1, 8, 3, 0] = 5.0, 4.0
     weights = torch.full((2, 512), 0.001)
     weights[0, 7] = 0.5
-    stored = feature_attention_map(FeatureMaps(maps, torch.arange(2)), weights, a_geometry(((0,), (1,)), side=4))
+    output = an_output((FeatureMaps(maps, torch.arange(2)),), torch.zeros(1), weights)
+    stored = feature_attention_map(output, a_geometry(((0,), (1,)), side=4))
     assert stored[0, 1, 2].item() == pytest.approx(2.5)
     assert stored[1, 3, 0].item() == pytest.approx(0.004)
     assert stored.count_nonzero() == 2

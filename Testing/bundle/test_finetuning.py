@@ -104,9 +104,9 @@ def test_the_file_holds_the_last_block_and_the_heads_and_nothing_of_the_trunk(wr
     of_backbone = {name for name in state if name.startswith("backbone.")}
     block = {f"backbone.features.{place}.{kind}" for place in (24, 26, 28) for kind in ("weight", "bias")}
     assert of_backbone == block
-    assert "primary.evidence.output.weight" in state
+    assert "primary.slice_classifier.output.weight" in state
     assert written.stat().st_size < 20e6
-    primary = {name: value for name, value in state.items() if name.startswith("primary.evidence.")}
+    primary = {name: value for name, value in state.items() if name.startswith("primary.slice_classifier.")}
     assert all(torch.equal(state[name.replace("primary", "aps", 1)], value) for name, value in primary.items())
 
 
@@ -141,8 +141,8 @@ def test_the_heads_go_on_from_the_fine_tuned_block_and_evidence(heads: Run, writ
         TRAIN, workflow_type="train", meta_file=None, logging_file=False, **SMALL, start_from=str(written)
     )
     start.initialize()
-    first, last = (each.parser.get_parsed_content("network_def").primary.evidence for each in (start, workflow))
-    assert torch.equal(first.output.weight, state["primary.evidence.output.weight"].float())
+    first, last = (each.parser.get_parsed_content("network_def").primary.slice_classifier for each in (start, workflow))
+    assert torch.equal(first.output.weight, state["primary.slice_classifier.output.weight"].float())
     assert not torch.equal(last.output.weight, first.output.weight)
     assert (last.output.weight - first.output.weight).abs().max() < 0.05
 

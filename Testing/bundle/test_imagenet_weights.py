@@ -25,7 +25,7 @@ from scripts.training.imagenet_weights import (
     from_package_archive,
     from_torchvision,
 )
-from scripts.weights import BACKBONE_FILE, expected_sha256, load_backbone_state
+from scripts.weights import expected_sha256, pretrained_state
 
 torch.set_num_threads(1)
 
@@ -156,17 +156,17 @@ def test_the_command_writes_the_backbone_in_half_precision(tmp_path: Path, monke
 
 @pytest.fixture(scope="module")
 def backbone() -> VGG16Features:
-    state = load_backbone_state(BUNDLE)
+    state = pretrained_state(VGG16Features(), BUNDLE)
     network = VGG16Features()
     network.load_state_dict({name.removeprefix("backbone."): tensor for name, tensor in state.items()})
     return network.eval().requires_grad_(False)
 
 
 def test_the_bundles_backbone_is_the_file_that_the_metadata_names():
-    content = (BUNDLE / BACKBONE_FILE).read_bytes()
-    assert hashlib.sha256(content).hexdigest() == expected_sha256(BUNDLE)[BACKBONE_FILE]
+    content = (BUNDLE / VGG16Features.weights_file).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == expected_sha256(BUNDLE)[VGG16Features.weights_file]
     assert len(content) < 30e6
-    state = torch.load(BUNDLE / BACKBONE_FILE, weights_only=True)
+    state = torch.load(BUNDLE / VGG16Features.weights_file, weights_only=True)
     assert {tensor.dtype for tensor in state.values()} == {torch.float16}
     assert sum(tensor.numel() for tensor in state.values()) == 14_714_688
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scripts.explanation import slices_say
-from scripts.inferer import StudyInferer, StudyReading
+from scripts.inferer import ImageSource, StudyInferer, StudyReading
 from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.vgg16 import VGG16Features
 from scripts.precision import choose_precision
 from scripts.reading_geometry import CropPlane, ReadingGeometry, sub_stacks
 from scripts.settings import SettingError
@@ -31,7 +31,7 @@ def a_network(kind: type[DrCT1] = DrCT2, **settings: Any) -> Any:
     torch.manual_seed(7)
     if kind is DrCT2:
         settings = {"key_slices": 2, "high_res_size": ZOOM} | settings
-    network = kind(**({"slices": 3} | settings))
+    network = kind(VGG16Features(), **({"slices": 3} | settings))
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -42,7 +42,7 @@ def a_network(kind: type[DrCT1] = DrCT2, **settings: Any) -> Any:
 
 def an_entry(read_slices: int = READ_SLICES, high_res: bool = False) -> dict[str, Any]:
     """Pictures that are the stored slices themselves."""
-    image = torch.rand(3, read_slices, SIDE, SIDE, generator=torch.Generator().manual_seed(1)) * 4 - 2
+    image = torch.rand(3, read_slices, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     plane = CropPlane(0, SIDE, 0, SIDE, flip_rows=False, flip_columns=False)
     stored_shape = (read_slices, SIDE, SIDE)
     entry = {
@@ -70,7 +70,7 @@ def whole_network_maps(network: DrCT2, entry: dict[str, Any]) -> tuple[Tensor, l
     calls: list[Tensor] = []
 
     keys: list[Tensor] = []
-    original = network.high_res_features
+    original = network.high_res_embeddings
 
     def observed(image: Tensor, positions: Tensor) -> Tensor:
         keys.append(positions)
@@ -79,22 +79,22 @@ def whole_network_maps(network: DrCT2, entry: dict[str, Any]) -> tuple[Tensor, l
     samples = torch.from_numpy(sub_stacks(entry["image"].shape[1], network.slices))
     hook = network.backbone.register_forward_hook(lambda _module, _inputs, output: calls.append(output))
     try:
-        network.high_res_features = observed
+        network.high_res_embeddings = observed
         logits = torch.cat([network(entry["image"][None, :, sample]) for sample in samples])
     finally:
-        del network.high_res_features
+        del network.high_res_embeddings
         hook.remove()
     maps = []
     for label in range(logits.shape[1]):
         gradients = torch.autograd.grad(logits[:, label].mean(), calls, retain_graph=True)
-        stored = torch.zeros(entry["geometry"].stored_shape)
+        stored = torch.zeros(entry["geometry"].original_shape)
         for number, (cells, gradient) in enumerate(zip(calls, gradients, strict=True)):
             sample = samples[number // 2]
             read_indices = sample if number % 2 == 0 else sample[keys[number // 2][0]]
             layer = torch.zeros(len(stored), *cells.shape[-2:])
             contribution = (gradient.sum(dim=(-2, -1), keepdim=True) * cells).sum(dim=1).detach()
             layer.index_add_(0, read_indices, contribution)
-            stored += entry["geometry"].to_stored(layer)
+            stored += entry["geometry"].resample_back(layer)
         maps.append(stored)
     return logits.detach(), maps
 
@@ -125,7 +125,7 @@ def test_a_study_of_any_length_is_read(network: DrCT2, read_slices: int):
     assert reading.slice_attention.shape == (read_slices,)
     assert reading.slice_attention.sum().item() == pytest.approx(1.0, abs=1e-5)
     assert (reading.slice_attention > 0).all()
-    assert reading.feature_attention is not None
+    assert reading.feature_attention is None
     assert len(reading.label_maps) == 6
     assert all(stored.voxels.shape == (read_slices, SIDE, SIDE) for stored in reading.label_maps)
     assert ((reading.probabilities > 0) & (reading.probabilities < 1)).all()
@@ -138,7 +138,7 @@ def test_the_attention_of_a_read_slice_is_its_share_in_the_samples(network: DrCT
     with torch.no_grad():
         for sample in samples:
             image = entry["image"][None, :, sample]
-            attention = network.read(network.features_of(image), network.high_res_source(image)).slice_attention[0]
+            attention = network.read(network.embeddings_of(image), network.high_resolution_of(image)).slice_attention[0]
             for index, share in zip(sample, attention, strict=True):
                 expected[index] += share / len(samples)
     torch.testing.assert_close(read(network, entry).slice_attention, expected, atol=1e-5, rtol=0)
@@ -181,7 +181,7 @@ def test_drct1_is_explained_too():
 
 
 def test_nine_labels_get_nine_maps():
-    reading = read(a_network(labels=9), an_entry(), with_feature_attention=False)
+    reading = read(a_network(labels=9), an_entry())
     assert len(reading.label_maps) == len(reading.probabilities) == 9
     assert reading.feature_attention is None
 
@@ -196,26 +196,35 @@ def test_grad_cam_plus_plus_can_be_chosen(network: DrCT2):
     )
 
 
-def test_what_slices_say_by_themselves_can_be_explained():
-    network = a_network(heads={"evidence": True})
+def test_slice_evidence_can_be_explained():
+    network = a_network(heads={"slice_classifier": True})
     plain, own = read(network, an_entry()), read(network, an_entry(), method="slice_gradcam")
     torch.testing.assert_close(plain.probabilities, own.probabilities)
     for first, second in zip(plain.label_maps, own.label_maps, strict=True):
         assert not np.array_equal(first.voxels, second.voxels)
 
 
-def test_a_slice_that_many_samples_hold_counts_once_in_what_slices_say():
-    logits = torch.tensor([[[0.3], [-1.0]], [[0.3], [2.0]]])
-    once = torch.nn.functional.softplus(torch.tensor([0.3, -1.0, 2.0])).sum()
-    found = slices_say(logits, torch.tensor([[2, 1], [2, 1]]))
-    torch.testing.assert_close(found, once[None])
-    # The probability that none of independent slices shows the label.
-    silent = (1 - torch.tensor([0.3, -1.0, 2.0]).sigmoid()).prod()
-    torch.testing.assert_close(found, -silent.log()[None])
+def test_a_slice_that_many_sub_stacks_hold_counts_once_in_slice_evidence():
+    network = a_network(heads={"slice_classifier": True}, slices=4)
+    entry = an_entry(6)
+    source = ImageSource(
+        entry, network.backbone, choose_precision(torch.device("cpu"), "float32"), 8, 2, lambda *_: None
+    )
+    output = network.read_study(source)
+    assert sub_stacks(6, 4).size > 6
+    with torch.no_grad():
+        alone = network.primary.slice_classifier(pool(network.backbone(entry["image"].movedim(0, 1)))[None])[0]
+    torch.testing.assert_close(output.slice_logits.detach(), alone, atol=1e-5, rtol=1e-4)
 
 
-def test_slices_that_say_nothing_by_themselves_cannot_be_explained(network: DrCT2):
-    assert not network.heads.evidence
+def test_feature_attention_is_mapped_on_request(network: DrCT2):
+    reading = read(network, an_entry(), write_feature_attention=True)
+    assert reading.feature_attention is not None
+    assert reading.feature_attention.voxels.any()
+
+
+def test_slice_evidence_needs_a_slice_classifier(network: DrCT2):
+    assert not network.heads.slice_classifier
     with pytest.raises(SettingError, match="choose gradcam"):
         read(network, an_entry(), method="slice_gradcam")
 
@@ -223,7 +232,7 @@ def test_slices_that_say_nothing_by_themselves_cannot_be_explained(network: DrCT
 def test_maps_are_dark_outside_the_head(network: DrCT2):
     entry = an_entry()
     entry["head"][:, :10] = False
-    reading = read(network, entry)
+    reading = read(network, entry, write_feature_attention=True)
     assert not any(stored.voxels[:, :10].any() for stored in (*reading.label_maps, reading.feature_attention))
 
 

@@ -66,7 +66,7 @@ def map_of_brightness(study: CTStudy) -> tuple[NDArray[np.float64], float]:
     """
     head = np.ones(study.voxels.shape, dtype=bool)
     geometry = ReadingGeometry(head_centred_crop(study, head, 1.1), slabs_of(study, 5.0), study.voxels.shape)
-    stored = geometry.to_stored(geometry.read(study.voxels, SIZE) - AIR_HU)
+    stored = geometry.resample_back(geometry.resample(study.voxels, SIZE) - AIR_HU)
     voxels = np.where(stored >= stored.max() - 1e-3, 255, 0).astype(np.uint8)
     image = map_image(AttributionMap("attention", None, voxels, 1.0), study)
     index = np.argwhere(np.asanyarray(image.dataobj))

@@ -105,16 +105,16 @@ def test_scaled_feature_attention_keeps_its_weights_summing_to_one_and_its_value
 @pytest.mark.parametrize("wrong", [{"feature_attention": "sharp"}, {"aggregation": "mean"}])
 def test_an_unknown_choice_is_refused_by_name(wrong: dict[str, str]):
     with pytest.raises(ValueError, match=next(iter(wrong.values()))):
-        DrCT1(**wrong)
+        DrCT1(VGG16Features(), **wrong)
     with pytest.raises(ValueError, match="fusion must be"):
-        DrCT2(fusion="sum")
+        DrCT2(VGG16Features(), fusion="sum")
     with pytest.raises(ValueError, match="key_slices"):
-        DrCT2(slices=8, key_slices=9)
+        DrCT2(VGG16Features(), slices=8, key_slices=9)
 
 
-def test_a_scan_is_standardised_by_its_own_slices_whatever_the_scanner_adds_to_every_feature():
+def test_a_scan_is_normalised_by_its_own_slices_whatever_the_scanner_adds_to_every_feature():
     torch.manual_seed(4)
-    network = DrCT1(slices=6, heads={"normalisation": "scan"}).eval()
+    network = DrCT1(VGG16Features(), slices=6, heads={"normalisation": "scan"}).eval()
     features = torch.rand(1, 6, 512) * 30
     here, elsewhere = (
         network.read(scan, lambda keys: torch.zeros(*keys.shape, 512)).logits for scan in (features, 1.3 * features + 5)
@@ -123,38 +123,38 @@ def test_a_scan_is_standardised_by_its_own_slices_whatever_the_scanner_adds_to_e
 
 
 def test_standardising_over_the_batch_keeps_what_training_saw():
-    standardise = FeatureNormalisation("batch", 4).train()
+    normalise = FeatureNormalisation("batch", 4).train()
     torch.manual_seed(5)
     for _ in range(200):
-        standardise(torch.randn(2, 6, 4) * 3 + 7)
-    told = standardise.eval()(torch.full((1, 6, 4), 10.0))
+        normalise(torch.randn(2, 6, 4) * 3 + 7)
+    told = normalise.eval()(torch.full((1, 6, 4), 10.0))
     torch.testing.assert_close(told, torch.ones(1, 6, 4), atol=0.2, rtol=0)
     with pytest.raises(ValueError, match="normalisation must be"):
         FeatureNormalisation("slice", 4)
 
 
-def test_dependencies_run_through_the_stack_in_both_directions():
+def test_the_encoder_runs_through_the_stack_in_both_directions():
     torch.manual_seed(0)
-    dependencies = BiGRUEncoder(512, 8, 10)
+    encoder = BiGRUEncoder(512, 8, 10)
     features = torch.randn(1, 5, 512)
     changed_first, changed_last = features.clone(), features.clone()
     changed_first[:, 0] += 1
     changed_last[:, -1] += 1
-    rows = dependencies(features)
+    rows = encoder(features)
     assert rows.shape == (1, 5, 10)
-    assert not torch.allclose(dependencies(changed_first)[:, -1], rows[:, -1])
-    assert not torch.allclose(dependencies(changed_last)[:, 0], rows[:, 0])
+    assert not torch.allclose(encoder(changed_first)[:, -1], rows[:, -1])
+    assert not torch.allclose(encoder(changed_last)[:, 0], rows[:, 0])
     assert rows.abs().max() <= 1
 
 
-def test_dependencies_are_equation_4():
+def test_the_encoder_is_equation_4():
     torch.manual_seed(0)
-    dependencies = BiGRUEncoder(512, 8, 10)
+    encoder = BiGRUEncoder(512, 8, 10)
     features = torch.randn(1, 5, 512)
-    activations, _ = dependencies.recurrent(features)
-    linear = dependencies.output[0]
+    activations, _ = encoder.recurrent(features)
+    linear = encoder.output[0]
     expected = torch.tanh(activations @ linear.weight.T + linear.bias)
-    torch.testing.assert_close(dependencies(features), expected)
+    torch.testing.assert_close(encoder(features), expected)
 
 
 def test_slice_attention_is_a_softmax_over_the_slices():
@@ -177,7 +177,7 @@ def test_forward_gives_one_logit_per_label(make: Callable[..., DrCT1], labels: i
 
 def test_forward_runs_through_vgg16_itself():
     torch.manual_seed(3)
-    network = DrCT2(slices=3, key_slices=2, high_res_size=48).eval()
+    network = DrCT2(VGG16Features(), slices=3, key_slices=2, high_res_size=48).eval()
     with torch.no_grad():
         logits = network(torch.randn(1, 3, 3, 32, 32))
     assert logits.shape == (1, 6)
@@ -205,7 +205,7 @@ def test_key_slices_are_those_of_most_attention_in_anatomical_order():
 def test_key_slices_are_enlarged_and_looked_at_again():
     network = drct2()
     image = torch.randn(2, 3, 6, 16, 16, generator=torch.Generator().manual_seed(1))
-    reading = network.read(network.features_of(image), network.high_res_source(image))
+    reading = network.read(network.embeddings_of(image), network.high_resolution_of(image))
     all_slices, key_slices = network.backbone.seen
     assert all_slices.shape == (12, 3, 16, 16)
     wanted = torch.cat([image[scan][:, keys].movedim(1, 0) for scan, keys in enumerate(reading.key_slices)])
@@ -235,17 +235,17 @@ def test_rows_of_key_slices_are_added_where_the_configuration_says(fusion: str):
 
 def test_rows_are_weighed_by_slice_attention():
     network = drct1()
-    dependencies, primary = outputs_of(network.primary.dependencies), outputs_of(network.primary)
+    encoder, primary = outputs_of(network.primary.encoder), outputs_of(network.primary)
     reading = network.read(torch.randn(2, 4, 512), pytest.fail)
-    torch.testing.assert_close(primary[0][1], dependencies[0] * reading.slice_attention[..., None])
+    torch.testing.assert_close(primary[0][1], encoder[0] * reading.slice_attention[..., None])
 
 
 def test_added_rows_of_key_slices_weigh_as_much_as_all_rows_do():
     network = drct2(aggregation="attention")
-    dependencies, aps = outputs_of(network.aps.dependencies), outputs_of(network.aps)
+    encoder, aps = outputs_of(network.aps.encoder), outputs_of(network.aps)
     reading = network.read(torch.randn(1, 6, 512) * 3, lambda keys: torch.randn(*keys.shape, 512))
     attention = reading.slice_attention[0, reading.key_slices[0]]
-    expected = dependencies[0][0] * (attention / attention.sum())[:, None]
+    expected = encoder[0][0] * (attention / attention.sum())[:, None]
     torch.testing.assert_close(aps[0][1][0], expected)
 
 
@@ -259,7 +259,7 @@ def test_the_literal_reading_flattens_all_rows():
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, LITERAL, {"heads": {"evidence": True}}], ids=["default", "literal", "with evidence"]
+    "settings", [{}, LITERAL, {"heads": {"slice_classifier": True}}], ids=["default", "literal", "with evidence"]
 )
 def test_the_loss_reaches_every_weight_of_the_heads(settings: dict[str, Any]):
     network = drct2(**settings).train()
@@ -274,7 +274,7 @@ def test_the_loss_reaches_every_weight_of_the_heads(settings: dict[str, Any]):
 def test_cached_features_are_read_as_slices_are():
     network = drct2()
     image = torch.randn(2, 3, 6, 32, 32, generator=torch.Generator().manual_seed(1))
-    reading = network.read(network.features_of(image), network.high_res_source(image))
+    reading = network.read(network.embeddings_of(image), network.high_resolution_of(image))
     slices = image.movedim(1, 2).flatten(0, 1)
     zoomed = functional.interpolate(slices, size=(32, 32), mode="bilinear")
     seen = [pool(network.backbone(pictures)).unflatten(0, (2, 6)) for pictures in (slices, zoomed)]
@@ -286,7 +286,7 @@ def test_cached_features_are_read_as_slices_are():
 
 def test_the_aps_network_learns_at_its_own_rate_and_the_backbone_not_at_all():
     torch.manual_seed(0)
-    network = DrCT2(slices=4, key_slices=2)
+    network = DrCT2(VGG16Features(), slices=4, key_slices=2)
     groups = parameter_groups(network, 5e-4, 3e-4)
     assert [group["lr"] for group in groups] == [5e-4, 3e-4]
     names = {id(weight): name for name, weight in network.named_parameters()}

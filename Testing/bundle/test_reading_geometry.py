@@ -88,8 +88,8 @@ def brightest(volume: NDArray[np.floating]) -> tuple[int, ...]:
 def brightest_after_reading(case: MarkedStudy) -> tuple[int, int, NDArray[np.int64]]:
     """Read, take each picture's own brightness as its map, bring it back: slab of the mark, and where it is now."""
     geometry = case.geometry
-    pictures = geometry.read(case.study.voxels, SIZE)
-    stored = geometry.to_stored(pictures - AIR_HU).numpy()
+    pictures = geometry.resample(case.study.voxels, SIZE)
+    stored = geometry.resample_back(pictures - AIR_HU).numpy()
     found = np.argwhere(stored >= stored.max() - 1e-3)
     read_index = next(index for index, slab in enumerate(geometry.slabs) if case.mark[0] in slab)
     return read_index, int(brightest(pictures.numpy())[0]), found
@@ -132,7 +132,7 @@ def test_the_picture_shows_right_on_the_left_and_anterior_up_true_to_scale(case:
     offset = offset_from_head_centre(case, *case.mark[1:])
     pixel_mm = side_mm(case) / SIZE
     expected_row, expected_column = offset @ down / pixel_mm + SIZE / 2, offset @ across / pixel_mm + SIZE / 2
-    _, row, column = brightest(case.geometry.read(case.study.voxels, SIZE).numpy())
+    _, row, column = brightest(case.geometry.resample(case.study.voxels, SIZE).numpy())
     tolerance = SNAPPED_VOXELS * max(case.study.spacing_mm[:2]) / pixel_mm
     assert abs(row + 0.5 - expected_row) <= tolerance
     assert abs(column + 0.5 - expected_column) <= tolerance
@@ -146,7 +146,7 @@ def test_a_cell_of_a_feature_map_lies_over_the_part_of_the_picture_that_it_was_m
     row, column = data.draw(st.integers(2, cells - 3)), data.draw(st.integers(2, cells - 3))
     layer = torch.zeros(len(case.geometry.slabs), cells, cells)
     layer[0, row, column] = 1.0
-    weights = case.geometry.to_stored(layer)[case.geometry.slabs[0][0]].numpy()
+    weights = case.geometry.resample_back(layer)[case.geometry.slabs[0][0]].numpy()
     rows, columns = np.nonzero(weights)
     rim = {0, case.study.voxels.shape[1] - 1}, {0, case.study.voxels.shape[2] - 1}
     if not len(rows) or rim[0] & set(rows) or rim[1] & set(columns):
@@ -168,7 +168,7 @@ def test_a_cell_lies_exactly_over_the_voxels_that_it_covers(cell: int):
     plane = head_centred_crop(case.study, case.head, margin=1.0)
     layer = torch.zeros(1, 10, 10)
     layer[0, cell, cell] = 1.0
-    weights = ReadingGeometry(plane, ((0,),), (1, 60, 50)).to_stored(layer)[0].numpy()
+    weights = ReadingGeometry(plane, ((0,),), (1, 60, 50)).resample_back(layer)[0].numpy()
     middle_row = np.arange(60) @ weights.sum(axis=1) / weights.sum()
     middle_column = np.arange(50) @ weights.sum(axis=0) / weights.sum()
     assert middle_row == pytest.approx(10 + 4 * cell + 1.5, abs=1e-3)
@@ -191,10 +191,10 @@ def test_a_marked_voxel_of_a_nifti_file_comes_back_in_the_files_own_axes(order: 
         study = read_nifti(path)
         case = MarkedStudy(study, np.ones(study.voxels.shape, dtype=bool), brightest(study.voxels))
         geometry = case.geometry
-        stored = geometry.to_stored(geometry.read(study.voxels, SIZE) - AIR_HU).numpy()
+        stored = geometry.resample_back(geometry.resample(study.voxels, SIZE) - AIR_HU).numpy()
         assert brightest(study.in_file_order(stored)) == mark, (order, signs)
         # The mark's place in the picture follows from where it lies in the patient.
-        _, row, column = brightest(geometry.read(study.voxels, SIZE).numpy())
+        _, row, column = brightest(geometry.resample(study.voxels, SIZE).numpy())
         right, front, _ = affine[:3, :3] @ (np.array(mark) - (np.array(shape) - 1) / 2)
         assert (column < SIZE / 2) == (right > 0), (order, signs)
         assert (row < SIZE / 2) == (front > 0), (order, signs)
@@ -207,7 +207,7 @@ def test_a_round_head_stays_round_where_pixels_are_not_square():
     voxels = np.broadcast_to(np.where(head, 1000, AIR_HU).astype(np.int16), grid.shape).copy()
     study = CTStudy(voxels, grid.affine, grid.positions_mm, Provenance("a study", "phantom"))
     plane = head_centred_crop(study, np.broadcast_to(head, grid.shape), MARGIN)
-    picture = ReadingGeometry(plane, slabs_of(study, 5.0), grid.shape).read(voxels, SIZE)[0] > 0
+    picture = ReadingGeometry(plane, slabs_of(study, 5.0), grid.shape).resample(voxels, SIZE)[0] > 0
     height, width = picture.any(dim=1).sum().item(), picture.any(dim=0).sum().item()
     assert abs(height - SIZE / MARGIN) <= 3
     assert abs(width - SIZE / MARGIN) <= 5
@@ -221,10 +221,10 @@ def test_what_lies_beyond_the_matrix_is_read_as_air_and_gets_no_map():
     plane = case.geometry.plane
     assert plane.first_column < 0
     assert plane.last_row > 40
-    picture = case.geometry.read(case.study.voxels, SIZE)[1]
+    picture = case.geometry.resample(case.study.voxels, SIZE)[1]
     assert picture[:, 0].max() == AIR_HU
     assert picture[-1].max() == AIR_HU
-    everywhere = case.geometry.to_stored(torch.ones(2, 7, 7))
+    everywhere = case.geometry.resample_back(torch.ones(2, 7, 7))
     assert everywhere.shape == (2, 40, 24)
     torch.testing.assert_close(everywhere[:, plane.first_row :], torch.ones(2, 40 - plane.first_row, 24))
     assert everywhere[:, : plane.first_row].max() == 0
@@ -242,7 +242,10 @@ def test_layers_of_several_resolutions_are_added():
     coarse, fine = torch.rand(3, 14, 14), torch.rand(3, 32, 32)
     geometry = case.geometry
     torch.testing.assert_close(
-        geometry.to_stored(coarse, fine), geometry.to_stored(coarse) + geometry.to_stored(fine), atol=1e-6, rtol=0
+        geometry.resample_back(coarse, fine),
+        geometry.resample_back(coarse) + geometry.resample_back(fine),
+        atol=1e-6,
+        rtol=0,
     )
 
 
@@ -291,7 +294,7 @@ def test_a_slab_is_the_mean_of_its_slices():
     voxels = np.broadcast_to(np.array([0, 10, 40, 80], np.int16)[:, None, None], grid.shape).copy()
     study = CTStudy(voxels, grid.affine, grid.positions_mm, Provenance("a study", "phantom"))
     plane = head_centred_crop(study, np.ones(grid.shape, bool), 1.0)
-    pictures = ReadingGeometry(plane, slabs_of(study, 5.0), grid.shape).read(voxels, 16)
+    pictures = ReadingGeometry(plane, slabs_of(study, 5.0), grid.shape).resample(voxels, 16)
     assert pictures[:, 8, 8].tolist() == [5.0, 60.0]
 
 
@@ -339,7 +342,7 @@ def test_attention_shared_between_stored_slices_keeps_its_sum(lengths: list[int]
             4,
         ),
     )
-    stored = geometry.share_between_stored(weights)
+    stored = geometry.divide_among_original(weights)
     assert stored.shape == (edges[-1],)
     assert stored.sum().item() == pytest.approx(1.0, abs=1e-5)
     for weight, slab in zip(weights, slabs, strict=True):

@@ -99,10 +99,9 @@ def test_slices_of_one_size_have_no_features_of_another(entries: list[dict[str, 
     assert found.image.isfinite().all()
     assert found.high_res.isnan().all()
     features = torch.stack((found.image[:1], found.high_res[:1]), dim=1)
-    heads = {"channels": TinyBackbone.channels}
-    assert CachedReading(DrCT1(slices=SLICES, heads=heads))(features)["logits"].isfinite().all()
+    assert CachedReading(DrCT1(TinyBackbone(), slices=SLICES))(features)["logits"].isfinite().all()
     with pytest.raises(ExpectedError, match="give `image_sizes` a `high_res`"):
-        CachedReading(DrCT2(slices=SLICES, key_slices=2, heads=heads))(features)
+        CachedReading(DrCT2(TinyBackbone(), slices=SLICES, key_slices=2))(features)
 
 
 def test_the_first_variant_is_the_scan_as_it_is(make: Make, entries: list[dict[str, Any]], small_recipe: SliceRecipe):

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from small_networks import drct1, drct2, outputs_of
 from torch import Tensor, nn
 
-from scripts.networks.drct import DrCT1, DrCT2, Reading, weighted_mean
+from scripts.networks.branches import weighted_mean
+from scripts.networks.drct import DrCT1, DrCT2, Reading
+from scripts.networks.vgg16 import VGG16Features
 
 torch.set_num_threads(1)
 
-WITH_EVIDENCE = {"heads": {"evidence": True}}
+WITH_CLASSIFIER = {"heads": {"slice_classifier": True}}
 
 
 def features(slices: int, seed: int = 1) -> Tensor:
@@ -37,7 +39,7 @@ def read(network: DrCT1, of: Tensor | None = None) -> Reading:
 def silenced(network: DrCT1) -> DrCT1:
     """Let the evidence layers say 0."""
     for name, parameter in network.named_parameters():
-        if "evidence.output" in name:
+        if "slice_classifier.output" in name:
             nn.init.zeros_(parameter)
     return network
 
@@ -45,7 +47,7 @@ def silenced(network: DrCT1) -> DrCT1:
 def outspoken(network: DrCT1) -> DrCT1:
     """Let slices differ in what they say by some units."""
     for name, parameter in network.named_parameters():
-        if name.endswith("evidence.output.weight"):
+        if name.endswith("slice_classifier.output.weight"):
             nn.init.normal_(parameter, std=0.2)
     return network
 
@@ -56,11 +58,11 @@ def heads_of(network: DrCT1) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("make", [drct1, drct2])
 def test_without_evidence_the_network_has_no_weights_for_it_and_slices_say_nothing(make: Callable[..., DrCT1]):
-    without, with_it = make(), make(**WITH_EVIDENCE)
+    without, with_it = make(), make(**WITH_CLASSIFIER)
     added = heads_of(with_it).keys() - heads_of(without).keys()
     assert not heads_of(without).keys() - heads_of(with_it).keys()
     assert added
-    assert all(name.split(".")[1] == "evidence" for name in added)
+    assert all(name.split(".")[1] == "slice_classifier" for name in added)
     reading = read(without)
     assert reading.slice_logits.shape == (2, without.slices, 6)
     assert reading.key_slice_logits.shape == (2, reading.key_slices.shape[1], 6)
@@ -70,7 +72,7 @@ def test_without_evidence_the_network_has_no_weights_for_it_and_slices_say_nothi
 
 @pytest.mark.parametrize("make", [drct1, drct2])
 def test_evidence_that_says_nothing_leaves_every_answer_as_it_was(make: Callable[..., DrCT1]):
-    without, with_it = make(), silenced(make(**WITH_EVIDENCE))
+    without, with_it = make(), silenced(make(**WITH_CLASSIFIER))
     with_it.load_state_dict(heads_of(without), strict=False)
     before, after = read(without), read(with_it)
     assert torch.equal(before.logits, after.logits)
@@ -79,7 +81,7 @@ def test_evidence_that_says_nothing_leaves_every_answer_as_it_was(make: Callable
 
 
 def test_what_a_slice_says_of_the_first_label_shifts_attention_to_it():
-    network = silenced(drct2(**WITH_EVIDENCE))
+    network = silenced(drct2(**WITH_CLASSIFIER))
     before = read(network).slice_attention
     outspoken(network)
     after = read(network)
@@ -87,15 +89,15 @@ def test_what_a_slice_says_of_the_first_label_shifts_attention_to_it():
     torch.testing.assert_close(after.slice_attention, expected, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(after.slice_attention, before, atol=0.01)
     with torch.no_grad():
-        network.primary.evidence.output.weight[1:] *= -3
+        network.primary.slice_classifier.output.weight[1:] *= -3
     torch.testing.assert_close(read(network).slice_attention, after.slice_attention)
 
 
 def test_a_slice_that_is_sure_of_a_haemorrhage_is_read_again():
-    network = drct2(key_slices=2, **WITH_EVIDENCE)
+    network = drct2(key_slices=2, **WITH_CLASSIFIER)
     with torch.no_grad():
-        network.primary.evidence.output.weight[0] = 0.05
-        network.primary.evidence.output.bias.zero_()
+        network.primary.slice_classifier.output.weight[0] = 0.05
+        network.primary.slice_classifier.output.bias.zero_()
     of = features(6)
     of[0, 4] += 3
     of[1, 1] += 3
@@ -106,7 +108,7 @@ def test_a_slice_that_is_sure_of_a_haemorrhage_is_read_again():
 
 
 def test_a_slice_says_the_same_whatever_its_neighbours_are():
-    network = outspoken(drct2(**WITH_EVIDENCE))
+    network = outspoken(drct2(**WITH_CLASSIFIER))
     of = features(6)
     changed = of.clone()
     changed[:, 3] += 2
@@ -117,7 +119,7 @@ def test_a_slice_says_the_same_whatever_its_neighbours_are():
 
 
 def test_the_mean_of_the_slices_by_attention_is_added_to_the_primary_answer():
-    network = outspoken(drct1(**WITH_EVIDENCE))
+    network = outspoken(drct1(**WITH_CLASSIFIER))
     of_rows = outputs_of(network.primary.classifier)
     reading = read(network)
     by_hand = torch.stack(
@@ -134,7 +136,7 @@ def test_the_mean_of_the_slices_by_attention_is_added_to_the_primary_answer():
 
 
 def test_the_key_slices_speak_by_their_shares_and_both_networks_by_halves():
-    network = outspoken(drct2(**WITH_EVIDENCE))
+    network = outspoken(drct2(**WITH_CLASSIFIER))
     of_aps, of_fusion = outputs_of(network.aps.classifier), outputs_of(network.fusion)
     reading = read(network)
     attention = reading.slice_attention.gather(1, reading.key_slices)
@@ -144,15 +146,15 @@ def test_the_key_slices_speak_by_their_shares_and_both_networks_by_halves():
     torch.testing.assert_close(reading.branch_logits[1], of_aps[0] + zoomed_says)
     torch.testing.assert_close(reading.logits, of_fusion[0] + (all_say + zoomed_says) / 2)
     with torch.no_grad():
-        torch.testing.assert_close(reading.key_slice_logits, network.aps.evidence(zoomed(reading.key_slices)))
+        torch.testing.assert_close(reading.key_slice_logits, network.aps.slice_classifier(zoomed(reading.key_slices)))
 
 
 @pytest.mark.parametrize("make", [drct1, drct2])
 def test_forward_and_read_agree_with_evidence(make: Callable[..., Any]):
-    network = outspoken(make(**WITH_EVIDENCE))
+    network = outspoken(make(**WITH_CLASSIFIER))
     image = torch.randn(2, 3, network.slices, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        reading = network.read(network.features_of(image), network.high_res_source(image))
+        reading = network.read(network.embeddings_of(image), network.high_resolution_of(image))
         torch.testing.assert_close(network(image), reading.logits, atol=1e-5, rtol=1e-4)
 
 
@@ -169,5 +171,5 @@ def test_a_weighted_mean_lies_between_what_the_slices_say(slices: int, labels: i
 
 
 def test_the_heads_alone_say_whether_there_is_evidence():
-    assert not DrCT2(slices=4, key_slices=2).heads.evidence
-    assert DrCT2(slices=4, key_slices=2, heads={"evidence": True}).heads.evidence
+    assert not DrCT2(VGG16Features(), slices=4, key_slices=2).heads.slice_classifier
+    assert DrCT2(VGG16Features(), slices=4, key_slices=2, heads={"slice_classifier": True}).heads.slice_classifier

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from scripts.messages import ExpectedError
 from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.vgg16 import VGG16Features
 from scripts.training.losses import SliceLoss
 from scripts.training.slice_reading import SliceReading, with_high_res_classifier
 
@@ -22,8 +23,8 @@ FREQUENCIES = (0.5, 0.1, 0.0, 1.0, 0.2, 0.3)
 
 def a_network(kind: type[DrCT1] = DrCT2, **heads: Any) -> Any:
     torch.manual_seed(5)
-    settings: dict[str, Any] = {"slices": 4, "heads": {"evidence": True, **heads}}
-    network = kind(**settings, **({"key_slices": 2} if kind is DrCT2 else {}))
+    settings: dict[str, Any] = {"slices": 4, "heads": {"slice_classifier": True, **heads}}
+    network = kind(VGG16Features(), **settings, **({"key_slices": 2} if kind is DrCT2 else {}))
     for layer in network.backbone.features:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight)
@@ -58,8 +59,8 @@ def test_the_last_block_and_the_primary_evidence_are_trained_and_nothing_else(ma
     block = {f"backbone.features.{place}.{kind}" for place in (24, 26, 28) for kind in ("weight", "bias")}
     assert {name for name in changed if name.startswith("backbone.")} == block
     others = changed - block
-    assert {"primary.evidence.output.weight", "primary.evidence.output.bias"} <= others
-    assert all(name.startswith("primary.evidence.") for name in others)
+    assert {"primary.slice_classifier.output.weight", "primary.slice_classifier.output.bias"} <= others
+    assert all(name.startswith("primary.slice_classifier.") for name in others)
 
 
 def test_gradients_end_in_front_of_the_last_block(maps: Tensor):
@@ -79,10 +80,10 @@ def test_a_slice_is_read_as_the_network_itself_reads_it():
     network = a_network().eval()
     pictures = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        network.primary.evidence.standardise.norm.running_mean.uniform_(0, 3)
+        network.primary.slice_classifier.normalisation.norm.running_mean.uniform_(0, 3)
         reading = slice_reading(network).eval()
         found = reading(network.backbone.frozen_stage()(pictures))
-        expected = network.primary.evidence(pool(network.backbone(pictures))[None])[0]
+        expected = network.primary.slice_classifier(pool(network.backbone(pictures))[None])[0]
     assert found.shape == (3, 6)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
@@ -90,16 +91,16 @@ def test_a_slice_is_read_as_the_network_itself_reads_it():
 def test_the_evidence_starts_at_how_often_each_label_is_shown():
     network = a_network()
     slice_reading(network)
-    bias = network.primary.evidence.output.bias.detach().sigmoid()
+    bias = network.primary.slice_classifier.output.bias.detach().sigmoid()
     torch.testing.assert_close(bias, torch.tensor([0.5, 0.1, 0.001, 0.999, 0.2, 0.3]))
 
 
 def test_what_was_known_of_a_label_stays_where_no_slice_tells_of_it():
     network = a_network()
     with torch.no_grad():
-        network.primary.evidence.output.bias.fill_(-2.5)
+        network.primary.slice_classifier.output.bias.fill_(-2.5)
     SliceReading(network, (0.5, float("nan"), 0.5, 0.5, 0.5, 0.5))
-    assert network.primary.evidence.output.bias.tolist() == [0.0, -2.5, 0.0, 0.0, 0.0, 0.0]
+    assert network.primary.slice_classifier.output.bias.tolist() == [0.0, -2.5, 0.0, 0.0, 0.0, 0.0]
 
 
 def test_a_norm_shared_by_several_processes_has_a_slope_too(maps: Tensor):
@@ -119,7 +120,7 @@ def test_a_backbone_without_trained_layers_is_refused():
 
 def test_a_network_without_evidence_is_refused():
     network = a_network(evidence=False)
-    with pytest.raises(ExpectedError, match="needs network_def#heads#evidence true"):
+    with pytest.raises(ExpectedError, match="needs network_def#heads#slice_classifier true"):
         SliceReading(network, FREQUENCIES)
 
 
@@ -128,7 +129,7 @@ def test_a_network_that_compares_slices_with_their_scan_cannot_learn_from_single
     with pytest.raises(ExpectedError, match="normalisation 'batch'"):
         SliceReading(network, FREQUENCIES)
     with pytest.raises(ValueError, match="'batch' only"):
-        network.primary.evidence.slope()
+        network.primary.slice_classifier.slope()
 
 
 def test_without_mixup_every_slice_is_its_own_partner(maps: Tensor):
@@ -160,7 +161,7 @@ def test_mixed_slices_are_the_mean_of_both_by_their_weights(maps: Tensor):
 def test_the_cells_of_a_slice_are_its_grad_cam_before_rectification(maps: Tensor):
     network = a_network(dropout=0.0)
     reading = slice_reading(network).requires_grad_(False)
-    norm = network.primary.evidence.standardise.norm
+    norm = network.primary.slice_classifier.normalisation.norm
     for values, low, high in ((norm.running_mean, 0, 3), (norm.running_var, 0.5, 2), (norm.weight, 0.5, 2)):
         values.data.uniform_(low, high)
     seen = reading.block(maps.float()).requires_grad_(True)
@@ -205,14 +206,14 @@ def test_slices_are_not_mixed_in_validation(maps: Tensor):
 def test_the_zoomed_evidence_starts_where_the_other_one_ends():
     network = a_network()
     with torch.no_grad():
-        network.primary.evidence.output.weight.fill_(0.25)
-        network.primary.evidence.standardise.norm.running_mean.fill_(3.0)
+        network.primary.slice_classifier.output.weight.fill_(0.25)
+        network.primary.slice_classifier.normalisation.norm.running_mean.fill_(3.0)
     assert with_high_res_classifier(network) is network
-    zoomed, primary = network.aps.evidence.state_dict(), network.primary.evidence.state_dict()
+    zoomed, primary = network.aps.slice_classifier.state_dict(), network.primary.slice_classifier.state_dict()
     assert all(torch.equal(zoomed[name], value) for name, value in primary.items())
     with torch.no_grad():
-        network.primary.evidence.output.weight.fill_(1.0)
-    assert network.aps.evidence.output.weight.unique().tolist() == [0.25]
+        network.primary.slice_classifier.output.weight.fill_(1.0)
+    assert network.aps.slice_classifier.output.weight.unique().tolist() == [0.25]
 
 
 def test_a_network_without_key_slices_has_nothing_to_start():

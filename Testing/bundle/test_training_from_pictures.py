@@ -108,7 +108,7 @@ def test_training_reads_a_scan_as_inference_does(cold: tuple[ConfigWorkflow, lis
     entry, features = parser.get_parsed_content("split").validation[0]
     expected = read_whole_scan(network, features)
     study = _windowed(parser, entry)
-    reading = StudyInferer(precision="float32", with_feature_attention=False)(study, network)
+    reading = StudyInferer(precision="float32")(study, network)
     torch.testing.assert_close(reading.probabilities, expected.probabilities, atol=2e-3, rtol=0)
     torch.testing.assert_close(reading.slice_attention, expected.slice_attention, atol=2e-3, rtol=0)
 

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.vgg16 import VGG16Features
 from scripts.training.cached_scans import CachedReading, CachedScans, parameter_groups, read_whole_scan, split
 from scripts.training.mean_auc import MeanAUCMetric
 from scripts.training.scan_features import ScanFeatures
@@ -148,7 +149,7 @@ def test_training_samples_follow_the_seed():
 
 def test_the_network_is_given_the_zoomed_features_of_its_key_slices():
     torch.manual_seed(0)
-    network = DrCT2(labels=3, slices=6, key_slices=2).eval()
+    network = DrCT2(VGG16Features(), labels=3, slices=6, key_slices=2).eval()
     features = torch.rand(4, 2, 6, 512)
     asked = []
 
@@ -168,12 +169,12 @@ def test_the_network_is_given_the_zoomed_features_of_its_key_slices():
 
 
 def test_drct1_gives_one_reading_and_needs_no_zoom():
-    network = DrCT1(labels=3, slices=6).eval()
+    network = DrCT1(VGG16Features(), labels=3, slices=6).eval()
     assert CachedReading(network)(torch.rand(2, 2, 6, 512))["logits"].shape == (2, 1, 3)
 
 
 def test_the_aps_network_learns_at_its_own_rate_and_the_backbone_not_at_all():
-    network = DrCT2(labels=6, slices=8, key_slices=4)
+    network = DrCT2(VGG16Features(), labels=6, slices=8, key_slices=4)
     main, aps = parameter_groups(network, 5e-4, 3e-4)
     assert (main["lr"], aps["lr"]) == (5e-4, 3e-4)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
@@ -184,13 +185,13 @@ def test_the_aps_network_learns_at_its_own_rate_and_the_backbone_not_at_all():
 
 
 def test_drct1_has_one_learning_rate():
-    assert [group["lr"] for group in parameter_groups(DrCT1(slices=8), 5e-4, 3e-4)] == [5e-4]
+    assert [group["lr"] for group in parameter_groups(DrCT1(VGG16Features(), slices=8), 5e-4, 3e-4)] == [5e-4]
 
 
 @pytest.mark.parametrize("slices", [3, 8, 13, 20])
 def test_a_whole_scan_is_read_with_attention_that_sums_to_one(slices: int):
     torch.manual_seed(1)
-    network = DrCT2(labels=6, slices=8, key_slices=4, heads={"evidence": True})
+    network = DrCT2(VGG16Features(), labels=6, slices=8, key_slices=4, heads={"slice_classifier": True})
     features = random_features(slices)
     reading = read_whole_scan(network, features)
     assert reading.probabilities.shape == reading.logits.shape == (6,)
@@ -207,19 +208,19 @@ def test_a_whole_scan_is_read_with_attention_that_sums_to_one(slices: int):
 @pytest.mark.parametrize("slices", [3, 8, 20])
 def test_every_slice_of_a_whole_scan_says_what_it_says_alone(slices: int):
     torch.manual_seed(1)
-    network = DrCT2(labels=6, slices=8, key_slices=4, heads={"evidence": True}).eval()
+    network = DrCT2(VGG16Features(), labels=6, slices=8, key_slices=4, heads={"slice_classifier": True}).eval()
     features = random_features(slices)
     with torch.no_grad():
-        alone = torch.cat([network.primary.evidence(one[None, None])[0] for one in features.image[0]])
+        alone = torch.cat([network.primary.slice_classifier(one[None, None])[0] for one in features.image[0]])
     torch.testing.assert_close(read_whole_scan(network, features).slice_logits, alone, atol=1e-5, rtol=1e-4)
-    without = DrCT1(labels=6, slices=8)
+    without = DrCT1(VGG16Features(), labels=6, slices=8)
     assert not read_whole_scan(without, features).slice_logits.any()
     assert read_whole_scan(without, features).key_slices == ()
 
 
 def test_trained_weights_leave_the_backbone_out_and_come_back_to_a_thousandth(tmp_path: Path):
     torch.manual_seed(2)
-    network = DrCT2(labels=6, slices=8, key_slices=4, heads={"evidence": True})
+    network = DrCT2(VGG16Features(), labels=6, slices=8, key_slices=4, heads={"slice_classifier": True})
     load_backbone(network, BUNDLE)
     features = random_features(11, scale=20)
     before = read_whole_scan(network, features).probabilities
@@ -229,7 +230,7 @@ def test_trained_weights_leave_the_backbone_out_and_come_back_to_a_thousandth(tm
     assert not [name for name in stored if name.startswith("backbone.")]
     assert {tensor.dtype for tensor in stored.values() if tensor.is_floating_point()} == {torch.float16}
     torch.manual_seed(3)
-    other = DrCT2(labels=6, slices=8, key_slices=4, heads={"evidence": True})
+    other = DrCT2(VGG16Features(), labels=6, slices=8, key_slices=4, heads={"slice_classifier": True})
     missing = other.load_state_dict(read_state(tmp_path, "models/model.pt", None), strict=False)
     assert all(name.startswith("backbone.") for name in missing.missing_keys)
     assert not missing.unexpected_keys

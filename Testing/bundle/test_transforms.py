@@ -92,7 +92,7 @@ def test_a_file_becomes_pictures_at_both_sizes(entry: dict[str, Any], phantom: P
 @pytest.mark.parametrize(("key", "size"), [("image", PICTURE), ("high_res", ZOOM)])
 def test_images_are_windows_of_the_head_in_0_to_1(entry: dict[str, Any], key: str, size: int):
     head_alone = np.where(entry["head"], entry["study"].voxels, AIR_HU).astype(np.int16)
-    hounsfield = entry["geometry"].read(head_alone, size).numpy()
+    hounsfield = entry["geometry"].resample(head_alone, size).numpy()
     for channel, (low, high) in enumerate(WINDOW_EDGES):
         expected = np.clip((hounsfield - low) / (high - low), 0, 1)
         np.testing.assert_allclose(entry[key][channel].numpy(), expected, atol=1e-5)

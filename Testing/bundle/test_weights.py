@@ -12,7 +12,16 @@ import torch
 from torch import nn
 
 from scripts.networks.drct import DrCT1, DrCT2
-from scripts.weights import WeightsError, load_backbone, load_network, model_identity, save_trained
+from scripts.networks.vgg16 import VGG16Features
+from scripts.weights import (
+    MODEL_FILE,
+    WeightsError,
+    load_backbone,
+    load_network,
+    model_identity,
+    read_state,
+    save_trained,
+)
 
 torch.set_num_threads(1)
 
@@ -22,7 +31,7 @@ BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 @pytest.fixture(scope="module")
 def trained_network() -> DrCT2:
     torch.manual_seed(5)
-    network = DrCT2(slices=4, key_slices=2, high_res_size=48)
+    network = DrCT2(VGG16Features(), slices=4, key_slices=2, high_res_size=48)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.running_mean.uniform_(0, 5)
@@ -58,7 +67,7 @@ def write_metadata(bundle: Path, model_digest: str) -> None:
 
 
 def a_fresh_network(**settings: Any) -> DrCT2:
-    return DrCT2(**({"slices": 4, "key_slices": 2, "high_res_size": 48} | settings))
+    return DrCT2(VGG16Features(), **({"slices": 4, "key_slices": 2, "high_res_size": 48} | settings))
 
 
 def error_of_loading(bundle: Path, network: nn.Module | None = None, **settings: Any) -> str:
@@ -132,7 +141,7 @@ def test_weights_of_another_shape_are_refused(bundle: Path):
 
 
 def test_weights_of_another_network_are_refused(bundle: Path):
-    assert "does not fit" in error_of_loading(bundle, DrCT1(slices=4))
+    assert "does not fit" in error_of_loading(bundle, DrCT1(VGG16Features(), slices=4))
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\3\4 cut off"], ids=["empty", "text", "cut off"])
@@ -171,7 +180,7 @@ def identity_of(bundle: Path, model_file: str) -> dict[str, str]:
     shipped = json.loads((BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))
     stated = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
     (bundle / "configs" / "metadata.json").write_text(json.dumps(shipped | stated), encoding="utf-8")
-    return model_identity(bundle, "DrCT2", model_file).weights_sha256
+    return model_identity(bundle, a_fresh_network(), model_file).weights_sha256
 
 
 @pytest.mark.parametrize("model_file", ["models/model.pt", "models/own.pt"])
@@ -197,8 +206,68 @@ def test_the_identity_of_a_missing_file_is_refused_by_name(bundle: Path):
 def test_inference_loads_and_states_one_and_the_same_file():
     config = json.loads((BUNDLE / "configs" / "inference.json").read_text(encoding="utf-8"))
     assert config["model_file"] == "models/model.pt"
-    assert "@model_file" in config["network"]
+    assert "$load_network(@network_def, @bundle_root, @model_file)" in config["initialize"]
     assert "@model_file" in config["reader"]["model"]
+
+
+OLD_NAMES = {"slice_classifier": "evidence", "encoder": "dependencies"}
+
+
+def test_weights_that_were_written_before_parameters_were_renamed_are_read(bundle: Path, trained_network: DrCT2):
+    def old(name: str) -> str:
+        parts = [OLD_NAMES.get(part, part) for part in name.split(".")]
+        parts[-3:-1] = (
+            ["standardise", "norm"] if name.startswith("primary.") and "normalisation" in name else parts[-3:-1]
+        )
+        return ".".join(parts)
+
+    path = bundle / "models" / "model.pt"
+    state = {old(name): tensor for name, tensor in torch.load(path, weights_only=True).items()}
+    assert {"primary.dependencies.output.0.weight", "primary.feature_attention.standardise.norm.weight"} <= state.keys()
+    torch.save(state, path)
+    write_metadata(bundle, hashlib.sha256(path.read_bytes()).hexdigest())
+    loaded = load_network(a_fresh_network(), bundle).state_dict()
+    for name, tensor in trained_network.state_dict().items():
+        torch.testing.assert_close(loaded[name], tensor, atol=2e-2, rtol=1e-3)
+
+
+def test_the_shipped_weights_have_a_place_for_every_parameter():
+    network = DrCT2(VGG16Features(), heads={"slice_classifier": True})
+    shipped = read_state(BUNDLE, MODEL_FILE, None)
+    assert shipped.keys() <= network.state_dict().keys()
+    heads = {name for name in network.state_dict() if not name.startswith("backbone.")}
+    assert heads <= shipped.keys()
+
+
+def test_a_network_that_was_never_trained_says_so(bundle: Path, caplog: pytest.LogCaptureFixture):
+    network = a_fresh_network()
+    before = network.fusion[0].weight.clone()
+    load_network(network, bundle, None)
+    assert torch.equal(network.fusion[0].weight, before)
+    assert "its heads have random weights" in caplog.text
+    identity_of(bundle, "models/model.pt")
+    identity = model_identity(bundle, network, None)
+    assert identity.trained_on == "nothing: heads with random weights"
+    assert list(identity.weights_sha256) == ["models/backbone.pt"]
+
+
+def test_a_backbone_without_a_file_is_random_until_a_trained_file_holds_it(
+    bundle: Path, caplog: pytest.LogCaptureFixture
+):
+    class OwnBackbone(VGG16Features):
+        weights_file = None
+
+    def own() -> DrCT2:
+        return DrCT2(OwnBackbone(), slices=4, key_slices=2, high_res_size=48)
+
+    load_network(own(), bundle)
+    assert "OwnBackbone names no weights_file: it has random weights" in caplog.text
+    identity_of(bundle, "models/model.pt")
+    save_trained(own(), bundle / "own.pt", bundle)
+    caplog.clear()
+    load_network(own(), bundle, "own.pt")
+    assert caplog.text == ""
+    assert model_identity(bundle, own(), "own.pt").trained_on == "not known: weights of one's own"
 
 
 def test_weights_that_half_precision_cannot_hold_are_not_written(bundle: Path):
@@ -262,7 +331,7 @@ def error_of_going_on(bundle: Path, network: DrCT1, start_from: str) -> str:
 
 def test_the_primary_network_alone_can_start_from_both(bundle: Path, fine_tuned: str):
     state = torch.load(bundle / fine_tuned, weights_only=True)
-    network = DrCT1(slices=4)
+    network = DrCT1(VGG16Features(), slices=4)
     load_backbone(network, bundle, fine_tuned)
     score = "primary.slice_attention.score.weight"
     assert torch.equal(network.state_dict()[score], state[score].float())
@@ -272,11 +341,11 @@ def test_training_does_not_go_on_from_weights_of_another_network(bundle: Path, f
     assert "own.pt does not fit the configured network" in error_of_going_on(
         bundle, a_fresh_network(labels=9), fine_tuned
     )
-    with_evidence = a_fresh_network(heads={"evidence": True})
+    with_evidence = a_fresh_network(heads={"slice_classifier": True})
     save_trained(with_evidence, bundle / "evidence.pt", bundle)
     message = error_of_going_on(bundle, a_fresh_network(), "evidence.pt")
     assert "does not fit" in message
-    assert "it has no primary.evidence." in message
+    assert "it has no primary.slice_classifier." in message
     load_backbone(with_evidence, bundle, fine_tuned)
 
 

@@ -17,10 +17,12 @@ from torch.nn import functional
 from research.bench import __main__ as bench
 from research.bench.measurement import evaluator_of, peak_gb
 from research.bench.plain_path import PlainInferer, WithTargetLayer
-from scripts.explanation import FeatureMaps, label_layers
+from scripts.explanation.grad_cam import grad_cam_in_logits, layers
 from scripts.inferer import StudyInferer
 from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.study_network import FeatureMaps
+from scripts.networks.vgg16 import VGG16Features
 from scripts.reading_geometry import CropPlane, ReadingGeometry
 
 torch.set_num_threads(1)
@@ -36,7 +38,7 @@ def a_study(slices: int) -> dict[str, Any]:
     plane = CropPlane(0, SIZE, 0, SIZE, flip_rows=False, flip_columns=True)
     shape = (slices, SIZE, SIZE)
     return {
-        "image": torch.rand(3, *shape, generator=generator) * 4 - 2,
+        "image": torch.rand(3, *shape, generator=generator),
         "geometry": ReadingGeometry(plane, tuple((index,) for index in range(slices)), shape),
         "head": np.ones(shape, dtype=bool),
     }
@@ -44,7 +46,7 @@ def a_study(slices: int) -> dict[str, Any]:
 
 def a_network(kind: type[DrCT1], **settings: int) -> DrCT1:
     torch.manual_seed(2)
-    network = kind(slices=4, **settings).eval()
+    network = kind(VGG16Features(), slices=4, **settings).eval()
     for parameter in network.parameters():
         # Large enough that slices and labels differ.
         parameter.data.mul_(2)
@@ -56,7 +58,7 @@ def silent(stage: str, percent: float) -> None:
 
 
 def ours() -> StudyInferer:
-    return StudyInferer(precision="float32", with_feature_attention=False)
+    return StudyInferer(precision="float32")
 
 
 @pytest.mark.parametrize("slices", [4, 7])
@@ -71,11 +73,11 @@ def test_both_paths_explain_the_reading_of_all_slices_alike():
     study, network = a_study(4), a_network(DrCT2, key_slices=2, high_res_size=128)
     image = study["image"]
     reading = FeatureMaps(network.backbone(image.movedim(0, 1)).detach().requires_grad_(), torch.arange(4))
-    logits = network.read(pool(reading.maps)[None], network.high_res_source(image[None])).logits[0]
-    plain = PlainInferer().layers(image, torch.arange(4)[None], network, silent, labels=6)
+    logits = network.read(pool(reading.maps)[None], network.high_resolution_of(image[None])).logits[0]
+    plain = PlainInferer().layers(image, network, silent, labels=6)
     for logit, layer in zip(logits, plain, strict=True):
         # MONAI averages the gradient over a map's cells where ours adds, and drops negative cells before it enlarges.
-        (cells,) = label_layers(logit, [reading], 4, "gradcam")
+        (cells,) = layers(logit, (reading,), 4, grad_cam_in_logits)
         expected = functional.interpolate(cells.clamp(min=0)[:, None] / CELLS, size=(SIZE, SIZE), mode="bilinear")
         assert layer.max() > 0
         torch.testing.assert_close(layer, expected[:, 0], atol=1e-5 * float(layer.max()), rtol=1e-4)

@@ -19,6 +19,7 @@ from research.evidence.explanations import reading_from_maps
 from research.evidence.report import filled
 from research.training.protocol import Variant
 from scripts.networks.drct import DrCT1
+from scripts.networks.vgg16 import VGG16Features
 
 torch.set_num_threads(1)
 
@@ -162,7 +163,7 @@ def test_what_a_process_of_its_own_could_not_do_ends_the_run_with_its_error(in_b
 
 def test_a_network_reads_cached_maps_as_it_reads_pictures():
     torch.manual_seed(0)
-    network = DrCT1(slices=3).eval()
+    network = DrCT1(VGG16Features(), slices=3).eval()
     pictures = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         maps = network.backbone.frozen_stage()(pictures)

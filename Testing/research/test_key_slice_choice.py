@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from research.evaluation.key_slice_choice import COUNTS, KeySliceChoice, at_random, choose_key_slices, evenly
 from scripts.networks.drct import DrCT2
+from scripts.networks.vgg16 import VGG16Features
 
 torch.set_num_threads(1)
 
@@ -37,7 +38,7 @@ def test_every_choice_gives_ascending_positions_without_repetition(
 
 def test_by_attention_is_what_the_network_reads():
     torch.manual_seed(0)
-    network = DrCT2(slices=6, key_slices=3).eval()
+    network = DrCT2(VGG16Features(), slices=6, key_slices=3).eval()
     features = torch.rand(2, 6, 512, generator=torch.Generator().manual_seed(1)) * 5
     with torch.no_grad():
         reading = network.read(features, lambda positions: torch.zeros(*positions.shape, 512))

@@ -57,7 +57,7 @@ def test_random_weights_are_repeatable_and_keep_the_size_of_what_passes():
 
 @pytest.mark.parametrize("network", [DrCT1, DrCT2])
 def test_heads_read_features_of_another_width(network: type[DrCT1]):
-    heads = {"channels": EfficientNetLite0Features.channels, "evidence": True}
-    reading = CachedReading(network(labels=6, slices=32, heads=heads))
+    heads = {"slice_classifier": True}
+    reading = CachedReading(network(EfficientNetLite0Features(), labels=6, slices=32, heads=heads))
     features = torch.rand(3, 2, 32, EfficientNetLite0Features.channels)
     assert reading(features)["logits"][:, 0].shape == (3, 6)

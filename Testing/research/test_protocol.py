@@ -26,6 +26,7 @@ from scripts.calibration import identity
 from scripts.explanation import METHODS
 from scripts.labels import RSNA
 from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.vgg16 import VGG16Features
 from scripts.training.scan_features import ScanFeatures
 
 torch.set_num_threads(1)
@@ -312,7 +313,7 @@ def an_entry() -> dict[str, Any]:
 
 def test_what_is_said_of_a_slab_is_said_of_each_of_its_slices():
     torch.manual_seed(0)
-    network = DrCT2(labels=2, slices=3, key_slices=2, heads={"evidence": True}).eval()
+    network = DrCT2(VGG16Features(), labels=2, slices=3, key_slices=2, heads={"slice_classifier": True}).eval()
     image = torch.rand(1, 3, 512)
     slabs = torch.tensor([2, 2, 2, 1, 0, 0])
     whole = scan_prediction(network, an_entry(), ScanFeatures(image, image, torch.arange(3)))
@@ -333,14 +334,14 @@ def test_what_is_said_of_a_slab_is_said_of_each_of_its_slices():
 
 def test_a_network_without_evidence_says_nothing_of_slices():
     features = ScanFeatures(torch.rand(1, 3, 512), torch.rand(1, 3, 512), torch.arange(3))
-    found = scan_prediction(DrCT1(labels=2, slices=3), an_entry(), features)
+    found = scan_prediction(DrCT1(VGG16Features(), labels=2, slices=3), an_entry(), features)
     assert found.slice_logits is None
     assert found.key_slices == ()
 
 
 def test_a_scan_seen_in_several_views_is_answered_by_their_mean():
     torch.manual_seed(0)
-    network = DrCT2(labels=2, slices=3, key_slices=2, heads={"evidence": True}).eval()
+    network = DrCT2(VGG16Features(), labels=2, slices=3, key_slices=2, heads={"slice_classifier": True}).eval()
     image = torch.rand(2, 3, 512)
     views = [scan_prediction(network, an_entry(), ScanFeatures(view, view, torch.arange(3))) for view in image.split(1)]
     found = scan_prediction(network, an_entry(), ScanFeatures(image, image, torch.arange(3)), views=2)

@@ -24,6 +24,7 @@ from research.evaluation.sanity_check import (
 )
 from scripts.inferer import StudyInferer
 from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.vgg16 import VGG16Features
 from scripts.reading_geometry import CropPlane, ReadingGeometry
 
 torch.set_num_threads(1)
@@ -34,7 +35,7 @@ SIDE, SLICES = 48, 4
 @pytest.fixture(scope="module")
 def network() -> DrCT2:
     torch.manual_seed(3)
-    network = DrCT2(slices=4, key_slices=2, high_res_size=64)
+    network = DrCT2(VGG16Features(), slices=4, key_slices=2, high_res_size=64)
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -64,14 +65,14 @@ def test_the_cascade_runs_from_the_fusion_to_the_first_convolution_of_the_last_b
     block = [f"backbone.features.{number}" for number in (28, 26, 24)]
     assert [stage.name for stage in stages] == ["fusion", "aps", "primary", *block]
     assert stages[-1].modules == ("fusion", "aps", "primary", *block)
-    assert [stage.name for stage in cascade(DrCT1())] == ["primary", *block]
+    assert [stage.name for stage in cascade(DrCT1(VGG16Features()))] == ["primary", *block]
 
 
 def test_no_head_that_a_network_may_gain_is_forgotten(network: DrCT2):
     everything = randomised(network, cascade(network)[-1].modules, seed=0)
     unchanged = {name for name, _ in network.named_parameters()} - changed_parameters(network, everything)
     assert all(name.startswith("backbone.") or ".norm." in name for name in unchanged)
-    gained = DrCT1()
+    gained = DrCT1(VGG16Features())
     gained.add_module("slice_head", nn.Linear(3, 2))
     assert cascade(gained)[0].name == "slice_head"
 
@@ -80,9 +81,9 @@ def test_a_network_without_the_parts_is_refused():
     with pytest.raises(ValueError, match="no heads"):
         cascade(nn.Linear(2, 2))
     with pytest.raises(AttributeError, match="fusion"):
-        randomised(DrCT1(), ["fusion"], seed=0)
+        randomised(DrCT1(VGG16Features()), ["fusion"], seed=0)
     with pytest.raises(ValueError, match="no weights to randomise"):
-        randomised(DrCT1(), ["backbone.features.29"], seed=0)
+        randomised(DrCT1(VGG16Features()), ["backbone.features.29"], seed=0)
 
 
 def test_the_networks_own_weights_stay_and_only_the_named_parts_of_the_copy_change(network: DrCT2):
@@ -169,7 +170,7 @@ def test_maps_that_do_not_need_the_weights_are_found_out(network: DrCT2):
 
 
 def test_grad_cam_falls_apart_with_the_weights(network: DrCT2, study: dict[str, Any]):
-    inferer = StudyInferer(precision="float32", with_feature_attention=False)
+    inferer = StudyInferer(precision="float32")
     check = sanity_check(network, study_maps(study, inferer), study["head"], seed=4)
     assert list(check) == [stage.name for stage in cascade(network)]
     assert all(len(agreements) == 6 for agreements in check.values())

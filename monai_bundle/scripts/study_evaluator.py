@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from scripts.calibration import Calibration
 from scripts.diagnosis import AttributionMap, Diagnosis, Finding, MapKind, ModelIdentity, Refusal, SliceResult
-from scripts.explanation import StoredMap, attention_map, key_slice_ranks
+from scripts.explanation.maps import StoredMap, attention_map, key_slice_ranks
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.discovery import StudySource
 from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
 from scripts.labels import Label
-from scripts.networks.drct import DrCT1
+from scripts.messages import ExpectedError, message
+from scripts.networks.study_network import StudyNetwork
 from scripts.operating_points import DEFAULT_THRESHOLD
 from scripts.output.folder import OutputError, OutputFolderError
 from scripts.output.result import write_refusal_folder, write_result_folder
@@ -52,10 +53,7 @@ class StudyDataset(Dataset):
         try:
             entry: dict[str, Any] = self.transform({"image": source})
         except Exception as error:
-            refusal = _intake_error_behind(error)
-            if refusal is None:
-                raise
-            entry = {"refusal": refusal}
+            entry = {"refusal": _intake_error_behind(error) or _unforeseen(source, error)}
         return entry | {"source": source}
 
 
@@ -64,6 +62,13 @@ def _intake_error_behind(error: BaseException | None) -> IntakeError | None:
     while error is not None and not isinstance(error, IntakeError):
         error = error.__cause__
     return error
+
+
+def _unforeseen(source: StudySource, error: Exception) -> NotEvaluableError:
+    """Return the refusal of a study that fails in a way that nobody foresaw; the traceback goes to the log alone."""
+    logger.error("%s: unforeseen error", source.study_id, exc_info=error)
+    fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return NotEvaluableError("unforeseen_error", message("run.unforeseen", name=source.source_name, fault=fault))
 
 
 def study_loader(dataset: StudyDataset) -> DataLoader:
@@ -103,7 +108,7 @@ class StudyEvaluator(SupervisedEvaluator):
         Where the network runs.
     val_data_loader : DataLoader
         From :func:`study_loader`.
-    network : DrCT1 or DrCT2
+    network : StudyNetwork
         With its weights.
     inferer : StudyInferer
         How a study is read and explained.
@@ -121,7 +126,7 @@ class StudyEvaluator(SupervisedEvaluator):
         self,
         device: torch.device,
         val_data_loader: DataLoader,
-        network: DrCT1,
+        network: StudyNetwork,
         inferer: StudyInferer,
         reader: Reader,
         output_dir: str | Path,
@@ -157,6 +162,11 @@ class StudyEvaluator(SupervisedEvaluator):
         except OutputError as error:
             logger.error("%s: no result: %s", source.study_id, error)
             self.failures.append(source.study_id)
+        except (ExpectedError, torch.cuda.OutOfMemoryError):
+            # Of the run, not of this study.
+            raise
+        except Exception as error:
+            self._refuse(source, _unforeseen(source, error))
         self.progress.finish_study()
         return {}
 
@@ -179,7 +189,7 @@ class StudyEvaluator(SupervisedEvaluator):
     def _diagnosis(self, study_id: str, entry: dict[str, Any], reading: StudyReading) -> Diagnosis:
         study: CTStudy = entry["study"]
         head, geometry, reader = entry["head"], entry["geometry"], self.reader
-        attention = geometry.share_between_stored(reading.slice_attention)
+        attention = geometry.divide_among_original(reading.slice_attention)
         ranks = key_slice_ranks(reading.slice_attention, geometry, reader.key_slices)
         maps = [_evidence("attention", None, attention_map(attention, head))]
         if reading.feature_attention is not None:

@@ -102,7 +102,7 @@ class ReadSlicesd(MapTransform):
         for key in self.key_iterator(entry):
             voxels = np.where(entry["head"], entry[key].voxels, np.int16(AIR_HU))
             for name, size in self.sizes.items():
-                entry[name] = entry["geometry"].read(voxels, size)[None]
+                entry[name] = entry["geometry"].resample(voxels, size)[None]
         return entry
 
 

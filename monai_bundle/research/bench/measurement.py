@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from scripts.exit_status import or_exit
+from scripts.exit_status import install_handlers
 from scripts.output.folder import RESULT_FILE
 from scripts.study_evaluator import StudyEvaluator
 
@@ -45,6 +45,7 @@ def evaluator_of(path: str, study: Path, output: Path, explained_labels: int | N
             "explained_labels": explained_labels,
         }
         parser["image_sizes"] = {"image": "@image_size"}
+    parser.get_parsed_content("initialize")
     evaluator: StudyEvaluator = parser.get_parsed_content("evaluator")
     evaluator.logger.setLevel(logging.WARNING)
     return evaluator
@@ -55,7 +56,7 @@ def measure(evaluator: StudyEvaluator, repeats: int) -> dict[str, Any]:
     runs = []
     for _ in range(repeats):
         evaluator.progress.finished = 0
-        or_exit(evaluator.run)
+        evaluator.run()
         if evaluator.failures:
             sys.exit(1)
         if evaluator.refusals:
@@ -98,4 +99,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    install_handlers()
     main()

@@ -1,7 +1,8 @@
-"""The plain way to read and explain a study: what a straightforward user of MONAI would write.
+"""The reference implementation: how a straightforward user of MONAI would read and explain a study.
 
-float32, torch's default memory layout, a whole sample at once, the network's own way from windowed slices to logits,
-and one :class:`monai.visualize.GradCAM` per label, which runs the whole network forwards and backwards each time.
+float32, torch's default memory layout, all slices at once, and one :class:`monai.visualize.GradCAM` per label, which
+runs the whole network forwards and backwards each time. What is not compared is shared: the network's own reading of a
+study, and the way of the maps to the original voxels.
 """
 
 from __future__ import annotations
@@ -14,20 +15,46 @@ from monai.utils import convert_to_tensor
 from monai.visualize import GradCAM
 from monai.visualize.visualizer import default_upsampler
 from torch import Tensor, nn
+from torch.nn import functional
 
-from scripts.explanation import Method, as_stored_map
+from scripts.explanation.maps import as_stored_map
 from scripts.inferer import Report, StudyReading
-from scripts.networks.backbone import pool
+from scripts.networks.backbone import Backbone, pool
 from scripts.networks.drct import DrCT1
+from scripts.networks.study_network import FeatureMaps, sum_per_slice
 from scripts.reading_geometry import sub_stacks
 
 
+class WholeImages:
+    """Computes embeddings of images (input slices, 3, size, size), as many at once as there are.
+
+    A :class:`~scripts.networks.study_network.SliceSource`; key slices are enlarged.
+    """
+
+    def __init__(self, images: Tensor, backbone: Backbone) -> None:
+        self.images = images
+        self.backbone = backbone
+
+    def embeddings(self) -> Tensor:
+        """Return the embeddings (input slices, channels) of all slices."""
+        return pool(self.backbone(self.images))
+
+    def high_resolution(self, input_slices: Tensor, size: int) -> Tensor:
+        """Return the embeddings (n, channels) of chosen slices, enlarged."""
+        enlarged = functional.interpolate(self.images[input_slices], size=(size, size), mode="bilinear")
+        return pool(self.backbone(enlarged))
+
+    def feature_maps(self) -> tuple[FeatureMaps, ...]:
+        """Return nothing: Grad-CAM's hooks find the maps themselves."""
+        return ()
+
+
 class WithTargetLayer(nn.Module):
-    """The network with a layer for Grad-CAM's hooks: the feature maps of all slices at the picture's size.
+    """The network with a layer for Grad-CAM's hooks: the feature maps of all slices at the image size.
 
     The backbone's own layers cannot serve: DrCT2 runs them twice, and hooks would pair the activations of one reading
-    with the gradients of the other. Only the reading of all slices is explained; the key slices' maps would take a
-    second run per label.
+    with the gradients of the other. Only the reading of all slices is explained; the key slices' maps would take
+    a second run per label.
     """
 
     def __init__(self, network: DrCT1) -> None:
@@ -39,11 +66,11 @@ class WithTargetLayer(nn.Module):
         """Return logits (batch, labels) for windowed slices (batch, 3, m, height, width)."""
         maps: Tensor = self.maps(self.network.backbone(image.movedim(1, 2).flatten(0, 1)))
         features = pool(maps).unflatten(0, (image.shape[0], image.shape[2]))
-        return self.network.read(features, self.network.high_res_source(image)).logits
+        return self.network.read(features, self.network.high_resolution_of(image)).logits
 
 
 class PlainInferer(Inferer):
-    """Reads one study, as :class:`~scripts.inferer.StudyInferer` does, the plain way.
+    """Reads one study as :class:`~scripts.inferer.StudyInferer` does, by the reference implementation.
 
     Parameters
     ----------
@@ -52,7 +79,7 @@ class PlainInferer(Inferer):
         explains all.
     """
 
-    method: Method = "gradcam"
+    method = "gradcam"
 
     def __init__(self, explained_labels: int | None = None) -> None:
         super().__init__()
@@ -66,7 +93,7 @@ class PlainInferer(Inferer):
         Parameters
         ----------
         inputs : dict
-            ``image``: Tensor (3, read slices, 224, 224); ``geometry``; ``head``.
+            ``image``: Tensor (3, input slices, 224, 224); ``geometry``; ``head``.
         network : DrCT1 or DrCT2
             In evaluation mode, its backbone not frozen: GradCAM's hooks need gradients there.
         *args, **kwargs
@@ -74,43 +101,32 @@ class PlainInferer(Inferer):
         """
         report: Report = kwargs["report"]
         image = convert_to_tensor(inputs["image"]).to(next(network.parameters()).device)
-        samples = torch.from_numpy(sub_stacks(image.shape[1], network.slices)).to(image.device)
         report("network", 20)
         with torch.no_grad():
-            pictures = [image[:, sample][None] for sample in samples]
-            readings = [
-                network.read(network.features_of(picture), network.high_res_source(picture)) for picture in pictures
-            ]
-        logits = torch.cat([reading.logits for reading in readings])
-        attention = torch.cat([reading.slice_attention for reading in readings])
-        layers = self.layers(image, samples, network, report, logits.shape[1])
+            output = network.read_study(WholeImages(image.movedim(0, 1), network.backbone)).detached()
+        labels = len(output.logits)
+        layers = self.layers(image, network, report, labels)
         maps = []
-        for label in range(logits.shape[1]):
+        for label in range(labels):
             report("maps", 90)
-            maps.append(as_stored_map(inputs["geometry"].to_stored(layers[label % len(layers)]), inputs["head"]))
-        return StudyReading(
-            probabilities=logits.sigmoid().mean(dim=0).cpu(),
-            slice_attention=_mean_over_samples(attention, samples, image.shape[1]).cpu(),
-            label_maps=tuple(maps),
-            feature_attention=None,
-            precision="float32",
-        )
+            original = inputs["geometry"].resample_back(layers[label % len(layers)])
+            maps.append(as_stored_map(original, inputs["head"]))
+        return StudyReading(output.probabilities, output.slice_attention, tuple(maps), None, "float32")
 
-    def layers(self, image: Tensor, samples: Tensor, network: DrCT1, report: Report, labels: int) -> list[Tensor]:
-        """Return one map (read slices, 224, 224) per explained label, positive evidence only.
+    def layers(self, image: Tensor, network: DrCT1, report: Report, labels: int) -> list[Tensor]:
+        """Return one map (input slices, 224, 224) per explained label, positive evidence only.
 
         Parameters
         ----------
-        image : Tensor, shape (3, read slices, 224, 224)
+        image : Tensor, shape (3, input slices, 224, 224)
             Windowed slices.
-        samples : Tensor of int64, shape (samples, m)
-            Which slices each sample takes.
         network, report
             As for :meth:`__call__`.
         labels : int
             How many labels the network has.
         """
         explained = min(labels, self.explained_labels or labels)
+        stacks = torch.from_numpy(sub_stacks(image.shape[1], network.slices)).to(image.device)
         gradcam = GradCAM(
             WithTargetLayer(network),
             target_layers="maps",
@@ -124,12 +140,6 @@ class PlainInferer(Inferer):
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             for label in range(explained):
                 report("explanation", 30 + 60 * label / explained)
-                maps = [gradcam(image[:, sample][None], class_idx=label)[:, 0].detach() for sample in samples]
-                layers.append(_mean_over_samples(torch.stack(maps), samples, image.shape[1]))
+                maps = [gradcam(image[:, stack][None], class_idx=label)[:, 0].detach() for stack in stacks]
+                layers.append(sum_per_slice(torch.stack(maps), stacks, image.shape[1]) / len(stacks))
         return layers
-
-
-def _mean_over_samples(values: Tensor, samples: Tensor, read_slices: int) -> Tensor:
-    """Add up what each read slice got, shape (samples, m, ...), and divide by the number of samples."""
-    total = values.new_zeros(read_slices, *values.shape[2:])
-    return total.index_add(0, samples.flatten(), values.flatten(0, 1)) / len(samples)

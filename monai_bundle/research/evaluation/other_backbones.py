@@ -34,6 +34,7 @@ class EfficientNetLite0Features(Backbone):
 
     channels = 1280
     stride = 32
+    weights_from_package = True
     normalisation = InputNormalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
     def __init__(self) -> None:
@@ -67,6 +68,7 @@ def _examined(path: Path) -> dict[str, Tensor]:
 def untrained_vgg16(seed: int = 0) -> VGG16Features:
     """Return VGG16 with random weights (He et al. 2015): what is left of it without its training."""
     backbone = VGG16Features()
+    backbone.weights_file = None
     generator = torch.Generator().manual_seed(seed)
     for layer in backbone.features:
         if isinstance(layer, nn.Conv2d) and layer.bias is not None:

@@ -11,7 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from monai.transforms import Compose
@@ -22,7 +22,8 @@ from research.evaluation.against_chance import Figure, by_patient
 from research.evaluation.cam_quality import MapQuality, map_quality, mask_of_label, summarise_labels
 from research.evaluation.sanity_check import Agreement, sanity_check, study_maps
 from research.evaluation.sanity_check import summarise as summarise_sanity
-from scripts.explanation import METHODS, Method, as_stored_map
+from scripts.explanation.maps import as_stored_map
+from scripts.explanation.methods import METHODS
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.study import CTStudy
 from scripts.networks.drct import DrCT1
@@ -115,8 +116,7 @@ def load_scan(entry: Mapping[str, Any], maps: StageMaps, load: Compose) -> HeldO
 def measure_quality(scan: HeldOutScan, network: DrCT1, keys: Sequence[str], into: dict[str, Quality]) -> StudyReading:
     """Explain one scan by every method, judge the maps of the labels that it shows, and return the first reading."""
     first: StudyReading | None = None
-    methods: tuple[Method, ...] = get_args(Method)
-    for method in methods:
+    for method in METHODS:
         reading = explain(scan, network, method)
         first = first or reading
         for column, key in enumerate(keys):
@@ -132,9 +132,9 @@ def measure_quality(scan: HeldOutScan, network: DrCT1, keys: Sequence[str], into
     return first
 
 
-def explain(scan: HeldOutScan, network: DrCT1, method: Method) -> StudyReading:
+def explain(scan: HeldOutScan, network: DrCT1, method: str) -> StudyReading:
     """Read and explain one scan from its cached maps, in float32."""
-    inferer = StudyInferer(precision="float32", method=method, micro_batch=32, with_feature_attention=False)
+    inferer = StudyInferer(precision="float32", method=method, micro_batch=32)
     return inferer(scan.inputs, network)
 
 
@@ -145,13 +145,13 @@ def coarsened(outline: NDArray[np.bool_], scan: HeldOutScan) -> NDArray[np.uint8
     layers = []
     for key in ("image", "high_res"):
         cells = scan.inputs[key].shape[-1]
-        layers.append(masked_cells(geometry.read(painted, cells * VGG16Features.stride), VGG16Features.stride))
-    return as_stored_map(geometry.to_stored(*layers), scan.head).voxels
+        layers.append(masked_cells(geometry.resample(painted, cells * VGG16Features.stride), VGG16Features.stride))
+    return as_stored_map(geometry.resample_back(*layers), scan.head).voxels
 
 
-def check_sanity(scan: HeldOutScan, network: DrCT1, method: Method) -> dict[str, tuple[Agreement, ...]]:
+def check_sanity(scan: HeldOutScan, network: DrCT1, method: str) -> dict[str, tuple[Agreement, ...]]:
     """Randomise the network part by part and compare the maps of the labels that one scan shows."""
-    inferer = StudyInferer(precision="float32", method=method, micro_batch=32, with_feature_attention=False)
+    inferer = StudyInferer(precision="float32", method=method, micro_batch=32)
     maps_of, shown = study_maps(scan.inputs, inferer), np.flatnonzero(np.asarray(scan.label) == 1)
     return sanity_check(network, lambda changed: maps_of(changed)[shown], scan.head)
 

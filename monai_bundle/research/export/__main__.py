@@ -14,7 +14,7 @@ from pathlib import Path
 
 from research.export.agreement import LARGEST_DIFFERENCE, differences, read_study
 from research.export.exporting import CHECKPOINT, Configured, as_settings, complete_checkpoint, export
-from scripts.exit_status import CANCELLED, FAILED, or_exit
+from scripts.exit_status import FAILED, install_handlers
 from scripts.phantom import Haemorrhage, make_phantom, write_nifti
 
 BUNDLE_ROOT = Path(__file__).resolve().parents[2]
@@ -35,12 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--set", nargs=2, action="append", default=[], metavar=("NAME", "JSON"), help="replace a setting"
     )
     options = parser.parse_args(arguments)
-    configured = Configured(options.bundle_root.resolve(), or_exit(as_settings, options.set))
+    configured = Configured(options.bundle_root.resolve(), as_settings(options.set))
     if options.checkpoint_only:
-        written = complete_checkpoint(or_exit(configured.network), options.output_dir / CHECKPOINT)
+        written = complete_checkpoint(configured.network(), options.output_dir / CHECKPOINT)
         sys.stdout.write(f"{written}\n")
         return 0
-    for path in or_exit(export, configured, options.output_dir):
+    for path in export(configured, options.output_dir):
         sys.stdout.write(f"{path}\n")
     return check(configured, options.output_dir, options.study)
 
@@ -51,7 +51,7 @@ def check(configured: Configured, folder: Path, study: Path | None) -> int:
         if study is None:
             phantom = make_phantom(haemorrhages=[Haemorrhage("subdural", "left", 40.0)])
             study = write_nifti(phantom, Path(scratch, "head.nii.gz"))
-        given = or_exit(read_study, configured, study, or_exit(configured.network).slices)
+        given = read_study(configured, study, configured.network().slices)
     found = differences(configured, folder, given)
     for name, difference in found.items():
         sys.stdout.write(f"{name:<40}{difference:.1e}\n")
@@ -67,7 +67,5 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for talkative in ("onnxscript", "onnx_ir"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(CANCELLED)
+    install_handlers()
+    sys.exit(main())

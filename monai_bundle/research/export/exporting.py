@@ -68,14 +68,14 @@ class Configured:
         parser = parser or self.parser()
         network = parser.get_parsed_content("network_def")
         if not isinstance(network, DrCT2):
-            raise SettingError(f"network_def is a {type(network).__name__}; only DrCT2 is exported")
+            raise SettingError("settings.not_exported", network=type(network).__name__)
         load_network(network, self.bundle_root, parser.get_parsed_content("model_file"))
         return network
 
     def identity(self) -> ModelIdentity:
         """Return which model this is."""
         parser = self.parser()
-        network = type(parser.get_parsed_content("network_def")).__name__
+        network = parser.get_parsed_content("network_def")
         return model_identity(self.bundle_root, network, parser.get_parsed_content("model_file"))
 
 
@@ -188,5 +188,5 @@ def as_settings(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
         try:
             settings[name] = json.loads(value)
         except json.JSONDecodeError as error:
-            raise SettingError(f"--set {name}: {value!r} is not JSON; texts stand in double quotes") from error
+            raise SettingError("settings.no_json", name=name, value=value) from error
     return settings

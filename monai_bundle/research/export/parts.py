@@ -1,6 +1,6 @@
 """The pieces of DrCT2 that are exported each by itself, because a study is read in steps.
 
-Slices go through the backbone as many at a time as the memory holds; which of them are looked at again is only known
+Slices go through the backbone as many at a time as the memory holds; which of them are read again is only known
 when all are read. ``docs/export.md`` shows the steps.
 """
 
@@ -32,7 +32,7 @@ class Interface:
 
 
 class SliceFeatures(nn.Module):
-    """The backbone: feature maps of slices, and their maxima (DrCT2, eq. 2)."""
+    """The backbone: feature maps of slices, and their embeddings (DrCT2, eq. 2)."""
 
     interface = Interface({"slices": {0: "slices", 2: "height", 3: "width"}}, ("maps", "features"))
 
@@ -41,19 +41,19 @@ class SliceFeatures(nn.Module):
         self.network = network
 
     def forward(self, slices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return maps (slices, 512, height / 16, width / 16) and features (slices, 512).
+        """Return maps (slices, channels, height / stride, width / stride) and embeddings (slices, channels).
 
         Parameters
         ----------
         slices : Tensor, shape (slices, 3, height, width)
-            Windows in 0..1; height and width divisible by 16.
+            Windows in 0..1; height and width divisible by the backbone's stride.
         """
         maps = self.network.backbone(slices)
         return maps, pool(maps)
 
 
 class KeySlices(nn.Module):
-    """The first look: which slices are to be read again (DrCT2, eq. 3 to 7)."""
+    """The first pass: which slices are to be read again (DrCT2, eq. 3 to 7)."""
 
     interface = Interface({"features": {0: "batch"}}, ("key_slices", "slice_attention"))
 
@@ -62,13 +62,13 @@ class KeySlices(nn.Module):
         self.network = network
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return positions (batch, m_key), ascending, and attention (batch, m) for features (batch, m, 512)."""
+        """Return positions (batch, m_key), ascending, and attention (batch, m) for embeddings (batch, m, channels)."""
         slice_attention = self.network.primary(features)[2]
         return self.network.choose(slice_attention), slice_attention
 
 
 class Heads(nn.Module):
-    """Both looks together: the answer, and the attention that explains it (DrCT2, eq. 3 to 13)."""
+    """Both passes together: the logits, and the attention that explains it (DrCT2, eq. 3 to 13)."""
 
     interface = Interface(
         {"features": {0: "batch"}, "high_res_features": {0: "batch"}},
@@ -80,14 +80,14 @@ class Heads(nn.Module):
         self.network = network
 
     def forward(self, features: Tensor, high_res_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits (batch, labels), slice attention (batch, m) and feature attention (batch, m, 512).
+        """Return logits (batch, labels), slice attention (batch, m) and feature attention (batch, m, channels).
 
         Parameters
         ----------
-        features : Tensor, shape (batch, m, 512)
-            Of all slices of a sample.
-        high_res_features : Tensor, shape (batch, m_key, 512)
-            Of the slices that :class:`KeySlices` names, seen at 512 x 512.
+        features : Tensor, shape (batch, m, channels)
+            Of all slices of a sub-stack.
+        high_res_features : Tensor, shape (batch, m_key, channels)
+            Of the slices that :class:`KeySlices` names, at high resolution.
         """
         reading = self.network.read(features, lambda _: high_res_features)
         return reading.logits, reading.slice_attention, reading.feature_attention

@@ -18,7 +18,9 @@ from research.evaluation.predictions import Predictions, ScanPrediction
 from scripts.cache import Cache
 from scripts.datasets.datalist import data_key as key_of_datalists
 from scripts.networks.drct import DrCT1
-from scripts.training.cached_scans import LabelledFeatures, ScanReading, read_whole_scan
+from scripts.networks.study_network import StudyOutput
+from scripts.renamed_settings import RENAMED
+from scripts.training.cached_scans import LabelledFeatures, read_whole_scan
 from scripts.training.scan_features import ScanFeatures
 
 HEADS = "configs/train.json"
@@ -31,26 +33,9 @@ FOLDS = ("dataset", "dataset_dir", "datalist", "folds", "label_vocabulary", "lab
 
 INPUT = (
     *("start_from", "device", "cache", "image_size", "high_res_size", "image_sizes", "slab_mm", "crop_margin"),
-    *("windows", "variants", "recipe", "scan_maps", "train#preprocessing", "network_def#backbone"),
+    *("windows", "variants", "recipe", "scan_maps", "train#preprocessing", "backbone"),
 )
 """Keys of train.json that decide what the trained stage is given: it must be the same in fine-tuning and in use."""
-
-RENAMED = {
-    **{
-        key: f"recipe#augmentation#{key}"
-        for key in ("rotation_radians", "scaling", "window_contrast", "window_shift_hu", "noise_hu", "blur_pixels")
-    },
-    "augmentation_seed": "recipe#augmentation#seed",
-    "high_res_variants": "scan_maps#high_res_variants",
-    "cache_dir": "cache#folder",
-    "aps_learning_rate": "optimizer#params#aps_learning_rate",
-    "weight_decay": "optimizer#weight_decay",
-    "checkpoint_interval": "train#checkpoints#interval",
-    "mixing": "mixup",
-    "evidence_learning_rate": "classifier_learning_rate",
-    "warm_up": "schedule#pct_start",
-}
-"""Keys that version 0.3 had, and where their values stand now; they are taken for one version more."""
 
 logger = logging.getLogger(__name__)
 
@@ -236,15 +221,15 @@ def scan_prediction(network: DrCT1, entry: Mapping[str, Any], features: ScanFeat
         logits=probabilities.double().logit(eps=1e-7).numpy(),
         slice_attention=attention.numpy()[input_slice] / per_read[input_slice],
         slice_labels=entry["slice_labels"],
-        slice_logits=slice_logits.numpy()[input_slice] if network.heads.evidence else None,
+        slice_logits=slice_logits.numpy()[input_slice] if network.has_slice_classifier else None,
         key_slices=_stored_key_slices(readings[0], input_slice),
         group=_group(entry, len(input_slice)),
     )
 
 
-def _stored_key_slices(reading: ScanReading, input_slice: np.ndarray) -> tuple[int, ...]:
+def _stored_key_slices(reading: StudyOutput, input_slice: np.ndarray) -> tuple[int, ...]:
     """Return the middle stored slice of each read slice that was read again, the one with most attention first."""
-    ranked = sorted(reading.key_slices, key=lambda number: -float(reading.slice_attention[number]))
+    ranked = sorted(reading.key_slices.tolist(), key=lambda number: -float(reading.slice_attention[number]))
     members = (np.flatnonzero(input_slice == number) for number in ranked)
     return tuple(int(stored[len(stored) // 2]) for stored in members)
 

@@ -60,6 +60,8 @@ class Backbone(nn.Module):
         Of the pretrained weights.
     weights_file : str or None
         Path inside the bundle of the pretrained weights; None for random ones.
+    weights_from_package : bool
+        Whether the constructor fills in pretrained weights that come with a Python package.
     """
 
     channels: int
@@ -67,6 +69,7 @@ class Backbone(nn.Module):
     frozen_layers: int
     normalisation: InputNormalisation = IMAGENET
     weights_file: str | None = None
+    weights_from_package: bool = False
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ class VGG16Features(Backbone):
     channels = 512
     stride = 16
     frozen_layers = 24
-    weights_file = "models/backbone.pt"
+    weights_file: str | None = "models/backbone.pt"
 
     def __init__(self) -> None:
         layers: list[nn.Module] = []

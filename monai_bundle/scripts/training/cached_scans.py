@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from scripts.messages import ExpectedError
 from scripts.networks.drct import DrCT1
-from scripts.reading_geometry import sub_stacks
+from scripts.networks.study_network import FeatureMaps, StudyNetwork, StudyOutput
 from scripts.training.labelled_slices import labels_of_input_slices
 from scripts.training.scan_features import ScanFeatures
 
@@ -156,51 +156,27 @@ def parameter_groups(network: DrCT1, learning_rate: float, aps_learning_rate: fl
     return [*groups, {"params": list(chosen(True)), "lr": aps_learning_rate}] if aps else groups
 
 
-@dataclass(frozen=True)
-class ScanReading:
-    """What the network says of one whole scan.
+class CachedSource:
+    """Gives the cached embeddings of one variant of a scan: a :class:`~scripts.networks.study_network.SliceSource`."""
 
-    Attributes
-    ----------
-    logits : Tensor, shape (labels,)
-        Mean over the samples of m slices.
-    probabilities : Tensor, shape (labels,)
-        Mean of the samples' probabilities, as inference gives it.
-    slice_attention : Tensor, shape (read slices,)
-        Sums to 1.
-    slice_logits : Tensor, shape (read slices, labels)
-        What each slice says by itself; 0 without evidence.
-    key_slices : tuple of int
-        Read slices that were read again, ascending; of all samples.
-    """
+    def __init__(self, features: ScanFeatures, device: torch.device, variant: int = 0) -> None:
+        self.image, self.high_res = (each[variant].to(device) for each in (features.image, features.high_res))
 
-    logits: Tensor
-    probabilities: Tensor
-    slice_attention: Tensor
-    slice_logits: Tensor
-    key_slices: tuple[int, ...]
+    def embeddings(self) -> Tensor:
+        """Return the embeddings (input slices, channels) of all slices."""
+        return self.image
+
+    def high_resolution(self, input_slices: Tensor, size: int) -> Tensor:
+        """Return the embeddings (n, channels) of chosen slices at the high resolution of the cache."""
+        return self.high_res[input_slices]
+
+    def feature_maps(self) -> tuple[FeatureMaps, ...]:
+        """Return nothing: only embeddings are cached."""
+        return ()
 
 
 @torch.no_grad()
-def read_whole_scan(network: DrCT1, features: ScanFeatures, variant: int = 0) -> ScanReading:
-    """Read a whole scan as inference does: all its samples, answers averaged."""
+def read_whole_scan(network: StudyNetwork, features: ScanFeatures, variant: int = 0) -> StudyOutput:
+    """Read a whole scan from cached embeddings, as inference does from images; the output is on the CPU."""
     device = next(network.parameters()).device
-    image, high_res = features.image[variant].to(device), features.high_res[variant].to(device)
-    samples = torch.from_numpy(sub_stacks(len(image), network.slices)).to(device)
-
-    def high_res_features(positions: Tensor) -> Tensor:
-        return high_res[samples.gather(1, positions)]
-
-    reading = network.eval().read(image[samples], high_res_features)
-    attention = torch.zeros(len(image), device=device)
-    attention.index_add_(0, samples.flatten(), reading.slice_attention.flatten())
-    # A slice says the same in every sample that holds it.
-    slice_logits = torch.zeros(len(image), reading.slice_logits.shape[-1], device=device)
-    slice_logits[samples.flatten()] = reading.slice_logits.flatten(0, 1)
-    return ScanReading(
-        logits=reading.logits.mean(dim=0).cpu(),
-        probabilities=reading.logits.sigmoid().mean(dim=0).cpu(),
-        slice_attention=(attention / len(samples)).cpu(),
-        slice_logits=slice_logits.cpu(),
-        key_slices=tuple(samples.gather(1, reading.key_slices).unique().tolist()),
-    )
+    return network.eval().read_study(CachedSource(features, device, variant)).detached()

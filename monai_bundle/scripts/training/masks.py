@@ -51,7 +51,7 @@ class ReadMaskd(MapTransform):
                 # A slab shows what one of its slices shows, as its labels have it; their mean would fade.
                 painted[list(slab)] = painted[list(slab)].max(axis=0)
             for name, size in self.sizes.items():
-                entry[name] = entry["geometry"].read(painted, size)[None]
+                entry[name] = entry["geometry"].resample(painted, size)[None]
         return entry
 
 

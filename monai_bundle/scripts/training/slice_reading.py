@@ -46,14 +46,14 @@ class SliceReading(nn.Module):
         precision: PrecisionName = "auto",
     ) -> None:
         super().__init__()
-        if not isinstance(network.primary.evidence, SliceClassifier):
+        if not isinstance(network.primary.slice_classifier, SliceClassifier):
             raise ExpectedError("training.no_slice_classifier")
-        if isinstance(network.primary.evidence.standardise.norm, nn.InstanceNorm1d):
+        if isinstance(network.primary.slice_classifier.normalisation.norm, nn.InstanceNorm1d):
             raise ExpectedError("training.normalisation_of_scans")
         self.block = network.backbone.trained_stage()
         if not any(True for _ in self.block.parameters()):
             raise ExpectedError("training.no_trained_stage", backbone=type(network.backbone).__name__)
-        self.evidence = network.primary.evidence
+        self.evidence = network.primary.slice_classifier
         self.precision = precision
         self.mixup = torch.distributions.Beta(mixup, mixup) if mixup > 0 else None
         # The frozen stage's maps come from the cache.
@@ -103,5 +103,5 @@ def with_high_res_classifier(network: DrCT1) -> DrCT1:
     """Start the APS network's slice classifier from the fine-tuned primary one: both classify one slice."""
     aps = getattr(network, "aps", None)
     if aps is not None:
-        aps.evidence.load_state_dict(network.primary.evidence.state_dict())
+        aps.slice_classifier.load_state_dict(network.primary.slice_classifier.state_dict())
     return network

@@ -80,7 +80,7 @@ def input_slices_of(loaded: Mapping[str, Any]) -> Tensor:
     """Return the input slice of each original slice of a loaded scan; single slices are their own."""
     if "geometry" not in loaded:
         return torch.arange(loaded["image"].shape[1])
-    input_slice = torch.empty(loaded["geometry"].stored_shape[0], dtype=torch.int64)
+    input_slice = torch.empty(loaded["geometry"].original_shape[0], dtype=torch.int64)
     for number, slab in enumerate(loaded["geometry"].slabs):
         input_slice[list(slab)] = number
     return input_slice
