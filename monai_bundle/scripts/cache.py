@@ -119,8 +119,12 @@ def files_key(files: Iterable[Path]) -> list[tuple[str, int, int]]:
 
 
 def weights_key(network: nn.Module) -> str:
-    """Return a hash of a network's weights and their names."""
-    return str(joblib.hash({name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}))
+    """Return a hash of a network's weights and their names, whatever their layout in memory."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    plain = {
+        name: (str(tensor.dtype), tuple(tensor.shape), tensor.numpy().tobytes()) for name, tensor in tensors.items()
+    }
+    return str(joblib.hash(plain))
 
 
 def mapped_tensor(array: NDArray[Any], dtype: torch.dtype) -> Tensor:

@@ -29,8 +29,8 @@ from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.study import CTStudy
 from scripts.networks.drct import DrCT1
 from scripts.networks.vgg16 import VGG16Features
-from scripts.training.outlines import OUTLINED_HU, share_of_cells
-from scripts.training.trunk_maps import CachedFeatureMaps
+from scripts.training.masks import MASKED_HU, masked_cells
+from scripts.training.stage_maps import StageMaps
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class HeldOutScan:
         return head
 
 
-def load_scan(entry: Mapping[str, Any], maps: CachedFeatureMaps, load: Compose) -> HeldOutScan:
+def load_scan(entry: Mapping[str, Any], maps: StageMaps, load: Compose) -> HeldOutScan:
     """Read a scan's voxels, head, geometry and annotation, and take its cached block-4 features in place of images."""
     loaded = load(dict(entry))
     if maps.high_res is None:
@@ -141,12 +141,12 @@ def explain(scan: HeldOutScan, network: DrCT1, method: str) -> StudyReading:
 
 def coarsened(mask: NDArray[np.bool_], scan: HeldOutScan) -> NDArray[np.uint8]:
     """Return a mask at the maps' resolution: its proportion of each cell, at both resolutions, added up."""
-    painted = np.where(mask, np.int16(OUTLINED_HU), np.int16(0))
+    painted = np.where(mask, np.int16(MASKED_HU), np.int16(0))
     geometry = scan.inputs["geometry"]
     layers = []
     for key in ("image", "high_res"):
         cells = scan.inputs[key].shape[-1]
-        layers.append(share_of_cells(geometry.resample(painted, cells * VGG16Features.stride), VGG16Features.stride))
+        layers.append(masked_cells(geometry.resample(painted, cells * VGG16Features.stride), VGG16Features.stride))
     return as_stored_map(geometry.resample_back(*layers), scan.head).voxels
 
 

@@ -27,7 +27,7 @@ from research.metrics.predictions import Predictions
 from research.training.protocol import HEADS, Variant, prepared
 from scripts.calibration import Calibration
 from scripts.datasets.datalist import ReadLabelledStudyd
-from scripts.explanation import METHODS
+from scripts.explanation.methods import METHODS
 from scripts.inferer import StudyReading
 from scripts.labels import vocabulary
 from scripts.transforms import ReadingGeometryd
@@ -72,7 +72,6 @@ def explain_folds(
     for fold in sorted(set(predictions.folds.tolist())):
         workflow = _fold(variant, base, fold, networks / f"{fold}.pt")
         content = workflow.parser.get_parsed_content
-        content("backbone")
         network, keys = reading_from_maps(content("network_def")), content("label_keys")
         load = Compose(
             [

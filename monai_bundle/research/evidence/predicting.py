@@ -6,9 +6,8 @@ import json
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from research.training.protocol import (
     HEADS,
     Variant,
     cross_validated,
-    digest_of_data,
+    data_key,
     fine_tuned,
     prepared,
     settings_of,
@@ -40,39 +39,31 @@ def by_features(variants: Sequence[Variant]) -> tuple[list[Variant], list[Varian
     """
     firsts: dict[str, Variant] = {}
     for variant in variants:
-        of_features = {key: value for key, value in variant.heads.items() if key.split("#")[0] not in _BEHIND_FEATURES}
+        of_features = {key: value for key, value in variant.heads.items() if not _is_behind_features(key)}
         firsts.setdefault(json.dumps([variant.finetuning, of_features], sort_keys=True, default=str), variant)
     own = list(firsts.values())
     return own, [variant for variant in variants if variant not in own]
 
 
+def _is_behind_features(key: str) -> bool:
+    return key.split("#", maxsplit=1)[0] in _BEHIND_FEATURES and not key.startswith("network_def#backbone")
+
+
 def make_maps(variant: Variant, base: Mapping[str, Any]) -> bool:
     """Compute the block-4 features, and the masks on their cells; return whether all were cached."""
     content = prepared([HEADS, FINETUNING], {**base, **(variant.finetuning or {})}).parser.get_parsed_content
-    with _unchanged(content("maps_dir"), content("outlines_dir")) as unchanged:
-        for key in ("scan_maps", "slice_maps", "outlines"):
-            content(key)
-    return unchanged()
+    for key in ("scan_maps", "slice_maps", "masks"):
+        content(key)
+    return bool(content("cache").computed == 0)
 
 
 def fine_tune(variant: Variant, base: Mapping[str, Any]) -> bool:
     """Fine-tune the last block once per fold; return whether all folds were cached."""
-    folds = int(variant.heads.get("folds", settings_of(HEADS)["folds"]))
-    with _unchanged(str(Path(str(base.get("cache_root", "cache"))) / "finetuned")) as unchanged:
-        for fold in range(folds):
-            fine_tuned(variant, fold, base)
-    return unchanged()
-
-
-@contextmanager
-def _unchanged(*folders: str) -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether no file in the folders was written since."""
-
-    def files() -> set[tuple[str, int]]:
-        return {(str(path), path.stat().st_mtime_ns) for folder in folders for path in Path(folder).glob("*.pt")}
-
-    before = files()
-    yield lambda: files() == before
+    blocks = Path(str(base.get("cache_root", "cache"))) / "finetuned"
+    before = set(blocks.glob("*.pt"))
+    for fold in range(int(variant.heads.get("folds", settings_of(HEADS)["folds"]))):
+        fine_tuned(variant, fold, base)
+    return set(blocks.glob("*.pt")) == before
 
 
 def predict_side_by_side(variants: Sequence[Variant], base: Mapping[str, Any], folder: Path) -> bool:
@@ -133,7 +124,7 @@ def predict(
 def key_of(variant: Variant, base: Mapping[str, Any]) -> list[Any]:
     """Return everything that decides a variant's predictions, the code excepted."""
     settings = [settings_of(HEADS), settings_of(HEADS, FINETUNING)]
-    data = [digest_of_data(HEADS, {**base, **variant.heads})]
+    data = [data_key(HEADS, {**base, **variant.heads})]
     if variant.finetuning is not None:
-        data.append(digest_of_data([HEADS, FINETUNING], {**base, **variant.finetuning}))
+        data.append(data_key([HEADS, FINETUNING], {**base, **variant.finetuning}))
     return [variant.heads, variant.finetuning, variant.views, variant.title, dict(base), data, *settings]

@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+import research.datasets.cq500
+import research.datasets.rsna  # noqa: F401 (datasets that --set may name)
 from research.metrics.calibration import platt_where_it_helps
 from research.metrics.class_counts import class_counts
 from research.metrics.classification import FEW
@@ -33,6 +35,7 @@ from research.metrics.predictions import Predictions
 from research.training.protocol import Variant, cross_validated, trained
 from scripts.calibration import Calibration
 from scripts.intake.study import IntakeError
+from scripts.messages import ExpectedError
 from scripts.training.inference_settings import INFERENCE_FILE, inference_settings
 from scripts.weights import MODEL_FILE, WeightsError
 
@@ -122,17 +125,15 @@ def ship(predictions: Predictions, variant: Variant, base: Mapping[str, Any]) ->
     write_eval_metrics(metrics, path)
 
 
-def own_data(studies: str, labels: str, folds: int | None) -> dict[str, Any]:
+def own_data(studies: str, labels: str) -> dict[str, Any]:
     """Return the overrides that train on a user's own studies, from the shipped weights on."""
-    # MONAI would take an @ in a path for a reference to another key.
-    quoted = ", ".join(json.dumps(str(Path(path).absolute())).replace("@", "\\u0040") for path in (studies, labels))
-    count = "@folds" if folds is None else str(folds)
     return {
-        "datalist": f"$own_datalist({quoted}, @label_keys, {count}, record=@bundle_root + '/cache/own_studies.json')",
+        "dataset": "own",
+        "dataset_dir": str(Path(studies).absolute()),
+        "datalist#table": str(Path(labels).absolute()),
+        "datalist#cache": "@cache",
         "start_from": MODEL_FILE,
-        "cache_dir": "cache/own_features",
-        "maps_dir": "cache/own_maps",
-        "outlines_dir": "cache/own_outlines",
+        "cache#folder": "cache/own",
         "cache_root": "cache/own",
         "variants": 2,
     }
@@ -178,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     base: dict[str, Any] = {}
     variant = Variant("fine_tuned", FINE_TUNED, arguments.set, arguments.set_finetuning)
     if arguments.studies is not None:
-        base = own_data(arguments.studies, arguments.labels, arguments.set.get("folds"))
+        base = own_data(arguments.studies, arguments.labels)
         variant = Variant("own_data", OWN_DATA, arguments.set, None)
         if arguments.fine_tune:
             # Other people's slices stay out: the shipped block has learnt from them already.
@@ -210,8 +211,8 @@ def _one_line(error: BaseException) -> str | None:
     """Return what a person did wrong, where that is what ended the run: MONAI wraps it in errors of its own."""
     while error.__cause__ is not None:
         error = error.__cause__
-    meant_for_people = (ValueError, OSError, IntakeError, WeightsError)
-    return str(error) if isinstance(error, meant_for_people) else None
+    expected = (ValueError, OSError, ExpectedError, IntakeError, WeightsError)
+    return str(error) if isinstance(error, expected) else None
 
 
 if __name__ == "__main__":
