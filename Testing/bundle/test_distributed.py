@@ -47,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         patch.setattr(sys, "path", list(sys.path))
         alone = run_here(("train", "toy"), {**WITHOUT_CHANCE, **IN_ORDER_ALONE, "output_dir": "alone"})
         # The last checkpoint stays, to be looked into: the weights in model.pt are rounded to half precision.
-        last = ["$@main_process and save_trained(@network_def, Path(@model_path))", "$leave_processes()"]
+        last = ["$process_number() == 0 and save_trained(@network_def, Path(@model_path))", "$leave_processes()"]
         chosen = {**WITHOUT_CHANCE, **IN_ORDER_TOGETHER, "output_dir": "together", "finalize": last}
         child = run_processes(root, ("train", "toy", "multi_gpu_train"), chosen, processes=2)
         assert child.returncode == 0, child.stderr[-3000:]

@@ -19,7 +19,7 @@ from scripts.precision import choose_precision
 from scripts.reading_geometry import CropPlane, ReadingGeometry, sub_stacks
 from scripts.settings import SettingError
 from scripts.training.cached_scans import read_whole_scan
-from scripts.training.feature_cache import ScanFeatures
+from scripts.training.scan_features import ScanFeatures
 
 torch.set_num_threads(1)
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features
 from scripts.training.cached_scans import CachedReading, CachedScans, parameter_groups, read_whole_scan, split
-from scripts.training.feature_cache import ScanFeatures
 from scripts.training.mean_auc import MeanAUCMetric
+from scripts.training.scan_features import ScanFeatures
 from scripts.weights import load_backbone, read_state, save_trained
 
 torch.set_num_threads(1)

@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
-from torch import nn
 
-from scripts.training.feature_cache import ScanFeatures
-from scripts.training.trunk_maps import CachedFeatureMaps
+from scripts.training.scan_features import ScanFeatures
+from scripts.training.stage_maps import StageMaps
 
 TESTING = Path(__file__).resolve().parent
 BUNDLE = TESTING.parents[1] / "monai_bundle"
@@ -27,8 +26,8 @@ LABELS = 6
 SLICES = 12
 TOY = {
     "datalist": {"_target_": "toy_training.toy_datalist", "scans": 31, "folds": "@folds"},
-    "features": {"_target_": "toy_training.toy_features", "entries": "@datalist", "backbone": "@backbone"},
-    "scan_maps": {"_target_": "toy_training.toy_maps", "entries": "@datalist", "backbone": "@backbone"},
+    "features": {"_target_": "toy_training.toy_features", "entries": "@datalist"},
+    "scan_maps": {"_target_": "toy_training.toy_maps", "entries": "@datalist"},
     "slices_dir": None,
     "folds": 3,
     "epochs": 4,
@@ -51,7 +50,7 @@ FINE_TUNING = {
     "epochs": 2,
     "batch_size": 32,
     "learning_rate": 0.0002,
-    "mixing": 0.2,
+    "mixup": 0.2,
     "mask_weight": 0.0,
 }
 """Overrides of finetune.json: few slices, for the last block is as large as ever; toys have no outlines."""
@@ -75,8 +74,8 @@ def toy_datalist(scans: int, folds: int) -> list[dict[str, Any]]:
     return entries
 
 
-def toy_features(entries: Sequence[Mapping[str, Any]], backbone: nn.Module) -> list[ScanFeatures]:
-    """Return features that hint at the labels; the backbone is only asked for to be filled."""
+def toy_features(entries: Sequence[Mapping[str, Any]]) -> list[ScanFeatures]:
+    """Return features that hint at the labels."""
     features = []
     for number, entry in enumerate(entries):
         generator = torch.Generator().manual_seed(number)
@@ -88,14 +87,11 @@ def toy_features(entries: Sequence[Mapping[str, Any]], backbone: nn.Module) -> l
     return features
 
 
-def toy_maps(entries: Sequence[Mapping[str, Any]], backbone: nn.Module) -> list[CachedFeatureMaps]:
+def toy_maps(entries: Sequence[Mapping[str, Any]]) -> list[StageMaps]:
     """Return maps of noise, four pixels each."""
     generator = torch.Generator().manual_seed(0)
     shape = (2, SLICES, 2, 2, 512)
-    return [
-        CachedFeatureMaps(torch.rand(shape, generator=generator).bfloat16(), None, torch.arange(SLICES))
-        for _ in entries
-    ]
+    return [StageMaps(torch.rand(shape, generator=generator).bfloat16(), None, torch.arange(SLICES)) for _ in entries]
 
 
 class KilledIn:
