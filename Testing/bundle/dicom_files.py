@@ -10,7 +10,7 @@ import gdcm
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 BRAIN_HU, SKULL_HU, SCALP_HU, AIR_HU = 32, 1100, -20, -1000
 PIXEL_MM = 3.0
@@ -110,6 +110,35 @@ def write_series(
         dataset.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+def write_multi_frame(folder: Path, series: Series) -> tuple[Path, str]:
+    """Write a series as one Enhanced CT Image (PS3.3 A.38), a frame per slice; return the file and its instance UID."""
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = series.dataset(0)
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = EnhancedCTImageStorage
+    stored = np.rint((series.voxels.astype(np.float64) - series.intercept) / series.slope).astype(np.int16)
+    set_pixels(dataset, stored)
+    dataset.NumberOfFrames = len(stored)
+    shared, measures, orientation, transformation = Dataset(), Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = dataset.PixelSpacing, dataset.SliceThickness
+    orientation.ImageOrientationPatient = dataset.ImageOrientationPatient
+    transformation.RescaleSlope, transformation.RescaleIntercept = dataset.RescaleSlope, dataset.RescaleIntercept
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
+    shared.PixelValueTransformationSequence = [transformation]
+    frames = []
+    for index in range(len(stored)):
+        frame, plane = Dataset(), Dataset()
+        plane.ImagePositionPatient = [float(millimetre) for millimetre in series.position(index)]
+        frame.PlanePositionSequence = [plane]
+        frames.append(frame)
+    dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence = [shared], frames
+    for keyword in ("PixelSpacing", "SliceThickness", "ImageOrientationPatient", "ImagePositionPatient"):
+        delattr(dataset, keyword)
+    del dataset.RescaleSlope, dataset.RescaleIntercept
+    path = folder / "multi_frame.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    return path, str(dataset.SOPInstanceUID)
 
 
 def set_value(keyword: str, value: object) -> Edit:

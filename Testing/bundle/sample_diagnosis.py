@@ -1,4 +1,4 @@
-"""Diagnoses made up for the output's tests: an ellipsoid head with a bright subdural rim and its evidence."""
+"""Diagnoses made up for the output's tests: an ellipsoid head with a bright subdural rim, and maps of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.diagnosis import AttributionMap, Diagnosis, Finding, ModelIdentity, Refusal, SliceResult
-from scripts.intake.study import CTStudy, Provenance, QualityWarning
+from scripts.intake.study import CTStudy, NotEvaluableError, Provenance, QualityWarning
 from scripts.labels import RSNA
 
 MODEL = ModelIdentity(
@@ -41,6 +41,7 @@ def a_study(
     warnings: tuple[QualityWarning, ...] = (),
     file_axes: tuple[int, int, int] = (0, 1, 2),
     provenance: Provenance | None = None,
+    sop_instance_uids: tuple[str, ...] | None = None,
 ) -> CTStudy:
     """An ellipsoid head: skull around brain, dark ventricles, a bright crescent near the stack's middle."""
     affine = an_affine() if affine is None else affine
@@ -62,16 +63,17 @@ def a_study(
         provenance=provenance or Provenance(source_name="a study", source_format="phantom", kernel="H31s"),
         warnings=warnings,
         file_axes=file_axes,
+        sop_instance_uids=sop_instance_uids,
     )
 
 
 def a_diagnosis(
     study: CTStudy | None = None,
     probabilities: dict[str, float] | None = None,
-    read_slices: tuple[tuple[int, ...], ...] | None = None,
+    input_slices: tuple[tuple[int, ...], ...] | None = None,
     study_id: str = "study-1",
 ) -> Diagnosis:
-    """A finished run whose attention and heat maps peak at the bright crescent."""
+    """A finished run whose attention and attribution maps peak at the bright crescent."""
     study = a_study() if study is None else study
     probabilities = POSITIVE if probabilities is None else probabilities
     bright = (study.voxels > 55) & (study.voxels < 80)
@@ -84,28 +86,27 @@ def a_diagnosis(
         head=study.voxels > -200,
         findings=tuple(Finding(label, probabilities.get(label.key, 0.02), 0.5) for label in RSNA),
         slices=tuple(
-            SliceResult(index, float(position), float(attention[index]), ranks.get(index), True)
+            SliceResult(index, float(position), float(attention[index]), ranks.get(index))
             for index, position in enumerate(study.positions_mm)
         ),
         maps=_maps(study, attention, probabilities),
-        read_slices=read_slices or tuple((index,) for index in range(len(study.voxels))),
+        input_slices=input_slices or tuple((index,) for index in range(len(study.voxels))),
         model=MODEL,
         operating_point="balanced",
         device="cpu",
         precision="float32",
-        seconds={"intake": 0.8, "network": 2.4, "explanation": 0.3, "total": 3.5},
+        seconds={"intake": 0.8, "network": 2.4, "explanation": 0.3},
     )
 
 
-def a_refusal(study: CTStudy | None = None) -> Refusal:
+def a_refusal() -> Refusal:
     """A study of seven slices."""
     return Refusal(
         study_id="study-2",
         source_name="seven slices",
         code="too_few_slices",
-        reason="7 slices, at least 12 needed",
+        reason=NotEvaluableError("too_few_slices", slices=7, least=12).message,
         model=MODEL,
-        study=study,
     )
 
 
@@ -125,11 +126,13 @@ def _maps(
     study: CTStudy, attention: NDArray[np.float64], probabilities: dict[str, float]
 ) -> tuple[AttributionMap, ...]:
     head = study.voxels > -200
-    shares = np.round(255 * attention / attention.max())
+    values_255 = np.round(255 * attention / attention.max())
     rows, columns = study.voxels.shape[1:]
     x = np.linspace(-1, 1, columns, dtype=np.float32)
     y = np.linspace(-1, 1, rows, dtype=np.float32)
-    maps = [AttributionMap("attention", None, (head * shares[:, None, None]).astype(np.uint8), float(attention.max()))]
+    maps = [
+        AttributionMap("attention", None, (head * values_255[:, None, None]).astype(np.uint8), float(attention.max()))
+    ]
     for turn, label in enumerate(RSNA):
         centre_x, centre_y = 0.55 * np.cos(turn), 0.55 * np.sin(turn)
         blob = np.exp(-((x[None, :] - centre_x) ** 2 + (y[:, None] - centre_y) ** 2) / 0.06)

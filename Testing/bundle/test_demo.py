@@ -1,4 +1,4 @@
-"""The demo's words: what the terminal shows of a result, and how a user's mistake ends."""
+"""The demo: what the terminal shows of a result, and how a user's mistake ends."""
 
 from __future__ import annotations
 
@@ -14,13 +14,23 @@ REPORT = Path("results/head/report.html")
 
 
 def a_finding(key: str, name: str, probability: float, *, positive: bool) -> dict[str, object]:
-    return {"key": key, "name": name, "probability": probability, "threshold": 0.5, "positive": positive}
+    return {
+        "key": key,
+        "name": name,
+        "probability": probability,
+        "threshold": 0.5,
+        "default_threshold": False,
+        "positive": positive,
+    }
 
 
 def a_result() -> dict[str, object]:
     return {
+        "schema": "ich-diagnosis-result/2",
         "status": "evaluated",
-        "study": {"source_name": "head"},
+        "impression": {"text": "Intracranial haemorrhage likely (91 %), no single type stands out", "caution": "Read."},
+        "study": {"source_name": "head", "quality": []},
+        "slices": [],
         "model": {"notice": "Research use only."},
         "findings": [
             a_finding("any", "Any intracranial haemorrhage", 0.913, positive=True),
@@ -33,26 +43,40 @@ def a_result() -> dict[str, object]:
 def test_the_truth_stands_beside_each_finding():
     lines = demo.summary(a_result(), REPORT, truth=("subdural",)).splitlines()
     assert lines[0] == "head: Research use only."
-    assert lines[1].split() == ["finding", "probability", "threshold", "answer", "truth"]
-    assert lines[2].split()[-4:] == ["0.913", "0.500", "positive", "present"]
-    assert lines[3].split()[-4:] == ["0.071", "0.500", "negative", "absent"]
-    assert lines[4].split()[-4:] == ["0.250", "0.500", "negative", "present"]
-    assert lines[5] == "Intracranial haemorrhage likely (91 %), no single type stands out."
+    assert lines[1] == "Intracranial haemorrhage likely (91 %), no single type stands out. Read."
+    assert lines[2].split() == ["finding", "probability", "threshold", "result", "truth"]
+    assert lines[3].split()[-4:] == ["0.913", "0.500", "positive", "present"]
+    assert lines[4].split()[-4:] == ["0.071", "0.500", "negative", "absent"]
+    assert lines[5].split()[-4:] == ["0.250", "0.500", "negative", "present"]
     assert lines[6] == f"Report: {REPORT}"
 
 
-def test_findings_that_contradict_each_other_are_told_in_words():
+def test_a_default_threshold_has_a_star_and_a_sentence():
     result = a_result()
     result["findings"] = [
+        a_finding("subdural", "Subdural haemorrhage", 0.7, positive=True) | {"default_threshold": True}
+    ]
+    lines = demo.summary(result, REPORT).splitlines()
+    assert lines[3].split()[-2:] == ["0.500*", "positive"]
+    assert lines[4].startswith("* Default threshold: ")
+
+
+def test_a_result_of_version_1_has_its_impression_composed():
+    result = a_result() | {"schema": "ich-diagnosis-result/1"}
+    del result["impression"]
+    findings = [
         a_finding("any", "Any intracranial haemorrhage", 0.23, positive=False),
         a_finding("subdural", "Subdural haemorrhage", 0.7, positive=True),
     ]
+    for finding in findings:
+        del finding["default_threshold"]
+    result["findings"] = findings
     assert "contradictory, “any haemorrhage” stays below its operating point (23 %)." in demo.summary(result, REPORT)
 
 
 def test_a_head_without_haemorrhage_has_no_haemorrhage_of_any_kind():
     lines = demo.summary(a_result(), REPORT, truth=()).splitlines()
-    assert [line.split()[-1] for line in lines[2:5]] == ["absent"] * 3
+    assert [line.split()[-1] for line in lines[3:6]] == ["absent"] * 3
 
 
 def test_no_truth_is_claimed_for_the_users_own_study():

@@ -51,20 +51,20 @@ def test_an_empty_folder(tmp_path: Path):
 
 
 def test_a_folder_without_dicom(tmp_path: Path):
-    Image.new("L", (8, 8)).save(tmp_path / "picture.png")
+    Image.new("L", (8, 8)).save(tmp_path / "image.png")
     (tmp_path / "letter.txt").write_text("Dear colleague")
     assert no_study(tmp_path).startswith(f"{tmp_path.name}: no CT study inside; give a DICOM folder")
 
 
 def test_a_file_of_another_kind(tmp_path: Path):
-    Image.new("L", (8, 8)).save(tmp_path / "picture.png")
-    assert no_study(tmp_path / "picture.png").startswith("picture.png: no CT study inside; give")
+    Image.new("L", (8, 8)).save(tmp_path / "image.png")
+    assert no_study(tmp_path / "image.png").startswith("image.png: no CT study inside; give")
 
 
-@pytest.mark.parametrize("share", [0.0, 0.2])
-def test_a_file_cut_off_in_its_header(tmp_path: Path, share: float):
+@pytest.mark.parametrize("fraction", [0.0, 0.2])
+def test_a_file_cut_off_in_its_header(tmp_path: Path, fraction: float):
     path = write_series(tmp_path / "head", SMALL)[4]
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
     code, message = refusal(tmp_path / "head")
     assert code == "damaged_file"
     assert message.startswith("2_004.dcm: ")
@@ -195,7 +195,7 @@ def test_mixed_sizes(tmp_path: Path):
     write_series(tmp_path / "head", other, names=[f"large{index}.dcm" for index in range(13)])
     assert refusal(tmp_path / "head") == (
         "mixed_sizes",
-        "head: mixes images of 20 x 24 and 20 x 32 pixels; export one series",
+        "head: mixes images of 20 x 24, 20 x 32 pixels; export one series",
     )
 
 
@@ -241,13 +241,13 @@ def test_a_zip_without_dicom(tmp_path: Path):
     assert refusal(tmp_path / "letters.zip")[0] == "no_dicom"
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
-def test_a_truncated_zip(tmp_path: Path, share: float):
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 0.95])
+def test_a_truncated_zip(tmp_path: Path, fraction: float):
     path = tmp_path / "head.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for member in write_series(tmp_path / "head", SMALL):
             archive.write(member, member.name)
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
     assert refusal(path) == ("unreadable_zip", "head.zip: damaged zip archive; copy or pack it again")
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_files import PATIENT_NAME, Series, head_voxels, set_value, write_series
+from dicom_files import PATIENT_NAME, Series, head_voxels, set_value, write_multi_frame, write_series
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from scripts.intake.dicom_header import is_bone_kernel
 from scripts.intake.discovery import find_studies, read_study
-from scripts.intake.kernel import is_bone_kernel
-from scripts.intake.study import CTStudy, NotEvaluableError
+from scripts.intake.study import CTStudy, NotEvaluableError, Provenance
 
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 TINY = head_voxels(14, 24, 20)
@@ -30,7 +30,7 @@ def read_only_study(folder: Path) -> CTStudy:
 
 
 def warning_names(study: CTStudy) -> list[str]:
-    return [warning.name for warning in study.warnings]
+    return [warning.code for warning in study.warnings]
 
 
 def place_of(study: CTStudy, slice_index: int, row: int, column: int) -> NDArray[np.float64]:
@@ -65,10 +65,10 @@ def test_a_series_comes_out_as_it_was_written(tmp_path: Path):
 @given(seed=st.integers(0, 2**32 - 1))
 def test_file_order_and_instance_numbers_never_change_the_stack(seed: int):
     folder = Path(tempfile.mkdtemp())
-    chance = random.Random(seed)
-    numbers = chance.sample(range(1, 1000), len(TINY))
-    names = [f"{number:04d}" for number in chance.sample(range(1000), len(TINY))]
-    backwards = chance.random() < 0.5
+    generator = random.Random(seed)
+    numbers = generator.sample(range(1, 1000), len(TINY))
+    names = [f"{number:04d}" for number in generator.sample(range(1000), len(TINY))]
+    backwards = generator.random() < 0.5
     series = Series(TINY[::-1] if backwards else TINY, step=(0, 0, -5.0) if backwards else (0, 0, 5.0))
     write_series(folder, series, lambda index, dataset: setattr(dataset, "InstanceNumber", numbers[index]), names)
     study = read_only_study(folder)
@@ -112,6 +112,48 @@ def test_a_marked_voxel_lands_where_dicom_says(angles, pixel, step, tilt, backwa
     assert study.positions_mm[found[0]] == pytest.approx(study.slice_normal @ place_of(study, *found), abs=0.01)
 
 
+@pytest.mark.parametrize("step_mm", [5.0, -5.0])
+def test_each_slice_keeps_the_uid_of_its_own_instance(tmp_path: Path, step_mm: float):
+    """File names and instance numbers are shuffled; the slices come in the order of their positions."""
+    series = replace(Series(TINY), step=(0.0, 0.0, step_mm))
+    shuffled = random.Random(3).sample(range(14), 14)
+    uids: dict[float, str] = {}
+
+    def shuffle(index: int, dataset: Dataset) -> None:
+        dataset.InstanceNumber = shuffled[index] + 1
+        uids[series.position(index)[2]] = dataset.SOPInstanceUID
+
+    write_series(tmp_path, series, shuffle, [f"IM{number:03d}" for number in shuffled])
+    study = read_only_study(tmp_path)
+    assert study.sop_instance_uids == tuple(uids[position] for position in study.positions_mm)
+    in_order = TINY if step_mm > 0 else TINY[::-1]
+    np.testing.assert_array_equal(study.voxels, in_order)
+
+
+def test_all_frames_of_a_multi_frame_image_keep_its_uid(tmp_path: Path):
+    path, uid = write_multi_frame(tmp_path, Series(TINY))
+    study = read_only_study(path)
+    np.testing.assert_array_equal(study.voxels, TINY)
+    assert study.sop_instance_uids == (uid,) * 14
+
+
+def test_an_image_without_an_instance_uid_has_that_of_its_file(tmp_path: Path):
+    uids = []
+
+    def strip(_: int, dataset: Dataset) -> None:
+        uids.append(dataset.file_meta.MediaStorageSOPInstanceUID)
+        del dataset.SOPInstanceUID
+
+    write_series(tmp_path, Series(TINY), strip)
+    assert read_only_study(tmp_path).sop_instance_uids == tuple(uids)
+
+
+def test_a_study_takes_one_instance_uid_per_slice():
+    study = CTStudy(TINY, np.eye(4), np.arange(14.0), Provenance("head", "dicom"), sop_instance_uids=("1.2",) * 14)
+    with pytest.raises(ValueError, match="14 SOP Instance UIDs for 13 slices"):
+        replace(study, voxels=TINY[1:], positions_mm=np.arange(13.0))
+
+
 def test_two_series_in_one_folder_are_not_interleaved(tmp_path: Path):
     soft = Series()
     bone = replace(soft, voxels=soft.voxels + 1, series_uid="1.2.3", number=3, kernel="H70h", origin=(-96, -96, 12.5))
@@ -119,7 +161,7 @@ def test_two_series_in_one_folder_are_not_interleaved(tmp_path: Path):
     write_series(tmp_path, bone)
     study = read_only_study(tmp_path)
     np.testing.assert_array_equal(study.voxels, soft.voxels)
-    assert study.provenance.series_choice == (
+    assert tuple(map(str, study.provenance.series_choice)) == (
         "Series 2 (24 slices of 5 mm, kernel H31s): chosen, no contrast medium named, soft tissue kernel.",
         "Series 3 (24 slices of 5 mm, kernel H70h): left out, bone kernel.",
     )
@@ -149,7 +191,7 @@ def test_the_better_series_is_read_and_the_other_is_named_with_the_reason(tmp_pa
     write_series(tmp_path / "a", other, edit)
     study = read_only_study(tmp_path)
     assert study.provenance.series_uid == good.series_uid
-    (left_out,) = (sentence for sentence in study.provenance.series_choice if "left out" in sentence)
+    (left_out,) = (sentence for sentence in map(str, study.provenance.series_choice) if "left out" in sentence)
     assert left_out.startswith(f"Series {other.number} ({len(other.voxels)} slices of ")
     assert left_out.endswith(f": left out, {reason}.")
 
@@ -194,7 +236,7 @@ def test_a_missing_slice_is_reported(tmp_path: Path):
     study = read_only_study(tmp_path)
     assert len(study.voxels) == 23
     assert warning_names(study) == ["missing_slices", "uneven_slice_spacing"]
-    assert study.warnings[0].message == "1 slice is missing: median gap 5.0 mm, largest 10.0 mm"
+    assert str(study.warnings[0]) == "1 slice is missing: median gap 5.0 mm, largest 10.0 mm"
     assert study.positions_mm[7] - study.positions_mm[6] == pytest.approx(10)
     assert study.spacing_mm[2] == pytest.approx(23 * 5 / 22)
 
@@ -225,7 +267,8 @@ def test_the_minimal_headers_of_rsna_are_enough(tmp_path: Path):
     study = read_only_study(tmp_path)
     np.testing.assert_array_equal(study.voxels, series.voxels)
     assert study.provenance.series_uid == "ID_e17326e0bd"
-    assert study.provenance.series_choice == (
+    assert study.sop_instance_uids == tuple(f"ID_{index:09x}" for index in range(24))
+    assert tuple(map(str, study.provenance.series_choice)) == (
         "Series without a number (24 slices of 5 mm): chosen, no contrast medium named.",
     )
 
@@ -237,7 +280,11 @@ def test_a_file_without_modality_is_ct_by_its_storage_class(tmp_path: Path):
 
 
 def test_nothing_of_the_patient_is_kept(tmp_path: Path):
-    write_series(tmp_path / "head")
+    def identify(index: int, dataset: Dataset) -> None:
+        """Random UIDs hold the patient's number now and then."""
+        dataset.SOPInstanceUID = f"1.2.5.{index}"
+
+    write_series(tmp_path / "head", Series(study_uid="1.2.3", series_uid="1.2.4"), identify)
     (source,) = find_studies(tmp_path / "head")
     text = f"{source!r} {read_study(source).provenance!r}"
     assert not [
@@ -275,6 +322,9 @@ def test_the_real_rsna_series_is_read_whole(ich_data: Path):
     assert study.tilt_degrees == pytest.approx(8.0, abs=0.1)
     assert study.voxels.min() == -1024
     assert study.warnings == ()
+    assert study.sop_instance_uids is not None
+    assert len(set(study.sop_instance_uids)) == 36
+    assert all(uid.startswith("ID_") for uid in study.sop_instance_uids)
 
 
 def test_the_real_tilted_series_keeps_its_shear(ich_data: Path):

@@ -99,8 +99,8 @@ def make_zip(folder: Path) -> Path:
     ("make", "expected"),
     [
         (make_dicom_folder, "no_permission | 2_004.dcm: no permission to read; ask its owner for read access"),
-        (make_nifti, "no study | head.nii.gz: no permission to read; ask its owner for read access"),
-        (make_closed_folder, "no study | head: no permission to read; ask its owner for read access"),
+        (make_nifti, "intake.no_permission | head.nii.gz: no permission to read; ask its owner for read access"),
+        (make_closed_folder, "intake.no_permission | head: no permission to read; ask its owner for read access"),
         (make_closed_folder_inside, "no_permission | head: no permission to read; ask its owner for read access"),
         (make_nifti_among_others, "no_permission | head.nii: no permission to read; ask its owner for read access"),
         (make_zip, "no_permission | head.zip: no permission to read; ask its owner for read access"),

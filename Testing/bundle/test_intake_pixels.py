@@ -49,7 +49,7 @@ def test_wrapped_twelve_bit_values_are_set_right(tmp_path: Path):
     study = read_only_study(tmp_path)
     np.testing.assert_array_equal(study.voxels, SMALL)
     assert study.voxels.min() < -1000
-    assert [warning.name for warning in study.warnings] == ["wrapped_values"]
+    assert [warning.code for warning in study.warnings] == ["wrapped_values"]
 
 
 def test_ordinary_twelve_bit_values_are_left_alone(tmp_path: Path):
@@ -78,7 +78,7 @@ def test_monochrome1_with_inverted_stored_values_is_turned_back(tmp_path: Path):
     write_series(tmp_path, Series(SMALL), invert)
     study = read_only_study(tmp_path)
     np.testing.assert_array_equal(study.voxels, SMALL)
-    assert [warning.name for warning in study.warnings] == ["inverted_values"]
+    assert [warning.code for warning in study.warnings] == ["inverted_values"]
 
 
 @pytest.mark.parametrize(("padding", "written"), [(-2000, -2000), (-2000, 63536), (-1500, -1500)])

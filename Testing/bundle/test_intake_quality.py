@@ -33,7 +33,7 @@ def study_of_voxels(
 
 
 def warnings_of(study: CTStudy, limits: QualityLimits | None = None) -> list[str]:
-    return [warning.name for warning in check_quality(study, limits).warnings]
+    return [warning.code for warning in check_quality(study, limits).warnings]
 
 
 def refusal(study: CTStudy, limits: QualityLimits | None = None) -> tuple[str, str]:
@@ -98,7 +98,7 @@ def test_thick_slices_are_warned_of():
 
 def test_a_tilted_gantry_is_warned_of_and_an_impossible_one_refused():
     study = check_quality(study_of_voxels(shear=5 * np.tan(np.radians(18.5))))
-    assert [warning.message for warning in study.warnings] == ["gantry tilted by 18.5 degrees; slices kept as stored"]
+    assert [str(warning) for warning in study.warnings] == ["gantry tilted by 18.5 degrees; slices kept as stored"]
     assert refusal(study_of_voxels(shear=5.0))[0] == "gantry_tilt"
 
 

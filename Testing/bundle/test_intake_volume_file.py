@@ -123,7 +123,7 @@ def test_the_sform_is_used_before_the_qform_and_a_conflict_is_named(tmp_path: Pa
     nib.save(image, tmp_path / "two.nii")
     study = read(tmp_path / "two.nii")
     np.testing.assert_allclose(study.affine, LPS_AXIAL)
-    assert [warning.name for warning in study.warnings] == ["two_orientations"]
+    assert [warning.code for warning in study.warnings] == ["two_orientations"]
 
 
 def test_the_qform_is_used_where_it_is_alone(tmp_path: Path):
@@ -140,7 +140,7 @@ def test_a_file_without_orientation_is_read_with_a_warning(tmp_path: Path):
     nib.save(image, tmp_path / "nowhere.nii")
     study = read(tmp_path / "nowhere.nii")
     assert study.spacing_mm == pytest.approx((3, 3, 5))
-    assert [warning.name for warning in study.warnings] == ["unknown_orientation"]
+    assert [warning.code for warning in study.warnings] == ["unknown_orientation"]
 
 
 def test_four_dimensions_with_one_volume_are_one_volume(tmp_path: Path):
@@ -188,11 +188,11 @@ def test_an_affine_without_volume_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["cut.nii", "cut.nii.gz"])
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
-def test_a_truncated_nifti_is_refused(tmp_path: Path, name: str, share: float):
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.5, 0.99])
+def test_a_truncated_nifti_is_refused(tmp_path: Path, name: str, fraction: float):
     path = save_nifti(tmp_path / name, HEAD)
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
+    path.write_bytes(whole[: int(fraction * len(whole))])
     assert refusal(path).code == "unreadable_file"
 
 
@@ -242,9 +242,9 @@ def test_an_nrrd_that_names_no_side_of_the_body_says_so(tmp_path: Path, geometry
     path = tmp_path / "head.nrrd"
     header = f"NRRD0005\ntype: short\ndimension: 3\nsizes: 20 24 14\nencoding: raw\nendian: little\n{geometry}\n"
     path.write_bytes(header.encode() + HEAD.T.astype("<i2").tobytes())
-    said = [(warning.name, warning.message) for warning in read(path).warnings]
+    warnings = [(warning.code, str(warning)) for warning in read(path).warnings]
     unknown = ("unknown_orientation", "head.nrrd names no orientation: left and right are assumed")
-    assert said == ([] if named else [unknown])
+    assert warnings == ([] if named else [unknown])
 
 
 def test_an_nrrd_with_vectors_is_refused(tmp_path: Path):
@@ -258,9 +258,9 @@ def test_an_nrrd_with_four_dimensions_is_refused(tmp_path: Path):
     assert refusal(path).code == "not_one_volume"
 
 
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
-def test_a_truncated_nrrd_is_refused(tmp_path: Path, share: float):
+@pytest.mark.parametrize("fraction", [0.0, 0.02, 0.5, 0.99])
+def test_a_truncated_nrrd_is_refused(tmp_path: Path, fraction: float):
     path = save_nrrd(tmp_path / "cut.nrrd", HEAD.T)
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
+    path.write_bytes(whole[: int(fraction * len(whole))])
     assert refusal(path).code == "unreadable_file"

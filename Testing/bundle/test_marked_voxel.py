@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scripts.diagnosis import AttributionMap
 from scripts.intake.discovery import find_studies, read_study
 from scripts.intake.study import AIR_HU, CTStudy
-from scripts.output.maps import map_image
+from scripts.output.map_files import map_image
 from scripts.phantom import Grid, Phantom, write_dicom_series, write_nifti
 from scripts.reading_geometry import ReadingGeometry, head_centred_crop, slabs_of
 

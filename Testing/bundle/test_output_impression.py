@@ -1,16 +1,12 @@
-"""The impression line and the terminal's table say what the findings say, with the doubt they deserve."""
+"""The impression states the findings in one sentence, with the certainty and the caution that they call for."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-from sample_diagnosis import NEGATIVE, a_diagnosis, a_study
 
-from scripts.diagnosis import RESEARCH_USE_ONLY, Finding
-from scripts.intake.study import QualityWarning
+from scripts.diagnosis import Finding
 from scripts.labels import CQ500, RSNA
-from scripts.output.impression import NOT_CHOSEN, impression, is_close, percent, summary_table
+from scripts.output.impression import impression, is_close, percent
 
 
 def findings(probabilities: dict[str, float], labels=RSNA, threshold: float = 0.5) -> tuple[Finding, ...]:
@@ -18,42 +14,67 @@ def findings(probabilities: dict[str, float], labels=RSNA, threshold: float = 0.
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "line", "level"),
+    ("probabilities", "text", "certainty", "code"),
     [
         (
             {"any": 0.93, "subdural": 0.87, "epidural": 0.61},
             "Intracranial haemorrhage likely: subdural (87 %), epidural (61 %)",
             "positive",
+            "haemorrhage_likely",
         ),
-        ({"any": 0.8}, "Intracranial haemorrhage likely (80 %), no single type stands out", "positive"),
-        ({"any": 0.52}, "Intracranial haemorrhage possible (52 %), no single type stands out", "borderline"),
+        (
+            {"any": 0.8},
+            "Intracranial haemorrhage likely (80 %), no single type stands out",
+            "positive",
+            "haemorrhage_likely_no_type",
+        ),
+        (
+            {"any": 0.52},
+            "Intracranial haemorrhage possible (52 %), no single type stands out",
+            "borderline",
+            "haemorrhage_possible_no_type",
+        ),
         (
             {"any": 0.3, "subdural": 0.7},
             "Intracranial haemorrhage possible: subdural (70 %); contradictory, “any haemorrhage” stays below its "
             "operating point (30 %)",
             "borderline",
+            "contradictory",
         ),
-        ({"any": 0.12}, "No haemorrhage found above the operating point", "negative"),
+        ({"any": 0.12}, "No haemorrhage found above the operating point", "negative", "no_haemorrhage"),
         (
             {"any": 0.47},
             "No haemorrhage found above the operating point, but close to it: any intracranial (47 %)",
             "borderline",
+            "close_to_threshold",
         ),
     ],
 )
-def test_the_line_follows_the_findings(probabilities, line, level):
-    said = impression(findings(probabilities))
-    assert (said.line, said.level) == (line, level)
+def test_the_sentence_follows_the_findings(probabilities, text, certainty, code):
+    stated = impression(findings(probabilities))
+    assert (stated.text, stated.certainty, stated.code) == (text, certainty, code)
+
+
+@pytest.mark.parametrize(
+    ("probability", "caution"),
+    [
+        (0.9, "A model's estimate, not a diagnosis: read the key slices yourself."),
+        (0.5, "Too close to call, or contradictory: it could as well have gone the other way."),
+        (0.1, "This does not exclude haemorrhage: small or thin bleeds can be missed."),
+    ],
+)
+def test_each_certainty_has_its_caution(probability, caution):
+    assert impression(findings({"any": probability})).caution == caution
 
 
 def test_a_low_probability_above_a_low_threshold_is_possible_not_likely():
-    assert impression(findings({"any": 0.3}, threshold=0.1)).line.startswith("Intracranial haemorrhage possible")
+    assert impression(findings({"any": 0.3}, threshold=0.1)).text.startswith("Intracranial haemorrhage possible")
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.0001])
 def test_a_negative_scan_under_a_tiny_threshold_is_plainly_negative(probability):
-    said = impression(findings(dict.fromkeys((label.key for label in RSNA), probability), threshold=0.0009))
-    assert (said.line, said.level) == ("No haemorrhage found above the operating point", "negative")
+    stated = impression(findings(dict.fromkeys((label.key for label in RSNA), probability), threshold=0.0009))
+    assert (stated.text, stated.certainty) == ("No haemorrhage found above the operating point", "negative")
 
 
 @pytest.mark.parametrize(
@@ -69,16 +90,16 @@ def test_a_negative_scan_under_a_tiny_threshold_is_plainly_negative(probability)
         (0.99, 0.9995, False),
     ],
 )
-def test_close_is_measured_by_the_room_that_the_threshold_leaves(probability, threshold, close):
+def test_close_is_measured_by_the_distance_from_the_threshold_to_0_or_1(probability, threshold, close):
     assert is_close(Finding(RSNA[0], probability, threshold)) is close
 
 
-def test_a_fracture_without_haemorrhage_is_said_and_is_no_haemorrhage():
-    said = impression(findings({"calvarial_fracture": 0.9}, CQ500))
-    assert said.line == (
+def test_a_fracture_without_haemorrhage_is_stated_and_is_no_haemorrhage():
+    stated = impression(findings({"calvarial_fracture": 0.9}, CQ500))
+    assert stated.text == (
         "No haemorrhage found above the operating point. Also above the operating point: calvarial fracture (90 %)"
     )
-    assert said.level == "positive"
+    assert (stated.certainty, stated.code) == ("positive", "other_findings")
 
 
 @pytest.mark.parametrize(
@@ -86,30 +107,3 @@ def test_a_fracture_without_haemorrhage_is_said_and_is_no_haemorrhage():
 )
 def test_a_percentage_never_claims_certainty(probability, text):
     assert percent(probability) == text
-
-
-def test_the_table_of_the_terminal_has_one_line_per_label_and_the_notice():
-    study = a_study(warnings=(QualityWarning("gantry_tilt", "Tilted by 18 degrees."),))
-    lines = summary_table(a_diagnosis(study)).splitlines()
-    assert lines[0] == "study-1: Intracranial haemorrhage likely: subdural (87 %), intraparenchymal (56 %)"
-    for label in RSNA:
-        assert sum(line.startswith(f"  {label.name} ") for line in lines) == 1
-    assert "  Warning: Tilted by 18 degrees." in lines
-    assert lines[-1].strip() == RESEARCH_USE_ONLY
-    assert sum("POSITIVE" in line for line in lines) == 3
-
-
-def test_a_threshold_that_nobody_chose_is_marked_and_explained():
-    diagnosis = a_diagnosis()
-    assert NOT_CHOSEN not in summary_table(diagnosis)
-    findings = tuple(
-        replace(finding, threshold_chosen=finding.label.key != "epidural") for finding in diagnosis.findings
-    )
-    lines = summary_table(replace(diagnosis, findings=findings)).splitlines()
-    (marked,) = (line for line in lines if "50.0 %*" in line)
-    assert marked.startswith("  Epidural haemorrhage ")
-    assert f"  * {NOT_CHOSEN}" in lines
-
-
-def test_the_table_of_a_negative_study_has_no_positive_line():
-    assert "POSITIVE" not in summary_table(a_diagnosis(probabilities=NEGATIVE))

@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +15,9 @@ from sample_diagnosis import MODEL, NEGATIVE, a_diagnosis, a_refusal, a_study, a
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from scripts.diagnosis import RESEARCH_USE_ONLY
 from scripts.intake.study import Provenance, QualityWarning
 from scripts.labels import RSNA
-from scripts.output.impression import NOT_CHOSEN
+from scripts.messages import Message, message
 from scripts.output.report import render_refusal_report, render_report
 
 FLAGS = (
@@ -33,7 +31,8 @@ FLAGS = (
     "--disable-sync",
 )
 HOSTILE = "<script>window.hacked = 1</script><img src='x' onerror='window.hacked = 2'>\"'&"
-WARNING = QualityWarning("gantry_tilt", "The gantry was tilted by 18 degrees.")
+WARNING = QualityWarning("gantry_tilt", degrees=18)
+DEFAULT_THRESHOLD = message("report.default_threshold")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,7 @@ def pages_printed(browser: webdriver.Chrome) -> int:
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("probabilities", [None, NEGATIVE])
-def test_it_opens_from_disk_without_error_request_or_broken_picture(show, probabilities, dark):
+def test_it_opens_from_disk_without_error_request_or_broken_image(show, probabilities, dark):
     browser = show(render_report(a_diagnosis(a_study(warnings=(WARNING,)), probabilities)), dark=dark)
     urls = requested(browser)
     assert [url for url in urls if url.startswith("file:")] == [browser.current_url]
@@ -99,7 +98,7 @@ def test_it_opens_from_disk_without_error_request_or_broken_picture(show, probab
     assert min(widths) > 100
 
 
-def test_its_sections_have_headings_and_its_pictures_words(show):
+def test_its_sections_have_headings_and_its_images_a_text(show):
     browser = show(render_report(a_diagnosis(a_study(warnings=(WARNING,)))))
     assert browser.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en-GB"
     (impression,) = browser.find_elements(By.TAG_NAME, "h1")
@@ -107,29 +106,29 @@ def test_its_sections_have_headings_and_its_pictures_words(show):
         "Intracranial haemorrhage likely: subdural (87 %), intraparenchymal (56 %)"
     )
     first, *others = [heading.text for heading in browser.find_elements(By.TAG_NAME, "h2")]
-    assert first == "Quality warning"
-    assert others[:3] == ["Findings", "Where the network looked", "Key slices"]
-    assert others[4:] == ["All read slices", "Provenance"]
-    assert re.fullmatch(r"Every label on slice \d+", others[3])
+    assert first == "Image quality"
+    assert others[:3] == ["Findings", "Slice attention", "Key slices"]
+    assert others[4:] == ["All input slices", "Technical details"]
+    assert re.fullmatch(r"Attribution maps of all labels, slice \d+", others[3])
     assert all(len(image.get_attribute("alt")) > 5 for image in browser.find_elements(By.TAG_NAME, "img"))
-    assert RESEARCH_USE_ONLY in browser.find_element(By.CLASS_NAME, "masthead").text
+    assert message("report.notice") in browser.find_element(By.CLASS_NAME, "masthead").text
 
 
-def test_the_findings_table_says_positive_in_words(show):
+def test_the_findings_table_names_what_is_positive(show):
     rows = show(render_report(a_diagnosis())).find_elements(By.CSS_SELECTOR, ".findings tbody tr")
-    said = {row.find_element(By.TAG_NAME, "th").text: row.find_element(By.CLASS_NAME, "badge").text for row in rows}
+    stated = {row.find_element(By.TAG_NAME, "th").text: row.find_element(By.CLASS_NAME, "badge").text for row in rows}
     positive = {"Any intracranial haemorrhage", "Intraparenchymal haemorrhage", "Subdural haemorrhage"}
-    assert said == {label.name: "▲ Positive" if label.name in positive else "Negative" for label in RSNA}
+    assert stated == {label.name: "▲ Positive" if label.name in positive else "Negative" for label in RSNA}
 
 
-def test_a_threshold_that_nobody_chose_has_a_star_and_a_sentence(show):
+def test_a_default_threshold_has_a_star_and_a_sentence(show):
     diagnosis = a_diagnosis()
-    assert NOT_CHOSEN not in render_report(diagnosis)
-    findings = tuple(replace(finding, threshold_chosen=finding.label.key == "any") for finding in diagnosis.findings)
+    assert DEFAULT_THRESHOLD not in render_report(diagnosis)
+    findings = tuple(replace(finding, default_threshold=finding.label.key != "any") for finding in diagnosis.findings)
     browser = show(render_report(replace(diagnosis, findings=findings)))
     rows = [row.text for row in browser.find_elements(By.CSS_SELECTOR, ".findings tbody tr")]
     assert ["*" in row for row in rows] == [label.key != "any" for label in RSNA]
-    assert f"* {NOT_CHOSEN}" in browser.find_element(By.CSS_SELECTOR, "#findings .caption").text
+    assert f"* {DEFAULT_THRESHOLD}" in browser.find_element(By.ID, "findings").text
 
 
 def test_the_threshold_mark_stands_where_the_threshold_is(show):
@@ -140,7 +139,7 @@ def test_the_threshold_mark_stands_where_the_threshold_is(show):
     assert tick["x"] + tick["width"] / 2 - track["x"] == pytest.approx(track["width"] / 4, abs=2)
 
 
-def test_key_slices_are_told_by_number_position_and_rank(show):
+def test_key_slices_are_identified_by_number_position_and_rank(show):
     diagnosis = a_diagnosis()
     first = next(entry for entry in diagnosis.slices if entry.key_rank == 1)
     browser = show(render_report(diagnosis))
@@ -152,7 +151,7 @@ def test_key_slices_are_told_by_number_position_and_rank(show):
     assert sorted(tile.find_element(By.CLASS_NAME, "rank").text for tile in framed) == ["1", "2", "3", "4", "5"]
 
 
-def test_a_negative_study_says_that_bright_is_not_positive(show):
+def test_the_report_of_a_negative_study_warns_that_bright_is_not_positive(show):
     text = show(render_report(a_diagnosis(probabilities=NEGATIVE))).find_element(By.TAG_NAME, "body").text
     assert "No haemorrhage found above the operating point" in text
     assert "does not exclude haemorrhage" in text
@@ -161,11 +160,13 @@ def test_a_negative_study_says_that_bright_is_not_positive(show):
 
 
 def test_names_from_files_stay_text(show):
-    provenance = Provenance(HOSTILE, "dicom", kernel=HOSTILE, series_choice=(HOSTILE,))
-    study = a_study(warnings=(QualityWarning(HOSTILE, HOSTILE),), provenance=provenance)
+    provenance = Provenance(HOSTILE, "dicom", kernel=HOSTILE, series_choice=(Message("plain.text", text=HOSTILE),))
+    study = a_study(warnings=(QualityWarning("bone_kernel", kernel=HOSTILE),), provenance=provenance)
     model = replace(MODEL, name=HOSTILE, trained_on=HOSTILE, weights_sha256={HOSTILE: "a" * 64})
     diagnosis = replace(a_diagnosis(study, study_id=HOSTILE), model=model, operating_point=HOSTILE, device=HOSTILE)
-    for html in (render_report(diagnosis), render_refusal_report(replace(a_refusal(study), reason=HOSTILE))):
+    reason = Message("plain.text", text=HOSTILE)
+    hostile_refusal = replace(a_refusal(), study_id=HOSTILE, code=HOSTILE, reason=reason, model=model)
+    for html in (render_report(diagnosis), render_refusal_report(hostile_refusal)):
         browser = show(html)
         assert browser.execute_script("return window.hacked === undefined")
         assert browser.execute_script("return document.scripts.length") == 0
@@ -184,6 +185,13 @@ def test_nothing_sticks_out_at_any_width(show, width):
     provenance = Provenance("a_long_name_without_any_space_" * 6, "dicom", series_uid="1.2.840." * 8)
     browser = show(render_report(a_diagnosis(a_study(provenance=provenance))), width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_the_impression_stands_first_with_its_caution(show):
+    section = show(render_report(a_diagnosis(probabilities=NEGATIVE))).find_element(By.CLASS_NAME, "impression").text
+    _, heading, sentence, caution, *_ = section.replace("\u00a0", " ").splitlines()
+    assert (heading.lower(), sentence) == ("impression", "No haemorrhage found above the operating point")
+    assert caution == message("impression.caution_negative")
 
 
 def test_it_prints_on_a_few_pages(show):
@@ -205,7 +213,7 @@ def test_paper_is_light_even_when_the_screen_is_dark(show, medium, shown):
 def test_a_refusal_says_why_and_what_to_do(show):
     browser = show(render_refusal_report(a_refusal()))
     assert browser.find_element(By.TAG_NAME, "h1").text == "Not evaluable: 7 slices, at least 12 needed"
-    assert [heading.text for heading in browser.find_elements(By.TAG_NAME, "h2")] == ["What to do", "Provenance"]
+    assert [heading.text for heading in browser.find_elements(By.TAG_NAME, "h2")] == ["What to do", "Technical details"]
     assert not browser.find_elements(By.TAG_NAME, "img")
     assert not browser.get_log("browser")
     assert pages_printed(browser) == 1
@@ -216,13 +224,10 @@ def test_a_run_without_maps_or_key_slices_still_reports(show):
     slices = tuple(replace(entry, key_rank=None) for entry in diagnosis.slices)
     browser = show(render_report(replace(diagnosis, slices=slices, maps=diagnosis.maps[:1])))
     text = browser.find_element(By.TAG_NAME, "body").text
-    assert "This run made no heat maps." in text
-    assert "The network picked no key slice." in text
+    assert "This run made no attribution maps." in text
+    assert "The network chose no key slice." in text
 
 
-def test_a_study_of_full_size_is_rendered_in_seconds_and_stays_small():
+def test_the_report_of_a_study_of_full_size_stays_small():
     diagnosis = a_diagnosis(a_study((36, 512, 512), an_affine(spacing_mm=(0.45, 0.45, 5.0))))
-    started = time.process_time()
-    html = render_report(diagnosis)
-    assert time.process_time() - started < 3
-    assert len(html) < 4e6
+    assert len(render_report(diagnosis)) < 4e6

@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 from sample_diagnosis import a_diagnosis, a_marked_map, a_refusal, a_study, an_affine
 
-from ICHDiagnosisLib.result import read_result
-from scripts.diagnosis import AttributionMap, Diagnosis
+from scripts.diagnosis import MAP_KINDS, AttributionMap, Diagnosis
 from scripts.intake.study import Provenance, QualityWarning
 from scripts.labels import RSNA
 from scripts.output import result
+from scripts.output.earlier_version import brought_up_to_date
 from scripts.output.folder import OutputError, OutputFolderError
 from scripts.output.result import refusal_document, result_document, write_refusal_folder, write_result_folder
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "monai_bundle" / "docs" / "result.schema.json").read_text())
+DOCS = Path(__file__).parents[2] / "monai_bundle" / "docs"
+SCHEMA = json.loads((DOCS / "result.schema.json").read_text("utf-8"))
+SCHEMA_1 = json.loads((DOCS / "result.schema-1.json").read_text("utf-8"))
 
 
 def with_wrong_map(diagnosis: Diagnosis) -> Diagnosis:
@@ -30,24 +32,78 @@ def with_wrong_map(diagnosis: Diagnosis) -> Diagnosis:
     return replace(diagnosis, maps=(*diagnosis.maps[:-1], wrong))
 
 
+def as_version_1(document: dict) -> dict:
+    """Return a result as version 1 wrote it."""
+    earlier = json.loads(json.dumps(document))
+    earlier["schema"] = "ich-diagnosis-result/1"
+    del earlier["impression"]
+    for finding in earlier["findings"]:
+        finding["threshold_chosen"] = not finding.pop("default_threshold")
+    for entry in earlier["slices"]:
+        del entry["sop_instance_uid"]
+        entry["read"] = True
+    earlier["study"]["quality"] = [
+        {"name": warning["code"], "message": warning["message"]} for warning in earlier["study"]["quality"]
+    ]
+    return earlier
+
+
 def test_an_evaluated_study_keeps_the_schema():
-    document = result_document(a_diagnosis(a_study(warnings=(QualityWarning("gap", "One slice is missing."),))))
+    document = result_document(a_diagnosis(a_study(warnings=(QualityWarning("gantry_tilt", degrees=18),))))
     jsonschema.validate(document, SCHEMA)
     assert document["status"] == "evaluated"
     assert [finding["key"] for finding in document["findings"]] == [label.key for label in RSNA]
     assert [finding["positive"] for finding in document["findings"]] == [True, False, True, False, False, True]
     assert len(document["slices"]) == document["study"]["slices"] == 12
     assert sorted(entry["key_rank"] for entry in document["slices"] if entry["key_rank"]) == [1, 2, 3, 4, 5]
-    assert document["study"]["quality"] == [{"name": "gap", "message": "One slice is missing."}]
+    assert document["study"]["quality"] == [
+        {"code": "gantry_tilt", "message": "gantry tilted by 18.0 degrees; slices kept as stored"}
+    ]
     assert "Research use only" in document["model"]["notice"]
 
 
-@pytest.mark.parametrize("study", [None, a_study()])
-def test_a_refusal_keeps_the_schema(study):
-    document = refusal_document(a_refusal(study))
+def test_the_schema_knows_every_kind_of_map():
+    assert set(SCHEMA["properties"]["maps"]["items"]["properties"]["kind"]["enum"]) == set(MAP_KINDS)
+
+
+def test_the_impression_is_part_of_the_result():
+    assert result_document(a_diagnosis())["impression"] == {
+        "code": "haemorrhage_likely",
+        "text": "Intracranial haemorrhage likely: subdural (87 %), intraparenchymal (56 %)",
+        "certainty": "positive",
+        "caution": "A model's estimate, not a diagnosis: read the key slices yourself.",
+    }
+
+
+def test_each_slice_names_the_instance_that_it_was_stored_in():
+    uids = (*(f"1.2.{index}" for index in range(11)), "")
+    document = result_document(a_diagnosis(a_study(sop_instance_uids=uids)))
+    assert [entry["sop_instance_uid"] for entry in document["slices"]] == [*uids[:11], None]
+    assert all(entry["sop_instance_uid"] is None for entry in result_document(a_diagnosis())["slices"])
+
+
+@pytest.mark.parametrize("document", [result_document(a_diagnosis()), refusal_document(a_refusal())])
+def test_a_result_of_version_1_is_brought_up_to_date(document):
+    earlier = as_version_1(document)
+    jsonschema.validate(earlier, SCHEMA_1)
+    assert brought_up_to_date(earlier) == document
+    assert brought_up_to_date(document) is document
+
+
+def test_a_result_of_version_1_need_not_name_default_thresholds():
+    earlier = as_version_1(result_document(a_diagnosis()))
+    for finding in earlier["findings"]:
+        del finding["threshold_chosen"]
+    jsonschema.validate(earlier, SCHEMA_1)
+    assert not any(finding["default_threshold"] for finding in brought_up_to_date(earlier)["findings"])
+
+
+def test_a_refusal_keeps_the_schema():
+    document = refusal_document(a_refusal())
     jsonschema.validate(document, SCHEMA)
     assert document["reason"] == {"code": "too_few_slices", "message": "7 slices, at least 12 needed"}
-    assert document["study"]["slices"] == (12 if study else None)
+    assert document["impression"] is None
+    assert document["study"]["slices"] is None
 
 
 def test_the_shape_is_that_of_the_map_files():
@@ -90,29 +146,6 @@ def test_the_folder_holds_what_result_json_names(tmp_path: Path):
     assert {path.name for path in folder.iterdir()} == named
     assert len(named) == 9
     assert [path.name for path in folder.parent.iterdir()] == ["study-1"]
-
-
-def test_the_slicer_half_reads_what_the_bundle_writes(tmp_path: Path):
-    diagnosis = a_diagnosis(a_study(warnings=(QualityWarning("gap", "One slice is missing."),)))
-    read = read_result(write_result_folder(diagnosis, tmp_path))
-    assert [finding.probability for finding in read.findings] == [entry.probability for entry in diagnosis.findings]
-    assert all(finding.threshold_chosen for finding in read.findings)
-    assert [entry.attention for entry in read.slices] == [entry.attention for entry in diagnosis.slices]
-    assert not read_result(write_refusal_folder(a_refusal(), tmp_path)).findings
-
-
-def test_the_slicer_half_learns_which_threshold_nobody_chose(tmp_path: Path):
-    diagnosis = a_diagnosis()
-    first, *others = diagnosis.findings
-    unchosen = replace(diagnosis, findings=(replace(first, threshold_chosen=False), *others))
-    folder = write_result_folder(unchosen, tmp_path)
-    assert [finding.threshold_chosen for finding in read_result(folder).findings] == [False] + [True] * len(others)
-    # A result of an earlier version says nothing of it.
-    document = json.loads((folder / "result.json").read_text("utf-8"))
-    for finding in document["findings"]:
-        del finding["threshold_chosen"]
-    (folder / "result.json").write_text(json.dumps(document), "utf-8")
-    assert all(finding.threshold_chosen for finding in read_result(folder).findings)
 
 
 def test_the_folder_of_a_refusal_holds_no_map(tmp_path: Path):

@@ -68,7 +68,7 @@ def test_noise_has_the_standard_deviation_asked_for() -> None:
 
 
 def third_ventricle_position(phantom: Phantom, expected_mm: float) -> float:
-    """Position x in mm of the third ventricle's middle, looked for within 14 mm of where it should be."""
+    """Position x in mm of the third ventricle's middle, searched within 14 mm of where it should be."""
     x = np.arange(expected_mm - 14.0, expected_mm + 14.0, 0.25)
     row = np.column_stack([x, np.full_like(x, -4.0), np.zeros_like(x)])
     values = at(phantom, *map(tuple, row)).astype(float)

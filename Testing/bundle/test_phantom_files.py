@@ -1,4 +1,4 @@
-"""What the phantom writes: DICOM, NIfTI, masks and the picture for the front door, also from the command line."""
+"""What the phantom writes: DICOM, NIfTI, masks and the image for the project's page, also from the command line."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def test_command_line_reports_what_cannot_be_made_in_one_line(tmp_path, caplog: 
 
 
 def test_montage_is_a_small_picture(tmp_path) -> None:
-    picture = np.asarray(Image.open(write_montage(tmp_path / "montage.png", pixels=32)).convert("L"))
-    assert picture.shape == (8 * 32, 8 * 26)
-    assert picture.max() == 255
-    assert picture.min() == 0
+    image = np.asarray(Image.open(write_montage(tmp_path / "montage.png", pixels=32)).convert("L"))
+    assert image.shape == (8 * 32, 8 * 26)
+    assert image.max() == 255
+    assert image.min() == 0
     in_the_readme = Path(__file__).parents[2] / "Resources" / "phantom_montage.png"
     assert in_the_readme.stat().st_size < 300_000

@@ -93,7 +93,7 @@ def test_ones_own_model_reads_as_it_learnt_to(folder: Path, run: Callable[..., s
     assert "model.pt" in " ".join(result["model"]["weights_sha256"])
     assert result["model"]["trained_on"] == "not known: weights of one's own"
     # Six studies are too few for any threshold; the settings of reading came along.
-    assert not any(finding["threshold_chosen"] for finding in result["findings"])
+    assert all(finding["default_threshold"] for finding in result["findings"])
     settings = json.loads((folder / "my_model" / "inference.json").read_text("utf-8"))
     assert (settings["image_size"], settings["high_res_size"]) == (32, 64)
     assert "epochs" not in settings

@@ -16,7 +16,6 @@ import pydicom
 import pytest
 from rsna_files import GRID, THREE_PATIENTS, RSNASeries, write_rsna
 
-from conftest import PROJECT_ROOT
 from research.datasets.rsna import find_scans
 from research.datasets.rsna_headers import FileState, slice_header
 from research.datasets.rsna_index import FAILED, IndexReport, index_folder, main
@@ -140,7 +139,8 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(images: Path, index: Pat
     for number in range(3000):
         (links / f"ID_{number:09x}.dcm").symlink_to(file_of(images, number % SLICES))
     command = [sys.executable, "-m", "research.datasets.rsna_index", links, "--index", index, "--processes", "1"]
-    with subprocess.Popen(command, cwd=PROJECT_ROOT / "monai_bundle", stderr=subprocess.DEVNULL) as process:
+    bundle = Path(__file__).resolve().parents[2] / "monai_bundle"
+    with subprocess.Popen(command, cwd=bundle, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and bytes_in(index) < 150_000:
             time.sleep(0.02)
         process.kill()

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scripts.intake.study import CTStudy
-from scripts.output.display import Display, brain_window, display_of
 from scripts.output.impression import percent
+from scripts.output.slice_images import Display, brain_window, display_of
 
 MOST_BYTES = 150_000
 """Largest picture: a model card is read in a browser, and a repository keeps every version."""

@@ -15,7 +15,8 @@ from monai.bundle import ConfigParser, ckpt_export, onnx_export
 from monai.networks.utils import convert_to_onnx
 
 from research.export.parts import Heads, Interface, KeySlices, SliceFeatures
-from scripts.diagnosis import RESEARCH_USE_ONLY, ModelIdentity
+from scripts.diagnosis import ModelIdentity
+from scripts.messages import message
 from scripts.networks.drct import DrCT2
 from scripts.settings import SettingError
 from scripts.weights import load_network, model_identity
@@ -38,15 +39,18 @@ class Configured:
         The bundle's folder.
     settings : dict
         Replace entries of the configuration.
+    overrides : tuple of Path
+        Configurations laid over the bundle's, e.g. one that names another backbone.
     """
 
     bundle_root: Path
     settings: dict[str, Any] = field(default_factory=dict)
+    overrides: tuple[Path, ...] = ()
 
     @property
     def config_files(self) -> list[str]:
         """Return the configuration's files."""
-        return [str(self.bundle_root / name) for name in CONFIG_FILES]
+        return [*(str(self.bundle_root / name) for name in CONFIG_FILES), *map(str, self.overrides)]
 
     def parser(self) -> ConfigParser:
         """Return the configuration, settings replaced."""
@@ -171,7 +175,7 @@ def onnx_properties(identity: ModelIdentity) -> dict[str, str]:
         "labels": json.dumps(identity.labels),
         "weights_sha256": json.dumps(identity.weights_sha256),
         "trained_on": identity.trained_on,
-        "notice": RESEARCH_USE_ONLY,
+        "notice": message("report.notice"),
     }
 
 

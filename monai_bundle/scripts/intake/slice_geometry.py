@@ -98,13 +98,12 @@ def gap_warnings(positions_mm: NDArray[np.float64]) -> tuple[QualityWarning, ...
     gaps = measure_gaps(positions_mm)
     warnings = []
     if gaps.missing:
-        slices = "slice is" if gaps.missing == 1 else "slices are"
-        message = f"{gaps.missing} {slices} missing: median gap {gaps.median_mm:.1f} mm, largest {gaps.largest_mm:.1f}"
-        warnings.append(QualityWarning("missing_slices", f"{message} mm"))
+        measured = {"median_mm": gaps.median_mm, "largest_mm": gaps.largest_mm}
+        if gaps.missing == 1:
+            warnings.append(QualityWarning("missing_slices.one", **measured))
+        else:
+            warnings.append(QualityWarning("missing_slices", missing=gaps.missing, **measured))
     if gaps.largest_mm - gaps.smallest_mm > _UNEVEN * gaps.median_mm:
-        message = (
-            f"gaps between slices from {gaps.smallest_mm:.1f} to {gaps.largest_mm:.1f} mm "
-            f"(median {gaps.median_mm:.1f} mm): positions of maps follow the mean step"
-        )
-        warnings.append(QualityWarning("uneven_slice_spacing", message))
+        measured = {"smallest_mm": gaps.smallest_mm, "largest_mm": gaps.largest_mm, "median_mm": gaps.median_mm}
+        warnings.append(QualityWarning("uneven_slice_spacing", **measured))
     return tuple(warnings)
