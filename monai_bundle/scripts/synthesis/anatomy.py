@@ -17,6 +17,7 @@ from scripts.synthesis.midline import refine_midline
 from scripts.synthesis.working_grid import Box, Field, SynthesisError, WorkingGrid, working_grid
 
 _SMALLEST_CAVITY_MM2 = 700.0
+_SMALLEST_SLICE_MM2 = 2000.0
 _FLUID_SIGMA_MM = 0.65
 _USUAL_BRAIN_HU, _USUAL_FLUID_HU = 34.0, 6.0
 _VENTRICLE_REACH_MM = 11.0
@@ -133,7 +134,7 @@ def find_anatomy(study: CTStudy) -> HeadAnatomy:
     hounsfield = grid.averaged(turned)
     cavity = find_cavity(hounsfield, grid)
     largest = float(cavity.inside.sum(axis=(1, 2)).max()) * grid.spacing[1] * grid.spacing[2]
-    if largest < _SMALLEST_CAVITY_MM2:
+    if largest < (_SMALLEST_SLICE_MM2 if grid.shape[0] == 1 else _SMALLEST_CAVITY_MM2):
         raise SynthesisError("small_cavity", f"the cranial cavity covers at most {largest:.0f} mm2 of a slice")
     frame = find_head_frame(cavity, grid)
     frame = refine_midline(hounsfield, cavity, frame, grid)
@@ -180,7 +181,7 @@ def _ventricles(
     matrix = (frame.to_atlas @ grid.affine).astype(np.float32)
     atlas = (matrix[:3, :3] @ stored + matrix[:3, 3:]).astype(np.float32)
     if single:
-        found[index] = _like_ventricle(atlas) & (cavity.depth[index] > 16.0)
+        found[index] = like_ventricle(atlas) & (cavity.depth[index] > 16.0)
     else:
         distance = ventricle_distance(MEAN_HEAD, atlas)
         middle = (np.abs(atlas[0]) < 8.0) & (atlas[2] < 4.0)
@@ -194,7 +195,7 @@ def _ventricles(
     return np.stack([ndimage.binary_fill_holes(plane) for plane in found])
 
 
-def _like_ventricle(atlas: Field) -> NDArray[np.bool_]:
+def like_ventricle(atlas: Field) -> NDArray[np.bool_]:
     """Whether fluid of a single slice may be ventricle; its height in the head is known roughly at best."""
     across, along, height = np.abs(atlas[0]), atlas[1], atlas[2]
     front = (along > -12.0) & (along < 44.0) & (across < 24.0)

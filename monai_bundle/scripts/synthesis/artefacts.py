@@ -12,7 +12,7 @@ from scripts.phantom.shapes import Waves, smooth_step
 from scripts.synthesis.anatomy import Sample
 from scripts.synthesis.canvas import HostCanvas
 from scripts.synthesis.lesion import PlacedLesion
-from scripts.synthesis.sites import inner_table_points, pick
+from scripts.synthesis.sites import Points, inner_table_points, pick
 from scripts.synthesis.working_grid import Box, Field, SynthesisError
 
 _TISSUE_HU = -250.0
@@ -23,7 +23,9 @@ def beam_hardening(canvas: HostCanvas) -> list[PlacedLesion]:
     anatomy, generator = canvas.anatomy, canvas.generator
     sample = anatomy.sample(anatomy.whole)
     uneven = 1.0 + 0.5 * Waves.random(generator, 90.0, 6)(sample.head.reshape(3, -1)).reshape(sample.depth.shape)
-    rim = float(generator.uniform(3.0, 14.0)) * np.exp(-np.maximum(sample.depth, 0.0) / float(generator.uniform(2.5, 7.0)))
+    rim = float(generator.uniform(3.0, 14.0)) * np.exp(
+        -np.maximum(sample.depth, 0.0) / float(generator.uniform(2.5, 7.0))
+    )
     field = np.clip(rim * uneven, 0.0, 18.0)
     x, y, z = sample.atlas
     height = np.exp(-np.square((z + float(generator.uniform(30.0, 38.0))) / 9.0))
@@ -75,7 +77,7 @@ def metal(canvas: HostCanvas) -> list[PlacedLesion]:
 
 
 def motion(canvas: HostCanvas) -> list[PlacedLesion]:
-    """A few slices in which the head moved: the mean of two or three positions."""
+    """Blur a few slices in which the head moved: the mean of two or three positions."""
     anatomy, generator = canvas.anatomy, canvas.generator
     stored = int(generator.integers(*anatomy.whole.slices))
     box = _slab(canvas, stored, int(generator.integers(0, 3)))
@@ -91,6 +93,8 @@ def motion(canvas: HostCanvas) -> list[PlacedLesion]:
             shift = generator.normal(0.0, 1.3, size=2) / grid.stored_spacing[1:]
             moved = ndimage.affine_transform(plane, turn, middle - turn @ middle + shift, order=1, mode="nearest")
             total += moved * np.float32(0.5 / moves)
+        # Averaging takes noise away that a moving head does not lack.
+        total += np.where(plane > _TISSUE_HU, 0.6 * anatomy.noise.field((1, *plane.shape), generator)[0], 0.0)
         canvas.voxels[index] = total
         canvas.changed[index] = True
     sample = anatomy.sample(box)
@@ -115,10 +119,12 @@ def partial_volume(canvas: HostCanvas) -> list[PlacedLesion]:
     middle = int(generator.choice(len(likely), p=likely / likely.sum())) * anatomy.grid.group
     sample = anatomy.sample(_slab(canvas, min(middle, anatomy.grid.shape[0] - 1), anatomy.grid.group))
     field = anatomy.grid.at_heights(haze, sample.box, anatomy.grid.heights(sample.box.slices, 1))
-    return [_add(canvas, sample, np.clip(float(generator.uniform(20.0, 70.0)) * field, 0.0, 35.0), "partial volume", "bone")]
+    return [
+        _add(canvas, sample, np.clip(float(generator.uniform(20.0, 70.0)) * field, 0.0, 35.0), "partial volume", "bone")
+    ]
 
 
-def _weighted(canvas: HostCanvas) -> tuple:
+def _weighted(canvas: HostCanvas) -> tuple[Points, Field]:
     points = inner_table_points(canvas.anatomy)
     return points, np.ones(points.depth.size)
 

@@ -76,7 +76,7 @@ class HostCanvas:
         return self.anatomy.grid.refined(sample.depth, sample.box)
 
     def fillable(self, sample: Sample) -> NDArray[np.bool_]:
-        """Stored voxels that blood can fill: those that are no bone."""
+        """Return which stored voxels blood can fill: those that are no bone."""
         limit = min(_BONE_HU, self.anatomy.cavity.highest_hu - 3.0)
         depth = self.depth(sample)
         return ~((self.part(sample.box) > limit) & (depth < _NEAR_BONE_MM)) & (depth > -1.5)
@@ -166,9 +166,7 @@ class HostCanvas:
         host -= change
         self.changed[grid.stored_range(box)] |= change > 0.05
 
-    def fill(
-        self, sample: Sample, fraction: Field, density: Density, label: int, *, level: float = _INSIDE
-    ) -> Painted:
+    def fill(self, sample: Sample, fraction: Field, density: Density, label: int, *, level: float = _INSIDE) -> Painted:
         """Replace tissue by blood: smooth HU and noise like the host's, mixed in by the part of the voxel it fills.
 
         Parameters
@@ -198,7 +196,9 @@ class HostCanvas:
         box = blood.box
         sample = self.anatomy.sample(box)
         host = self.part(box)
-        fraction = np.where(self.labels[self.anatomy.grid.stored_range(box)] == 0, blood.fraction, 0.0).astype(np.float32)
+        fraction = np.where(self.labels[self.anatomy.grid.stored_range(box)] == 0, blood.fraction, 0.0).astype(
+            np.float32
+        )
         coarse = fraction[:, :: self.anatomy.grid.factor, :: self.anatomy.grid.factor]
         smooth = self.anatomy.grid.refined(density(sample, coarse), box)
         _, row_mm, column_mm = self.anatomy.grid.stored_spacing

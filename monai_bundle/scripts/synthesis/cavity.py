@@ -19,7 +19,7 @@ _ENCLOSED = 0.72
 _SMALLEST_MM2 = 250.0
 _LARGE_MM2 = 5000.0
 _GAP_MM = 4.0
-_COMPANION = 0.12
+_COMPANION = 0.18
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,7 @@ def _speck(bone: NDArray[np.bool_], row_mm: float) -> NDArray[np.bool_]:
     return np.asarray(sizes[components] < 120.0)
 
 
-def _chain(
-    planes: list[list[tuple[float, float, NDArray[np.bool_]]]], inside: NDArray[np.bool_], order: range
-) -> None:
+def _chain(planes: list[list[tuple[float, float, NDArray[np.bool_]]]], inside: NDArray[np.bool_], order: range) -> None:
     """Add to ``inside`` the candidates of each slice that bone encloses and that overlap the slice before."""
     step = order.step
     for index in order:
@@ -176,10 +174,10 @@ def _chain(
 
 
 def _depth(inside: NDArray[np.bool_], grid: WorkingGrid) -> Field:
-    rows, columns = _frame(inside.any(axis=0), 12)
-    part = inside[:, rows, columns]
+    rows, columns = _frame(np.asarray(inside.any(axis=0), dtype=np.bool_), 12)
+    part: NDArray[np.bool_] = inside[:, rows, columns]
     half = 0.25 * (grid.spacing[1] + grid.spacing[2])
-    inner = ndimage.distance_transform_edt(part, sampling=grid.spacing)
+    inner: Field = np.asarray(ndimage.distance_transform_edt(part, sampling=grid.spacing))
     outer = np.stack([ndimage.distance_transform_edt(~plane, sampling=grid.spacing[1:]) for plane in part])
     outer = np.where(part.any(axis=(1, 2))[:, None, None], outer, 30.0)
     depth = np.full(inside.shape, -30.0, dtype=np.float32)

@@ -11,7 +11,7 @@ from scipy import ndimage
 from scripts.phantom.shapes import Waves, smooth_step
 from scripts.synthesis.anatomy import HeadAnatomy, Sample, falx_distance, falx_free_edge, tentorium_distance
 from scripts.synthesis.sites import RADIUS_MM, Points, directions_from_middle, inner_table_points, pick, plane_axes
-from scripts.synthesis.working_grid import Field
+from scripts.synthesis.working_grid import Field, picked
 
 _SUTURE_LIMIT_MM = 52.0
 _CHORD = 1.25
@@ -73,10 +73,10 @@ class Layer:
         profile = np.zeros_like(sample.depth)
         chosen = np.nonzero((radius < 1.35) & (sample.depth > -3.0) & (depth > -12.0))
         if chosen[0].size:
-            lumps = self.lumps(surface[(slice(None), *chosen)])
+            lumps = self.lumps(picked(surface, chosen))
             rim = np.maximum(1.0 - np.power(radius[chosen] * (1.0 + 0.07 * lumps), self.rim), 0.0) ** self.edge
             uneven = 0.05 if self.pattern == "lens" else 0.16
-            profile[chosen] = rim * (1.0 + uneven * lumps) * self._bounds(sample.atlas[(slice(None), *chosen)])
+            profile[chosen] = rim * (1.0 + uneven * lumps) * self._bounds(picked(sample.atlas, chosen))
         return LayerOnSample(self, sample, profile, np.asarray(depth, dtype=np.float32))
 
     def _along_surface(self, sample: Sample) -> tuple[Field, Field, Field]:
@@ -177,7 +177,9 @@ def draw_epidural(anatomy: HeadAnatomy, volume_ml: float, generator: np.random.G
     thickness = max(thickness, float(needed), 2.0)
     radius = min(float(np.sqrt(2000.0 * volume_ml / (np.pi * thickness))), _SUTURE_LIMIT_MM)
     ratio = float(generator.uniform(0.8, 1.25))
-    layer = _layer(anatomy, "lens", centre, float(generator.uniform(0.0, np.pi)), (radius * ratio, radius / ratio), generator)
+    layer = _layer(
+        anatomy, "lens", centre, float(generator.uniform(0.0, np.pi)), (radius * ratio, radius / ratio), generator
+    )
     return layer, thickness
 
 
@@ -224,7 +226,7 @@ def _draw_sheet(
     if pattern == "tentorium":
         usable &= (sample.atlas[0] * side > 8.0) & (sample.atlas[0] * side < 45.0)
     index = np.nonzero(usable)
-    points = Points(sample.atlas[(slice(None), *index)], sample.depth[index], index[0])
+    points = Points(picked(sample.atlas, index), sample.depth[index], index[0])
     centre, _, _ = pick(points, np.ones(index[0].size), generator)
     thickness = float(np.clip(1.6 * volume_ml**0.36 * generator.uniform(0.8, 1.25), 1.8, 7.5))
     area = volume_ml * 1000.0 / (0.62 * thickness)

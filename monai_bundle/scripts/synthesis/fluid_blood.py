@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from scripts.phantom.shapes import Waves, smooth_step
-from scripts.synthesis.anatomy import HeadAnatomy, Sample
+from scripts.synthesis.anatomy import HeadAnatomy, like_ventricle
 from scripts.synthesis.sites import inner_table_points, pick
 from scripts.synthesis.working_grid import Box, Field, SynthesisError
 
@@ -74,7 +74,7 @@ def subarachnoid_blood(
     if pattern == "convexity":
         points = inner_table_points(anatomy)
         x, _, z = points.atlas
-        source, _, _ = pick(points, ((np.abs(x) > 12.0) & (z > -5.0)).astype(float), generator)
+        source: Field = pick(points, ((np.abs(x) > 12.0) & (z > -5.0)).astype(float), generator)[0]
         ease = np.array([1.0, 0.9, 1.0])
     else:
         place, along = _SOURCES[pattern]
@@ -84,7 +84,9 @@ def subarachnoid_blood(
     if anatomy.single_slice:
         # The height of a single slice is a guess; its source is taken to lie in it.
         ease = ease * (1.0, 1.0, 0.0)
-    offset = (sample.atlas - source.astype(np.float32).reshape(3, 1, 1, 1)) * ease.astype(np.float32).reshape(3, 1, 1, 1)
+    offset = (sample.atlas - source.astype(np.float32).reshape(3, 1, 1, 1)) * ease.astype(np.float32).reshape(
+        3, 1, 1, 1
+    )
     away = np.sqrt(np.square(offset).sum(axis=0))
     wavy = Waves.random(generator, 30.0, 8)
     away *= 1.0 + 0.22 * wavy(sample.head.reshape(3, -1)).reshape(away.shape)
@@ -95,6 +97,10 @@ def subarachnoid_blood(
     cleft = smooth_step(sample.depth, 34.0, 26.0) if pattern == "convexity" else np.float32(1.0)
     allowed = (1.0 - closed) * cleft * (sample.depth > 0.4)
     allowed *= away < _FARTHEST_MM
+    if anatomy.single_slice:
+        # Narrow horns go unseen in a single slice, and blood in them is no subarachnoid blood.
+        deep = like_ventricle(sample.atlas.reshape(3, -1)).reshape(away.shape) & (sample.depth > 14.0)
+        allowed *= ~(deep & (np.abs(sample.atlas[0]) > 2.0))
     fraction = _fluid(anatomy, voxels, box) * anatomy.grid.refined(allowed.astype(np.float32), box)
     distance = anatomy.grid.refined(away.astype(np.float32), box)
     return _filled(anatomy, box, fraction, distance, volume_ml, 4.0, pattern)

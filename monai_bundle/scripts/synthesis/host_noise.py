@@ -70,7 +70,10 @@ def measure_noise(voxels: NDArray[np.number], inside: NDArray[np.bool_], pixel_m
             for column in range(int(columns[0]), int(columns[-1]) - _PATCH, _PATCH)
             if plane[row : row + _PATCH, column : column + _PATCH].mean() > 0.95
         ]
-        patches += [voxels[index, row : row + _PATCH, column : column + _PATCH] for row, column in tiles[:: 1 + len(tiles) // 12]]
+        patches += [
+            voxels[index, row : row + _PATCH, column : column + _PATCH]
+            for row, column in tiles[:: 1 + len(tiles) // 12]
+        ]
     if not patches:
         return HostNoise(_USUAL_HU, np.ones((_PATCH, _PATCH), dtype=np.float32))
     stack = np.stack(patches).astype(np.float32)

@@ -85,7 +85,7 @@ class ShapeOnSample(Protocol):
         """Signed distance in mm to the lesion's surface, negative inside; shape of the sample's depth."""
 
     def displacement(self, size: float) -> Field | None:
-        """Where tissue came from, minus where it is now, in head coordinates (3, n, rows, columns); None for nowhere."""
+        """Where tissue came from minus where it is now, in head coordinates (3, n, rows, columns), if it moved."""
 
 
 class Shape(Protocol):

@@ -42,7 +42,10 @@ def refine_midline(hounsfield: Field, cavity: Cavity, frame: HeadFrame, grid: Wo
     to_index = np.linalg.inv(frame.to_head @ grid.affine)
     middles = _middles(chosen, cavity, frame, grid)
     costs = np.stack(
-        [_asymmetry(image[index], int(index), height, to_index, grid) for index, height in zip(chosen, middles, strict=True)]
+        [
+            _asymmetry(image[index], int(index), height, to_index, grid)
+            for index, height in zip(chosen, middles, strict=True)
+        ]
     )
     heights = middles - middles.mean()
     best = (np.inf, 0.0, 0.0, 0.0)
@@ -73,9 +76,7 @@ def _middles(chosen: NDArray[np.intp], cavity: Cavity, frame: HeadFrame, grid: W
     return np.array(heights)
 
 
-def _asymmetry(
-    plane: Field, index: int, height: float, to_index: NDArray[np.float64], grid: WorkingGrid
-) -> NDArray[np.float32]:
+def _asymmetry(plane: Field, index: int, height: float, to_index: Field, grid: WorkingGrid) -> NDArray[np.float32]:
     """Mean absolute difference of both sides, shape (rows, offsets)."""
     step = float(_OFFSETS_MM[1] - _OFFSETS_MM[0])
     half = round(_REACH_MM / step)
@@ -87,7 +88,9 @@ def _asymmetry(
     constant = to_index[2, 0] * x + to_index[2, 1] * y + to_index[2, 3]
     slice_ = (index + 0.5) * grid.group - 0.5
     z = (slice_ - constant) / to_index[2, 2] if abs(to_index[2, 2]) > 1e-6 else height * ones
-    column, row = (to_index[axis, 0] * x + to_index[axis, 1] * y + to_index[axis, 2] * z + to_index[axis, 3] for axis in (0, 1))
+    column, row = (
+        to_index[axis, 0] * x + to_index[axis, 1] * y + to_index[axis, 2] * z + to_index[axis, 3] for axis in (0, 1)
+    )
     where = [(row + 0.5) / grid.factor - 0.5, (column + 0.5) / grid.factor - 0.5]
     line = ndimage.map_coordinates(plane, where, order=1, mode="nearest", prefilter=False)
     line = ndimage.gaussian_filter1d(line, 1.2, axis=1)

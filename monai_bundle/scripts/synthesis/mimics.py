@@ -16,7 +16,7 @@ from scripts.synthesis.lesion import Density, PlacedLesion, Shape, stored_covera
 from scripts.synthesis.parenchymal import Lump, draw_lump
 from scripts.synthesis.sites import inner_table_points, pick
 from scripts.synthesis.synthesis import box_of, placed_lesion
-from scripts.synthesis.working_grid import Field, SynthesisError
+from scripts.synthesis.working_grid import Field, SynthesisError, picked
 
 Nodes = tuple[tuple[float, float, float, float], ...]
 
@@ -111,7 +111,11 @@ def plexus_calcification(canvas: HostCanvas) -> list[PlacedLesion]:
             continue
         radius = float(generator.uniform(1.5, 4.5))
         density = Density(float(generator.uniform(75.0, 260.0)), 30.0, _waves(generator, 4.0))
-        placed.append(paint_shape(canvas, _small_lump(head[:, nearest], radius, generator), radius, density, "plexus calcification"))
+        placed.append(
+            paint_shape(
+                canvas, _small_lump(head[:, nearest], radius, generator), radius, density, "plexus calcification"
+            )
+        )
     if not placed:
         raise SynthesisError("no_site", "no trigone is seen")
     return placed
@@ -136,7 +140,11 @@ def basal_ganglia_calcification(canvas: HostCanvas) -> list[PlacedLesion]:
         centre = _site(canvas.anatomy, (_PALLIDUM[0] * side, *_PALLIDUM[1:])) + generator.normal(0.0, 1.2, size=3)
         density = Density(hounsfield * float(generator.uniform(0.85, 1.15)), 14.0, _waves(generator, 3.0))
         lump = _small_lump(centre, radius, generator)
-        placed.append(paint_shape(canvas, lump, radius * float(generator.uniform(0.8, 1.2)), density, "basal ganglia calcification"))
+        placed.append(
+            paint_shape(
+                canvas, lump, radius * float(generator.uniform(0.8, 1.2)), density, "basal ganglia calcification"
+            )
+        )
     return placed
 
 
@@ -152,7 +160,9 @@ def falx_calcification(canvas: HostCanvas) -> list[PlacedLesion]:
         extent = (float(generator.uniform(40.0, 70.0)), float(generator.uniform(20.0, 40.0)))
         size, hounsfield = float(generator.uniform(0.9, 1.5)), float(generator.uniform(48.0, 60.0))
     layer = replace(layer, extent_mm=extent, pushed=0.0)
-    return [paint_shape(canvas, layer, size, Density(hounsfield, 0.1 * hounsfield, _waves(generator)), "falx calcification")]
+    return [
+        paint_shape(canvas, layer, size, Density(hounsfield, 0.1 * hounsfield, _waves(generator)), "falx calcification")
+    ]
 
 
 @dataclass(frozen=True)
@@ -199,7 +209,7 @@ class VesselOnSample:
         """Signed distance when the vessel is wider by ``size`` mm."""
         return self.usual - np.float32(size)
 
-    def displacement(self, size: float) -> None:  # noqa: ARG002 (the protocol's signature)
+    def displacement(self, size: float) -> None:
         """Nothing is displaced."""
 
 
@@ -243,7 +253,7 @@ def _snapped(canvas: HostCanvas, vessel: Vessel) -> Vessel:
         raise SynthesisError("no_site", "the host does not show the place of this vessel")
     part = anatomy.grid.at_heights(anatomy.hounsfield, sample.box, anatomy.grid.heights(sample.box.slices, 1))[near]
     dark = np.clip((anatomy.brain_hu - 6.0 - part) / (anatomy.brain_hu - 9.0 - anatomy.fluid_hu), 0.0, 1.0)
-    points = sample.atlas[(slice(None), *near)]
+    points = picked(sample.atlas, near)
     best = (0.0, np.zeros(3))
     for x in _SNAP_MM:
         for y in _SNAP_MM:
@@ -288,7 +298,9 @@ def meningioma(canvas: HostCanvas) -> list[PlacedLesion]:
     inwards /= np.linalg.norm(inwards) + 1e-6
     if anatomy.single_slice:
         inwards[2] = 0.0
-    head = np.asarray(centre, dtype=np.float64) * anatomy.frame.scale + inwards * radius * float(generator.uniform(0.4, 0.8))
+    head = np.asarray(centre, dtype=np.float64) * anatomy.frame.scale + inwards * radius * float(
+        generator.uniform(0.4, 0.8)
+    )
     lump = replace(
         _small_lump(head, radius, generator),
         pattern="dura",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scripts.phantom.shapes import Waves, smooth_step
 from scripts.synthesis.anatomy import HeadAnatomy, Sample
 from scripts.synthesis.sites import Points, brain_points, pick
-from scripts.synthesis.working_grid import Field
+from scripts.synthesis.working_grid import Field, picked
 
 _DEEP = ((25.0, 2.0, 3.0), (11.0, -12.0, 6.0))
 _REACH = 3.2
@@ -58,7 +58,7 @@ class Lump:
         """Compute offsets from the centre and the warp of the surface on the points of a sample."""
         offset = sample.head - self.centre.astype(np.float32).reshape(3, 1, 1, 1)
         near = np.nonzero(np.square(offset).sum(axis=0) < np.square(_REACH * self.expected_mm + 8.0))
-        flat = offset[(slice(None), *near)]
+        flat = picked(offset, near)
         warp = 1.0 + self.warp[0] * self.coarse(flat) + self.warp[1] * self.fine(flat)
         return LumpOnSample(self, sample, offset, near, flat, warp.astype(np.float32))
 
@@ -162,7 +162,9 @@ def _weights(points: Points, pattern: str, radius: float, anatomy: HeadAnatomy) 
     below = (y < -12.0) & (z < -14.0 - 0.25 * x)
     depth = points.depth.astype(np.float64)
     if pattern == "deep":
-        spread = [np.square((x - c[0]) / 6.0) + np.square((y - c[1]) / 9.0) + np.square((z - c[2]) / 9.0) for c in _DEEP]
+        spread = [
+            np.square((x - c[0]) / 6.0) + np.square((y - c[1]) / 9.0) + np.square((z - c[2]) / 9.0) for c in _DEEP
+        ]
         near = np.exp(-spread[0]) + 0.5 * np.exp(-spread[1])
         return np.where(depth > 14.0, near, 0.0) * (near > 0.02)
     if pattern == "brainstem":
@@ -175,8 +177,11 @@ def _weights(points: Points, pattern: str, radius: float, anatomy: HeadAnatomy) 
         temporal = (x > 34.0) & (y > -25.0) & (z < 2.0) & (z > -38.0)
         return np.where((frontal | temporal) & (depth < 9.0 + 0.8 * radius) & (depth > 3.0 + 0.35 * radius), 1.0, 0.0)
     return np.where(
-        (depth > min(6.0 + 0.75 * radius, 26.0)) & (depth < 30.0 + 0.6 * radius) & (x > 10.0 + 0.4 * radius)
-        & ~(fossa & below) & (z > -30.0),
+        (depth > min(6.0 + 0.75 * radius, 26.0))
+        & (depth < 30.0 + 0.6 * radius)
+        & (x > 10.0 + 0.4 * radius)
+        & ~(fossa & below)
+        & (z > -30.0),
         1.0,
         0.0,
     )

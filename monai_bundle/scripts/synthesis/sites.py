@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from scripts.synthesis.anatomy import HeadAnatomy, Sample
-from scripts.synthesis.working_grid import Field, SynthesisError
+from scripts.synthesis.working_grid import Field, SynthesisError, picked
 
 MIDDLE = (0.0, -5.0, 0.0)
 """Middle of the vault in atlas coordinates; the inner table is described by directions from it."""
@@ -43,13 +43,13 @@ class Points:
 
 
 def directions_from_middle(atlas: Field) -> Field:
-    """Unit vectors from the middle of the vault, any shape (3, ...)."""
+    """Return unit vectors from the middle of the vault, any shape (3, ...)."""
     offset = atlas - np.asarray(MIDDLE, dtype=np.float32).reshape(3, *(1,) * (atlas.ndim - 1))
     return offset / (np.sqrt(np.square(offset).sum(axis=0)) + np.float32(1e-3))
 
 
 def plane_axes(anatomy: HeadAnatomy) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Unit vectors along the rows' and the columns' index, and the normal of the slices, in head coordinates."""
+    """Return unit vectors along the index of rows and of columns, and the slices' normal, in head coordinates."""
     matrix = (anatomy.frame.to_head @ anatomy.grid.affine)[:3, :3]
     row = matrix[:, 1] / np.linalg.norm(matrix[:, 1])
     column = matrix[:, 0] / np.linalg.norm(matrix[:, 0])
@@ -70,7 +70,8 @@ def inner_table_points(anatomy: HeadAnatomy) -> Points:
     points = _points(anatomy, sample, index)
     directions = directions_from_middle(points.atlas)
     row, column, normal = plane_axes(anatomy)
-    slopes = [slope[index] for slope in np.gradient(ndimage.gaussian_filter(sample.depth, (0, 1.5, 1.5)), axis=(1, 2))]
+    smooth = ndimage.gaussian_filter(sample.depth, (0, 1.5, 1.5))
+    slopes = picked(np.stack(np.gradient(smooth, axis=(1, 2))), index)
     outward = -(row[:, None] * slopes[0] + column[:, None] * slopes[1])
     outward /= np.linalg.norm(outward, axis=0) + 1e-6
     in_plane = directions - normal[:, None] * (normal @ directions)
@@ -106,7 +107,7 @@ def brain_points(anatomy: HeadAnatomy, stride: int = 3) -> Points:
 
 
 def _points(anatomy: HeadAnatomy, sample: Sample, index: tuple[NDArray[np.intp], ...]) -> Points:
-    return Points(sample.atlas[(slice(None), *index)], sample.depth[index], index[0] + sample.box.slices[0])
+    return Points(picked(sample.atlas, index), sample.depth[index], index[0] + sample.box.slices[0])
 
 
 def pick(points: Points, weights: NDArray[np.floating], generator: np.random.Generator) -> tuple[Field, float, int]:

@@ -14,8 +14,16 @@ from scripts.phantom.shapes import Waves
 from scripts.synthesis.anatomy import HeadAnatomy, Sample, find_anatomy
 from scripts.synthesis.canvas import HostCanvas, Painted
 from scripts.synthesis.extra_axial import draw_epidural, draw_subdural
-from scripts.synthesis.fluid_blood import FluidBlood, subarachnoid_blood, ventricular_blood
-from scripts.synthesis.lesion import LABEL_VALUES, Density, LesionRequest, PlacedLesion, Shape, solve_size, stored_coverage
+from scripts.synthesis.fluid_blood import subarachnoid_blood, ventricular_blood
+from scripts.synthesis.lesion import (
+    LABEL_VALUES,
+    Density,
+    LesionRequest,
+    PlacedLesion,
+    Shape,
+    solve_size,
+    stored_coverage,
+)
 from scripts.synthesis.parenchymal import Lump, draw_lump
 from scripts.synthesis.working_grid import Box, Field, SynthesisError
 
@@ -124,12 +132,14 @@ def place(canvas: HostCanvas, request: LesionRequest) -> list[PlacedLesion]:
         blood = fill(anatomy, canvas.voxels, in_slice_ml(anatomy, request.volume_ml, generator), pattern, generator)
         density = fresh_blood(generator, (50.0, 70.0) if request.subtype == "subarachnoid" else (50.0, 72.0), anatomy)
         painted = canvas.fill_fluid(blood, density, LABEL_VALUES[request.subtype])
-        return [placed_lesion(anatomy, request.subtype, pattern, painted, request.volume_ml)]
+        return [_checked(anatomy, request.subtype, pattern, painted, request.volume_ml)]
     if request.subtype == "epidural":
         lens = draw_epidural(anatomy, request.volume_ml, generator)
         return [_place_shape(canvas, request.subtype, *lens, epidural_density(generator, anatomy), request.volume_ml)]
     if request.subtype == "subdural":
         density = subdural_density(generator, anatomy)
+        if pattern in ("falx", "tentorium"):
+            density = fresh_blood(generator, (50.0, 72.0), anatomy)
         if pattern != "bilateral":
             layer = draw_subdural(anatomy, request.volume_ml, pattern, generator)
             return [_place_shape(canvas, request.subtype, *layer, density, request.volume_ml)]
@@ -186,9 +196,13 @@ def _place_shape(
     if isinstance(shape, Lump):
         _add_oedema(canvas, wide, on_wide.distance(size), size)
     painted = canvas.fill(anatomy.sample(box), fraction, density, LABEL_VALUES[subtype])
+    return _checked(anatomy, subtype, shape.pattern, painted, volume_ml)
+
+
+def _checked(anatomy: HeadAnatomy, subtype: str, pattern: str, painted: Painted, volume_ml: float) -> PlacedLesion:
     if not painted.mask.any():
-        raise SynthesisError("nothing_placed", f"{volume_ml:g} ml of {subtype} blood fill no voxel of this host")
-    return placed_lesion(anatomy, subtype, shape.pattern, painted, volume_ml)
+        raise SynthesisError("nothing_placed", f"{volume_ml:.2g} ml of {subtype} blood fill no voxel of this host")
+    return placed_lesion(anatomy, subtype, pattern, painted, volume_ml)
 
 
 def box_of(anatomy: HeadAnatomy, coarse: Sample, distance: Field, reach_mm: float) -> Box:
@@ -218,9 +232,7 @@ def _add_oedema(canvas: HostCanvas, sample: Sample, distance: Field, size: float
     canvas.darken(sample, distance, width, hounsfield, float(generator.uniform(0.55, 1.0)))
 
 
-def placed_lesion(
-    anatomy: HeadAnatomy, kind: str, pattern: str, painted: Painted, asked_ml: float
-) -> PlacedLesion:
+def placed_lesion(anatomy: HeadAnatomy, kind: str, pattern: str, painted: Painted, asked_ml: float) -> PlacedLesion:
     """Describe what was painted, in the order and coordinates of the study."""
     grid = anatomy.grid
     total = float(painted.fraction.sum())
@@ -233,7 +245,7 @@ def placed_lesion(
     index = np.argwhere(painted.fraction > 0.15)
     x = (anatomy.frame.to_head @ grid.affine)[0]
     right = x[0] * axes[2][index[:, 2]] + x[1] * axes[1][index[:, 1]] + x[2] * axes[0][index[:, 0]] + x[3] > 0.0
-    share = float(right.mean()) if right.size else float(head[0] > 0.0)
+    on_right = float(right.mean()) if right.size else float(head[0] > 0.0)
     used = axes[0][painted.fraction.max(axis=(1, 2)) > 0.15]
     slices = (int(used[0]), int(used[-1])) if used.size else (int(axes[0][0]), int(axes[0][-1]))
     if grid.flips[0]:
@@ -241,7 +253,7 @@ def placed_lesion(
     return PlacedLesion(
         kind=kind,
         pattern=pattern,
-        side="both" if 0.2 < share < 0.8 else ("right" if share > 0.5 else "left"),
+        side="both" if 0.2 < on_right < 0.8 else ("right" if on_right > 0.5 else "left"),
         centre_ras_mm=(float(ras[0]), float(ras[1]), float(ras[2])),
         asked_ml=asked_ml,
         volume_ml=total * grid.voxel_ml,

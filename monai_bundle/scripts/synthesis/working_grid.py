@@ -1,4 +1,4 @@
-"""The grid on which anatomy and shapes are computed: axial, in one orientation, about 1 mm in plane, 3 to 6 mm apart."""
+"""The grid on which anatomy and shapes are computed: axial, in one orientation, pixels of about 1 mm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scripts.intake.study import CTStudy, IntakeError
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 
 _PLANE_MM = 1.0
 _SLICE_MM = 3.0
@@ -186,7 +186,7 @@ class WorkingGrid:
         )
 
     def stored_range(self, box: Box) -> tuple[slice, slice, slice]:
-        """Turned stored voxels under a box."""
+        """Return the turned stored voxels under a box."""
         rows, columns = (
             slice(low * self.factor, min(high * self.factor, size))
             for (low, high), size in zip((box.rows, box.columns), self.shape[1:], strict=True)
@@ -219,6 +219,11 @@ class WorkingGrid:
             ranges.append((max(0, int(used[0]) - margin), min(inside.shape[axis], int(used[-1]) + 1 + margin)))
         slices = (ranges[0][0] * self.group, min(ranges[0][1] * self.group, self.shape[0]))
         return Box(slices, ranges[1], ranges[2])
+
+
+def picked(coordinates: Field, index: tuple[NDArray[np.intp], ...]) -> Field:
+    """Coordinates, shape (3, n), of some points of an array of shape (3, ...)."""
+    return np.stack([axis[index] for axis in coordinates])
 
 
 def working_grid(study: CTStudy) -> WorkingGrid:
