@@ -215,7 +215,7 @@ def _near_head(anatomy: Anatomy, points: Values, shape: tuple[int, int]) -> NDAr
     return near.repeat(step, axis=0).repeat(step, axis=1)[: shape[0], : shape[1]].ravel()
 
 
-def make_phantom(
+def make_phantom(  # noqa: PLR0913 (each is one property of the scan)
     grid: Grid | None = None,
     haemorrhages: Sequence[Haemorrhage] = (),
     *,

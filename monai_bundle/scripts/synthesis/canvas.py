@@ -20,7 +20,8 @@ _INSIDE = 0.5
 _NEAR_BONE_MM = 4.8
 _ABOVE_BRAIN_HU = 10.0
 _MOVED_MM = 0.08
-_DURA_MM = 3.0
+_DURA_MM = 3.5
+_BEYOND_MM = 0.9
 _BONE_HU = 110.0
 _SMALLEST_MM2 = 8.0
 
@@ -79,7 +80,7 @@ class HostCanvas:
         """Return which stored voxels blood can fill: those that are no bone."""
         limit = min(_BONE_HU, self.anatomy.cavity.highest_hu - 3.0)
         depth = self.depth(sample)
-        return ~((self.part(sample.box) > limit) & (depth < _NEAR_BONE_MM)) & (depth > -1.5)
+        return ~((self.part(sample.box) > limit) & (depth < _NEAR_BONE_MM)) & (depth > -_BEYOND_MM)
 
     def bone_part(self, host: Field, near_table: NDArray[np.bool_]) -> Field:
         """HU by which bone brightens voxels next to the inner table (partial volume, blur); it stays where it is."""

@@ -176,10 +176,12 @@ def _chain(planes: list[list[tuple[float, float, NDArray[np.bool_]]]], inside: N
 def _depth(inside: NDArray[np.bool_], grid: WorkingGrid) -> Field:
     rows, columns = _frame(np.asarray(inside.any(axis=0), dtype=np.bool_), 12)
     part: NDArray[np.bool_] = inside[:, rows, columns]
-    half = 0.25 * (grid.spacing[1] + grid.spacing[2])
+    # What is left out holds some bone already, so that the inner table runs through about its middle.
+    pixel = 0.5 * (grid.spacing[1] + grid.spacing[2])
     inner: Field = np.asarray(ndimage.distance_transform_edt(part, sampling=grid.spacing))
     outer = np.stack([ndimage.distance_transform_edt(~plane, sampling=grid.spacing[1:]) for plane in part])
-    outer = np.where(part.any(axis=(1, 2))[:, None, None], outer, 30.0)
+    empty = np.array([not plane.any() for plane in part])
+    outer[empty] = 30.0
     depth = np.full(inside.shape, -30.0, dtype=np.float32)
-    depth[:, rows, columns] = np.where(part, inner - half, half - outer)
+    depth[:, rows, columns] = np.where(part, inner, pixel - outer)
     return depth

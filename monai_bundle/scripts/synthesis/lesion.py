@@ -170,7 +170,7 @@ def stored_coverage(shape: Shape, anatomy: HeadAnatomy, box: Box, size: float) -
     thickness = anatomy.grid.thickness_mm
     planes = 1 if anatomy.single_slice or thickness < 1.6 else 3
     sample = anatomy.sample(box, planes)
-    distance = np.maximum(shape.on(sample).distance(size), -sample.depth - 1.5)
+    distance = np.maximum(shape.on(sample).distance(size), -sample.depth - 1.2)
     fine = coverage(anatomy.grid.refined(distance, box), _SOFTNESS_MM)
     slices = box.slices[1] - box.slices[0]
     return np.asarray(fine.reshape(slices, planes, *fine.shape[1:]).mean(axis=1), dtype=np.float32)

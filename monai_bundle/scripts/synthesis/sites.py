@@ -65,14 +65,14 @@ def inner_table_points(anatomy: HeadAnatomy) -> Points:
         ``"no_inner_table"`` if there are none.
     """
     sample = anatomy.sample(anatomy.whole)
-    near = (sample.depth > 0.0) & (sample.depth < 0.8 * anatomy.grid.spacing[1] + 0.6)
+    near = (sample.depth > 0.0) & (sample.depth < 1.5 * anatomy.grid.spacing[1])
     index = np.nonzero(near)
     points = _points(anatomy, sample, index)
     directions = directions_from_middle(points.atlas)
     row, column, normal = plane_axes(anatomy)
     smooth = ndimage.gaussian_filter(sample.depth, (0, 1.5, 1.5))
-    slopes = picked(np.stack(np.gradient(smooth, axis=(1, 2))), index)
-    outward = -(row[:, None] * slopes[0] + column[:, None] * slopes[1])
+    down, right = (np.asarray(slope)[index] for slope in np.gradient(smooth, axis=(1, 2)))
+    outward = -(row[:, None] * down + column[:, None] * right)
     outward /= np.linalg.norm(outward, axis=0) + 1e-6
     in_plane = directions - normal[:, None] * (normal @ directions)
     in_plane /= np.linalg.norm(in_plane, axis=0) + 1e-6
