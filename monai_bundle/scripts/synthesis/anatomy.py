@@ -186,6 +186,7 @@ def _ventricles(
         distance = ventricle_distance(MEAN_HEAD, atlas)
         middle = (np.abs(atlas[0]) < 8.0) & (atlas[2] < 4.0)
         cisterns = (np.abs(atlas[0]) < 20.0) & (atlas[1] > -16.0) & (atlas[2] < -7.0)
+        cisterns |= (np.abs(atlas[0]) < 13.0) & (atlas[1] < -25.0) & (atlas[2] > -23.0) & (atlas[2] < 9.0)
         found[index] = (distance < np.where(middle, _MIDDLE_REACH_MM, _VENTRICLE_REACH_MM)) & ~cisterns
     components, _ = ndimage.label(found)
     sizes = np.bincount(components.ravel()).astype(np.float64) * np.prod(grid.spacing)

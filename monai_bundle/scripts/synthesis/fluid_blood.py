@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from scripts.phantom.shapes import Waves, smooth_step
-from scripts.synthesis.anatomy import HeadAnatomy, like_ventricle
+from scripts.synthesis.anatomy import HeadAnatomy, Sample, like_ventricle
 from scripts.synthesis.sites import inner_table_points, pick
 from scripts.synthesis.working_grid import Box, Field, SynthesisError
 
@@ -93,9 +93,7 @@ def subarachnoid_blood(
     ventricles = ndimage.binary_dilation(anatomy.ventricles, np.ones((1, 3, 3), dtype=bool), iterations=2)
     heights = anatomy.grid.heights(box.slices, 1)
     closed = anatomy.grid.at_heights(ventricles.astype(np.float32), box, heights)
-    # Old infarcts and sick white matter are as dark as fluid, but lie deeper than sulci reach.
-    cleft = smooth_step(sample.depth, 34.0, 26.0) if pattern == "convexity" else np.float32(1.0)
-    allowed = (1.0 - closed) * cleft * (sample.depth > 0.4)
+    allowed = (1.0 - closed) * (sample.depth > 0.4) * _within_reach_of_sulci(sample)
     allowed *= away < _FARTHEST_MM
     if anatomy.single_slice:
         # Narrow horns go unseen in a single slice, and blood in them is no subarachnoid blood.
@@ -104,6 +102,18 @@ def subarachnoid_blood(
     fraction = _fluid(anatomy, voxels, box) * anatomy.grid.refined(allowed.astype(np.float32), box)
     distance = anatomy.grid.refined(away.astype(np.float32), box)
     return _filled(anatomy, box, fraction, distance, volume_ml, 4.0, pattern)
+
+
+def _within_reach_of_sulci(sample: Sample) -> Field:
+    """1 where sulci, fissures and cisterns are; 0 deep in the brain, where HU of fluid mean infarct or gliosis."""
+    x, y, z = np.abs(sample.atlas[0]), sample.atlas[1], sample.atlas[2]
+    shallow = smooth_step(sample.depth, 23.0, 15.0)
+    fissure = (x < 5.0) & (np.abs(y + 5.0) > 20.0)
+    sylvian = (x > 27.0) & (np.abs(y - 2.0) < 34.0) & (np.abs(z + 1.0) < 22.0)
+    basal = (z < -3.0) & (x < 40.0) & (y > -50.0) & (y < 42.0)
+    third = (x < 4.0) & (np.abs(y + 6.0) < 15.0) & (np.abs(z) < 8.0)
+    fourth = (x < 10.0) & (np.abs(y + 41.0) < 13.0) & (z < -21.0) & (z > -52.0)
+    return np.where(third | fourth, 0.0, np.maximum(shallow, fissure | sylvian | basal))
 
 
 def ventricular_blood(

@@ -42,6 +42,17 @@ PATTERNS: dict[str, dict[str, float]] = {
 }
 """How each subtype can lie, with the probability of each way."""
 
+LARGEST_ML: dict[str, float] = {
+    "brainstem": 6.0,
+    "cerebellar": 25.0,
+    "contusion": 25.0,
+    "perimesencephalic": 12.0,
+    "interhemispheric": 25.0,
+    "falx": 25.0,
+    "tentorium": 20.0,
+}
+"""Volumes in ml above which a pattern is not drawn."""
+
 _CLOSE = 0.06
 _CORRECTIONS = 3
 
@@ -124,7 +135,7 @@ def place(canvas: HostCanvas, request: LesionRequest) -> list[PlacedLesion]:
     """Place one request (bilateral blood is two lesions)."""
     anatomy, generator = canvas.anatomy, canvas.generator
     ways = PATTERNS[request.subtype]
-    pattern = request.pattern or str(generator.choice(list(ways), p=np.array(list(ways.values())) / sum(ways.values())))
+    pattern = request.pattern or _draw_pattern(ways, request.volume_ml, generator)
     if pattern not in ways:
         raise ValueError(f"unknown pattern {pattern!r} of {request.subtype}; choose one of {', '.join(ways)}")
     if request.subtype in ("subarachnoid", "intraventricular"):
@@ -157,6 +168,13 @@ def place(canvas: HostCanvas, request: LesionRequest) -> list[PlacedLesion]:
     lump = draw_lump(anatomy, request.volume_ml, pattern, generator)
     density = fresh_blood(generator, (52.0, 74.0), anatomy, texture=3.0 if pattern != "contusion" else 6.0)
     return [_place_shape(canvas, request.subtype, *lump, density, request.volume_ml)]
+
+
+def _draw_pattern(ways: dict[str, float], volume_ml: float, generator: np.random.Generator) -> str:
+    """Draw a pattern among those that occur with this volume."""
+    fitting = {way: weight for way, weight in ways.items() if volume_ml <= LARGEST_ML.get(way, np.inf)}
+    weights = np.array(list(fitting.values()))
+    return str(generator.choice(list(fitting), p=weights / weights.sum()))
 
 
 def in_slice_ml(anatomy: HeadAnatomy, volume_ml: float, generator: np.random.Generator) -> float:
@@ -267,7 +285,7 @@ def fresh_blood(
 ) -> Density:
     """Acute blood within a range of HU, shifted where the brain of a host of unknown window is brighter or darker."""
     mean = float(generator.uniform(*range_hu)) + window_shift(anatomy)
-    waves = Waves.random(generator, float(generator.uniform(10.0, 26.0)), 7)
+    waves = Waves.random(generator, float(generator.uniform(10.0, 30.0)), 14, spread=0.5)
     return Density(mean, texture * float(generator.uniform(0.4, 1.3)), waves)
 
 
