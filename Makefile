@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench train evidence lock
+.PHONY: help demo test lint docs bench train evidence lock
 
 # The Python that the virtual environment is made with.
 PYTHON ?= python3
@@ -20,8 +20,8 @@ export ICH_DATA ?= $(CURDIR)/../shared/data
 export PYTHONUTF8 := 1
 export PYTHONUNBUFFERED := 1
 
-help:  ## Say what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-6s %s\n' "$$name" "$$text"; done
+help:  ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
 
 $(READY): pyproject.toml setup/constraints.txt setup/venv.sh
 	@PYTHON="$(PYTHON)" setup/venv.sh $(VENV)
@@ -35,20 +35,24 @@ test: $(READY)  ## Run the whole test suite
 	@setup/debian-packages.sh test || true
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile --cov --cov-report term Testing
 
-lint: $(READY)  ## Check style, format and types
+lint: $(READY)  ## Check style, format, types and who may import whom
 	@$(VENV)/bin/python -m ruff check .
 	@$(VENV)/bin/python -m ruff format --check .
+	@PYTHONPATH=monai_bundle:ICHDiagnosis:Testing/repository $(VENV)/bin/lint-imports --no-logo
 	@$(VENV)/bin/python -m mypy
 
+docs: $(READY)  ## Build the documentation site into build/site (index.html)
+	@$(VENV)/bin/python -m mkdocs build --strict --quiet
+
 bench: $(READY)  ## Time each stage of a reading beside the plain path
-	@cd monai_bundle && ../$(VENV)/bin/python -m scripts.bench
+	@cd monai_bundle && ../$(VENV)/bin/python -m research.bench
 
 train: $(READY)  ## Measure on held-out patients, then train the shipped weights, on the data in ICH_DATA [TRAIN=options]
-	@cd monai_bundle && ../$(VENV)/bin/python -m scripts.training.cross_validation $(TRAIN)
+	@cd monai_bundle && ../$(VENV)/bin/python -m research.training.cross_validation $(TRAIN)
 
 evidence: $(READY)  ## Measure everything that docs/EVIDENCE.md and the model card state, and write them
-	@cd monai_bundle && ../$(VENV)/bin/python -m scripts.evidence
+	@cd monai_bundle && ../$(VENV)/bin/python -m research.evidence
 
-lock: $(READY)  ## Write down the version of every installed package
+lock: $(READY)  ## Write the version of every installed package into setup/constraints.txt
 	@{ head -2 setup/constraints.txt; $(VENV)/bin/python -m pip freeze | sed 's/+cpu$$//'; } > setup/constraints.new
 	@mv setup/constraints.new setup/constraints.txt

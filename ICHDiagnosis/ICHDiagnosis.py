@@ -1,12 +1,12 @@
 """3D Slicer module: intracranial haemorrhage on a head CT, with the evidence. The work is done in ICHDiagnosisLib."""
 
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import qt
 import slicer
-from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
@@ -17,19 +17,20 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from ICHDiagnosisLib.analysis import AnalysisUpdate
-from ICHDiagnosisLib.batch import Batch
-from ICHDiagnosisLib.batch_study import BatchStudy
-from ICHDiagnosisLib.bundle_command import BundleMissingError
-from ICHDiagnosisLib.bundle_location import findBundle
-from ICHDiagnosisLib.bundle_process import BundleProcess
-from ICHDiagnosisLib.bundle_run import BundleRun
-from ICHDiagnosisLib.environment import MissingPackage, find_missing, read_requirements
+from ICHDiagnosisLib.batch.batch import Batch
+from ICHDiagnosisLib.batch.studies import BatchStudy
+from ICHDiagnosisLib.bundle.command import BundleMissingError
+from ICHDiagnosisLib.bundle.exit_status import Ending
+from ICHDiagnosisLib.bundle.location import find_bundle
+from ICHDiagnosisLib.bundle.process import BundleProcess
+from ICHDiagnosisLib.bundle.run import BundleRun
 from ICHDiagnosisLib.history import History
-from ICHDiagnosisLib.installers import python_executable
-from ICHDiagnosisLib.logic import AnalysisLogic, recordAnalysis, settingsOf
-from ICHDiagnosisLib.outcome import Ending
-from ICHDiagnosisLib.parameters import NOT_CHOSEN, Parameters
-from ICHDiagnosisLib.sample_data import loadPhantom, phantomCommand, registerSampleData
+from ICHDiagnosisLib.install.installers import python_executable
+from ICHDiagnosisLib.install.requirements import MissingPackage, find_missing, read_requirements
+from ICHDiagnosisLib.logic import AnalysisLogic, record_analysis, settings_of
+from ICHDiagnosisLib.messages import message
+from ICHDiagnosisLib.parameters import NOT_CHOSEN, Parameters, rename_earlier_parameters
+from ICHDiagnosisLib.sample_data import load_phantom, phantom_command, register_sample_data
 
 KEEP_HISTORY_SETTING = "ICHDiagnosis/KeepHistory"
 
@@ -39,29 +40,23 @@ class ICHDiagnosis(ScriptedLoadableModule):
 
     def __init__(self, parent: object) -> None:
         ScriptedLoadableModule.__init__(self, parent)
-        self.parent.title = _("ICH Diagnosis")
+        self.parent.title = message("module.title")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Neuroimaging")]
         self.parent.dependencies = []
         self.parent.contributors = ["ICHDiagnosis developers"]
-        self.parent.helpText = _(
-            "Reads a non-contrast head CT, says how likely each kind of intracranial haemorrhage is, and shows the "
-            "slices and voxels that spoke for it. "
-            "Research use only: not a medical device, not for diagnosis or treatment."
-        )
-        self.parent.acknowledgementText = _(
-            "An open re-implementation of DrCT2 (Wang, Fu, Li, Pei. Medical Physics 2022) as a MONAI bundle."
-        )
+        self.parent.helpText = message("module.help")
+        self.parent.acknowledgementText = message("module.acknowledgement")
         slicer.app.startupCompleted.connect(self.onStartupCompleted)
 
     def onStartupCompleted(self) -> None:
         """Offer the sample data; nothing else happens before the module is opened."""
-        registerSampleData(makePhantom, Path(self.resourcePath("Icons/ICHDiagnosis.png")))
+        register_sample_data(make_phantom, Path(self.resourcePath("Icons/ICHDiagnosis.png")))
 
 
-def makePhantom(_source: object = None) -> slicer.vtkMRMLScalarVolumeNode:
+def make_phantom(_source: object = None) -> slicer.vtkMRMLScalarVolumeNode:
     """Make a phantom with haemorrhage for the Sample Data module, and load it."""
-    with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=True):
-        return ICHDiagnosisLogic().loadPhantom()
+    with slicer.util.tryWithErrorDisplay(message("sample.failed"), waitCursor=True):
+        return ICHDiagnosisLogic().load_phantom()
 
 
 class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
@@ -69,7 +64,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
 
     Attributes
     ----------
-    bundleRoot : Path
+    bundle_root : Path
         Folder of the bundle.
     history : History
         Past analyses.
@@ -86,22 +81,21 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        self.bundleRoot = findBundle(Path(__file__))
+        self.bundle_root = find_bundle(Path(__file__))
         self.history = History(Path(slicer.app.slicerUserSettingsFilePath).parent)
-        run = BundleRun(
-            BundleProcess(slicer.util.startupEnvironment(), translate=_), python_executable(), self.bundleRoot
-        )
-        self.analysis = AnalysisLogic(run, self.missingPackages, self.history, getattr(slicer, "dicomDatabase", None))
+        run = BundleRun(BundleProcess(slicer.util.startupEnvironment()), python_executable(), self.bundle_root)
+        self.analysis = AnalysisLogic(run, self.missing_packages, self.history, getattr(slicer, "dicomDatabase", None))
         self.batch = Batch(
-            run, self.missingPackages, record=lambda result, name: recordAnalysis(self.history, result, name)
+            run, self.missing_packages, record=lambda result, name: record_analysis(self.history, result, name)
         )
 
     def getParameterNode(self) -> Parameters:
-        """Return the parameters of the scene, with the person's settings where the scene has none."""
+        """Return the parameters of the scene, with the user's settings where the scene has none."""
         node = super().getParameterNode()
-        isNew = not node.GetParameterCount()
+        is_new = not node.GetParameterCount()
+        rename_earlier_parameters(node)
         parameters = Parameters(node)
-        if isNew:
+        if is_new:
             keep = slicer.util.settingsValue(KEEP_HISTORY_SETTING, True, converter=slicer.util.toBool)
             parameters.keepHistory = keep
         if parameters.outputFolder == NOT_CHOSEN:
@@ -109,33 +103,33 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
             parameters.outputFolder = Path(documents) / "ICHDiagnosis"
         return parameters
 
-    def missingPackages(self) -> tuple[MissingPackage, ...]:
+    def missing_packages(self) -> tuple[MissingPackage, ...]:
         """Return the Python packages that the bundle needs and that are not there."""
         return find_missing(read_requirements())
 
-    def startAnalysis(self) -> None:
+    def start_analysis(self) -> None:
         """Start an analysis with the parameters of the scene; errors as :meth:`AnalysisLogic.start`."""
         parameters = self.getParameterNode()
-        self._rememberHistorySetting(parameters)
-        self.analysis.start(parameters.inputVolume, settingsOf(parameters))
+        self._remember_history_setting(parameters)
+        self.analysis.start(parameters.inputVolume, settings_of(parameters))
 
-    def startBatch(self, studies: "tuple[BatchStudy, ...]") -> None:
+    def start_batch(self, studies: "tuple[BatchStudy, ...]") -> None:
         """Start a batch with the parameters of the scene; errors as :meth:`Batch.start`."""
         parameters = self.getParameterNode()
-        self._rememberHistorySetting(parameters)
-        self.batch.start(studies, settingsOf(parameters))
+        self._remember_history_setting(parameters)
+        self.batch.start(studies, settings_of(parameters))
 
-    def loadPhantom(self, options: "dict[str, str] | None" = None) -> slicer.vtkMRMLScalarVolumeNode:
-        """Make a phantom with haemorrhage and load it; errors as :func:`loadPhantom` of the sample data."""
-        runner = BundleProcess(slicer.util.startupEnvironment(), phantomCommand, _)
-        return loadPhantom(runner, python_executable(), self.bundleRoot, slicer.app.processEvents, options)
+    def load_phantom(self, options: "dict[str, str] | None" = None) -> slicer.vtkMRMLScalarVolumeNode:
+        """Make a phantom with haemorrhage and load it; errors as :func:`load_phantom` of the sample data."""
+        runner = BundleProcess(slicer.util.startupEnvironment(), phantom_command)
+        return load_phantom(runner, python_executable(), self.bundle_root, slicer.app.processEvents, options)
 
     def close(self) -> None:
         """End whatever runs, and wait for that."""
         self.analysis.close()
         self.batch.close()
 
-    def _rememberHistorySetting(self, parameters: Parameters) -> None:
+    def _remember_history_setting(self, parameters: Parameters) -> None:
         self.history.enabled = parameters.keepHistory
         qt.QSettings().setValue(KEEP_HISTORY_SETTING, parameters.keepHistory)
 
@@ -151,7 +145,7 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._entered = False
 
     def setup(self) -> None:
-        """Build the panel; without the bundle, say so instead."""
+        """Build the panel; without the bundle, state that instead."""
         ScriptedLoadableModuleWidget.setup(self)
         try:
             self.logic = ICHDiagnosisLogic()
@@ -160,29 +154,35 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             label.wordWrap = True
             self.layout.addWidget(label)
             return
-        from ICHDiagnosisLib.panel import Panel  # noqa: PLC0415 - needs the widgets of the application
+        from ICHDiagnosisLib.panel.panel import Panel  # noqa: PLC0415 - needs the widgets of the application
 
         self.panel = Panel(self.logic, self.resourcePath("UI/ICHDiagnosis.ui"))
         self.layout.addWidget(self.panel.widget)
-        self.panel.setParameters(self.logic.getParameterNode())
+        self.panel.set_parameters(self.logic.getParameterNode())
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose)
+
+    def onReload(self) -> None:
+        """Read the library's files anew as well, which the application's own reload leaves as they were."""
+        for name in [name for name in sys.modules if name.partition(".")[0] == "ICHDiagnosisLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
 
     def cleanup(self) -> None:
         """End what runs, and let the panel go: the application ends, or the module is reloaded."""
         self.removeObservers()
         if self.panel is not None:
             self.logic.close()
-            self.panel.setParameters(None)
+            self.panel.set_parameters(None)
             self.panel.close()
 
     def enter(self) -> None:
         """Show the scene as it is now: the module was opened."""
         self._entered = True
         if self.panel is not None:
-            self.panel.setParameters(self.logic.getParameterNode())
+            self.panel.set_parameters(self.logic.getParameterNode())
             self.panel.enter()
 
     def exit(self) -> None:
@@ -194,12 +194,12 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, _caller: object, _event: object) -> None:
         """End what runs: its volume is about to go."""
         self.logic.close()
-        self.panel.setParameters(None)
+        self.panel.set_parameters(None)
 
     def onSceneEndClose(self, _caller: object, _event: object) -> None:
         """Take up the new scene's parameters, where the module is open."""
         if self._entered:
-            self.panel.setParameters(self.logic.getParameterNode())
+            self.panel.set_parameters(self.logic.getParameterNode())
 
 
 class ICHDiagnosisTest(ScriptedLoadableModuleTest):
@@ -210,7 +210,7 @@ class ICHDiagnosisTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
         folder = tempfile.TemporaryDirectory(prefix="ich-diagnosis-test-")
         self.addCleanup(folder.cleanup)
-        self.outputFolder = Path(folder.name)
+        self.output_folder = Path(folder.name)
 
     def runTest(self) -> None:
         """Run all steps."""
@@ -219,21 +219,21 @@ class ICHDiagnosisTest(ScriptedLoadableModuleTest):
             test()
 
     def test_a_phantom_is_read_and_shown(self) -> None:
-        """From the phantom to segments on the scene, in the way of a person who presses Apply."""
-        logic = self._startedLogic()
+        """From the phantom to segments on the scene, in the way of a user who presses Apply."""
+        logic = self._started_logic()
         ending = None
         while ending is None:
             ending = self._poll(logic).ending
         self.delayDisplay(ending.outcome.message)
         self.assertTrue(ending.outcome.has_results, ending.outcome)
-        self.assertTrue(ending.resultFolder.is_dir())
+        self.assertTrue(ending.result.folder.is_dir())
         self.assertIsNotNone(ending.shown)
-        self.assertEqual(len(ending.shown.heatMapNodes), len(ending.result.findings))
-        self.assertTrue(ending.logFile.is_file())
+        self.assertEqual(len(ending.shown.attribution_maps), len(ending.result.findings))
+        self.assertTrue(ending.log_file.is_file())
 
     def test_cancel_leaves_no_result(self) -> None:
         """Cancel as soon as the bundle works."""
-        logic = self._startedLogic()
+        logic = self._started_logic()
         update = self._poll(logic)
         while update.fraction is None and update.ending is None:
             update = self._poll(logic)
@@ -243,15 +243,15 @@ class ICHDiagnosisTest(ScriptedLoadableModuleTest):
         self.assertIs(update.ending.outcome.ending, Ending.CANCELLED)
         self.assertIsNone(update.ending.shown)
 
-    def _startedLogic(self) -> ICHDiagnosisLogic:
+    def _started_logic(self) -> ICHDiagnosisLogic:
         logic = ICHDiagnosisLogic()
         self.addCleanup(logic.close)
-        self.assertEqual(logic.missingPackages(), (), "open the module and press Apply once to install what it needs")
+        self.assertEqual(logic.missing_packages(), (), "open the module and press Apply once to install what it needs")
         parameters = logic.getParameterNode()
-        parameters.inputVolume = logic.loadPhantom({"pixels": "128", "slices": "24"})
-        parameters.outputFolder = self.outputFolder
+        parameters.inputVolume = logic.load_phantom({"pixels": "128", "slices": "24"})
+        parameters.outputFolder = self.output_folder
         parameters.keepHistory = False
-        logic.startAnalysis()
+        logic.start_analysis()
         return logic
 
     def _poll(self, logic: ICHDiagnosisLogic) -> AnalysisUpdate:

@@ -2,8 +2,8 @@
 
     python Resources/make_screenshots.py [--output Resources]
 
-Runs without 3D Slicer: the panel stands in the test host (Testing/slicer_host), the slice views are drawn by MRML. The
-analysis and everything shown of it are the bundle's own, right or wrong. Needs Chromium for the picture of the report.
+Runs without 3D Slicer: the panel runs in the test host (Testing/slicer/host), the slice views are drawn by MRML. The
+analysis and everything shown of it are the bundle's own, right or wrong. Needs Chromium for the image of the report.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
-sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "ICHDiagnosis")]
+sys.path[:0] = [str(ROOT / "Testing" / "slicer"), str(ROOT / "ICHDiagnosis")]
 
-import slicer_host  # noqa: E402 - found through the path above
+import host  # noqa: E402 - found through the path above
 
-slicer_host.install()
+host.install()
 
 import numpy as np  # noqa: E402
 import qt  # noqa: E402
 import slicer  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from slicer_host.slice_view import drawSliceView  # noqa: E402
+from host.slice_view import draw_slice_view  # noqa: E402
 
 PANEL = (450, 940)
 AXIAL = (660, 570)
@@ -61,23 +61,23 @@ def settle() -> None:
 
 
 def open_module(results: Path) -> Any:  # noqa: ANN401 - the module's widget
-    """Open the panel with its settings, history and results in a folder that goes with the pictures."""
+    """Open the panel with its settings, history and results in a folder that goes with the images."""
     slicer.app.slicerUserSettingsFilePath = str(results / "Slicer.ini")
-    slicer_host.loadModule(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
-    module = slicer_host.openPanel("ICHDiagnosis")
+    host.load_module(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
+    module = host.open_panel("ICHDiagnosis")
     module.panel.ui.outputFolderEdit.setCurrentPath(str(results / "ICHDiagnosis"))
     module.parent.resize(*PANEL)
     module.parent.show()
     return module
 
 
-def picture_of(widget: qt.QWidget) -> qt.QPixmap:
+def image_of(widget: qt.QWidget) -> qt.QPixmap:
     """Return a widget as it is seen."""
     settle()
     return widget.grab()
 
 
-def view_picture(name: str, size: tuple[int, int]) -> qt.QPixmap:
+def view_image(name: str, size: tuple[int, int]) -> qt.QPixmap:
     """Return a slice view with the coloured bar that the application puts above it."""
     slice_node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode()
     slice_node.SetDimensions(*size, 1)
@@ -85,16 +85,16 @@ def view_picture(name: str, size: tuple[int, int]) -> qt.QPixmap:
     offset = [place.GetElement(row, 3) for row in range(3)]
     slicer.app.layoutManager().sliceWidget(name).sliceLogic().FitSliceToBackground()
     slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *offset, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
-    pixels = drawSliceView(name, size)
+    pixels = draw_slice_view(name, size)
     bar = 20
-    picture = qt.QPixmap(size[0], size[1] + bar)
+    image = qt.QPixmap(size[0], size[1] + bar)
     painter = qt.QPainter()
-    painter.begin(picture)
+    painter.begin(image)
     painter.fillRect(0, 0, size[0], bar, qt.QColor(*BAR_COLOURS[name]))
     painter.drawText(8, bar - 5, f"{name[0]}   {slice_node.GetOrientation()}")
     painter.drawImage(0, bar, as_image(pixels))
     painter.end()
-    return picture
+    return image
 
 
 def as_image(pixels: NDArray[np.uint8]) -> qt.QImage:
@@ -105,13 +105,13 @@ def as_image(pixels: NDArray[np.uint8]) -> qt.QImage:
 
 
 def side_by_side(size: tuple[int, int], parts: Sequence[tuple[int, int, qt.QPixmap]]) -> qt.QPixmap:
-    """Put pictures onto one, each at its place (x, y)."""
+    """Put images onto one, each at its place (x, y)."""
     whole = qt.QPixmap(*size)
     whole.fill(qt.QColor(60, 60, 66))
     painter = qt.QPainter()
     painter.begin(whole)
-    for x, y, picture in parts:
-        painter.drawPixmap(x, y, picture)
+    for x, y, image in parts:
+        painter.drawPixmap(x, y, image)
     painter.end()
     return whole
 
@@ -121,9 +121,9 @@ def take_running(module: Any) -> qt.QPixmap:  # noqa: ANN401 - the module's widg
     ui = module.panel.ui
     ui.applyButton.click()
     wait(lambda: ui.progressBar.maximum == 100 and ui.progressBar.value >= 40)
-    picture = picture_of(module.parent)
+    image = image_of(module.parent)
     wait(lambda: not module.panel.running)
-    return picture
+    return image
 
 
 def write_phantom(folder: Path) -> Path:
@@ -138,15 +138,15 @@ def write_phantom(folder: Path) -> Path:
 def take_result(module: Any) -> qt.QPixmap:  # noqa: ANN401 - the module's widget
     """Take the panel with its result, and beside it the slice views on the key slice."""
     ui = module.panel.ui
-    if ui.heatMapBox.currentIndex == 0:
+    if ui.attributionBox.currentIndex == 0:
         likeliest = max(module.panel.result.result.findings, key=lambda finding: finding.probability)
-        module.panel.result.goToFinding(likeliest.key)
-    panel = picture_of(module.parent)
-    axial = view_picture("Red", AXIAL)
+        module.panel.result.go_to_finding(likeliest.key)
+    panel = image_of(module.parent)
+    axial = view_image("Red", AXIAL)
     below = AXIAL[1] + 22
     parts = [(0, 0, panel), (PANEL[0] + 2, 0, axial)]
-    parts += [(PANEL[0] + 2, below, view_picture("Yellow", SMALL))]
-    parts += [(PANEL[0] + 4 + SMALL[0], below, view_picture("Green", SMALL))]
+    parts += [(PANEL[0] + 2, below, view_image("Yellow", SMALL))]
+    parts += [(PANEL[0] + 4 + SMALL[0], below, view_image("Green", SMALL))]
     return side_by_side((PANEL[0] + 2 + AXIAL[0], PANEL[1]), parts)
 
 
@@ -159,7 +159,7 @@ def take_around(module: Any) -> qt.QPixmap:  # noqa: ANN401 - the module's widge
     ui.batchSection.collapsed = False
     ui.checkButton.click()
     wait(lambda: ui.checkButton.enabled)
-    return picture_of(module.parent)
+    return image_of(module.parent)
 
 
 def take_report(report: Path, target: Path) -> None:
@@ -168,20 +168,20 @@ def take_report(report: Path, target: Path) -> None:
     Raises
     ------
     RuntimeError
-        If Chromium is missing or takes no picture.
+        If Chromium is missing or takes no image.
     """
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
-        raise RuntimeError("Chromium is needed for the picture of the report")
+        raise RuntimeError("Chromium is needed for the image of the report")
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     command += [f"--window-size={REPORT[0]},{REPORT[1]}", f"--screenshot={target}", report.as_uri()]
     subprocess.run(command, capture_output=True, check=True, timeout=120)
     if not target.is_file():
-        raise RuntimeError("Chromium took no picture of the report")
+        raise RuntimeError("Chromium took no image of the report")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make all three pictures."""
+    """Make all three images."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description="Make the screenshots of the extension.")
     parser.add_argument("--output", type=Path, default=ROOT / "Resources")
@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         size = (running.width() + 2 + around.width(), AROUND_HEIGHT)
         pair = side_by_side(size, [(0, 0, running), (running.width() + 2, 0, around)])
         pair.save(str(options.output / "screenshot_panel.png"))
-        slicer_host.closePanel(module)
+        host.close_panel(module)
     _log.info("screenshot_result.png, screenshot_panel.png and screenshot_report.png are in %s", options.output)
 
 

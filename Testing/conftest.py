@@ -1,8 +1,11 @@
-"""What every test may ask for (real data), and how strictly a skip counts."""
+"""What every test may ask for (real data), how strictly a skip counts, and what no result may depend on."""
 
 from __future__ import annotations
 
 import os
+import random
+import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,33 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA_ABSENT = "real data absent"
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
-# No deadline: the first example pays for imports and caches, and the cores are shared by the workers.
-hypothesis.settings.register_profile("local", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-hypothesis.settings.load_profile("ci" if IN_CI else "local")
+# Threads change the order of sums; language and time zone change text. Child processes inherit all of them.
+os.environ.update(
+    {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+)
+if hasattr(time, "tzset"):
+    time.tzset()
+
+# The same examples everywhere, however slow or busy the machine.
+hypothesis.settings.register_profile(
+    "ichdiagnosis",
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("ichdiagnosis")
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """Start every test from the same seeds and on one thread, whatever ran before it in the same process."""
+    random.seed(0)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

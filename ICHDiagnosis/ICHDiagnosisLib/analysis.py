@@ -1,32 +1,23 @@
-"""What an analysis reports to the panel: state, progress, ending, and why it cannot start. No Qt."""
+"""What an analysis reports to the panel: progress, ending, and why it cannot start. No Qt."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 import slicer
-from slicer.i18n import tr as _
 
-from .child_output import Progress
-from .environment import MissingPackage
-from .outcome import Outcome
+from .bundle.child_output import Progress
+from .bundle.exit_status import Outcome
+from .install.requirements import MissingPackage
+from .messages import MessageError, message
 from .parameters import NOT_CHOSEN
-from .result import Result
-from .shown_result import ShownResult
+from .result.content import Result
+from .scene.layers import ShownResult
 
 
-class AnalysisState(Enum):
-    """What the logic is doing."""
-
-    IDLE = "idle"
-    RUNNING = "running"
-    DONE = "done"
-
-
-class CannotStartError(RuntimeError):
-    """The analysis cannot start; the message is one line for the person at the screen."""
+class CannotStartError(MessageError):
+    """The analysis cannot start; the message is one line for the user."""
 
 
 class PackagesMissingError(CannotStartError):
@@ -35,11 +26,11 @@ class PackagesMissingError(CannotStartError):
     Attributes
     ----------
     missing : tuple of MissingPackage
-        For :func:`ICHDiagnosisLib.environment.install`.
+        For :func:`ICHDiagnosisLib.install.installation.install`.
     """
 
     def __init__(self, missing: tuple[MissingPackage, ...]) -> None:
-        super().__init__(_("Some Python packages must be installed first."))
+        super().__init__("input.packages_missing")
         self.missing = missing
 
 
@@ -50,77 +41,76 @@ class AnalysisEnding:
     Attributes
     ----------
     outcome : Outcome
-        Ending, message, suggestion and remedy, in the person's language.
+        Ending, message, suggestion and remedy, in the user's language.
+    log_file : Path
+        ``run.log`` of this analysis.
     result : Result or None
         What the bundle wrote, also where the study was not evaluable (``result.reason``); None after a failure.
     shown : ShownResult or None
         The nodes on the scene; None where nothing was shown.
-    resultFolder : Path or None
-        Folder of the result, with ``report.html``.
-    logFile : Path
-        ``run.log`` of this analysis.
     notices : tuple of str
-        What else the person should know; nothing to decide.
+        What else the user should know; nothing to decide.
     """
 
     outcome: Outcome
-    logFile: Path
+    log_file: Path
     result: Result | None = None
     shown: ShownResult | None = None
-    resultFolder: Path | None = None
     notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class AnalysisUpdate:
-    """What has happened since the last look.
+    """What has happened since the last call.
 
     Attributes
     ----------
-    state : AnalysisState
-        Idle, running or done.
     stage : str
-        What is being done, in the person's language; empty where nothing is.
+        What is being done, in the user's language; empty where nothing is.
     fraction : float or None
-        Share of the work that is done, 0..1; None while unknown (show a busy bar).
+        Fraction of the work that is done, 0..1; None while unknown (show a busy bar).
     lines : tuple of str
         New lines of the log.
     ending : AnalysisEnding or None
         Given once, with the update in which the analysis ended.
     """
 
-    state: AnalysisState
     stage: str = ""
     fraction: float | None = None
     lines: tuple[str, ...] = ()
     ending: AnalysisEnding | None = None
 
 
-def whatIsMissing(inputNode: slicer.vtkMRMLScalarVolumeNode | None, outputFolder: Path) -> str:
-    """Say in one line what the person must still do before Apply can work (its tooltip); empty when nothing."""
-    if inputNode is None:
-        return _("Choose a head CT: load one, or take the phantom from Sample Data.")
-    image = inputNode.GetImageData()
+def check_input(input_node: slicer.vtkMRMLScalarVolumeNode | None, output_folder: Path) -> None:
+    """Refuse an input with which no analysis can start.
+
+    Raises
+    ------
+    CannotStartError
+        States what the user must still do.
+    """
+    if input_node is None:
+        raise CannotStartError("input.none")
+    image = input_node.GetImageData()
     if image is None or not image.GetNumberOfPoints():
-        return _("The chosen volume holds no voxels.")
+        raise CannotStartError("input.no_voxels")
     if image.GetNumberOfScalarComponents() != 1:
-        return _("The chosen volume holds colours; choose a head CT in Hounsfield units.")
-    if outputFolder == NOT_CHOSEN:
-        return _("Choose a folder for the results.")
-    return ""
+        raise CannotStartError("input.colours")
+    if output_folder == NOT_CHOSEN:
+        raise CannotStartError("input.no_folder")
 
 
-def stageName(progress: Progress | None) -> str:
-    """Return the name of a stage of the bundle in the person's language; before the first, what starting means."""
+def stage_name(progress: Progress | None) -> str:
+    """Return the name of a stage of the bundle in the user's language; "starting" before the first."""
     if progress is None:
-        return _("Starting")
+        return message("stage.starting")
     names = {
-        "reading": _("Reading the study"),
-        "slices": _("Looking at every slice"),
-        "key slices": _("Looking at key slices again"),
-        "explanation": _("Explaining"),
-        "maps": _("Making heat maps"),
-        "writing": _("Writing results"),
-        "done": _("Done"),
+        "reading": message("stage.reading"),
+        "slices": message("stage.slices"),
+        "key slices": message("stage.key_slices"),
+        "explanation": message("stage.explanation"),
+        "maps": message("stage.maps"),
+        "writing": message("stage.writing"),
+        "done": message("stage.done"),
     }
     return names.get(progress.stage, progress.stage)

@@ -1,7 +1,7 @@
 """Past analyses in an SQLite file of the user's settings folder. Standard library only.
 
-Kept per analysis: what it was given as the study's name (study UID or volume name), when, findings, model version and
-result folder. No patient names: none is passed in, and none is looked up. Several Slicers may use the file at once.
+Kept per analysis: what it was given as the study's name (study UID or volume name), when, impression, findings, model
+version and result folder. No patient names: none is passed in. Several Slicers may use the file at once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+
+from .messages import MessageError, message
 
 FILE_NAME = "ICHDiagnosisHistory.sqlite"
 _LOCK_SECONDS = 10.0
@@ -30,16 +32,17 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX analysis_by_date ON analysis (date);
     """,
+    "ALTER TABLE analysis ADD COLUMN impression TEXT NOT NULL DEFAULT ''",
 )
 
 
-class HistoryError(RuntimeError):
+class HistoryError(MessageError):
     """The history cannot be used; the analysis itself is not concerned."""
 
 
 @dataclass(frozen=True)
 class PastFinding:
-    """One finding as it was reported."""
+    """One finding as it was written."""
 
     name: str
     probability: float
@@ -58,10 +61,12 @@ class PastAnalysis:
         Study UID or volume name.
     date : datetime
         When it was recorded, with the time zone (UTC).
+    impression : str
+        The result in one sentence, as it was written; empty where an earlier version recorded the analysis.
     findings : tuple of PastFinding
-        In the order in which they were reported.
+        In the order in which they were written.
     model_version : str
-        Version of the model that spoke.
+        Version of the model.
     result_folder : Path
         Where the results were.
     """
@@ -69,6 +74,7 @@ class PastAnalysis:
     identifier: int
     study: str
     date: datetime
+    impression: str
     findings: tuple[PastFinding, ...]
     model_version: str
     result_folder: Path
@@ -88,24 +94,22 @@ class History:
         The user's settings folder; the file is made with the first record.
     enabled : bool
         The setting: when off, nothing is recorded (what is there can still be listed and deleted).
-    migrations : sequence of str
-        SQL scripts, one per schema version.
 
     Attributes
     ----------
     notice : str or None
-        What the person should be told once: a damaged history was set aside.
+        What the user should know once: a damaged history was set aside.
     """
 
-    def __init__(self, folder: Path, enabled: bool = True, migrations: Sequence[str] = MIGRATIONS) -> None:
+    def __init__(self, folder: Path, enabled: bool = True) -> None:
         self.file = folder / FILE_NAME
         self.enabled = enabled
         self.notice: str | None = None
-        self._migrations = migrations
 
     def record(
         self,
         study: str,
+        impression: str,
         findings: Sequence[PastFinding],
         model_version: str,
         result_folder: Path,
@@ -117,8 +121,10 @@ class History:
         ----------
         study : str
             Study UID or volume name; never a patient's name.
+        impression : str
+            The result in one sentence.
         findings : sequence of PastFinding
-            What was reported.
+            What was found.
         model_version : str
             Version of the model.
         result_folder : Path
@@ -146,10 +152,12 @@ class History:
         kept = [[finding.name, finding.probability, finding.positive] for finding in findings]
         with self._open() as connection:
             row = connection.execute(
-                "INSERT INTO analysis (study, date, findings, model_version, result_folder) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO analysis (study, date, impression, findings, model_version, result_folder)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     study,
                     date.astimezone(timezone.utc).isoformat(timespec="seconds"),
+                    impression,
                     json.dumps(kept, ensure_ascii=False),
                     model_version,
                     str(result_folder),
@@ -163,7 +171,8 @@ class History:
         Parameters
         ----------
         text : str
-            Words that must all occur, in any case, in study, date, model version or the name of a positive finding.
+            Words that must all occur, in any case, in study, date, impression, model version or the name of a positive
+            finding.
 
         Returns
         -------
@@ -179,7 +188,7 @@ class History:
             return ()
         with self._open() as connection:
             rows = connection.execute(
-                "SELECT id, study, date, findings, model_version, result_folder FROM analysis"
+                "SELECT id, study, date, impression, findings, model_version, result_folder FROM analysis"
                 " ORDER BY date DESC, id DESC"
             ).fetchall()
         # In Python, for SQLite compares without case in ASCII only.
@@ -195,22 +204,9 @@ class History:
         HistoryError
             If the file cannot be written.
         """
-        self._delete("DELETE FROM analysis WHERE id = ?", (identifier,))
-
-    def clear(self) -> None:
-        """Forget all analyses; the result folders stay.
-
-        Raises
-        ------
-        HistoryError
-            If the file cannot be written.
-        """
-        self._delete("DELETE FROM analysis", ())
-
-    def _delete(self, statement: str, values: tuple[int, ...]) -> None:
         if self.file.exists():
             with self._open() as connection:
-                connection.execute(statement, values)
+                connection.execute("DELETE FROM analysis WHERE id = ?", (identifier,))
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -219,12 +215,12 @@ class History:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             connection = self._connect()
         except (OSError, sqlite3.Error) as error:
-            raise HistoryError(f"The history cannot be opened: {error}") from error
+            raise HistoryError("history.not_opened", error=error) from error
         try:
             with connection:
                 yield connection
         except sqlite3.Error as error:
-            raise HistoryError(f"The history cannot be read or written: {error}") from error
+            raise HistoryError("history.not_usable", error=error) from error
         finally:
             connection.close()
 
@@ -257,32 +253,33 @@ class History:
     def _migrate(self, connection: sqlite3.Connection) -> None:
         """Bring the schema up to date inside the transaction that was begun, so that only one process does it."""
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(self._migrations):
-            raise HistoryError("The history was written by a newer version of ICHDiagnosis: update the extension")
-        for script in self._migrations[version:]:
+        if version > len(MIGRATIONS):
+            raise HistoryError("history.newer")
+        for script in MIGRATIONS[version:]:
             for statement in filter(None, (part.strip() for part in script.split(";"))):
                 connection.execute(statement)
-        if version < len(self._migrations):
-            connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
+        if version < len(MIGRATIONS):
+            connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     def _set_aside(self) -> None:
         now = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
         aside = self.file.with_name(f"{self.file.stem}-damaged-{now}{self.file.suffix}")
         self.file.replace(aside)
-        self.notice = f"The history was damaged and a new one was begun; the old file is kept as {aside.name}"
-        logging.warning(self.notice)
+        self.notice = message("history.damaged", name=aside.name)
+        logging.warning("the history was damaged and a new one was begun; the old file is kept as %s", aside.name)
 
 
-def _analysis(row: tuple[int, str, str, str, str, str]) -> PastAnalysis:
-    identifier, study, date, findings, model_version, result_folder = row
+def _analysis(row: tuple[int, str, str, str, str, str, str]) -> PastAnalysis:
+    identifier, study, date, impression, findings, model_version, result_folder = row
     try:
         kept = tuple(PastFinding(str(name), float(value), bool(is_on)) for name, value, is_on in json.loads(findings))
-        return PastAnalysis(identifier, study, datetime.fromisoformat(date), kept, model_version, Path(result_folder))
+        recorded = datetime.fromisoformat(date)
+        return PastAnalysis(identifier, study, recorded, impression, kept, model_version, Path(result_folder))
     except (ValueError, TypeError) as error:
-        raise HistoryError(f"Entry {identifier} of the history cannot be read: {error}") from error
+        raise HistoryError("history.entry", number=identifier, error=error) from error
 
 
 def _searchable(analysis: PastAnalysis) -> str:
     positive = [finding.name for finding in analysis.findings if finding.positive]
-    parts = [analysis.study, analysis.date.isoformat(), analysis.model_version, *positive]
+    parts = [analysis.study, analysis.date.isoformat(), analysis.impression, analysis.model_version, *positive]
     return "\n".join(parts).casefold()

@@ -2,14 +2,14 @@
 
 Usage, from a panel::
 
-    logic.start(inputNode, settings)        # CannotStartError: show its message; PackagesMissingError: offer to install
+    logic.start(input_node, settings)       # CannotStartError: show its message; PackagesMissingError: offer to install
     ...
     update = logic.poll()                   # from a timer, every 100 ms or so
     show(update.stage, update.fraction, update.lines)
     if update.ending is not None:
         show(update.ending.outcome.message, update.ending.outcome.suggestion)
         if update.ending.outcome.remedy is Remedy.RUN_ON_CPU:
-            offer(logic.runAgainOnCPU)
+            offer(logic.run_again_on_cpu)
 
 ``cancel()`` returns at once and the ending follows with a later ``poll()``; ``close()`` ends everything and waits, for
 when the scene or the application closes.
@@ -23,44 +23,42 @@ from dataclasses import replace
 from pathlib import Path
 
 import slicer
-from slicer.i18n import tr as _
 
 from .analysis import (
     AnalysisEnding,
-    AnalysisState,
     AnalysisUpdate,
     CannotStartError,
     PackagesMissingError,
-    stageName,
-    whatIsMissing,
+    check_input,
+    stage_name,
 )
-from .bundle_command import BundleMissingError
-from .bundle_process import AlreadyRunningError, ProcessStartError
-from .bundle_run import BundleRun, RunSettings, runFolder
-from .dicom_source import FileDatabase, isFromDICOM
-from .environment import MissingPackage
+from .bundle.command import BundleMissingError, UnsafeSettingError
+from .bundle.exit_status import Ending, Outcome, Remedy
+from .bundle.process import AlreadyRunningError, ProcessStartError
+from .bundle.run import BundleRun, RunSettings, run_folder
 from .history import History, HistoryError, PastFinding
-from .outcome import Ending, Outcome, Remedy
+from .install.requirements import MissingPackage
+from .messages import message
 from .parameters import DeviceChoice, Parameters
-from .result import Result, ResultError, read_result
-from .scene import GeometryError, ShownResult, showResult
-from .volume_file import VolumeNotWritableError
-from .volume_input import writeInput
+from .result.content import Result, ResultError
+from .result.reader import read_result
+from .scene.show_result import show_result
+from .scene.volume_geometry import GeometryError
+from .scene.volume_input import FileDatabase, VolumeNotWritableError, is_from_dicom, write_input
 
 _log = logging.getLogger(__name__)
 
 FindMissing = Callable[[], tuple[MissingPackage, ...]]
-ShowResult = Callable[[Result, slicer.vtkMRMLScalarVolumeNode], ShownResult]
 
 
-def settingsOf(parameters: Parameters) -> RunSettings:
-    """Return the settings of a run from what the person chose."""
+def settings_of(parameters: Parameters) -> RunSettings:
+    """Return the settings of a run from what the user chose."""
     return RunSettings(
-        outputFolder=parameters.outputFolder,
-        device=parameters.device.torchDevice,
-        operatingPoint=parameters.operatingPoint,
-        explanationMethod=parameters.explanationMethod.value,
-        useOriginalFiles=parameters.useOriginalFiles,
+        output_folder=parameters.outputFolder,
+        device=parameters.device.torch_device,
+        operating_point=parameters.operatingPoint,
+        explanation_method=parameters.explanationMethod.value,
+        use_original_files=parameters.useOriginalFiles,
     )
 
 
@@ -71,44 +69,35 @@ class AnalysisLogic:
     ----------
     run : BundleRun
         The seam to the bundle; the batch has the same one, so that only one of them runs.
-    findMissing : callable
+    find_missing : callable
         Returns the packages that are missing; called by :meth:`start` only.
     history : History or None
         Where analyses are recorded; None for nowhere.
     database : FileDatabase or None
         Finds original DICOM files (``slicer.dicomDatabase``).
-    show : callable
-        Puts a result on the scene.
     """
 
     def __init__(
         self,
         run: BundleRun,
-        findMissing: FindMissing,
+        find_missing: FindMissing,
         history: History | None = None,
         database: FileDatabase | None = None,
-        show: ShowResult = showResult,
     ) -> None:
         self._run = run
-        self._findMissing = findMissing
+        self._find_missing = find_missing
         self._history = history
         self._database = database
-        self._show = show
-        self._state = AnalysisState.IDLE
-        self._inputID = ""
+        self._running = False
+        self._input_id = ""
         self._settings: RunSettings | None = None
-
-    @property
-    def state(self) -> AnalysisState:
-        """Idle before the first analysis, running, or done after one."""
-        return self._state
 
     @property
     def running(self) -> bool:
         """Whether an analysis has been started and its ending not yet reported."""
-        return self._state is AnalysisState.RUNNING
+        return self._running
 
-    def start(self, inputNode: slicer.vtkMRMLScalarVolumeNode, settings: RunSettings) -> None:
+    def start(self, input_node: slicer.vtkMRMLScalarVolumeNode, settings: RunSettings) -> None:
         """Write the input and start the bundle; returns as soon as the process runs.
 
         Raises
@@ -119,17 +108,15 @@ class AnalysisLogic:
             If an analysis (or a batch) runs, something is missing, or the input or output cannot be written.
         """
         if self._run.running:
-            raise CannotStartError(_("An analysis is running: wait for its end or cancel it."))
-        missing = whatIsMissing(inputNode, settings.outputFolder)
-        if missing:
-            raise CannotStartError(missing)
-        packages = self._findMissing()
+            raise CannotStartError("run.busy")
+        check_input(input_node, settings.output_folder)
+        packages = self._find_missing()
         if packages:
             raise PackagesMissingError(packages)
         try:
             self._run.start(
-                lambda folder: writeInput(inputNode, folder, self._database, settings.useOriginalFiles),
-                runFolder(settings.outputFolder, inputNode.GetName()),
+                lambda folder: write_input(input_node, folder, self._database, settings.use_original_files),
+                run_folder(settings.output_folder, input_node.GetName()),
                 settings,
             )
         except (
@@ -137,17 +124,15 @@ class AnalysisLogic:
             AlreadyRunningError,
             ProcessStartError,
             VolumeNotWritableError,
-            ValueError,
+            UnsafeSettingError,
         ) as error:
-            raise CannotStartError(str(error)) from error
+            raise CannotStartError(error.code, **error.values) from error
         except OSError as error:
-            raise CannotStartError(
-                _("The study could not be written for the analysis: {error}").format(error=error.strerror or error)
-            ) from error
-        self._inputID, self._settings = inputNode.GetID(), settings
-        self._state = AnalysisState.RUNNING
+            raise CannotStartError("input.not_written", error=error.strerror or error) from error
+        self._input_id, self._settings = input_node.GetID(), settings
+        self._running = True
 
-    def runAgainOnCPU(self) -> None:
+    def run_again_on_cpu(self) -> None:
         """Start the last analysis once more on the CPU, as the remedy ``RUN_ON_CPU`` offers.
 
         Raises
@@ -155,23 +140,23 @@ class AnalysisLogic:
         CannotStartError
             As :meth:`start`; also where there was none, or its volume is gone.
         """
-        inputNode = slicer.mrmlScene.GetNodeByID(self._inputID) if self._inputID else None
-        if self._settings is None or inputNode is None:
-            raise CannotStartError(_("There is no analysis to run again."))
-        self.start(inputNode, replace(self._settings, device=DeviceChoice.CPU.torchDevice))
+        input_node = slicer.mrmlScene.GetNodeByID(self._input_id) if self._input_id else None
+        if self._settings is None or input_node is None:
+            raise CannotStartError("run.nothing_to_repeat")
+        self.start(input_node, replace(self._settings, device=DeviceChoice.CPU.torch_device))
 
     def poll(self) -> AnalysisUpdate:
-        """Report what has happened since the last look; the result is shown and recorded by the call that ends it."""
+        """Report what has happened since the last call; the result is shown and recorded by the call that ends it."""
         if not self.running:
-            return AnalysisUpdate(self._state)
+            return AnalysisUpdate()
         update = self._run.poll()
-        stage = stageName(update.progress)
+        stage = stage_name(update.progress)
         fraction = None if update.progress is None else update.progress.fraction
         if update.outcome is None:
-            return AnalysisUpdate(self._state, stage, fraction, update.lines)
-        self._state = AnalysisState.DONE
-        ending = self._finish(update.outcome, self._run.resultFolders())
-        return AnalysisUpdate(self._state, "", 1.0, update.lines, ending)
+            return AnalysisUpdate(stage, fraction, update.lines)
+        self._running = False
+        ending = self._finish(update.outcome, self._run.result_folders())
+        return AnalysisUpdate("", 1.0, update.lines, ending)
 
     def cancel(self) -> None:
         """Ask for the end of the analysis; return at once."""
@@ -182,50 +167,49 @@ class AnalysisLogic:
         """End the analysis, if there is one, with its process and temporary files; wait for that (about 2 s)."""
         if self.running:
             self._run.close()
-            self._state = AnalysisState.IDLE
+            self._running = False
 
     def _finish(self, outcome: Outcome, folders: list[Path]) -> AnalysisEnding:
-        logFile = self._run.logFile
+        log_file = self._run.log_file
         if not outcome.has_results:
-            return AnalysisEnding(outcome, logFile)
+            return AnalysisEnding(outcome, log_file)
         try:
-            result = _onlyResult(folders)
+            result = _only_result(folders)
         except ResultError as error:
-            return AnalysisEnding(_failed(outcome, str(error)), logFile)
+            return AnalysisEnding(_failed(outcome, str(error)), log_file)
         if result.reason is not None:
-            message = _("Not evaluable: {reason}").format(reason=result.reason.message)
-            outcome = replace(outcome, message=message, suggestion="")
-        ending = AnalysisEnding(outcome, logFile, result, None, result.folder)
-        inputNode = slicer.mrmlScene.GetNodeByID(self._inputID)
-        if inputNode is None:
-            notice = _("The volume is no longer in the scene; the result is in its folder.")
-            return replace(ending, notices=(notice,))
+            reason = message("result.not_evaluable", reason=result.reason.message)
+            outcome = replace(outcome, message=reason, suggestion="")
+        ending = AnalysisEnding(outcome, log_file, result)
+        input_node = slicer.mrmlScene.GetNodeByID(self._input_id)
+        if input_node is None:
+            return replace(ending, notices=(message("run.volume_removed"),))
         try:
-            shown = self._show(result, inputNode)
+            shown = show_result(result, input_node)
         except (ResultError, GeometryError) as error:
-            return replace(ending, outcome=self._notShown(outcome, error, inputNode))
-        return replace(ending, shown=shown, notices=recordAnalysis(self._history, result, inputNode.GetName()))
+            return replace(ending, outcome=self._not_shown(outcome, error, input_node))
+        return replace(ending, shown=shown, notices=record_analysis(self._history, result, input_node.GetName()))
 
-    def _notShown(
-        self, outcome: Outcome, error: ResultError | GeometryError, inputNode: slicer.vtkMRMLScalarVolumeNode
+    def _not_shown(
+        self, outcome: Outcome, error: ResultError | GeometryError, input_node: slicer.vtkMRMLScalarVolumeNode
     ) -> Outcome:
         failure = _failed(outcome, str(error))
-        readFromFiles = self._settings is not None and self._settings.useOriginalFiles and isFromDICOM(inputNode)
-        if isinstance(error, GeometryError) and readFromFiles:
+        read_from_files = self._settings is not None and self._settings.use_original_files and is_from_dicom(input_node)
+        if isinstance(error, GeometryError) and read_from_files:
             # The volume was changed after loading, or its files are read otherwise than 3D Slicer reads them.
-            return replace(failure, suggestion=_("Run again without the original DICOM files."))
+            return replace(failure, suggestion=message("run.without_original_files"))
         return failure
 
 
-def _onlyResult(folders: list[Path]) -> Result:
+def _only_result(folders: list[Path]) -> Result:
     """Read the result of a run on one study."""
     if len(folders) != 1:
-        raise ResultError(_("The analysis wrote {count} results where one was expected.").format(count=len(folders)))
+        raise ResultError("run.result_count", count=len(folders))
     return read_result(folders[0])
 
 
-def recordAnalysis(history: History | None, result: Result, name: str) -> tuple[str, ...]:
-    """Add an analysis to the history; one that fails must not cost the person their result.
+def record_analysis(history: History | None, result: Result, name: str) -> tuple[str, ...]:
+    """Add an analysis to the history; one that fails must not cost the user the result.
 
     Parameters
     ----------
@@ -239,13 +223,15 @@ def recordAnalysis(history: History | None, result: Result, name: str) -> tuple[
     Returns
     -------
     tuple of str
-        What the person should be told; empty where all went well.
+        What the user should know; empty where all went well.
     """
-    if history is None or not result.evaluated or result.folder is None:
+    if history is None or result.impression is None or result.folder is None:
         return ()
     findings = [PastFinding(finding.name, finding.probability, finding.positive) for finding in result.findings]
     try:
-        history.record(result.study.study_uid or name, findings, result.model.version, result.folder)
+        history.record(
+            result.study.study_uid or name, result.impression.text, findings, result.model.version, result.folder
+        )
     except HistoryError as error:
         _log.warning("the analysis is not in the history: %s", error)
         return (str(error),)
@@ -253,8 +239,7 @@ def recordAnalysis(history: History | None, result: Result, name: str) -> tuple[
     return () if notice is None else (notice,)
 
 
-def _failed(outcome: Outcome, message: str) -> Outcome:
+def _failed(outcome: Outcome, reason: str) -> Outcome:
     """Turn the outcome of a run whose result cannot be used into a failure."""
-    return replace(
-        outcome, ending=Ending.FAILED, message=message, suggestion=_("The log has the details."), remedy=Remedy.READ_LOG
-    )
+    suggestion = message("ending.see_log")
+    return replace(outcome, ending=Ending.FAILED, message=reason, suggestion=suggestion, remedy=Remedy.READ_LOG)

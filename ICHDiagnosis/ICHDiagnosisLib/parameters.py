@@ -1,19 +1,24 @@
-"""What the person chose, kept in one parameter node and saved with the scene."""
+"""What the user chose, kept in one parameter node and saved with the scene."""
 
 import enum
+import logging
 import pathlib
 import sys
 from typing import Annotated
 
 import slicer
-from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from .segments import DEFAULT_LEVEL
-from .shown_result import DEFAULT_OPACITY
+from .messages import message
+from .scene.layers import DEFAULT_OPACITY
+from .scene.segments import DEFAULT_THRESHOLD
 
 NOT_CHOSEN = pathlib.Path()
 """Value of a folder that was never chosen; a parameter node cannot hold None for it."""
+_EARLIER_NAMES = {"level": "mapThreshold"}
+_NO_LONGER_KEPT = ("heatMapLabel",)
+
+_log = logging.getLogger(__name__)
 
 
 class DeviceChoice(enum.Enum):
@@ -24,13 +29,13 @@ class DeviceChoice(enum.Enum):
     CPU = "cpu"
 
     def label(self) -> str:
-        """Return the text for the person at the screen."""
+        """Return the text for the user."""
         if self is DeviceChoice.AUTOMATIC:
-            return _("Automatic")
-        return _("Graphics card (GPU)") if self is DeviceChoice.GPU else _("Processor (CPU)")
+            return message("device.automatic")
+        return message("device.gpu") if self is DeviceChoice.GPU else message("device.cpu")
 
     @property
-    def torchDevice(self) -> str | None:
+    def torch_device(self) -> str | None:
         """Name of the device as torch has it; None lets the bundle choose."""
         if self is DeviceChoice.GPU:
             return "mps" if sys.platform == "darwin" else "cuda"
@@ -38,17 +43,19 @@ class DeviceChoice(enum.Enum):
 
 
 class ExplanationMethod(enum.Enum):
-    """How heat maps are computed; the value is the bundle's name for it."""
+    """How attribution maps are computed; the value is the bundle's name for it."""
 
     GRADCAM = "gradcam"
     GRADCAM_PLUS_PLUS = "gradcam++"
     SLICE_GRADCAM = "slice_gradcam"
 
     def label(self) -> str:
-        """Return the text for the person at the screen."""
+        """Return the text for the user."""
         if self is ExplanationMethod.SLICE_GRADCAM:
-            return _("Grad-CAM of single slices")
-        return _("Grad-CAM") if self is ExplanationMethod.GRADCAM else _("Grad-CAM++")
+            return message("method.slice_gradcam")
+        if self is ExplanationMethod.GRADCAM_PLUS_PLUS:
+            return message("method.gradcam_plus_plus")
+        return message("method.gradcam")
 
 
 @parameterNodeWrapper
@@ -62,21 +69,19 @@ class Parameters:
     device : DeviceChoice
         Where the network runs.
     operatingPoint : str
-        Name of an operating point (:func:`ICHDiagnosisLib.bundle_location.operatingPoints` lists them).
+        Name of an operating point (:func:`ICHDiagnosisLib.bundle.location.operating_points` lists them).
     explanationMethod : ExplanationMethod
-        How heat maps are computed.
+        How attribution maps are computed.
     useOriginalFiles : bool
         Whether a volume from DICOM is read from its original files where these can be found.
     outputFolder : pathlib.Path
         Folder for result folders; ``NOT_CHOSEN`` until somebody chose one.
     keepHistory : bool
         Whether analyses are recorded in the history.
-    heatMapLabel : str
-        Key of the finding whose heat map is shown; empty for none.
-    level : float
-        Level of heat map and segments, percent of a map's scale.
+    mapThreshold : float
+        Threshold of attribution map and segments, percent of a map's scale.
     opacity : float
-        Opacity of the heat map, 0..1.
+        Opacity of the attribution map, 0..1.
     """
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode
@@ -86,6 +91,17 @@ class Parameters:
     useOriginalFiles: bool = True
     outputFolder: pathlib.Path = NOT_CHOSEN
     keepHistory: bool = True
-    heatMapLabel: str = ""
-    level: Annotated[float, WithinRange(1, 100)] = DEFAULT_LEVEL
+    mapThreshold: Annotated[float, WithinRange(1, 100)] = DEFAULT_THRESHOLD
     opacity: Annotated[float, WithinRange(0, 1)] = DEFAULT_OPACITY
+
+
+def rename_earlier_parameters(node: slicer.vtkMRMLScriptedModuleNode) -> None:
+    """Give parameters of a scene that an earlier version saved the names of today, with a warning."""
+    for earlier, name in _EARLIER_NAMES.items():
+        value = node.GetParameter(earlier)
+        if value:
+            _log.warning("parameter %s is now %s: the next version will not read the earlier name", earlier, name)
+            node.SetParameter(name, value)
+            node.UnsetParameter(earlier)
+    for earlier in _NO_LONGER_KEPT:
+        node.UnsetParameter(earlier)

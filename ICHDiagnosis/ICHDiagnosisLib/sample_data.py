@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import slicer
-from slicer.i18n import tr as _
 
-from .bundle_command import BundleRequest
-from .bundle_process import BundleRunner
+from .bundle.command import BundleRequest
+from .bundle.process import BundleRunner
+from .messages import MessageError
 
 CATEGORY = "ICHDiagnosis"
 PHANTOM_NAME = "ICHPhantom"
@@ -20,17 +20,17 @@ HEAD_CT_NAME = "ICH-ADAPT2"
 HEAD_CT_FILE = "ICH-ADAPT2.nii.gz"
 HEAD_CT_SHA256 = "40e9f1cb82dd68e8bd19dccf0ad116c8cb2eb67a8cfadf3ad9155642e4851d89"
 HEAD_CT_ADDRESS = f"https://github.com/lassoan/SlicerMONAIAuto3DSeg/releases/download/TestingData/{HEAD_CT_FILE}"
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
-class SampleDataError(RuntimeError):
-    """The sample could not be made; the message is one line for a person."""
+class SampleDataError(MessageError):
+    """The sample could not be made; the message is one line for the user."""
 
 
-def phantomCommand(request: BundleRequest) -> list[str]:
+def phantom_command(request: BundleRequest) -> list[str]:
     """Build the command line that writes a phantom into ``request.output_dir``; overrides are further options.
 
-    To be given to :class:`ICHDiagnosisLib.bundle_process.BundleProcess` as ``build``.
+    To be given to :class:`ICHDiagnosisLib.bundle.process.BundleProcess` as ``build``.
     """
     command = [str(request.python), "-m", "scripts.phantom", "--format", "nifti", "--output", str(request.output_dir)]
     for kind in PHANTOM_HAEMORRHAGES:
@@ -40,11 +40,11 @@ def phantomCommand(request: BundleRequest) -> list[str]:
     return command
 
 
-def loadPhantom(
+def load_phantom(
     runner: BundleRunner,
     python: Path,
-    bundleRoot: Path,
-    keepAlive: Callable[[], None],
+    bundle_root: Path,
+    keep_alive: Callable[[], None],
     options: dict[str, str] | None = None,
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Make a phantom in a child process and load it; takes some seconds.
@@ -52,12 +52,12 @@ def loadPhantom(
     Parameters
     ----------
     runner : BundleRunner
-        Made with :func:`phantomCommand`; its ``cancel()`` ends this call with an error.
+        Made with :func:`phantom_command`; its ``cancel()`` ends this call with an error.
     python : Path
         Python that runs the bundle.
-    bundleRoot : Path
+    bundle_root : Path
         Folder of the bundle.
-    keepAlive : callable
+    keep_alive : callable
         Called again and again while waiting (``slicer.app.processEvents``).
     options : dict of str to str, optional
         Of ``python -m scripts.phantom``, for example ``{"pixels": "128"}``.
@@ -71,29 +71,29 @@ def loadPhantom(
     """
     with tempfile.TemporaryDirectory(prefix="ich-phantom-") as name:
         folder = Path(name)
-        runner.start(BundleRequest(python, bundleRoot, folder, folder, overrides=options or {}))
+        runner.start(BundleRequest(python, bundle_root, folder, folder, overrides=options or {}))
         outcome = None
         try:
             while outcome is None:
-                keepAlive()
-                time.sleep(_LOOK_SECONDS)
+                keep_alive()
+                time.sleep(_POLL_SECONDS)
                 outcome = runner.poll().outcome
         finally:
             runner.close()
         if outcome.exit_status != 0:
-            raise SampleDataError(f"{outcome.message} {outcome.suggestion}".strip())
-        return _loadForGood(folder / "ct.nii.gz", PHANTOM_NAME)
+            raise SampleDataError("sample.not_made", reason=f"{outcome.message} {outcome.suggestion}".strip())
+        return _load_without_file(folder / "ct.nii.gz", PHANTOM_NAME)
 
 
-def registerSampleData(makePhantom: Callable[[object], object], thumbnail: Path) -> None:
+def register_sample_data(make_phantom: Callable[[object], object], thumbnail: Path) -> None:
     """Offer both samples in the Sample Data module.
 
     Parameters
     ----------
-    makePhantom : callable
+    make_phantom : callable
         Called with the source when the phantom is asked for.
     thumbnail : Path
-        Picture of the buttons.
+        Image of the buttons.
     """
     import SampleData  # noqa: PLC0415 - a module of the application, complete only after its start
 
@@ -104,7 +104,7 @@ def registerSampleData(makePhantom: Callable[[object], object], thumbnail: Path)
         fileNames="",
         nodeNames=PHANTOM_NAME,
         thumbnailFileName=str(thumbnail),
-        customDownloader=makePhantom,
+        customDownloader=make_phantom,
     )
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category=CATEGORY,
@@ -117,12 +117,12 @@ def registerSampleData(makePhantom: Callable[[object], object], thumbnail: Path)
     )
 
 
-def _loadForGood(path: Path, nodeName: str) -> slicer.vtkMRMLScalarVolumeNode:
-    """Load a volume whose file is about to go: it must be saved with the scene, not looked for again."""
+def _load_without_file(path: Path, node_name: str) -> slicer.vtkMRMLScalarVolumeNode:
+    """Load a volume whose file is about to go: it must be saved with the scene, not searched for again."""
     try:
-        node = slicer.util.loadVolume(str(path), {"name": nodeName})
+        node = slicer.util.loadVolume(str(path), {"name": node_name})
     except RuntimeError as error:
-        raise SampleDataError(_("The phantom could not be loaded.")) from error
+        raise SampleDataError("sample.not_loaded") from error
     storage = node.GetStorageNode()
     if storage is not None:
         slicer.mrmlScene.RemoveNode(storage)

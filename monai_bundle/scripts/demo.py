@@ -1,4 +1,4 @@
-"""What ``make demo`` runs: a study through the bundle, then its findings in a short table.
+"""What ``make demo`` runs: a study through the bundle, then its impression and findings in a short table.
 
 Without a study of the user's own it writes a phantom with haemorrhage first, and shows the truth beside the findings.
 
@@ -13,9 +13,11 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from scripts.messages import message
 
 BUNDLE_ROOT = Path(__file__).resolve().parents[1]
 PHANTOM_KINDS = ("intraparenchymal", "subdural")
@@ -46,7 +48,7 @@ def read_study(study: Path, results: Path) -> int:
 def run_python(arguments: Sequence[str]) -> int:
     """Run this Python in the bundle's folder; return its exit status, 130 where it was interrupted or terminated."""
     status = subprocess.run([sys.executable, *arguments], cwd=BUNDLE_ROOT, check=False).returncode
-    # A child that a signal ended reports the signal's negative number.
+    # The status of a process that a signal ended is the signal's negative number.
     return EXIT_CANCELLED if status in (-signal.SIGINT, -signal.SIGTERM) else EXIT_FAILURE if status < 0 else status
 
 
@@ -56,7 +58,7 @@ def summary(result: dict[str, Any], report: Path, truth: Sequence[str] | None = 
     Parameters
     ----------
     result : dict
-        The content of ``result.json`` (docs/result.schema.json).
+        The content of ``result.json`` (docs/result.schema.json), of version 1 or 2.
     report : Path
         Where the report lies.
     truth : sequence of str, optional
@@ -65,43 +67,44 @@ def summary(result: dict[str, Any], report: Path, truth: Sequence[str] | None = 
     Returns
     -------
     str
-        Lines: one per finding and what they say together, or the reason why there is none; then the report's path.
+        The impression, its caution and one line per finding, or the reason why there is none; then the report's path.
     """
-    name = result["study"]["source_name"]
-    if result["status"] == "not_evaluable":
-        return f"{name}: not evaluable: {result['reason']['message']}\nReport: {report}"
-    lines = [
-        f"{'finding':<32}{'probability':>12}{'threshold':>11}  {'answer':<9}{'' if truth is None else 'truth'}".rstrip()
-    ]
-    for finding in result["findings"]:
-        answer = "positive" if finding["positive"] else "negative"
-        mark = " " if finding.get("threshold_chosen", True) else "*"
-        row = f"{finding['name']:<32}{finding['probability']:>12.3f}{finding['threshold']:>11.3f}{mark} {answer:<9}"
-        if truth is not None:
-            present = bool(truth) if finding["key"] == "any" else finding["key"] in truth
-            row += "present" if present else "absent"
-        lines.append(row.rstrip())
-    lines += _remarks(result["findings"])
-    said = _said(result["findings"])
-    return "\n".join([f"{name}: {result['model']['notice']}", *lines, f"{said}.", f"Report: {report}"])
-
-
-def _remarks(findings: Sequence[Mapping[str, Any]]) -> list[str]:
-    from scripts.output.verdict import NOT_CHOSEN  # noqa: PLC0415
-
-    return [] if all(finding.get("threshold_chosen", True) for finding in findings) else [f"* {NOT_CHOSEN}"]
-
-
-def _said(findings: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the findings say together, as the report says it."""
     # Nothing heavy is imported before it is needed: the bench measures the memory of the process that it starts from.
-    from scripts.diagnosis import Finding  # noqa: PLC0415
-    from scripts.labels import VOCABULARIES  # noqa: PLC0415
-    from scripts.output.verdict import verdict  # noqa: PLC0415
+    from scripts.output.earlier_version import brought_up_to_date  # noqa: PLC0415
 
-    labels = {label.key: label for vocabulary in VOCABULARIES.values() for label in vocabulary}
-    found = (Finding(labels[entry["key"]], entry["probability"], entry["threshold"]) for entry in findings)
-    return verdict(tuple(found)).line
+    result = brought_up_to_date(result)
+    name, written = result["study"]["source_name"], message("terminal.report", path=report)
+    if result["status"] == "not_evaluable":
+        return "\n".join([message("terminal.not_evaluable", name=name, reason=result["reason"]["message"]), written])
+    impression, findings = result["impression"], result["findings"]
+    default = [f"* {message('report.default_threshold')}"] if any(row["default_threshold"] for row in findings) else []
+    return "\n".join(
+        [
+            f"{name}: {result['model']['notice']}",
+            f"{impression['text']}. {impression['caution']}",
+            _heading(with_truth=truth is not None),
+            *(_row(finding, truth) for finding in findings),
+            *default,
+            written,
+        ]
+    )
+
+
+def _heading(*, with_truth: bool) -> str:
+    finding, probability, threshold, result, truth = (
+        message(f"terminal.column_{column}") for column in ("finding", "probability", "threshold", "result", "truth")
+    )
+    return f"{finding:<32}{probability:>12}{threshold:>11}  {result:<9}{truth if with_truth else ''}".rstrip()
+
+
+def _row(finding: dict[str, Any], truth: Sequence[str] | None) -> str:
+    result = message("terminal.positive" if finding["positive"] else "terminal.negative")
+    star = "*" if finding["default_threshold"] else " "
+    row = f"{finding['name']:<32}{finding['probability']:>12.3f}{finding['threshold']:>11.3f}{star} {result:<9}"
+    if truth is None:
+        return row.rstrip()
+    present = bool(truth) if finding["key"] == "any" else finding["key"] in truth
+    return row + message("terminal.present" if present else "terminal.absent")
 
 
 def fresh_results(results: Path, before: dict[Path, int]) -> list[Path]:
@@ -121,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("output/demo"), help="folder for results")
     options = parser.parse_args(arguments)
     if options.study is not None and not options.study.exists():
-        logger.error("%s does not exist; STUDY names a DICOM folder, a zip of one, a NIfTI or NRRD file", options.study)
+        logger.error("%s", message("terminal.no_such_study", study=options.study))
         return EXIT_FAILURE
 
     study, truth = options.study, None

@@ -1,18 +1,47 @@
-"""What one run says of one study: plain dataclasses that mirror the result folder (docs/result.schema.json)."""
+"""What one run found in one study: plain dataclasses that mirror the result folder (docs/result.schema.json)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scripts.intake.study import CTStudy
 from scripts.labels import Label
+from scripts.messages import Message
 
-MapKind = Literal["attention", "feature_attention", "gradcam", "gradcam++", "slice_gradcam"]
-RESEARCH_USE_ONLY = "Research use only. Not a medical device; not for diagnosis or treatment."
+
+@dataclass(frozen=True)
+class MapKind:
+    """One kind of map on the voxels of the CT.
+
+    Attributes
+    ----------
+    key : str
+        Name in ``result.json``.
+    file : str
+        Name of its file; ``{label}`` stands for a label's key where there is one map per label.
+    caption : str
+        Code of its name in the catalogue (:mod:`scripts.messages`).
+    """
+
+    key: str
+    file: str
+    caption: str
+
+
+MAP_KINDS: dict[str, MapKind] = {
+    kind.key: kind
+    for kind in (
+        MapKind("attention", "attention.nii.gz", "map.attention"),
+        MapKind("feature_attention", "feature_attention.nii.gz", "map.feature_attention"),
+        MapKind("gradcam", "gradcam_{label}.nii.gz", "map.gradcam"),
+        MapKind("gradcam++", "gradcam_{label}.nii.gz", "map.gradcam++"),
+        MapKind("slice_gradcam", "gradcam_{label}.nii.gz", "map.slice_gradcam"),
+    )
+}
+"""Every kind of map by its key. A new one is a line here, one in the catalogue and one in the schema."""
 
 
 @dataclass(frozen=True)
@@ -22,18 +51,18 @@ class Finding:
     Attributes
     ----------
     label : Label
-        What was looked for.
+        The label.
     probability, threshold : float
         0..1.
-    threshold_chosen : bool
-        False where too few patients had or lacked the label for a threshold to be chosen: 0.5 stands in, and may miss
-        it.
+    default_threshold : bool
+        Whether the threshold is the default of 0.5, because too few patients had or lacked the label for one to be
+        chosen.
     """
 
     label: Label
     probability: float
     threshold: float
-    threshold_chosen: bool = True
+    default_threshold: bool = False
 
     @property
     def positive(self) -> bool:
@@ -42,61 +71,70 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class SliceEvidence:
-    """What the network made of one stored slice.
+class SliceResult:
+    """What the network made of one original slice.
 
     Attributes
     ----------
     index : int
-        Index of the stored slice, 0-based.
+        Index of the original slice, 0-based.
     position_mm : float
         Position along the slice normal (mm).
     attention : float
-        Share of the slice attention, 0..1; all stored slices sum to 1.
+        Slice attention, 0..1; all original slices sum to 1.
     key_rank : int or None
         1 for the slice with most attention, 2 for the next ...; None where it is no key slice.
-    read : bool
-        Whether the network read this slice, alone or averaged into a slab.
     """
 
     index: int
     position_mm: float
     attention: float
     key_rank: int | None
-    read: bool
 
 
 @dataclass(frozen=True)
-class EvidenceMap:
-    """Values on the stored voxels of the CT.
+class AttributionMap:
+    """Values on the voxels of the CT.
 
     Attributes
     ----------
     kind : str
-        ``"attention"``, ``"feature_attention"``, ``"gradcam"``, ``"gradcam++"`` or ``"slice_gradcam"``.
+        A key of :data:`MAP_KINDS`.
     label : Label or None
-        The label that a Grad-CAM belongs to; None for the two kinds of attention.
+        The label that the map explains; None for the two kinds of attention.
     voxels : ndarray of uint8, shape (slices, rows, columns)
-        0 outside the head and where the evidence is against the label.
+        0 outside the head and where the value is against the label.
     scale : float
-        Value that 255 stands for: a share of attention, an attended activation, or a Grad-CAM value in logits. One
+        Value that 255 stands for: slice attention (0..1), an attended activation, or a Grad-CAM value in logits. One
         for the whole scan.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown, or has one map per label and the label is missing.
     """
 
-    kind: MapKind
+    kind: str
     label: Label | None
     voxels: NDArray[np.uint8]
     scale: float
 
+    def __post_init__(self) -> None:
+        """Check that kind and label belong together."""
+        if self.kind not in MAP_KINDS:
+            raise ValueError(f"unknown kind of map {self.kind!r}; register it in MAP_KINDS")
+        if ("{label}" in MAP_KINDS[self.kind].file) != (self.label is not None):
+            raise ValueError(f"a map of kind {self.kind!r} {'belongs to no' if self.label else 'needs a'} label")
+
     @property
     def file_name(self) -> str:
         """Name of the map's file in the result folder."""
-        return f"{self.kind}.nii.gz" if self.label is None else f"gradcam_{self.label.key}.nii.gz"
+        return MAP_KINDS[self.kind].file.format(label=self.label.key if self.label else None)
 
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which model spoke."""
+    """Which model a result comes from."""
 
     name: str
     version: str
@@ -108,7 +146,7 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything that one run found in one study, with its evidence.
+    """Everything that one run found in one study.
 
     Attributes
     ----------
@@ -120,27 +158,27 @@ class Diagnosis:
         Voxels inside the head; maps are 0 elsewhere.
     findings : tuple of Finding
         One per label, in the order of the vocabulary.
-    slices : tuple of SliceEvidence
-        One per stored slice.
-    maps : tuple of EvidenceMap
+    slices : tuple of SliceResult
+        One per original slice.
+    maps : tuple of AttributionMap
         Attention first, then one Grad-CAM per label.
-    read_slices : tuple of tuple of int
-        For each read slice, from first to last, the stored slices that were averaged into it.
+    input_slices : tuple of tuple of int
+        For each input slice, from the feet to the head, the original slices that were averaged into it.
     operating_point : str
         Name of the operating point that the thresholds belong to.
     device, precision : str
         For example ``"cpu"`` and ``"bfloat16"``.
     seconds : dict
-        Wall time per stage.
+        Wall time per stage (s).
     """
 
     study_id: str
     study: CTStudy
     head: NDArray[np.bool_]
     findings: tuple[Finding, ...]
-    slices: tuple[SliceEvidence, ...]
-    maps: tuple[EvidenceMap, ...]
-    read_slices: tuple[tuple[int, ...], ...]
+    slices: tuple[SliceResult, ...]
+    maps: tuple[AttributionMap, ...]
+    input_slices: tuple[tuple[int, ...], ...]
     model: ModelIdentity
     operating_point: str
     device: str
@@ -150,21 +188,20 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A study that must not be read: its result folder says why and holds nothing else.
+    """A study that must not be read: its result folder states why and holds nothing else.
 
     Attributes
     ----------
     study_id, source_name : str
         Name of the result folder; name (no path) of the folder or file.
-    code, reason : str
-        For example ``"too_few_slices"`` and ``"7 slices, at least 12 needed"``.
-    study : CTStudy or None
-        What could be read before the refusal.
+    code : str
+        For example ``"too_few_slices"``.
+    reason : Message
+        For example "7 slices, at least 12 needed".
     """
 
     study_id: str
     source_name: str
     code: str
-    reason: str
+    reason: Message
     model: ModelIdentity
-    study: CTStudy | None = None

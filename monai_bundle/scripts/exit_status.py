@@ -1,7 +1,8 @@
 """How a run ends: 0 all studies evaluated, 3 some not evaluable, 1 failure (of one study or all), 130 cancelled.
 
-A configuration wraps its fallible steps in :func:`or_exit` and runs its engine through :func:`run`, so that a user's
-mistake ends in one line instead of a traceback; an error that nobody foresaw keeps its traceback.
+A configuration calls :func:`install_handlers` in its ``initialize`` and runs its engine through :func:`run`. Whatever
+then ends the process early, in an expression of the configuration or in the engine, ends it as the contract has it: an
+error that a user can mend is one line, and an error that nobody foresaw keeps its traceback.
 """
 
 from __future__ import annotations
@@ -10,44 +11,49 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from types import FrameType
-from typing import Any, TypeVar
+from types import FrameType, TracebackType
 
 import torch
 
-from scripts.intake.study import IntakeError
-from scripts.output.folder import OutputError
-from scripts.settings import SettingError
+from scripts.messages import ExpectedError, message
 from scripts.study_evaluator import StudyEvaluator
-from scripts.weights import WeightsError
 
 EVALUATED, FAILED, NOT_EVALUABLE, CANCELLED = 0, 1, 3, 130
 
-Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
-def or_exit(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a function; a named error of the bundle's own ends the process with one line and status 1.
+def install_handlers() -> None:
+    """From now on, end this process with the contract's exit status, and one line for an expected error.
 
-    Ctrl-C and SIGTERM end it with one line and status 130; SIGTERM does so from the first call on.
+    Python hands uncaught exceptions of the main thread to ``sys.excepthook``, KeyboardInterrupt among them, and takes
+    the status of a SystemExit that the hook raises. SIGTERM cancels as Ctrl-C does.
     """
+    sys.excepthook = _end
     _cancel_on_sigterm()
-    try:
-        return _or_fail(function, *arguments)
-    except KeyboardInterrupt:
-        logger.warning("cancelled")
+
+
+def one_line(error: BaseException) -> str | None:
+    """Return the line for an expected error or a full GPU, also behind MONAI's RuntimeErrors; None for any other."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ExpectedError):
+            return str(cause)
+        if isinstance(cause, torch.cuda.OutOfMemoryError):
+            return message("run.gpu_memory")
+        cause = cause.__cause__
+    return None
+
+
+def _end(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        logger.warning(message("run.cancelled"))
         sys.exit(CANCELLED)
-
-
-def _or_fail(function: Callable[..., Result], *arguments: Any) -> Result:
-    try:
-        return function(*arguments)
-    except (IntakeError, WeightsError, SettingError, OutputError) as error:
-        logger.error("%s", error)
-    except torch.cuda.OutOfMemoryError:
-        logger.error("the GPU's memory is full: close other programs that use it, or run again with --device cpu")
+    line = one_line(error)
+    if line is None:
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        logger.error("%s", line)
     sys.exit(FAILED)
 
 
@@ -58,7 +64,7 @@ def run(evaluator: StudyEvaluator) -> None:
     """
     _cancel_on_sigterm()
     try:
-        _or_fail(evaluator.run)
+        evaluator.run()
     except KeyboardInterrupt:
         logger.warning("cancelled after %d studies", sum(_counts(evaluator)))
         sys.exit(CANCELLED)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.evaluation.calibration import Calibration
+from scripts.calibration import Calibration
 from scripts.settings import SettingError
 
-STAND_IN = 0.5
+DEFAULT_THRESHOLD = 0.5
 """Threshold of a label that too few patients had or lacked for one to be chosen; the file has null for it."""
 
 OPERATING_POINTS_FILE = "configs/operating_points.json"
@@ -29,10 +29,10 @@ def thresholds(
     """
     points = _read(bundle_root, file)
     if name not in points:
-        raise SettingError(f"unknown operating point {name!r}; choose one of {', '.join(points)}")
+        raise SettingError("settings.operating_point", name=repr(name), known=", ".join(points))
     missing = [label for label in labels if label not in points[name]]
     if missing:
-        raise SettingError(f"operating point {name!r} has no threshold for {', '.join(missing)}")
+        raise SettingError("settings.thresholds", name=repr(name), labels=", ".join(missing))
     stated = [points[name][label] for label in labels]
     return tuple(None if threshold is None else float(threshold) for threshold in stated)
 
@@ -51,14 +51,12 @@ def calibration(bundle_root: str | Path, labels: Sequence[str], file: str = CALI
         lines = {name: [float(content[name][place]) for place in places] for name in ("slope", "offset")}
         return Calibration.from_dict({"keys": labels, "remarks": {}, **lines})
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise SettingError(
-            f"{file}: must give keys, slope (above 0) and offset of {', '.join(labels)}; train again"
-        ) from error
+        raise SettingError("settings.calibration", file=file, labels=", ".join(labels)) from error
 
 
 def _read(bundle_root: str | Path, file: str) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads((Path(bundle_root) / file).read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise SettingError(f"{file}: cannot be read ({type(error).__name__}); restore it or train again") from error
+        raise SettingError("settings.unreadable_file", file=file, fault=type(error).__name__) from error
     return content

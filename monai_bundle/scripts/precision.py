@@ -1,4 +1,4 @@
-"""Which number format and memory layout reads slices fastest on this machine, found by asking torch."""
+"""Number format and memory layout by which the backbone is fastest on this machine, as torch reports it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def choose_precision(device: torch.device, name: PrecisionName = "auto") -> Prec
     if name in _TYPES:
         return Precision(device.type, _TYPES[name])
     if name != "auto":
-        raise SettingError(f"precision must be 'auto', {', '.join(map(repr, _TYPES))}, not {name!r}")
+        raise SettingError("settings.precision", known=", ".join(map(repr, ("auto", *_TYPES))), name=repr(name))
     if device.type == "cuda":
         return Precision("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
     native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

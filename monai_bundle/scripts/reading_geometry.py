@@ -1,8 +1,8 @@
-"""Which stored voxels the network reads, and the way back from its maps to those voxels.
+"""Which original voxels the network reads, and the way back from its maps to those voxels.
 
-Stored slices become read slices (slabs of about 5 mm), a square around the head becomes the network's picture in
-radiological convention (anterior up, the patient's right on the left), and read slices are dealt into samples of m.
-Every step here is undone exactly by its counterpart, whatever the study's orientation.
+Original slices are averaged to input slices (slabs of about 5 mm), a square around the head is cropped, reoriented to
+radiological convention (anterior up, the patient's right on the left) and resampled to the image size, and input slices
+are assigned to sub-stacks of m. Every step here is undone exactly by its counterpart, whatever the orientation.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _EVEN = 1.1
 
 
 @dataclass(frozen=True)
-class ReadingPlane:
-    """A rectangle of stored rows and columns, square in mm and centred on the head, and how it is turned for reading.
+class CropPlane:
+    """A rectangle of original rows and columns, square in mm and centred on the head, and how it is reoriented.
 
-    Bounds may lie outside the stored matrix; what lies outside is read as air.
+    Bounds may lie outside the original matrix; what lies outside is air.
 
     Attributes
     ----------
     first_row, last_row, first_column, last_column : int
-        Half-open bounds in stored rows and columns.
+        Half-open bounds in original rows and columns.
     flip_rows, flip_columns : bool
-        Whether stored rows, stored columns run against the picture's direction (posterior, or the patient's left).
+        Whether original rows, original columns run against the image's direction (posterior, or the patient's left).
     transpose : bool
-        Whether stored rows become the picture's columns: some files run rows from side to side.
+        Whether original rows become the image's columns: some files run rows from side to side.
     """
 
     first_row: int
@@ -48,26 +48,40 @@ class ReadingPlane:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Stored rows and columns of the rectangle."""
+        """Original rows and columns of the rectangle."""
         return self.last_row - self.first_row, self.last_column - self.first_column
 
-    def cut(self, slices: Tensor) -> Tensor:
-        """Cut and turn stored slices of shape (..., rows, columns); voxels outside the matrix become air."""
+    def reorient(self, slices: Tensor) -> Tensor:
+        """Reorient original slices of shape (..., rows, columns); no value changes."""
+        flipped = self._flip(slices)
+        return flipped.transpose(-2, -1) if self.transpose else flipped
+
+    def reorient_back(self, images: Tensor) -> Tensor:
+        """Undo :meth:`reorient`."""
+        return self._flip(images.transpose(-2, -1) if self.transpose else images)
+
+    def crop(self, slices: Tensor) -> Tensor:
+        """Crop and reorient original slices of shape (..., rows, columns); voxels outside the matrix become air."""
         rows, columns = slices.shape[-2:]
         padding = (-self.first_column, self.last_column - columns, -self.first_row, self.last_row - rows)
-        turned = self._flip(functional.pad(slices, padding, value=float(AIR_HU)))
-        return turned.transpose(-2, -1) if self.transpose else turned
+        return self.reorient(functional.pad(slices, padding, value=float(AIR_HU)))
 
-    def paste(self, maps: Tensor, stored_shape: tuple[int, int]) -> Tensor:
-        """Bring maps of any resolution that cover the plane, shape (slices, h, w), onto the stored rows and columns.
+    def resample(self, original: Tensor, size: int) -> Tensor:
+        """Crop, reorient and resample one original slice (rows, columns) to an image (size, size)."""
+        cropped = self.crop(original)[None, None]
+        return functional.interpolate(cropped, size=(size, size), mode="bilinear", antialias=True)[0, 0]
 
-        Values between the cells are interpolated bilinearly; voxels outside the plane are 0.
+    def resample_back(self, maps: Tensor, original_shape: tuple[int, int]) -> Tensor:
+        """Resample maps of any resolution that cover the crop, shape (slices, h, w), to the original rows and columns.
+
+        Values between the cells are interpolated bilinearly; voxels outside the crop are 0.
         """
-        as_stored = maps.transpose(-2, -1) if self.transpose else maps
-        on_plane = functional.interpolate(as_stored[:, None], size=self.shape, mode="bilinear", align_corners=False)
-        rows, columns = stored_shape
+        in_crop = functional.interpolate(
+            self.reorient_back(maps)[:, None], size=self.shape, mode="bilinear", align_corners=False
+        )
+        rows, columns = original_shape
         padding = (self.first_column, columns - self.last_column, self.first_row, rows - self.last_row)
-        return functional.pad(self._flip(on_plane[:, 0]), padding)
+        return functional.pad(in_crop[:, 0], padding)
 
     def _flip(self, slices: Tensor) -> Tensor:
         axes = [axis for axis, flip in ((-2, self.flip_rows), (-1, self.flip_columns)) if flip]
@@ -80,20 +94,20 @@ class ReadingGeometry:
 
     Attributes
     ----------
-    plane : ReadingPlane
+    plane : CropPlane
         In-plane field of view.
     slabs : tuple of tuple of int
-        For each read slice, from the patient's feet to the head, the stored slices averaged into it.
-    stored_shape : tuple of int
+        For each input slice, from the patient's feet to the head, the original slices averaged into it.
+    original_shape : tuple of int
         (slices, rows, columns) of the study.
     """
 
-    plane: ReadingPlane
+    plane: CropPlane
     slabs: tuple[tuple[int, ...], ...]
-    stored_shape: tuple[int, int, int]
+    original_shape: tuple[int, int, int]
 
-    def read(self, voxels: NDArray[np.int16], size: int) -> Tensor:
-        """Average slabs, cut the plane and resample it.
+    def resample(self, voxels: NDArray[np.int16], size: int) -> Tensor:
+        """Average slabs, crop, reorient and resample them.
 
         Parameters
         ----------
@@ -104,46 +118,42 @@ class ReadingGeometry:
 
         Returns
         -------
-        Tensor of float32, shape (read slices, size, size)
+        Tensor of float32, shape (input slices, size, size)
             Hounsfield units.
         """
-        pictures = []
-        for slab in self.slabs:
-            mean = torch.from_numpy(voxels[list(slab)].mean(axis=0, dtype=np.float32))
-            picture = self.plane.cut(mean)[None, None]
-            pictures.append(functional.interpolate(picture, size=(size, size), mode="bilinear", antialias=True)[0, 0])
-        return torch.stack(pictures)
+        means = (torch.from_numpy(voxels[list(slab)].mean(axis=0, dtype=np.float32)) for slab in self.slabs)
+        return torch.stack([self.plane.resample(mean, size) for mean in means])
 
-    def to_stored(self, *layers: Tensor) -> Tensor:
-        """Bring maps onto the stored voxels; several layers are added there, each from its own resolution.
+    def resample_back(self, *layers: Tensor) -> Tensor:
+        """Resample maps to the original voxels; several layers are added there, each from its own resolution.
 
         Parameters
         ----------
-        *layers : Tensor, shape (read slices, h, w)
-            One map per read slice.
+        *layers : Tensor, shape (input slices, h, w)
+            One map per input slice.
 
         Returns
         -------
         Tensor, shape (slices, rows, columns)
         """
-        pasted = self.plane.paste(layers[0], self.stored_shape[1:])
+        resampled = self.plane.resample_back(layers[0], self.original_shape[1:])
         for layer in layers[1:]:
-            pasted += self.plane.paste(layer, self.stored_shape[1:])
-        stored = pasted.new_zeros(self.stored_shape)
-        for read_index, slab in enumerate(self.slabs):
-            stored[list(slab)] = pasted[read_index]
-        return stored
+            resampled += self.plane.resample_back(layer, self.original_shape[1:])
+        original = resampled.new_zeros(self.original_shape)
+        for input_slice, slab in enumerate(self.slabs):
+            original[list(slab)] = resampled[input_slice]
+        return original
 
-    def share_between_stored(self, weights: Tensor) -> Tensor:
-        """Divide one weight per read slice evenly among its stored slices; the sum is kept."""
-        stored = weights.new_zeros(self.stored_shape[0])
-        for read_index, slab in enumerate(self.slabs):
-            stored[list(slab)] = weights[read_index] / len(slab)
-        return stored
+    def divide_among_original(self, weights: Tensor) -> Tensor:
+        """Divide one weight per input slice evenly among its original slices; the sum is kept."""
+        original = weights.new_zeros(self.original_shape[0])
+        for input_slice, slab in enumerate(self.slabs):
+            original[list(slab)] = weights[input_slice] / len(slab)
+        return original
 
 
-def head_centred_plane(study: CTStudy, head: NDArray[np.bool_], margin: float) -> ReadingPlane:
-    """Return the square (in mm) around the head, turned to radiological convention.
+def head_centred_crop(study: CTStudy, head: NDArray[np.bool_], margin: float) -> CropPlane:
+    """Return the square (in mm) around the head, reoriented to radiological convention.
 
     Parameters
     ----------
@@ -161,12 +171,12 @@ def head_centred_plane(study: CTStudy, head: NDArray[np.bool_], margin: float) -
     rows, columns = max(1, round(side_mm / row_mm)), max(1, round(side_mm / column_mm))
     top = (first_row + last_row - rows) // 2
     left = (first_column + last_column - columns) // 2
-    # Patient coordinates (RAS): 0 to the right, 1 to the front. The picture's columns run from right to left, its rows
+    # Patient coordinates (RAS): 0 to the right, 1 to the front. The image's columns run from right to left, its rows
     # from front to back.
     transpose = abs(study.affine[0, 0]) / column_mm < abs(study.affine[0, 1]) / row_mm
     across, down = (1, 0) if transpose else (0, 1)
     flip = {across: bool(study.affine[0, across] > 0), down: bool(study.affine[1, down] > 0)}
-    return ReadingPlane(
+    return CropPlane(
         first_row=top,
         last_row=top + rows,
         first_column=left,
@@ -184,11 +194,11 @@ def _extent(present: NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def slabs_of(study: CTStudy, slab_mm: float) -> tuple[tuple[int, ...], ...]:
-    """Group neighbouring stored slices into slabs no thicker than ``slab_mm``, ordered from the feet to the head.
+    """Group neighbouring original slices into slabs no thicker than ``slab_mm``, ordered from the feet to the head.
 
     A slice that is more than half as thick stays alone: averaging it with a neighbour would give a slab thicker than
     asked for. Slabs of an even stack differ by one slice at most, so that none is left over at the end whose few
-    slices would share a whole slab's attention. Uneven stacks are grouped by position.
+    slices would divide a whole slab's attention. Uneven stacks are grouped by position.
     """
     gaps = np.abs(np.diff(study.positions_mm))
     # A slab's thickness counts from edge to edge: the centres' distance plus one slice; 10 % over is still "about".
@@ -215,26 +225,26 @@ def _grouped_by_position(positions: NDArray[np.float64], limit: float) -> list[l
     return slabs
 
 
-def interleaved_samples(read_slices: int, sample_size: int) -> NDArray[np.int64]:
-    """Deal read slices into samples of m so that each is seen at least once.
+def sub_stacks(input_slices: int, sub_stack_size: int) -> NDArray[np.int64]:
+    """Assign input slices to sub-stacks of m so that each is read at least once.
 
-    The scan's length is divided into k x m equal steps, k being the smallest number of samples that leaves no read
-    slice between two steps; sample p takes the steps p, p + k, p + 2k ... A sample thus spans the whole head, and a
-    position in it always means the same height. A scan shorter than m repeats slices.
+    The scan's length is divided into k x m equal steps, k being the smallest number of sub-stacks that leaves no input
+    slice between two steps; sub-stack p takes the steps p, p + k, p + 2k ... A sub-stack thus spans the whole head, and
+    a position in it always means the same height. A scan shorter than m repeats slices.
 
     Parameters
     ----------
-    read_slices : int
-        Number of read slices, at least 1.
-    sample_size : int
+    input_slices : int
+        Number of input slices, at least 1.
+    sub_stack_size : int
         m of the network.
 
     Returns
     -------
-    ndarray of int64, shape (samples, m)
-        Indices of read slices, ascending in each row.
+    ndarray of int64, shape (sub-stacks, m)
+        Indices of input slices, ascending in each row.
     """
-    count = -(-read_slices // sample_size)
-    steps = np.arange(count * sample_size, dtype=np.int64)
-    indices = (2 * steps + 1) * read_slices // (2 * count * sample_size)
-    return indices.reshape(sample_size, count).T
+    count = -(-input_slices // sub_stack_size)
+    steps = np.arange(count * sub_stack_size, dtype=np.int64)
+    indices = (2 * steps + 1) * input_slices // (2 * count * sub_stack_size)
+    return indices.reshape(sub_stack_size, count).T

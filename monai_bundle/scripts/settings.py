@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from scripts.messages import ExpectedError
 
-class SettingError(ValueError):
-    """A setting of the run cannot be used; the message is one line that says what to choose instead."""
+
+class SettingError(ExpectedError):
+    """A setting of the run cannot be used."""
 
 
 def usable_device(device: str | torch.device) -> torch.device:
-    """Return the device that was asked for.
+    """Return a device, checked.
 
     Parameters
     ----------
@@ -23,11 +25,9 @@ def usable_device(device: str | torch.device) -> torch.device:
         If torch knows no such device, or cannot use it on this machine.
     """
     try:
-        wanted = torch.device(device)
-        torch.zeros(1, device=wanted)
+        usable = torch.device(device)
+        torch.zeros(1, device=usable)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         fault = str(error).splitlines()[0].rstrip(".")
-        raise SettingError(
-            f"device {str(device)!r} cannot be used here ({fault}); run again with --device cpu"
-        ) from error
-    return wanted
+        raise SettingError("settings.device", device=str(device), fault=fault) from error
+    return usable

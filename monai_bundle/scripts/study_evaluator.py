@@ -14,15 +14,16 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from numpy.typing import NDArray
 
-from scripts.diagnosis import Diagnosis, EvidenceMap, Finding, MapKind, ModelIdentity, Refusal, SliceEvidence
-from scripts.evaluation.calibration import Calibration
-from scripts.explanation import StoredMap, attention_map, key_slice_ranks
+from scripts.calibration import Calibration
+from scripts.diagnosis import AttributionMap, Diagnosis, Finding, ModelIdentity, Refusal, SliceResult
+from scripts.explanation.maps import StoredMap, attention_map, key_slice_ranks
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.discovery import StudySource
 from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
 from scripts.labels import Label
-from scripts.networks.drct import DrCT1
-from scripts.operating_points import STAND_IN
+from scripts.messages import ENGLISH, ExpectedError, Translation, message
+from scripts.networks.study_network import StudyNetwork
+from scripts.operating_points import DEFAULT_THRESHOLD
 from scripts.output.folder import OutputError, OutputFolderError
 from scripts.output.result import write_refusal_folder, write_result_folder
 from scripts.progress import Progress
@@ -52,10 +53,7 @@ class StudyDataset(Dataset):
         try:
             entry: dict[str, Any] = self.transform({"image": source})
         except Exception as error:
-            refusal = _intake_error_behind(error)
-            if refusal is None:
-                raise
-            entry = {"refusal": refusal}
+            entry = {"refusal": _intake_error_behind(error) or _unforeseen(source, error)}
         return entry | {"source": source}
 
 
@@ -64,6 +62,16 @@ def _intake_error_behind(error: BaseException | None) -> IntakeError | None:
     while error is not None and not isinstance(error, IntakeError):
         error = error.__cause__
     return error
+
+
+def _unforeseen(source: StudySource, error: Exception) -> NotEvaluableError:
+    """Return the refusal of a study that fails in a way that nobody foresaw; the traceback goes to the log alone."""
+    logger.error("%s: unforeseen error", source.study_id, exc_info=error)
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    fault = f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
+    return NotEvaluableError("unforeseen_error", message("run.unforeseen", name=source.source_name, fault=fault))
 
 
 def study_loader(dataset: StudyDataset) -> DataLoader:
@@ -85,9 +93,11 @@ class Reader:
     thresholds: tuple[float | None, ...]
     calibration: Calibration
     key_slices: int = 5
+    language: str = ENGLISH
 
     def __post_init__(self) -> None:
-        """Check that model, labels and thresholds belong together."""
+        """Check that model, labels and thresholds belong together, and that there are texts in the language."""
+        Translation(self.language)
         if self.model.labels != tuple(label.key for label in self.labels):
             raise ValueError(f"the model's labels {self.model.labels} are not those of the configured vocabulary")
         if not len(self.thresholds) == len(self.calibration.slope) == len(self.labels):
@@ -103,7 +113,7 @@ class StudyEvaluator(SupervisedEvaluator):
         Where the network runs.
     val_data_loader : DataLoader
         From :func:`study_loader`.
-    network : DrCT1 or DrCT2
+    network : StudyNetwork
         With its weights.
     inferer : StudyInferer
         How a study is read and explained.
@@ -121,7 +131,7 @@ class StudyEvaluator(SupervisedEvaluator):
         self,
         device: torch.device,
         val_data_loader: DataLoader,
-        network: DrCT1,
+        network: StudyNetwork,
         inferer: StudyInferer,
         reader: Reader,
         output_dir: str | Path,
@@ -157,14 +167,21 @@ class StudyEvaluator(SupervisedEvaluator):
         except OutputError as error:
             logger.error("%s: no result: %s", source.study_id, error)
             self.failures.append(source.study_id)
+        except IntakeError as error:
+            self._refuse(source, error)
+        except (ExpectedError, torch.cuda.OutOfMemoryError):
+            # Of the run, not of this study.
+            raise
+        except Exception as error:
+            self._refuse(source, _unforeseen(source, error))
         self.progress.finish_study()
         return {}
 
     def _refuse(self, source: StudySource, error: IntakeError) -> None:
         code = error.code if isinstance(error, NotEvaluableError) else "unreadable"
-        refusal = Refusal(source.study_id, source.source_name, code, str(error), self.reader.model)
+        refusal = Refusal(source.study_id, source.source_name, code, error.message, self.reader.model)
         logger.warning("%s: not evaluable: %s", source.study_id, error)
-        write_refusal_folder(refusal, self.output_dir)
+        write_refusal_folder(refusal, self.output_dir, self.reader.language)
         self.refusals.append(refusal)
 
     def _evaluate(self, source: StudySource, entry: dict[str, Any]) -> None:
@@ -172,14 +189,14 @@ class StudyEvaluator(SupervisedEvaluator):
         self.progress.report("maps", 90)
         diagnosis = self._diagnosis(source.study_id, entry, reading)
         self.progress.report("writing", 95)
-        folder = write_result_folder(diagnosis, self.output_dir)
+        folder = write_result_folder(diagnosis, self.output_dir, self.reader.language)
         self.diagnoses.append(source.study_id)
         logger.info("%s: evaluated, report in %s", source.study_id, folder.name)
 
     def _diagnosis(self, study_id: str, entry: dict[str, Any], reading: StudyReading) -> Diagnosis:
         study: CTStudy = entry["study"]
         head, geometry, reader = entry["head"], entry["geometry"], self.reader
-        attention = geometry.share_between_stored(reading.slice_attention)
+        attention = geometry.divide_among_original(reading.slice_attention)
         ranks = key_slice_ranks(reading.slice_attention, geometry, reader.key_slices)
         maps = [_evidence("attention", None, attention_map(attention, head))]
         if reading.feature_attention is not None:
@@ -197,11 +214,11 @@ class StudyEvaluator(SupervisedEvaluator):
                 )
             ),
             slices=tuple(
-                SliceEvidence(index, float(position), float(share), ranks.get(index), read=True)
+                SliceResult(index, float(position), float(share), ranks.get(index))
                 for index, (position, share) in enumerate(zip(study.positions_mm, attention, strict=True))
             ),
             maps=tuple(maps),
-            read_slices=geometry.slabs,
+            input_slices=geometry.slabs,
             model=reader.model,
             operating_point=reader.operating_point,
             device=str(self.state.device),
@@ -212,7 +229,7 @@ class StudyEvaluator(SupervisedEvaluator):
 
 def _finding(label: Label, probability: float, threshold: float | None) -> Finding:
     if threshold is None:
-        return Finding(label, probability, STAND_IN, threshold_chosen=False)
+        return Finding(label, probability, DEFAULT_THRESHOLD, default_threshold=True)
     return Finding(label, probability, threshold)
 
 
@@ -221,5 +238,5 @@ def _calibrated(reading: StudyReading, calibration: Calibration) -> NDArray[np.f
     return calibration.apply(reading.probabilities.double().logit(eps=1e-7).numpy())
 
 
-def _evidence(kind: MapKind, label: Label | None, stored: StoredMap) -> EvidenceMap:
-    return EvidenceMap(kind, label, stored.voxels, stored.scale)
+def _evidence(kind: str, label: Label | None, stored: StoredMap) -> AttributionMap:
+    return AttributionMap(kind, label, stored.voxels, stored.scale)

@@ -1,6 +1,6 @@
-"""MONAI map transforms from a study to the network's input: quality, geometry, read slices, windows.
+"""MONAI map transforms from a study to the network's input: quality, geometry, input slices, windows.
 
-In a configuration they stand between MONAI's ``LoadImaged`` and ``NormalizeIntensityd``.
+In a configuration they stand behind MONAI's ``LoadImaged``. Windows are in 0..1: the backbone normalises them itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from scripts.intake.head import head_mask
 from scripts.intake.reader import study_of
 from scripts.intake.study import AIR_HU, CTStudy, NotEvaluableError
-from scripts.reading_geometry import ReadingGeometry, head_centred_plane, slabs_of
+from scripts.reading_geometry import ReadingGeometry, head_centred_crop, slabs_of
 
 Entry = Mapping[Hashable, Any]
 
@@ -43,7 +43,7 @@ class StudyFromImaged(MapTransform):
 
 
 class ReadingGeometryd(MapTransform):
-    """Decides which stored voxels are read: adds ``head`` (mask) and ``geometry`` (:class:`ReadingGeometry`).
+    """Decides which original voxels are read: adds ``head`` (mask) and ``geometry`` (:class:`ReadingGeometry`).
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class ReadingGeometryd(MapTransform):
     slab_mm : float
         Thin slices are averaged to slabs of about this thickness (mm).
     margin : float
-        Side of the picture relative to the longer side of the head.
+        Side of the crop relative to the longer side of the head.
     """
 
     def __init__(self, keys: KeysCollection, slab_mm: float = 5.0, margin: float = 1.1) -> None:
@@ -74,22 +74,22 @@ class ReadingGeometryd(MapTransform):
             head = head_mask(study.voxels, study.spacing_mm)
             if not head.any():
                 raise NotEvaluableError("no_head", f"{study.provenance.source_name}: no head found; give a head CT")
-            plane = head_centred_plane(study, head, self.margin)
+            plane = head_centred_crop(study, head, self.margin)
             entry["head"] = head
             entry["geometry"] = ReadingGeometry(plane, slabs_of(study, self.slab_mm), study.voxels.shape)
         return entry
 
 
 class ReadSlicesd(MapTransform):
-    """Adds the read slices of a study in Hounsfield units, once per resolution; everything outside the head is air.
+    """Adds the input slices of a study in Hounsfield units, once per resolution; everything outside the head is air.
 
     Parameters
     ----------
     keys : KeysCollection
         The key that holds the study.
     sizes : dict
-        New key to rows and columns, e.g. ``{"image": 224, "zoom": 512}``; the tensors are float32 of shape
-        (1, read slices, size, size).
+        New key to rows and columns, e.g. ``{"image": 224, "high_res": 512}``; the tensors are float32 of shape
+        (1, input slices, size, size).
     """
 
     def __init__(self, keys: KeysCollection, sizes: Mapping[str, int]) -> None:
@@ -102,12 +102,12 @@ class ReadSlicesd(MapTransform):
         for key in self.key_iterator(entry):
             voxels = np.where(entry["head"], entry[key].voxels, np.int16(AIR_HU))
             for name, size in self.sizes.items():
-                entry[name] = entry["geometry"].read(voxels, size)[None]
+                entry[name] = entry["geometry"].resample(voxels, size)[None]
         return entry
 
 
 class HounsfieldWindows(Transform):
-    """Shows Hounsfield units through several windows at once, one channel each, scaled to 0..1.
+    """Maps Hounsfield units through several windows at once, one channel each, scaled to 0..1.
 
     Parameters
     ----------

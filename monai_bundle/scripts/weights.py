@@ -1,28 +1,34 @@
-"""Weights on disk: two plain state dicts, checked against the sha256 in the metadata before they are opened."""
+"""Weights on disk: plain state dicts, checked against the sha256 in the metadata before they are opened."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import logging
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scripts.diagnosis import ModelIdentity
-from scripts.networks.drct import DrCT1
-from scripts.networks.vgg16 import VGG16Features
+from scripts.messages import ExpectedError
+from scripts.networks.backbone import Backbone
+from scripts.networks.study_network import StudyNetwork
 
-BACKBONE_FILE = "models/backbone.pt"
 MODEL_FILE = "models/model.pt"
 
+RENAMED_PARTS = {"dependencies": "encoder", "evidence": "slice_classifier", "standardise": "normalisation"}
+"""Parts of parameters' names in files written up to version 0.3, and what they are called now."""
 
-class WeightsError(Exception):
-    """Weights are missing or are not the ones that the metadata names; the message is one line with the remedy."""
+logger = logging.getLogger(__name__)
+
+
+class WeightsError(ExpectedError):
+    """Weights are missing or are not the ones that the metadata names."""
 
 
 def read_metadata(bundle_root: str | Path) -> dict[str, object]:
@@ -35,12 +41,12 @@ def expected_sha256(bundle_root: str | Path) -> dict[str, str]:
     """Return the sha256 of each weight file, by its path inside the bundle, as the metadata states it."""
     stated = read_metadata(bundle_root).get("weights")
     if not isinstance(stated, dict):
-        raise WeightsError("configs/metadata.json: 'weights' must map files to their sha256; restore the file")
+        raise WeightsError("weights.metadata")
     return {str(name): str(digest) for name, digest in stated.items()}
 
 
 def read_state(bundle_root: str | Path, name: str, expected: str | None) -> dict[str, Tensor]:
-    """Open one weight file as float32 tensors.
+    """Open one weight file as float32 tensors, under the names that parameters have now.
 
     Parameters
     ----------
@@ -59,36 +65,50 @@ def read_state(bundle_root: str | Path, name: str, expected: str | None) -> dict
     content = _content(bundle_root, name)
     found = hashlib.sha256(content).hexdigest()
     if expected is not None and found != expected:
-        raise WeightsError(
-            f"{name}: sha256 {found[:12]}... is not {expected[:12]}... of configs/metadata.json; fetch the bundle "
-            "again, or, for weights of your own, put their sha256 there"
-        )
+        raise WeightsError("weights.sha256", file=name, found=found[:12], expected=expected[:12])
     state = _plain_tensors(name, content)
-    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+    return {
+        current_name(key): tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()
+    }
+
+
+def current_name(parameter: str) -> str:
+    """Return a parameter's present name; files written before a renaming stay readable."""
+    return ".".join(RENAMED_PARTS.get(part, part) for part in parameter.split("."))
 
 
 def _content(bundle_root: str | Path, name: str) -> bytes:
     try:
         return (Path(bundle_root) / name).read_bytes()
     except OSError as error:
-        raise WeightsError(f"{name}: cannot be read ({error.strerror}); fetch the bundle again") from error
+        raise WeightsError("weights.unreadable", file=name, fault=error.strerror) from error
 
 
 def _plain_tensors(name: str, content: bytes) -> dict[str, Tensor]:
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise WeightsError(f"{name}: cut off, damaged or no file of plain tensors; copy or train it again") from error
+        raise WeightsError("weights.damaged", file=name) from error
     if not (isinstance(state, dict) and all(isinstance(tensor, Tensor) for tensor in state.values())):
-        raise WeightsError(f"{name}: holds more than one network's tensors; save the network's state dict alone")
+        raise WeightsError("weights.more_than_tensors", file=name)
     return state
 
 
-def load_network(network: nn.Module, bundle_root: str | Path, model_file: str = MODEL_FILE) -> nn.Module:
+def load_network(network: StudyNetwork, bundle_root: str | Path, model_file: str | None = MODEL_FILE) -> StudyNetwork:
     """Fill a network with the backbone's and the trained weights and put it into evaluation mode.
 
-    ``model.pt`` may hold backbone layers of its own (fine-tuned ones), which then replace ImageNet's. Another file that
-    the metadata does not name, such as one's own training, is opened without a checksum, as plain tensors all the same.
+    The trained file may hold backbone layers of its own (fine-tuned ones), which then replace the pretrained. A file
+    that the metadata does not name, such as one's own training, is opened without a checksum, as plain tensors all the
+    same. What no file holds keeps its random weights, with a warning.
+
+    Parameters
+    ----------
+    network : StudyNetwork
+        Filled in place.
+    bundle_root : path
+        The bundle's folder.
+    model_file : str or None
+        Path inside the bundle; None for a network that was never trained.
 
     Raises
     ------
@@ -96,13 +116,33 @@ def load_network(network: nn.Module, bundle_root: str | Path, model_file: str = 
         If a file is missing, changed, or belongs to a network of another shape, or if the metadata state no sha256 of
         a file that is shipped.
     """
-    expected = _stated_sha256(bundle_root, model_file)
-    state = load_backbone_state(bundle_root) | read_state(bundle_root, model_file, expected)
+    state = pretrained_state(network.backbone, bundle_root)
+    if model_file is not None:
+        state |= read_state(bundle_root, model_file, _stated_sha256(bundle_root, model_file))
+    if has_random_backbone(network.backbone, state):
+        logger.warning("%s names no weights_file: it has random weights", type(network.backbone).__name__)
+    state = _backbone_state(network.backbone) | state
+    if model_file is None:
+        logger.warning("%s: model_file is null, so its heads have random weights", type(network).__name__)
+        state = network.state_dict() | state
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise _misfit(model_file, error) from error
     return network.eval()
+
+
+def has_random_backbone(backbone: Backbone, state: Mapping[str, Tensor]) -> bool:
+    """Whether a backbone has weights from nowhere: no file or package of its own, and not all in a trained state."""
+    return not _is_pretrained(backbone) and not _backbone_state(backbone).keys() <= state.keys()
+
+
+def _is_pretrained(backbone: Backbone) -> bool:
+    return backbone.weights_file is not None or backbone.weights_from_package
+
+
+def _backbone_state(backbone: Backbone) -> dict[str, Tensor]:
+    return {f"backbone.{key}": tensor for key, tensor in backbone.state_dict().items()}
 
 
 def _stated_sha256(bundle_root: str | Path, model_file: str) -> str | None:
@@ -114,13 +154,20 @@ def _stated_sha256(bundle_root: str | Path, model_file: str) -> str | None:
 
 
 def _misfit(model_file: str | None, fault: object) -> WeightsError:
-    one_line = " ".join(str(fault).split())[:200]
-    return WeightsError(f"{model_file} does not fit the configured network; train it anew (make train): {one_line}")
+    return WeightsError("weights.misfit", file=model_file, fault=" ".join(str(fault).split())[:200])
 
 
-def load_backbone_state(bundle_root: str | Path) -> dict[str, Tensor]:
-    """Return the ImageNet backbone's state with the names that DrCT1 and DrCT2 use."""
-    state = read_state(bundle_root, BACKBONE_FILE, _required_sha256(bundle_root, BACKBONE_FILE))
+def pretrained_state(backbone: Backbone, bundle_root: str | Path) -> dict[str, Tensor]:
+    """Return a backbone's pretrained weights with the names that a network uses; nothing where it has no file.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or changed, or the metadata state no sha256 of it.
+    """
+    if backbone.weights_file is None:
+        return {}
+    state = read_state(bundle_root, backbone.weights_file, _required_sha256(bundle_root, backbone.weights_file))
     return {f"backbone.{key}": tensor for key, tensor in state.items()}
 
 
@@ -129,7 +176,7 @@ def _required_sha256(bundle_root: str | Path, name: str) -> str:
     try:
         return expected_sha256(bundle_root)[name]
     except KeyError as error:
-        raise WeightsError(f"configs/metadata.json: 'weights' has no sha256 for {name}; restore the file") from error
+        raise WeightsError("weights.no_sha256", file=name) from error
 
 
 def name_in_bundle(bundle_root: str | Path, name: str) -> str:
@@ -143,12 +190,12 @@ def name_in_bundle(bundle_root: str | Path, name: str) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def load_backbone(network: DrCT1, bundle_root: str | Path, start_from: str | None = None) -> VGG16Features:
-    """Fill a network's backbone with ImageNet's weights, freeze it and return it.
+def load_backbone(network: StudyNetwork, bundle_root: str | Path, start_from: str | None = None) -> Backbone:
+    """Fill a network's backbone with its pretrained weights, freeze it and return it.
 
     Parameters
     ----------
-    network : DrCT1
+    network : StudyNetwork
         Filled in place.
     bundle_root : path
         The bundle's folder.
@@ -161,11 +208,13 @@ def load_backbone(network: DrCT1, bundle_root: str | Path, start_from: str | Non
     WeightsError
         If a file is missing, changed, or belongs to a network of another shape.
     """
-    state = load_backbone_state(bundle_root)
+    state = pretrained_state(network.backbone, bundle_root)
     if start_from is not None:
         state |= read_state(bundle_root, start_from, _stated_sha256(bundle_root, start_from))
+    if has_random_backbone(network.backbone, state):
+        logger.warning("%s names no weights_file: it starts from random weights", type(network.backbone).__name__)
     parts = {name for name, _ in network.named_children()}
-    # DrCT1 may start from a DrCT2: it has no use for the second reading.
+    # DrCT1 may start from a DrCT2: it has no use for the APS network.
     state = {key: tensor for key, tensor in state.items() if key.split(".")[0] in parts}
     try:
         unknown = network.load_state_dict(state, strict=False).unexpected_keys
@@ -176,8 +225,8 @@ def load_backbone(network: DrCT1, bundle_root: str | Path, start_from: str | Non
     return network.backbone.requires_grad_(False)
 
 
-def save_trained(network: nn.Module, path: Path, bundle_root: str | Path = ".") -> str:
-    """Write all weights that are not ImageNet's, in half precision, and return the file's sha256.
+def save_trained(network: StudyNetwork, path: Path, bundle_root: str | Path = ".") -> str:
+    """Write all weights that are not the pretrained backbone's, in half precision, and return the file's sha256.
 
     Half precision costs nothing that shows: the weights are of order 1, and the test of the shipped weights compares
     probabilities before and after to 1e-3. Layers of the backbone are written where they were fine-tuned.
@@ -187,38 +236,41 @@ def save_trained(network: nn.Module, path: Path, bundle_root: str | Path = ".") 
     ValueError
         If a value is too large for half precision.
     WeightsError
-        If the ImageNet backbone cannot be read.
+        If the pretrained backbone cannot be read.
     """
-    imagenet = load_backbone_state(bundle_root)
+    pretrained = pretrained_state(network.backbone, bundle_root)
     state = {
         key: tensor.half() if tensor.is_floating_point() else tensor
         for key, tensor in network.state_dict().items()
-        if key not in imagenet or not torch.equal(tensor.cpu(), imagenet[key])
+        if key not in pretrained or not torch.equal(tensor.cpu(), pretrained[key])
     }
     too_large = [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if too_large:
-        raise ValueError(f"{', '.join(too_large)}: not finite in half precision; the training has gone astray")
+        raise ValueError(f"{', '.join(too_large)}: not finite in half precision; the training has diverged")
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(state, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def model_identity(
-    bundle_root: str | Path, network_name: str, model_file: str = MODEL_FILE, labels: Sequence[str] | None = None
+    bundle_root: str | Path,
+    network: StudyNetwork,
+    model_file: str | None = MODEL_FILE,
+    labels: Sequence[str] | None = None,
 ) -> ModelIdentity:
-    """Return which model speaks, as every result states it.
+    """Return which model it is, as every result states it.
 
     Parameters
     ----------
     bundle_root : path
         The bundle's folder.
-    network_name : str
-        The network's class.
-    model_file : str
-        The file that :func:`load_network` is given. It and the backbone are hashed as they lie on disk: the metadata
+    network : StudyNetwork
+        Its class is named, and its backbone where that has random weights.
+    model_file : str or None
+        The file that :func:`load_network` is given. It and the backbone's are hashed as they lie on disk: the metadata
         know nothing of weights of one's own.
     labels : sequence of str, optional
-        What weights of one's own were trained to tell; the metadata say it of the shipped ones.
+        What weights of one's own were trained for; the metadata say it of the shipped ones.
 
     Raises
     ------
@@ -226,16 +278,24 @@ def model_identity(
         If a weight file cannot be read.
     """
     metadata = read_metadata(bundle_root)
-    own = name_in_bundle(bundle_root, model_file) not in expected_sha256(bundle_root)
+    files = [name for name in (network.backbone.weights_file, model_file) if name is not None]
+    own = model_file is None or name_in_bundle(bundle_root, model_file) not in expected_sha256(bundle_root)
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]  # type: ignore[index]
     return ModelIdentity(
         name=str(metadata["name"]),
         version=str(metadata["version"]),
-        network=network_name,
+        network=type(network).__name__,
         weights_sha256={
-            name_in_bundle(bundle_root, name): hashlib.sha256(_content(bundle_root, name)).hexdigest()
-            for name in (BACKBONE_FILE, model_file)
+            name_in_bundle(bundle_root, name): hashlib.sha256(_content(bundle_root, name)).hexdigest() for name in files
         },
         labels=tuple(labels) if own and labels else tuple(channels[key] for key in sorted(channels, key=int)),
-        trained_on="not known: weights of one's own" if own else str(metadata["data_source"]),
+        trained_on=_trained_on(bundle_root, network.backbone, model_file) if own else str(metadata["data_source"]),
     )
+
+
+def _trained_on(bundle_root: str | Path, backbone: Backbone, model_file: str | None) -> str:
+    if model_file is None:
+        return "nothing: heads with random weights" + ("" if _is_pretrained(backbone) else ", backbone too")
+    if not _is_pretrained(backbone) and has_random_backbone(backbone, read_state(bundle_root, model_file, None)):
+        return f"not known: weights of one's own; backbone {type(backbone).__name__} with random weights"
+    return "not known: weights of one's own"

@@ -11,6 +11,7 @@ from scripts.intake.dicom_pixels import read_voxels
 from scripts.intake.dicom_series import Stack, choose_stack
 from scripts.intake.slice_geometry import gap_warnings, stack_affine
 from scripts.intake.study import CTStudy, Provenance, QualityWarning
+from scripts.messages import Message
 
 
 def read_dicom_study(headers: Sequence[SliceHeader], source_name: str) -> CTStudy:
@@ -34,7 +35,7 @@ def read_dicom_study(headers: Sequence[SliceHeader], source_name: str) -> CTStud
     return read_stack(stack, source_name, series_choice)
 
 
-def read_stack(stack: Stack, source_name: str, series_choice: tuple[str, ...] = ()) -> CTStudy:
+def read_stack(stack: Stack, source_name: str, series_choice: tuple[Message, ...] = ()) -> CTStudy:
     """Read one stack: slice ``k`` of the study is ``stack.headers[k]``.
 
     Parameters
@@ -43,7 +44,7 @@ def read_stack(stack: Stack, source_name: str, series_choice: tuple[str, ...] = 
         Without a fault.
     source_name : str
         Name for the provenance.
-    series_choice : tuple of str
+    series_choice : tuple of Message
         Why this stack was chosen.
 
     Raises
@@ -57,7 +58,7 @@ def read_stack(stack: Stack, source_name: str, series_choice: tuple[str, ...] = 
     first = stack.first
     positions = np.array([header.position for header in stack.headers], dtype=np.float64)
     if stack.contrast:
-        warnings += (QualityWarning("contrast", "contrast medium was given: bright vessels can resemble haemorrhage"),)
+        warnings += (QualityWarning("contrast"),)
     return CTStudy(
         voxels=voxels,
         affine=stack_affine(first.orientation or (), first.pixel_spacing or (), positions),
@@ -72,4 +73,5 @@ def read_stack(stack: Stack, source_name: str, series_choice: tuple[str, ...] = 
             series_choice=series_choice,
         ),
         warnings=(*warnings, *gap_warnings(stack.positions_mm)),
+        sop_instance_uids=tuple(header.sop_instance_uid for header in stack.headers),
     )

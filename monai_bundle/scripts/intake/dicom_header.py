@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zipfile
 import zlib
@@ -17,9 +18,11 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from scripts.intake.file_location import FileLocation, FileOpener
+from scripts.messages import ExpectedError
 
 _HEADER_TAGS: list[Any] = [
     "SOPClassUID",
+    "SOPInstanceUID",
     "ImageType",
     "Modality",
     "StudyInstanceUID",
@@ -43,6 +46,13 @@ _HEADER_TAGS: list[Any] = [
 _CT_STORAGE = {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
 
+_BONE_WORDS = ("BONE", "EDGE", "LUNG", "SHARP", "ULTRA", "CHST")
+_SIEMENS = re.compile(r"^[A-Z][a-z]?(\d{2})")
+_SIEMENS_SHARP = 50
+_CANON = re.compile(r"^FC(\d{2})")
+_CANON_SHARP = frozenset((*range(30, 40), *range(50, 60), *range(80, 90)))
+_PHILIPS_SHARP = frozenset({"D", "E", "YC", "YD", "YE", "L"})
+
 READING_ERRORS = (
     OSError,
     EOFError,
@@ -62,8 +72,17 @@ READING_ERRORS = (
 """What pydicom and its decoders raise for damaged files."""
 
 
-class DamagedFileError(Exception):
-    """A file that should be a slice but cannot be read; the message is the rest of a sentence after its name."""
+class DamagedFileError(ExpectedError):
+    """A file that should be a slice but cannot be read; the message is the rest of a sentence after its name.
+
+    Parameters
+    ----------
+    code : str
+        Name in the catalogue's section ``damage``, e.g. ``"header"``. Whole sentences are taken as they are.
+    """
+
+    def __init__(self, code: str, /) -> None:
+        super().__init__(code if " " in code else f"damage.{code}")
 
 
 @dataclass(frozen=True)
@@ -77,13 +96,31 @@ class SliceHeader:
     frame : int or None
         Frame of a multi-frame file, 0-based; None for a classic single slice.
     study_uid, series_uid : str
-        As written, even where they are no valid UIDs (RSNA 2019: ``"ID_1f6d1e8aeb"``).
+        Study and Series Instance UID (0020,000D), (0020,000E) as written, even where they are no valid UIDs (RSNA 2019:
+        ``"ID_1f6d1e8aeb"``).
+    series_number, acquisition : int or None
+        Series Number (0020,0011), Acquisition Number (0020,0012).
+    modality : str
+        Modality (0008,0060); without it ``"CT"`` where the storage class is one of CT's.
+    image_type : tuple of str
+        Image Type (0008,0008), in capitals.
+    rows, columns, samples : int
+        Rows (0028,0010), Columns (0028,0011), Samples per Pixel (0028,0002).
     orientation : tuple of float or None
-        Image Orientation (Patient), six direction cosines in LPS.
+        Image Orientation (Patient) (0020,0037), six direction cosines in LPS.
     position : tuple of float or None
-        Image Position (Patient), mm in LPS.
+        Image Position (Patient) (0020,0032), mm in LPS.
     pixel_spacing : tuple of float or None
-        Between rows, between columns (mm).
+        Pixel Spacing (0028,0030): between rows, between columns (mm).
+    sop_instance_uid : str
+        SOP Instance UID (0008,0018) as written, else Media Storage SOP Instance UID (0002,0003); empty without either.
+        All frames of a multi-frame file have the same.
+    thickness_mm : float or None
+        Slice Thickness (0018,0050).
+    kernel : str or None
+        Convolution Kernel (0018,1210).
+    contrast : bool
+        Whether Contrast/Bolus Agent (0018,0010) or its sequence (0018,0012) names a medium.
     """
 
     location: FileLocation
@@ -103,6 +140,7 @@ class SliceHeader:
     thickness_mm: float | None
     kernel: str | None
     contrast: bool
+    sop_instance_uid: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,19 +148,19 @@ class HeaderScan:
     """Headers of many files, and the files that should have had one: location and what is wrong."""
 
     headers: tuple[SliceHeader, ...]
-    damaged: tuple[tuple[FileLocation, str], ...]
+    damaged: tuple[tuple[FileLocation, DamagedFileError], ...]
 
 
 def scan_headers(locations: Iterable[FileLocation]) -> HeaderScan:
     """Read the headers of all DICOM images among these files; files of other kinds are passed over."""
     headers: list[SliceHeader] = []
-    damaged: list[tuple[FileLocation, str]] = []
+    damaged: list[tuple[FileLocation, DamagedFileError]] = []
     with FileOpener() as opener, config.disable_value_validation():
         for location in locations:
             try:
                 headers.extend(_headers_of(location, opener))
             except DamagedFileError as fault:
-                damaged.append((location, str(fault)))
+                damaged.append((location, fault))
     return HeaderScan(tuple(headers), tuple(damaged))
 
 
@@ -161,11 +199,11 @@ def read_attributes(location: FileLocation, opener: FileOpener, further: Sequenc
             file.seek(0)
             return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_HEADER_TAGS, *further])
     except InvalidDicomError:
-        raise DamagedFileError("is no DICOM file or lost its beginning; copy it again") from None
+        raise DamagedFileError("not_dicom") from None
     except PermissionError:
-        raise DamagedFileError("no permission to read; ask its owner for read access") from None
+        raise DamagedFileError("no_permission") from None
     except READING_ERRORS:
-        raise _damaged_header() from None
+        raise DamagedFileError("header") from None
 
 
 def slice_headers(location: FileLocation, dataset: FileDataset) -> list[SliceHeader]:
@@ -179,11 +217,7 @@ def slice_headers(location: FileLocation, dataset: FileDataset) -> list[SliceHea
     try:
         return _parse(location, dataset)
     except READING_ERRORS:
-        raise _damaged_header() from None
-
-
-def _damaged_header() -> DamagedFileError:
-    return DamagedFileError("has a damaged header; copy it again")
+        raise DamagedFileError("header") from None
 
 
 def _parse(location: FileLocation, dataset: FileDataset) -> list[SliceHeader]:
@@ -191,10 +225,10 @@ def _parse(location: FileLocation, dataset: FileDataset) -> list[SliceHeader]:
     modality = str(dataset.get("Modality") or ("CT" if storage in _CT_STORAGE else ""))
     if "Rows" not in dataset or "Columns" not in dataset:
         if storage in _CT_STORAGE or storage is None:
-            raise DamagedFileError("is cut off before its image; copy it again")
+            raise DamagedFileError("cut_off")
         return []
     if not dataset.get("SeriesInstanceUID"):
-        raise DamagedFileError("names no series; export the study again")
+        raise DamagedFileError("no_series")
     if "PerFrameFunctionalGroupsSequence" not in dataset:
         return [_single_slice(location, dataset, modality)]
     shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
@@ -206,7 +240,7 @@ def _parse(location: FileLocation, dataset: FileDataset) -> list[SliceHeader]:
 
 def _single_slice(
     location: FileLocation,
-    dataset: Dataset,
+    dataset: FileDataset,
     modality: str,
     frame: int | None = None,
     groups: tuple[Dataset, ...] = (),
@@ -218,6 +252,7 @@ def _single_slice(
                 return group[functional_group].value[0].get(keyword)
         return dataset.get(keyword)
 
+    file_meta = dataset.file_meta
     return SliceHeader(
         location=location,
         frame=frame,
@@ -236,7 +271,26 @@ def _single_slice(
         thickness_mm=_thickness(value("SliceThickness", "PixelMeasuresSequence")),
         kernel=" ".join(_several(value("ConvolutionKernel", "CTReconstructionSequence"))) or None,
         contrast=_has_contrast(dataset),
+        sop_instance_uid=str(dataset.get("SOPInstanceUID") or file_meta.get("MediaStorageSOPInstanceUID") or ""),
     )
+
+
+def is_bone_kernel(kernel: str | None) -> bool:
+    """Tell whether a Convolution Kernel (0018,1210) enhances edges, as bone and lung reconstructions do.
+
+    The makers' naming: Siemens a number of 50 or more after its letters (``H60s``, ``Hr64h``), General Electric words
+    (``BONE``, ``BONEPLUS``, ``EDGE``), Canon the groups FC30, FC50 and FC80, Philips single letters (``D``, ``YC``).
+    Names that none of them uses count as soft tissue.
+    """
+    if not kernel:
+        return False
+    name = kernel.split()[0]
+    siemens, canon = _SIEMENS.match(name), _CANON.match(name.upper())
+    if canon:
+        return int(canon[1]) in _CANON_SHARP
+    if siemens:
+        return int(siemens[1]) >= _SIEMENS_SHARP
+    return name.upper() in _PHILIPS_SHARP or any(word in kernel.upper() for word in _BONE_WORDS)
 
 
 def _several(value: Any) -> list[str]:  # noqa: ANN401 (DICOM values have many types)

@@ -16,7 +16,7 @@ from pydicom.pixels import get_decoder
 from scipy import ndimage
 
 from scripts.intake.dicom_header import READING_ERRORS, SliceHeader
-from scripts.intake.file_location import FileLocation, FileOpener, no_permission
+from scripts.intake.file_location import FileLocation, FileOpener
 from scripts.intake.study import AIR_HU, NotEvaluableError, QualityWarning
 
 _PIXEL_TAGS: list[Any] = [
@@ -105,9 +105,16 @@ def hounsfield_units(
     stored : ndarray of int, shape (rows, columns)
         Pixels as decoded.
     dataset : Dataset
-        Rescale, padding and bit attributes of the file.
+        Rescale Slope (0028,1053) and Intercept (0028,1052), Pixel Padding Value (0028,0120) and Range Limit
+        (0028,0121), Bits Allocated, Bits Stored, Pixel Representation (0028,0100), (0028,0101), (0028,0103) and
+        Photometric Interpretation (0028,0004) of the file.
     frame : int or None
         Frame of a multi-frame file.
+
+    Returns
+    -------
+    ndarray of int16, shape (rows, columns); _Conversion
+        Hounsfield units, and how they were computed.
 
     Raises
     ------
@@ -143,19 +150,19 @@ def _decode(location: FileLocation, opener: FileOpener) -> tuple[FileDataset, ND
         _check_decoder(location.name, dataset)
         return dataset, dataset.pixel_array
     except PermissionError:
-        raise no_permission(location.name) from None
+        raise NotEvaluableError("no_permission", name=location.name) from None
     except READING_ERRORS:
-        raise _unreadable(location.name) from None
+        raise NotEvaluableError("unreadable_pixel_data", name=location.name) from None
 
 
 def _stored_slice(header: SliceHeader, pixels: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
     """Take one slice out of a file's pixels; a frame that the header names must be there."""
     frames = pixels if header.frame is None else pixels.reshape(-1, *pixels.shape[-2:])
     if header.frame is not None and header.frame >= len(frames):
-        raise _unreadable(header.location.name)
+        raise NotEvaluableError("unreadable_pixel_data", name=header.location.name)
     stored = frames if header.frame is None else frames[header.frame]
     if stored.shape != shape:
-        raise _unreadable(header.location.name)
+        raise NotEvaluableError("unreadable_pixel_data", name=header.location.name)
     return stored
 
 
@@ -166,10 +173,9 @@ def _convert(
     try:
         return hounsfield_units(stored, dataset, header.frame)
     except NotEvaluableError as fault:
-        raise NotEvaluableError(fault.code, f"{name}: {fault}") from None
+        raise fault.within(name) from None
     except READING_ERRORS:
-        message = f"{name}: its rescale, padding or bit attributes are damaged; export the original series"
-        raise NotEvaluableError("unreadable_pixel_data", message) from None
+        raise NotEvaluableError("unreadable_pixel_data.attributes", name=name) from None
 
 
 def _check_decoder(name: str, dataset: FileDataset) -> None:
@@ -181,14 +187,7 @@ def _check_decoder(name: str, dataset: FileDataset) -> None:
     except NotImplementedError:
         available = False
     if not available:
-        raise NotEvaluableError(
-            "missing_decoder",
-            f"{name}: compressed as {syntax.name}; install the package {DECODER_PACKAGE} or export uncompressed",
-        )
-
-
-def _unreadable(name: str) -> NotEvaluableError:
-    return NotEvaluableError("unreadable_pixel_data", f"{name}: pixel data is cut off or damaged; copy the file again")
+        raise NotEvaluableError("missing_decoder", name=name, syntax=syntax.name, package=DECODER_PACKAGE)
 
 
 def _rescale(dataset: Dataset, frame: int | None) -> tuple[float, float]:
@@ -206,7 +205,7 @@ def _rescale(dataset: Dataset, frame: int | None) -> tuple[float, float]:
         )
     slope, intercept = source.get("RescaleSlope"), source.get("RescaleIntercept")
     if slope is None or intercept is None or float(slope) == 0:
-        raise NotEvaluableError("no_hounsfield_units", "has no rescale slope and intercept; export the original series")
+        raise NotEvaluableError("no_hounsfield_units")
     rescale = float(slope), float(intercept)
     if not all(map(math.isfinite, rescale)):
         raise ValueError("rescale slope and intercept must be finite")
@@ -252,8 +251,7 @@ def _mirror(values: NDArray[np.int32], bits: int, signed: bool) -> NDArray[np.in
 def _warnings(conversions: Sequence[_Conversion]) -> tuple[QualityWarning, ...]:
     warnings = []
     if wrapped := sum(conversion.wrapped for conversion in conversions):
-        message = f"stored values of {wrapped} slices had wrapped at 12 bits and were set right"
-        warnings.append(QualityWarning("wrapped_values", message))
+        warnings.append(QualityWarning("wrapped_values", slices=wrapped))
     if inverted := sum(conversion.inverted for conversion in conversions):
-        warnings.append(QualityWarning("inverted_values", f"stored values of {inverted} slices were inverted"))
+        warnings.append(QualityWarning("inverted_values", slices=inverted))
     return tuple(warnings)

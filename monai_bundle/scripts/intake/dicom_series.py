@@ -10,10 +10,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.intake.dicom_header import SliceHeader
-from scripts.intake.kernel import is_bone_kernel
+from scripts.intake.dicom_header import SliceHeader, is_bone_kernel
 from scripts.intake.slice_geometry import DUPLICATE_MM, measure_gaps, slice_normal
 from scripts.intake.study import NotEvaluableError
+from scripts.messages import Message
 
 _LOCALIZER_WORDS = {"LOCALIZER", "SCOUT", "SCOUTVIEW", "TOPOGRAM"}
 _REFORMAT_WORDS = ("MPR", "REFORMAT", "PROJECTION", "MIP", "MINIP", "VOLREN", "VRT", "SSD", "3D", "SCREEN", "CURVED")
@@ -32,7 +32,7 @@ class Stack:
     headers : tuple of SliceHeader
         In order along the normal where there is no fault.
     positions_mm : ndarray of float64, shape (slices,)
-        Projection of Image Position (Patient) on the slice normal; empty where there is a fault.
+        Projection of Image Position (Patient) (0020,0032) on the slice normal; empty where there is a fault.
     fault : NotEvaluableError or None
         Why this stack must not be read.
     """
@@ -63,16 +63,18 @@ class Stack:
         """Whether any slice names a contrast medium."""
         return any(header.contrast for header in self.headers)
 
-    def describe(self) -> str:
+    def describe(self) -> Message:
         """Name the stack by number, slices, thickness and kernel; free text of the header is never quoted."""
-        number = self.first.series_number
-        name = "Series without a number" if number is None else f"Series {number}"
-        kernel = f", kernel {self.first.kernel}" if self.first.kernel else ""
-        count = len(self.headers)
-        return f"{name} ({count} slice{'s' if count > 1 else ''} of {self.thickness_mm:.3g} mm{kernel})"
+        number, kernel, count = self.first.series_number, self.first.kernel, len(self.headers)
+        series = Message("series.unnumbered") if number is None else Message("series.numbered", number=number)
+        measured = {"series": series, "slices": count, "thickness_mm": self.thickness_mm}
+        if kernel:
+            code = "series.one_slice_and_kernel" if count == 1 else "series.slices_and_kernel"
+            return Message(code, kernel=kernel, **measured)
+        return Message("series.one_slice" if count == 1 else "series.slices", **measured)
 
 
-def choose_stack(headers: Sequence[SliceHeader]) -> tuple[Stack, tuple[str, ...]]:
+def choose_stack(headers: Sequence[SliceHeader]) -> tuple[Stack, tuple[Message, ...]]:
     """Choose the series to read among all images of one study.
 
     Preferred, in this order: enough of the head, no contrast medium, no bone kernel, no missing slices, 3 to 5 mm
@@ -80,7 +82,7 @@ def choose_stack(headers: Sequence[SliceHeader]) -> tuple[Stack, tuple[str, ...]
 
     Returns
     -------
-    Stack, tuple of str
+    Stack, tuple of Message
         The chosen stack, and one sentence per series: chosen or left out, and why.
 
     Raises
@@ -93,11 +95,11 @@ def choose_stack(headers: Sequence[SliceHeader]) -> tuple[Stack, tuple[str, ...]
     stacks = stacks_of(images)
     usable = sorted((stack for stack in stacks if stack.fault is None), key=_rank)
     if not usable:
-        raise max(stacks, key=lambda stack: len(stack.headers)).fault or NotEvaluableError("no_stack", "no slices")
+        raise next(fault for stack in sorted(stacks, key=_slices, reverse=True) if (fault := stack.fault))
     chosen = usable[0]
-    sentences.append(f"{chosen.describe()}: chosen{_advantage(chosen)}.")
-    sentences.extend(f"{stack.describe()}: left out, {_why_second(stack, chosen)}." for stack in usable[1:])
-    sentences.extend(f"{stack.describe()}: left out, {stack.fault}." for stack in stacks if stack.fault)
+    sentences.append(_chosen(chosen))
+    sentences.extend(_left_out(stack, _why_second(stack, chosen)) for stack in usable[1:])
+    sentences.extend(_left_out(stack, stack.fault.message) for stack in stacks if stack.fault)
     return chosen, tuple(sentences)
 
 
@@ -115,31 +117,37 @@ def stacks_of(headers: Iterable[SliceHeader]) -> list[Stack]:
     return [_ordered(part) for groups in by_series.values() for group in groups for part in _acquisitions(group)]
 
 
-def _images_worth_stacking(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[str]]:
+def _images_worth_stacking(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Message]]:
     ct = [header for header in headers if header.modality == "CT"]
     if not ct:
-        found = ", ".join(sorted({header.modality or "unknown" for header in headers}))
-        raise NotEvaluableError("not_ct", f"modality {found}, CT needed; choose the CT study")
+        found = ", ".join(sorted({header.modality or "?" for header in headers}))
+        raise NotEvaluableError("not_ct", modalities=found)
     images = [header for header in ct if not is_localizer(header)]
     if not images:
-        raise NotEvaluableError("localizer_only", "holds only localizer images; export the axial series too")
+        raise NotEvaluableError("localizer_only")
     originals = [header for header in images if not is_reformat(header)]
     if not originals:
-        raise NotEvaluableError("no_original_series", "holds only derived or secondary images; export the axial series")
+        raise NotEvaluableError("no_original_series")
     kept = {id(header) for header in originals}
-    sentences = _sentences(headers, lambda header: header.modality != "CT", "not CT")
-    sentences += _sentences(ct, is_localizer, "localizer")
-    sentences += _sentences(images, lambda header: id(header) not in kept, "derived or secondary images")
+    sentences = _sentences(headers, lambda header: header.modality != "CT", Message("series.not_ct"))
+    sentences += _sentences(ct, is_localizer, Message("series.localizer"))
+    sentences += _sentences(images, lambda header: id(header) not in kept, Message("series.reformat"))
     return originals, sentences
 
 
-def _sentences(headers: Sequence[SliceHeader], is_left_out: Callable[[SliceHeader], bool], reason: str) -> list[str]:
+def _sentences(
+    headers: Sequence[SliceHeader], is_left_out: Callable[[SliceHeader], bool], reason: Message
+) -> list[Message]:
     by_series: dict[str, list[SliceHeader]] = defaultdict(list)
     for header in headers:
         if is_left_out(header):
             by_series[header.series_uid].append(header)
     stacks = (Stack(tuple(group), np.empty(0)) for group in by_series.values())
-    return [f"{stack.describe()}: left out, {reason}." for stack in stacks]
+    return [_left_out(stack, reason) for stack in stacks]
+
+
+def _left_out(stack: Stack, reason: Message) -> Message:
+    return Message("series.left_out", series=stack.describe(), reason=reason)
 
 
 def is_localizer(header: SliceHeader) -> bool:
@@ -188,8 +196,7 @@ def _ordered(group: list[SliceHeader]) -> Stack:
     try:
         normal = slice_normal(headers[0].orientation or ())
     except ValueError:
-        fault = NotEvaluableError("no_geometry", "direction cosines are not perpendicular; export the original series")
-        return Stack(headers, np.empty(0), fault)
+        return Stack(headers, np.empty(0), NotEvaluableError("no_geometry.orientation"))
     positions = np.array([header.position for header in headers], dtype=np.float64)
     along = positions @ normal
     order = np.argsort(along, kind="stable")
@@ -201,19 +208,17 @@ def _ordered(group: list[SliceHeader]) -> Stack:
 def _fault_of_kind(headers: tuple[SliceHeader, ...]) -> NotEvaluableError | None:
     for header in headers:
         if header.samples != 1:
-            return NotEvaluableError("colour", f"{header.location.name} is a colour image; export the original series")
+            return NotEvaluableError("colour.image", name=header.location.name)
         if header.orientation is None or header.position is None or header.pixel_spacing is None:
-            message = f"{header.location.name} lacks position, orientation or pixel spacing; export the original series"
-            return NotEvaluableError("no_geometry", message)
+            return NotEvaluableError("no_geometry", name=header.location.name)
         if min(header.pixel_spacing) <= 0:
-            message = f"{header.location.name} has a pixel spacing of 0; export the original series"
-            return NotEvaluableError("no_geometry", message)
+            return NotEvaluableError("no_geometry.pixel_spacing", name=header.location.name)
     sizes = sorted({f"{header.columns} x {header.rows}" for header in headers})
     spacings = np.array([header.pixel_spacing for header in headers])
     if len(sizes) > 1:
-        return NotEvaluableError("mixed_sizes", f"mixes images of {' and '.join(sizes)} pixels; export one series")
+        return NotEvaluableError("mixed_sizes", sizes=tuple(sizes))
     if not np.allclose(spacings, spacings[0], rtol=1e-3):
-        return NotEvaluableError("mixed_sizes", "mixes images of different pixel spacing; export one series")
+        return NotEvaluableError("mixed_sizes.pixel_spacing")
     return None
 
 
@@ -223,17 +228,15 @@ def _fault_of_positions(
     same = np.flatnonzero(np.diff(along) < DUPLICATE_MM)
     if same.size:
         one, other = headers[same[0]].location.name, headers[same[0] + 1].location.name
-        message = f"{one} and {other} lie at the same position; remove one of them or export one series"
-        return NotEvaluableError("duplicate_positions", message)
+        return NotEvaluableError("duplicate_positions", first=one, second=other)
     if len(along) > 2:
-        share = (along - along[0]) / (along[-1] - along[0])
-        straight = positions[0] + share[:, None] * (positions[-1] - positions[0])
+        fraction = (along - along[0]) / (along[-1] - along[0])
+        straight = positions[0] + fraction[:, None] * (positions[-1] - positions[0])
         sideways = np.linalg.norm(positions - straight, axis=1)
         limit = 2 * max(headers[0].pixel_spacing or (1.0,))
         if sideways.max() > limit:
             name = headers[int(sideways.argmax())].location.name
-            message = f"{name} lies {sideways.max():.1f} mm beside the other slices; export one series"
-            return NotEvaluableError("shifted_slices", message)
+            return NotEvaluableError("shifted_slices", name=name, shift_mm=float(sideways.max()))
     return None
 
 
@@ -241,35 +244,41 @@ def _rank(stack: Stack) -> tuple[float, ...]:
     return tuple(value for value, _ in _criteria(stack))
 
 
-def _criteria(stack: Stack) -> list[tuple[float, str]]:
-    """List what decides between stacks: a value (smaller is better) and how to say that it was worse."""
+def _slices(stack: Stack) -> int:
+    return len(stack.headers)
+
+
+def _criteria(stack: Stack) -> list[tuple[float, Message]]:
+    """List what decides between stacks: a value (smaller is better) and the reason that a larger one gives."""
     short = len(stack.headers) < _FEWEST_SLICES or stack.extent_mm < _SHORTEST_MM
     thinnest, thickest = _PREFERRED_MM
     thickness = 1.0 if stack.thickness_mm < thinnest else 2.0 if stack.thickness_mm > thickest else 0.0
     missing = measure_gaps(stack.positions_mm).missing if len(stack.headers) > 1 else 0
     number = stack.first.series_number
     return [
-        (float(short), "it covers too little of the head"),
-        (float(stack.contrast), "contrast medium"),
-        (float(is_bone_kernel(stack.first.kernel)), "bone kernel"),
-        (float(missing), "slices are missing"),
-        (thickness, "slices of 3 to 5 mm are preferred"),
-        (float("DERIVED" in stack.first.image_type), "derived from another series"),
-        (-float(len(stack.headers)), "it has fewer slices"),
-        (float("inf") if number is None else float(number), "an equal series comes first"),
+        (float(short), Message("series.too_short")),
+        (float(stack.contrast), Message("series.contrast")),
+        (float(is_bone_kernel(stack.first.kernel)), Message("series.bone_kernel")),
+        (float(missing), Message("series.missing_slices")),
+        (thickness, Message("series.thickness")),
+        (float("DERIVED" in stack.first.image_type), Message("series.derived")),
+        (-float(len(stack.headers)), Message("series.fewer_slices")),
+        (float("inf") if number is None else float(number), Message("series.equal")),
     ]
 
 
-def _advantage(stack: Stack) -> str:
+def _chosen(stack: Stack) -> Message:
     kernel = stack.first.kernel
-    traits = [] if stack.contrast else ["no contrast medium named"]
+    reasons = [] if stack.contrast else [Message("series.because_no_contrast")]
     if kernel and not is_bone_kernel(kernel):
-        traits.append("soft tissue kernel")
-    return f", {', '.join(traits)}" if traits else ""
+        reasons.append(Message("series.because_soft_kernel"))
+    if reasons:
+        return Message("series.chosen_because", series=stack.describe(), reasons=tuple(reasons))
+    return Message("series.chosen", series=stack.describe())
 
 
-def _why_second(stack: Stack, chosen: Stack) -> str:
+def _why_second(stack: Stack, chosen: Stack) -> Message:
     for (value, reason), (best, _) in zip(_criteria(stack), _criteria(chosen), strict=True):
         if value > best:
             return reason
-    return "an equal series comes first"
+    return Message("series.equal")

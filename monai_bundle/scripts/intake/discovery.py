@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.intake.dicom import read_dicom_study
-from scripts.intake.dicom_header import HeaderScan, SliceHeader, scan_headers
-from scripts.intake.file_location import FileLocation, files_in_folder, files_in_zip, no_permission
+from scripts.intake.dicom_header import DamagedFileError, HeaderScan, SliceHeader, scan_headers
+from scripts.intake.file_location import FileLocation, files_in_folder, files_in_zip
 from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
-from scripts.intake.study_id import unique_ids, wished_name
+from scripts.intake.study_id import name_below, unique_ids
 from scripts.intake.volume_file import NIFTI_SUFFIXES, NRRD_SUFFIXES, read_nifti, read_nrrd
 
 _ZIP_SUFFIXES = (".zip",)
 _VOLUME_SUFFIXES = NIFTI_SUFFIXES + NRRD_SUFFIXES
-KINDS_OF_INPUT = "a DICOM folder, a DICOM zip, .dcm, .nii, .nii.gz or .nrrd"
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,15 @@ class StudySource:
         Where it lies; for reading only, never written into a result.
     headers : tuple of SliceHeader
         All images of a DICOM study; empty for a volume file.
-    fault : tuple of str or None
-        Code and message of a refusal, where the search already showed that the study cannot be read.
+    fault : NotEvaluableError or None
+        The refusal, where the search already showed that the study cannot be read.
     """
 
     study_id: str
     source_name: str
     path: Path
     headers: tuple[SliceHeader, ...] = ()
-    fault: tuple[str, str] | None = None
+    fault: NotEvaluableError | None = None
 
     def __str__(self) -> str:
         """Show the name only: a path can hold what nobody else should read."""
@@ -51,12 +50,12 @@ class StudySource:
 
 @dataclass(frozen=True)
 class _Found:
-    """A study before it has a name: its place, what tells it from others there, and what it holds."""
+    """A study before it has a name: its place, what distinguishes it from others there, and what it holds."""
 
     place: Path
     uid: str
     headers: tuple[SliceHeader, ...] = ()
-    fault: tuple[str, str] | None = None
+    fault: NotEvaluableError | None = None
 
 
 def find_studies(dataset_dir: str | Path) -> list[StudySource]:
@@ -82,18 +81,18 @@ def find_studies(dataset_dir: str | Path) -> list[StudySource]:
     name = root.resolve().name
     try:
         if not root.exists():
-            raise IntakeError(f"{name}: no such file or folder; check the path")
+            raise IntakeError("no_such_file", name=name)
         locations, refused = files_in_folder(root) if root.is_dir() else ([FileLocation(root)], [])
     except PermissionError:
-        raise IntakeError(str(no_permission(name))) from None
+        raise IntakeError("no_permission", name=name) from None
     if root in refused or (root.is_file() and not os.access(root, os.R_OK)):
-        raise IntakeError(str(no_permission(name)))
+        raise IntakeError("no_permission", name=name)
     if not locations and not refused:
-        raise IntakeError(f"{name}: empty folder; give {KINDS_OF_INPUT}")
+        raise IntakeError("empty_folder", name=name)
     found = _found(locations, root)
-    found += [_Found(folder, "", fault=_code_and_message(no_permission(folder.name))) for folder in refused]
+    found += [_Found(folder, "", fault=NotEvaluableError("no_permission", name=folder.name)) for folder in refused]
     if not found:
-        raise IntakeError(f"{name}: no CT study inside; give {KINDS_OF_INPUT}")
+        raise IntakeError("no_study", name=name)
     return _named(found, root)
 
 
@@ -106,14 +105,14 @@ def read_study(source: StudySource) -> CTStudy:
         Whatever is wrong with the study; one line that names source or file, the fault and the remedy.
     """
     if source.fault:
-        raise NotEvaluableError(*source.fault)
+        raise source.fault
     name = source.path.name.lower()
     if not source.headers:
         return read_nrrd(source.path) if name.endswith(NRRD_SUFFIXES) else read_nifti(source.path)
     try:
         return read_dicom_study(source.headers, source.source_name)
     except NotEvaluableError as fault:
-        raise NotEvaluableError(fault.code, f"{source.source_name}: {fault}") from None
+        raise fault.within(source.source_name) from None
 
 
 def _found(locations: Iterable[FileLocation], root: Path) -> list[_Found]:
@@ -135,9 +134,8 @@ def _in_zip(path: Path) -> list[_Found]:
     try:
         found = _dicom_studies(scan_headers(files_in_zip(path)), path)
     except NotEvaluableError as fault:
-        return [_Found(path, "", fault=_code_and_message(fault))]
-    empty = ("no_dicom", f"{path.name}: no DICOM images inside; zip the DICOM folder of one study")
-    return found or [_Found(path, "", fault=empty)]
+        return [_Found(path, "", fault=fault)]
+    return found or [_Found(path, "", fault=NotEvaluableError("no_dicom", name=path.name))]
 
 
 def _dicom_studies(scan: HeaderScan, place: Path | None) -> list[_Found]:
@@ -145,7 +143,7 @@ def _dicom_studies(scan: HeaderScan, place: Path | None) -> list[_Found]:
     by_study: dict[str, list[SliceHeader]] = defaultdict(list)
     for header in scan.headers:
         by_study[header.study_uid or header.location.folder].append(header)
-    damaged: dict[str, list[tuple[FileLocation, str]]] = defaultdict(list)
+    damaged: dict[str, list[tuple[FileLocation, DamagedFileError]]] = defaultdict(list)
     for location, fault in scan.damaged:
         damaged[location.folder].append((location, fault))
     found = []
@@ -162,17 +160,15 @@ def _dicom_studies(scan: HeaderScan, place: Path | None) -> list[_Found]:
     return found
 
 
-def _damage(faults: Sequence[tuple[FileLocation, str]]) -> tuple[str, str] | None:
+def _damage(faults: Sequence[tuple[FileLocation, DamagedFileError]]) -> NotEvaluableError | None:
     if not faults:
         return None
-    location, fault = faults[0]
-    more = f" (and {len(faults) - 1} more files)" if len(faults) > 1 else ""
-    code = "no_permission" if "permission" in fault else "damaged_file"
-    return code, f"{location.name}{more}: {fault}"
-
-
-def _code_and_message(fault: NotEvaluableError) -> tuple[str, str]:
-    return fault.code, str(fault)
+    (location, fault), *others = faults
+    named = {"name": location.name, "fault": fault.message, "more": len(others)}
+    damage = NotEvaluableError("damaged_file.one_of", **named) if others else NotEvaluableError("damaged_file", **named)
+    if fault.code == "damage.no_permission":
+        damage.code = "no_permission"
+    return damage
 
 
 def _common_folder(paths: Iterable[Path]) -> Path:
@@ -182,7 +178,7 @@ def _common_folder(paths: Iterable[Path]) -> Path:
 def _named(found: Sequence[_Found], root: Path) -> list[StudySource]:
     places = [entry.place for entry in found]
     identities = [f"{entry.place.relative_to(root)}\0{entry.uid}" for entry in found]
-    names = [_without_suffix(wished_name(place, root, places)) for place in places]
+    names = [_without_suffix(name_below(place, root, places)) for place in places]
     sources = [
         StudySource(study_id, entry.place.resolve().name, entry.place, entry.headers, entry.fault)
         for entry, study_id in zip(found, unique_ids(names, identities), strict=True)

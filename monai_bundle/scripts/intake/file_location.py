@@ -84,17 +84,15 @@ def files_in_zip(path: Path) -> list[FileLocation]:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
     except PermissionError:
-        raise no_permission(path.name) from None
+        raise NotEvaluableError("no_permission", name=path.name) from None
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        raise NotEvaluableError("unreadable_zip", f"{path.name}: damaged zip archive; copy or pack it again") from None
+        raise NotEvaluableError("unreadable_zip", name=path.name) from None
     if any(climbs_out(member.filename) for member in members):
-        raise NotEvaluableError(
-            "unsafe_zip", f"{path.name}: holds file names that leave the archive ('..' or absolute); pack it again"
-        )
+        raise NotEvaluableError("unsafe_zip", name=path.name)
     if any(member.flag_bits & 0x1 for member in members):
-        raise NotEvaluableError("unreadable_zip", f"{path.name}: needs a password; unpack it first")
+        raise NotEvaluableError("unreadable_zip.password", name=path.name)
     if sum(member.file_size for member in members) > MAXIMUM_UNPACKED_BYTES:
-        raise NotEvaluableError("unreadable_zip", f"{path.name}: unpacks to more than 16 GiB; unpack one study of it")
+        raise NotEvaluableError("unreadable_zip.too_large", name=path.name, gigabytes=MAXIMUM_UNPACKED_BYTES / 2**30)
     return [FileLocation(path, member.filename) for member in members if not is_hidden(PurePosixPath(member.filename))]
 
 
@@ -134,8 +132,3 @@ def climbs_out(name: str) -> bool:
     """Whether a name inside an archive is absolute or holds ``..``, by the rules of Unix or of Windows."""
     windows, posix = PureWindowsPath(name), PurePosixPath(name)
     return bool(windows.drive or windows.root) or posix.is_absolute() or ".." in (*windows.parts, *posix.parts)
-
-
-def no_permission(name: str) -> NotEvaluableError:
-    """Say that a file or folder may not be read."""
-    return NotEvaluableError("no_permission", f"{name}: no permission to read; ask its owner for read access")

@@ -22,7 +22,7 @@ def head_mask(voxels: NDArray[np.int16], spacing_mm: tuple[float, float, float])
 
     The search runs on a grid of about 2 mm: tissue above -300 HU, opened in plane so that a thin headrest shell
     lets go of the scalp, largest connected component, cavities (sinuses, mastoid cells) filled slice by slice. The
-    outline is then refined on the stored voxels.
+    boundary is then refined on the stored voxels.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """The quality gate: what a study must have before a network may read it.
 
-Motion, and contrast that no header names, are not judged: on single heads neither can be told honestly from anatomy.
+Motion, and contrast that no header names, are not judged: on single heads neither can be distinguished from anatomy.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
+from scripts.intake.dicom_header import is_bone_kernel
 from scripts.intake.head import head_mask
-from scripts.intake.kernel import is_bone_kernel
 from scripts.intake.slice_geometry import gap_warnings, measure_gaps
 from scripts.intake.study import CTStudy, NotEvaluableError, QualityWarning
 
@@ -33,7 +33,7 @@ class QualityLimits:
     Attributes
     ----------
     minimum_slices : int
-        Fewest stored slices.
+        Fewest slices.
     smallest_pixel_mm, largest_pixel_mm : float
         Pixel spacing outside these is refused.
     smallest_gap_mm, largest_gap_mm : float
@@ -41,7 +41,7 @@ class QualityLimits:
     thick_slice_mm : float
         Slice spacing above this is warned of.
     largest_missing_share : float
-        Share of missing slices above which the study is refused.
+        Fraction of missing slices above which the study is refused.
     largest_tilt_degrees, tilt_warning_degrees : float
         Gantry tilt that is refused, and that is warned of.
     largest_angle_degrees : float
@@ -53,7 +53,7 @@ class QualityLimits:
     minimum_brain_mm, whole_brain_mm : float
         Length along the normal over which brain lies inside a skull: less is refused, less than the second warned of.
     minimum_enclosure : float
-        Share of directions from the middle of a slice in which bone must lie; a craniectomy leaves about 0.8.
+        Fraction of directions from the middle of a slice in which bone must lie; a craniectomy leaves about 0.8.
     largest_skull_cm2 : float
         Largest area inside the bones of a slice; a chest or pelvis has more.
     metal_ml : float
@@ -129,44 +129,40 @@ def check_quality(study: CTStudy, limits: QualityLimits | None = None) -> CTStud
     limits = limits or QualityLimits()
     geometry = _check_geometry(study, limits)
     content = _check_content(study, limits)
-    known = {warning.name for warning in study.warnings}
-    return study.with_warnings(*(warning for warning in (*geometry, *content) if warning.name not in known))
+    known = {warning.code for warning in study.warnings}
+    return study.with_warnings(*(warning for warning in (*geometry, *content) if warning.code not in known))
 
 
 def _check_geometry(study: CTStudy, limits: QualityLimits) -> list[QualityWarning]:
     slices = len(study.voxels)
     if slices < limits.minimum_slices:
-        raise NotEvaluableError("too_few_slices", f"{slices} slices, at least {limits.minimum_slices} needed")
+        raise NotEvaluableError("too_few_slices", slices=slices, least=limits.minimum_slices)
     gaps = measure_gaps(study.positions_mm)
     for pixel in study.spacing_mm[:2]:
         if not limits.smallest_pixel_mm <= pixel <= limits.largest_pixel_mm:
-            wanted = f"{limits.smallest_pixel_mm:g} to {limits.largest_pixel_mm:g} mm needed"
-            raise NotEvaluableError("pixel_spacing", f"pixels of {pixel:.3g} mm, {wanted}")
+            wanted = {"least_mm": limits.smallest_pixel_mm, "most_mm": limits.largest_pixel_mm}
+            raise NotEvaluableError("pixel_spacing", pixel_mm=pixel, **wanted)
     if not limits.smallest_gap_mm <= gaps.median_mm <= limits.largest_gap_mm:
-        wanted = f"{limits.smallest_gap_mm:g} to {limits.largest_gap_mm:g} mm needed"
-        raise NotEvaluableError("slice_spacing", f"slices {gaps.median_mm:.3g} mm apart, {wanted}")
+        wanted = {"least_mm": limits.smallest_gap_mm, "most_mm": limits.largest_gap_mm}
+        raise NotEvaluableError("slice_spacing", gap_mm=gaps.median_mm, **wanted)
     if gaps.missing > limits.largest_missing_share * (slices + gaps.missing):
-        raise NotEvaluableError("missing_slices", f"{gaps.missing} slices missing beside {slices}; send all slices")
+        raise NotEvaluableError("missing_slices", missing=gaps.missing, slices=slices)
     angle = float(np.degrees(np.arccos(min(1.0, abs(study.slice_normal[2])))))
     if angle > limits.largest_angle_degrees:
-        raise NotEvaluableError("not_axial", f"slices stand {angle:.0f} degrees off axial; axial slices needed")
+        raise NotEvaluableError("not_axial", degrees=angle)
     if study.tilt_degrees > limits.largest_tilt_degrees:
-        wanted = f"at most {limits.largest_tilt_degrees:g} can be read"
-        raise NotEvaluableError("gantry_tilt", f"slices sheared by {study.tilt_degrees:.0f} degrees, {wanted}")
+        raise NotEvaluableError("gantry_tilt", degrees=study.tilt_degrees, most=limits.largest_tilt_degrees)
     return _geometry_warnings(study, limits, gaps.largest_mm)
 
 
 def _geometry_warnings(study: CTStudy, limits: QualityLimits, largest_gap_mm: float) -> list[QualityWarning]:
     warnings = list(gap_warnings(study.positions_mm))
     if largest_gap_mm > limits.thick_slice_mm:
-        message = f"slices up to {largest_gap_mm:.1f} mm apart: small bleeds between them can be missed"
-        warnings.append(QualityWarning("thick_slices", message))
+        warnings.append(QualityWarning("thick_slices", gap_mm=largest_gap_mm))
     if study.tilt_degrees > limits.tilt_warning_degrees:
-        message = f"gantry tilted by {study.tilt_degrees:.1f} degrees; slices kept as stored"
-        warnings.append(QualityWarning("gantry_tilt", message))
+        warnings.append(QualityWarning("gantry_tilt", degrees=study.tilt_degrees))
     if is_bone_kernel(study.provenance.kernel):
-        message = f"bone kernel {study.provenance.kernel}: noise hides bleeds, a soft tissue series reads better"
-        warnings.append(QualityWarning("bone_kernel", message))
+        warnings.append(QualityWarning("bone_kernel", kernel=study.provenance.kernel))
     return warnings
 
 
@@ -174,27 +170,22 @@ def _check_content(study: CTStudy, limits: QualityLimits) -> list[QualityWarning
     coarse, spacing = coarse_voxels(study)
     lowest = float(np.percentile(coarse, 1))
     if lowest > limits.highest_air_hu:
-        message = f"the darkest voxels have {lowest:.0f} HU, air near -1000 HU needed; export without windowing"
-        raise NotEvaluableError("no_hounsfield_units", message)
+        raise NotEvaluableError("no_hounsfield_units.air", hounsfield=lowest)
     content = skull_content(coarse, spacing, limits)
     brain_mm = float(content.slices.sum()) * study.spacing_mm[2]
     if brain_mm < limits.minimum_brain_mm:
-        message = f"{brain_mm:.0f} mm of brain inside a skull found, at least {limits.minimum_brain_mm:.0f} mm needed"
-        raise NotEvaluableError("no_head", message)
+        raise NotEvaluableError("no_head", found_mm=brain_mm, least_mm=limits.minimum_brain_mm)
     lowest_brain, highest_brain = limits.brain_hu
     if not lowest_brain <= content.median_hu <= highest_brain:
-        wanted = f"{lowest_brain:.0f} to {highest_brain:.0f} HU needed; check rescale slope and intercept"
-        raise NotEvaluableError("no_hounsfield_units", f"the brain has {content.median_hu:.0f} HU, {wanted}")
+        wanted = {"least": lowest_brain, "most": highest_brain}
+        raise NotEvaluableError("no_hounsfield_units.brain", hounsfield=content.median_hu, **wanted)
     warnings = []
     if not limits.usual_brain_hu[0] <= content.median_hu <= limits.usual_brain_hu[1]:
-        message = f"the brain's median is {content.median_hu:.0f} HU; 20 to 40 HU is usual"
-        warnings.append(QualityWarning("unusual_brain_density", message))
+        warnings.append(QualityWarning("unusual_brain_density", hounsfield=content.median_hu))
     if brain_mm < limits.whole_brain_mm:
-        message = f"only {brain_mm:.0f} mm of brain are shown: what lies outside was not read"
-        warnings.append(QualityWarning("part_of_the_brain", message))
+        warnings.append(QualityWarning("part_of_the_brain", brain_mm=brain_mm))
     if content.metal_ml > limits.metal_ml:
-        message = f"{content.metal_ml:.1f} ml above {_METAL_HU} HU inside the skull: metal, streaks can resemble blood"
-        warnings.append(QualityWarning("metal", message))
+        warnings.append(QualityWarning("metal", ml=content.metal_ml, hounsfield=_METAL_HU))
     return warnings
 
 
@@ -244,7 +235,7 @@ def skull_content(
 
 
 def enclosure(bone: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> float:
-    """Share of directions (0..1) from the middle of the bones in which bone lies, seen in mm."""
+    """Fraction of directions (0..1) from the middle of the bones in which bone lies, seen in mm."""
     rows, columns = np.nonzero(bone)
     middle_row, middle_column = (rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2
     angles = np.arctan2((rows - middle_row) * spacing_mm[1], (columns - middle_column) * spacing_mm[0])

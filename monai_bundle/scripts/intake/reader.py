@@ -131,5 +131,5 @@ def study_of(image: Any) -> CTStudy:  # noqa: ANN401 (a MetaTensor, or the metad
 def _only_study(path: Path) -> StudySource:
     sources = find_studies(path)
     if len(sources) > 1:
-        raise IntakeError(f"{path.name}: holds {len(sources)} studies; give each of them by itself")
+        raise IntakeError("several_studies", name=path.name, studies=len(sources))
     return sources[0]

@@ -51,11 +51,11 @@ def stack_affine(
     Parameters
     ----------
     orientation : sequence of float
-        Image Orientation (Patient): direction of increasing column index, then of increasing row index (LPS).
+        Image Orientation (Patient) (0020,0037): direction of increasing column index, then of row index (LPS).
     pixel_spacing : sequence of float
-        Pixel Spacing: between rows, between columns (mm).
+        Pixel Spacing (0028,0030): between rows, between columns (mm).
     positions : ndarray of float64, shape (slices, 3)
-        Image Position (Patient) of each slice in order (LPS, mm).
+        Image Position (Patient) (0020,0032) of each slice in order (LPS, mm).
 
     Returns
     -------
@@ -98,13 +98,12 @@ def gap_warnings(positions_mm: NDArray[np.float64]) -> tuple[QualityWarning, ...
     gaps = measure_gaps(positions_mm)
     warnings = []
     if gaps.missing:
-        slices = "slice is" if gaps.missing == 1 else "slices are"
-        message = f"{gaps.missing} {slices} missing: median gap {gaps.median_mm:.1f} mm, largest {gaps.largest_mm:.1f}"
-        warnings.append(QualityWarning("missing_slices", f"{message} mm"))
+        measured = {"median_mm": gaps.median_mm, "largest_mm": gaps.largest_mm}
+        if gaps.missing == 1:
+            warnings.append(QualityWarning("missing_slices.one", **measured))
+        else:
+            warnings.append(QualityWarning("missing_slices", missing=gaps.missing, **measured))
     if gaps.largest_mm - gaps.smallest_mm > _UNEVEN * gaps.median_mm:
-        message = (
-            f"gaps between slices from {gaps.smallest_mm:.1f} to {gaps.largest_mm:.1f} mm "
-            f"(median {gaps.median_mm:.1f} mm): positions of maps follow the mean step"
-        )
-        warnings.append(QualityWarning("uneven_slice_spacing", message))
+        measured = {"smallest_mm": gaps.smallest_mm, "largest_mm": gaps.largest_mm, "median_mm": gaps.median_mm}
+        warnings.append(QualityWarning("uneven_slice_spacing", **measured))
     return tuple(warnings)

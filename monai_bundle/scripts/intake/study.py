@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.messages import ExpectedError, Message
+
 AIR_HU = -1024
 """The lowest value a study holds (HU); padding and anything below become this."""
 
 
-class IntakeError(Exception):
-    """The input cannot be used; the message is one line that names the file, the fault and the remedy."""
+class IntakeError(ExpectedError):
+    """The input cannot be used; the message is one line that names the file, the fault and the remedy.
+
+    Parameters
+    ----------
+    code : str
+        Name in the catalogue's section ``intake``, e.g. ``"empty_folder"``. Whole sentences are taken as they are.
+    **values
+        One per placeholder of its text.
+    """
+
+    def __init__(self, code: str, /, **values: Any) -> None:
+        super().__init__(code if " " in code else f"intake.{code}", **values)
 
 
 class NotEvaluableError(IntakeError):
@@ -23,22 +36,39 @@ class NotEvaluableError(IntakeError):
     Parameters
     ----------
     code : str
-        Machine-readable name of the refusal, e.g. ``"too_few_slices"``.
-    message : str
-        One line for a person, e.g. ``"7 slices, at least 12 needed"``.
+        Name of the refusal in the catalogue's section ``intake``, e.g. ``"too_few_slices"``. Several texts may share
+        one name: what follows a dot (``"no_geometry.pixel_spacing"``) chooses the text and is no part of :attr:`code`.
+    text : str, optional
+        A text of its own, English only; the code then need not be in the catalogue.
+    **values
+        One per placeholder of the text.
     """
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    def __init__(self, code: str, text: str | None = None, /, **values: Any) -> None:
+        super().__init__(code, **values) if text is None else ExpectedError.__init__(self, "plain.text", text=text)
+        self.code = code.partition(".")[0]
+
+    def within(self, place: str) -> NotEvaluableError:
+        """Return the same refusal with the name of the study or file that it is about before its text."""
+        named = NotEvaluableError("within", place=place, message=self.message)
+        named.code = self.code
+        return named
 
 
-@dataclass(frozen=True)
-class QualityWarning:
-    """Something a reader should know before trusting the result; never a reason to refuse."""
+class QualityWarning(Message):
+    """Something a reader should know before trusting the result; never a reason to refuse.
 
-    name: str
-    message: str
+    Parameters
+    ----------
+    code : str
+        Name in the catalogue's section ``quality``, e.g. ``"gantry_tilt"``; what follows a dot only chooses the text.
+    **values
+        One per placeholder of its text.
+    """
+
+    def __init__(self, code: str, /, **values: Any) -> None:
+        super().__init__(f"quality.{code}", **values)
+        self.code = code.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -57,7 +87,7 @@ class Provenance:
         Convolution Kernel (0018,1210).
     slice_thickness_mm : float or None
         Slice Thickness (0018,0050).
-    series_choice : tuple of str
+    series_choice : tuple of Message
         One sentence per series of the study: chosen or left out, and why.
     """
 
@@ -67,12 +97,12 @@ class Provenance:
     series_uid: str | None = None
     kernel: str | None = None
     slice_thickness_mm: float | None = None
-    series_choice: tuple[str, ...] = ()
+    series_choice: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True)
 class CTStudy:
-    """One series of stored slices in Hounsfield units.
+    """One series of original slices in Hounsfield units.
 
     Nothing is flipped, resampled or re-ordered in plane: ``voxels[k, r, c]`` is the stored value of row ``r``,
     column ``c`` of the k-th slice along the stack.
@@ -85,7 +115,7 @@ class CTStudy:
         Voxel index ``(column, row, slice, 1)`` to patient coordinates RAS+ in mm. The shear of a tilted gantry is
         kept; where slices are unevenly spaced the step is the mean step.
     positions_mm : ndarray of float64, shape (slices,)
-        Position of each stored slice along the slice normal, in mm; strictly monotonic.
+        Position of each original slice along the slice normal, in mm; strictly monotonic.
     provenance : Provenance
         Where the study came from.
     warnings : tuple of QualityWarning
@@ -93,6 +123,10 @@ class CTStudy:
     file_axes : tuple of int
         For each axis (column, row, slice), which axis of the file's own array it was; ``(0, 1, 2)`` unless a NIfTI
         or NRRD file stores its slices along another axis.
+    sop_instance_uids : tuple of str or None
+        SOP Instance UID (0008,0018) of the image that each slice was stored in, in the order of the slices; the same
+        for all frames of a multi-frame image, as written even where it is no valid UID, empty where the image has
+        none. None for files other than DICOM.
     """
 
     voxels: NDArray[np.int16]
@@ -101,6 +135,7 @@ class CTStudy:
     provenance: Provenance
     warnings: tuple[QualityWarning, ...] = ()
     file_axes: tuple[int, int, int] = field(default=(0, 1, 2))
+    sop_instance_uids: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and make the arrays read-only."""
@@ -108,6 +143,8 @@ class CTStudy:
             raise ValueError(f"voxels must be int16 (slices, rows, columns): {self.voxels.dtype} {self.voxels.shape}")
         if self.affine.shape != (4, 4) or self.positions_mm.shape != self.voxels.shape[:1]:
             raise ValueError("affine must be (4, 4) and positions_mm one value per slice")
+        if self.sop_instance_uids is not None and len(self.sop_instance_uids) != len(self.voxels):
+            raise ValueError(f"{len(self.sop_instance_uids)} SOP Instance UIDs for {len(self.voxels)} slices")
         for array in (self.voxels, self.affine, self.positions_mm):
             array.flags.writeable = False
 

@@ -33,9 +33,9 @@ def unique_ids(names: Sequence[str], identities: Sequence[str]) -> list[str]:
     Parameters
     ----------
     names : sequence of str
-        Wished-for names.
+        Names after the studies' places.
     identities : sequence of str
-        What tells the studies apart: relative path and Study Instance UID.
+        What distinguishes the studies: relative path and Study Instance UID.
     """
     safe = [safe_name(name) for name in names]
     counts = Counter(name.casefold() for name in safe)
@@ -54,7 +54,7 @@ def unique_ids(names: Sequence[str], identities: Sequence[str]) -> list[str]:
     return ids
 
 
-def wished_name(place: Path, root: Path, siblings: Sequence[Path]) -> str:
+def name_below(place: Path, root: Path, siblings: Sequence[Path]) -> str:
     """Name a study after its place below the searched folder.
 
     Parameters

@@ -12,7 +12,6 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from scripts.intake.file_location import no_permission
 from scripts.intake.slice_geometry import LPS_TO_RAS
 from scripts.intake.study import AIR_HU, CTStudy, NotEvaluableError, Provenance, QualityWarning
 
@@ -45,9 +44,9 @@ def read_nifti(path: Path) -> CTStudy:
         shape = _three_dimensions(path.name, image.shape)
         array = np.asanyarray(image.dataobj).reshape(shape)
     except PermissionError:
-        raise no_permission(path.name) from None
+        raise NotEvaluableError("no_permission", name=path.name) from None
     except _DAMAGED:
-        raise _unreadable(path.name) from None
+        raise NotEvaluableError("unreadable_file", name=path.name) from None
     affine, warnings = _nifti_affine(path.name, image)
     return _study(path.name, array, affine, Provenance(path.name, "nifti"), warnings)
 
@@ -68,18 +67,18 @@ def read_nrrd(path: Path) -> CTStudy:
     try:
         with path.open("rb") as file:
             if file.read(4) != b"NRRD":
-                raise _unreadable(path.name)
+                raise NotEvaluableError("unreadable_file", name=path.name)
         information = itk.NrrdImageIO.New(FileName=str(path))
         information.ReadImageInformation()
         if information.GetNumberOfComponents() != 1:
-            raise _not_grey(path.name)
+            raise NotEvaluableError("colour", name=path.name)
         sizes = tuple(information.GetDimensions(axis) for axis in range(information.GetNumberOfDimensions()))
         _three_dimensions(path.name, sizes)
         image = itk.imread(str(path))
     except PermissionError:
-        raise no_permission(path.name) from None
+        raise NotEvaluableError("no_permission", name=path.name) from None
     except _DAMAGED:
-        raise _unreadable(path.name) from None
+        raise NotEvaluableError("unreadable_file", name=path.name) from None
     array = itk.array_from_image(image).T.reshape(sizes[:3])
     affine = np.eye(4)
     direction, spacing = itk.array_from_matrix(image.GetDirection()), np.asarray(image.GetSpacing())
@@ -88,7 +87,9 @@ def read_nrrd(path: Path) -> CTStudy:
     metadata = information.GetMetaDataDictionary()
     space = metadata["NRRD_space"] if metadata.HasKey("NRRD_space") else ""
     # ITK rewrites every space that names sides of the body as left-posterior-superior.
-    warnings = () if space.startswith("left-posterior-superior") else (_unknown_orientation(path.name),)
+    warnings = (
+        () if space.startswith("left-posterior-superior") else (QualityWarning("unknown_orientation", name=path.name),)
+    )
     return _study(path.name, array, affine, Provenance(path.name, "nrrd"), warnings)
 
 
@@ -107,7 +108,7 @@ def _study(
 ) -> CTStudy:
     """Turn an array in file order into a study; ``array`` has one axis per column of the affine."""
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        raise NotEvaluableError("bad_geometry", f"{name}: its affine has no volume; convert the original series again")
+        raise NotEvaluableError("bad_geometry", name=name)
     along = slice_axis(affine)
     file_axes = (*(axis for axis in range(3) if axis != along), along)
     in_order = affine.copy()
@@ -122,25 +123,22 @@ def _study(
 
 def _hounsfield_units(name: str, values: NDArray[Any]) -> NDArray[np.int16]:
     if values.size == 0 or not np.any(values):
-        raise NotEvaluableError("empty_volume", f"{name}: every voxel is 0; convert the original series again")
+        raise NotEvaluableError("empty_volume", name=name)
     if np.issubdtype(values.dtype, np.floating):
         if not np.isfinite(values).all():
-            message = f"{name}: holds values that are not finite (NaN); convert the original series again"
-            raise NotEvaluableError("not_finite", message)
+            raise NotEvaluableError("not_finite", name=name)
         values = np.rint(values)
     return np.ascontiguousarray(values.clip(AIR_HU, _HIGHEST_HU).astype(np.int16))
 
 
 def _check_values_kind(name: str, kind: np.dtype[Any]) -> None:
     if kind.fields is not None or np.issubdtype(kind, np.complexfloating):
-        raise _not_grey(name)
+        raise NotEvaluableError("colour", name=name)
 
 
 def _three_dimensions(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     if len(shape) < 3 or any(size != 1 for size in shape[3:]):
-        sizes = " x ".join(str(size) for size in shape)
-        message = f"{name}: holds {sizes} voxels, one volume of three dimensions needed; save a single volume"
-        raise NotEvaluableError("not_one_volume", message)
+        raise NotEvaluableError("not_one_volume", name=name, sizes=" x ".join(str(size) for size in shape))
     return shape[0], shape[1], shape[2]
 
 
@@ -152,28 +150,15 @@ def _nifti_affine(name: str, image: nib.Nifti1Image) -> tuple[NDArray[np.float64
     except (ValueError, HeaderDataError):
         qform, qform_code = None, 0
     if sform_code and qform_code and not np.allclose(sform, qform, atol=_SAME_PLACE_MM):
-        message = "sform and qform place the volume differently; the sform was used"
-        return np.asarray(sform, dtype=np.float64), (QualityWarning("two_orientations", message),)
+        return np.asarray(sform, dtype=np.float64), (QualityWarning("two_orientations"),)
     if sform_code:
         return np.asarray(sform, dtype=np.float64), ()
     if qform_code:
         return np.asarray(qform, dtype=np.float64), ()
-    return np.asarray(header.get_base_affine(), dtype=np.float64), (_unknown_orientation(name),)
-
-
-def _unknown_orientation(name: str) -> QualityWarning:
-    return QualityWarning("unknown_orientation", f"{name} names no orientation: left and right are assumed")
+    return np.asarray(header.get_base_affine(), dtype=np.float64), (QualityWarning("unknown_orientation", name=name),)
 
 
 def _check_permission(path: Path) -> None:
     """Open the file once: nibabel reports a missing permission as a damaged file."""
     with path.open("rb"):
         pass
-
-
-def _unreadable(name: str) -> NotEvaluableError:
-    return NotEvaluableError("unreadable_file", f"{name}: cut off, damaged or of another format; copy the file again")
-
-
-def _not_grey(name: str) -> NotEvaluableError:
-    return NotEvaluableError("colour", f"{name}: holds colours or vectors; save the CT as one grey-scale volume")

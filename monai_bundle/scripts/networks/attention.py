@@ -1,4 +1,4 @@
-"""The three steps by which DrCT2 reads a stack of slice features: feature attention, dependencies, slice attention."""
+"""The layers of DrCT behind the backbone: feature attention, BiGRU encoder, slice attention and classifiers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMALLEST_VARIANCE = 0.01
 """Added to every variance: VGG16's maxima are of order 1 to 10, and bfloat16 blurs them by some hundredths."""
 
 
-class Standardise(nn.Module):
+class FeatureNormalisation(nn.Module):
     """Brings every feature to mean 0 and variance 1 over slices, with a learned scale and shift.
 
     Parameters
@@ -36,28 +36,28 @@ class Standardise(nn.Module):
         self.norm: nn.Module = norm(channels, eps=SMALLEST_VARIANCE, affine=True)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Standardise features (batch, slices, channels)."""
-        standardised: Tensor = self.norm(features.transpose(1, 2)).transpose(1, 2)
-        return standardised
+        """Normalise features (batch, slices, channels)."""
+        normalised: Tensor = self.norm(features.transpose(1, 2)).transpose(1, 2)
+        return normalised
 
 
 class FeatureAttention(nn.Module):
-    """Which of the 512 features of a slice matter: w = softmax(z), x = w * z (DrCT2, eq. 3).
+    """Weights the features of a slice: w = softmax(z), x = w * z (DrCT2, eq. 3).
 
     Parameters
     ----------
     kind : str
         ``"softmax"`` is the equation as printed. Its weights are nearly one-hot, because VGG16's maxima differ by tens,
         and its values shrink to about 1/512, so that the layers behind it hardly learn. ``"scaled_softmax"`` is the
-        same equation at a usable scale: every feature is standardised over the slices first, the softmax is taken at
-        the temperature sqrt(512), as in scaled dot-product attention, and the product is multiplied by 512, so that the
-        mean weight is 1.
+        same equation at a usable scale: every feature is normalised over the slices first, the softmax is taken at the
+        temperature sqrt(channels), as in scaled dot-product attention, and the product is multiplied by the number of
+        channels, so that the mean weight is 1.
     channels : int
         Features per slice.
     dropout : float
         Probability with which an attended feature is left out in training; 0 for ``"softmax"``.
     over : str
-        See :class:`Standardise`; without effect for ``"softmax"``.
+        See :class:`FeatureNormalisation`; without effect for ``"softmax"``.
     """
 
     def __init__(self, kind: FeatureAttentionKind, channels: int, dropout: float, over: Normalisation) -> None:
@@ -65,7 +65,7 @@ class FeatureAttention(nn.Module):
         if kind not in ("softmax", "scaled_softmax"):
             raise ValueError(f"feature_attention must be 'softmax' or 'scaled_softmax', not {kind!r}")
         scaled = kind == "scaled_softmax"
-        self.standardise: nn.Module = Standardise(over, channels) if scaled else nn.Identity()
+        self.normalisation: nn.Module = FeatureNormalisation(over, channels) if scaled else nn.Identity()
         self.temperature = channels**0.5 if scaled else 1.0
         self.gain = float(channels) if scaled else 1.0
         self.dropout: nn.Module = nn.Dropout(dropout) if scaled else nn.Identity()
@@ -75,16 +75,16 @@ class FeatureAttention(nn.Module):
 
         Parameters
         ----------
-        features : Tensor, shape (batch, slices, 512)
-            Pooled features z.
+        features : Tensor, shape (batch, slices, channels)
+            Embeddings z.
         """
-        scaled = self.standardise(features)
+        scaled = self.normalisation(features)
         weights = (scaled / self.temperature).softmax(dim=-1)
         return self.dropout(self.gain * weights * scaled), weights
 
 
-class DependenciesLearning(nn.Module):
-    """What the neighbours say about a slice: y_t = g(W_y [a_forward, a_backward] + b_y) (DrCT2, eq. 4).
+class BiGRUEncoder(nn.Module):
+    """Relates each slice to its neighbours: y_t = g(W_y [a_forward, a_backward] + b_y) (DrCT2, eq. 4).
 
     The activations come from a bidirectional gated recurrent unit over the slices; g is the hyperbolic tangent.
     """
@@ -102,59 +102,59 @@ class DependenciesLearning(nn.Module):
 
 
 class SliceAttention(nn.Module):
-    """How much each slice matters: one value per row, softmax over the slices (DrCT2, eq. 5 and 6)."""
+    """Weights each slice: one value per row, softmax over the slices (DrCT2, eq. 5 and 6)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.score = nn.Linear(width, 1)
 
-    def forward(self, rows: Tensor, evidence: Tensor) -> Tensor:
+    def forward(self, rows: Tensor, slice_logits: Tensor) -> Tensor:
         """Return attention (batch, slices), summing to 1 over the slices.
 
         Parameters
         ----------
         rows : Tensor, shape (batch, slices, width)
-            What the recurrent layer makes of each slice.
-        evidence : Tensor, shape (batch, slices)
-            Added to each slice's value: 0, or what the slice says by itself.
+            Of the encoder.
+        slice_logits : Tensor, shape (batch, slices)
+            Added to each slice's value: its logit for the first label, 0 without a slice classifier.
         """
-        attention: Tensor = (self.score(rows).squeeze(-1) + evidence).softmax(dim=-1)
+        attention: Tensor = (self.score(rows).squeeze(-1) + slice_logits).softmax(dim=-1)
         return attention
 
 
-class SliceEvidence(nn.Module):
-    """What each slice says by itself: one logit per label, without its neighbours.
+class SliceClassifier(nn.Module):
+    """Classifies each slice by itself: one logit per label, without its neighbours.
 
     Not in the paper, which knows scan labels alone: where slice labels exist, this layer learns from them.
     """
 
     def __init__(self, channels: int, labels: int, dropout: float, over: Normalisation) -> None:
         super().__init__()
-        self.standardise = Standardise(over, channels)
+        self.normalisation = FeatureNormalisation(over, channels)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(channels, labels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Turn pooled features (batch, slices, channels) into logits (batch, slices, labels)."""
-        logits: Tensor = self.output(self.dropout(self.standardise(features)))
+        """Turn embeddings (batch, slices, channels) into logits (batch, slices, labels)."""
+        logits: Tensor = self.output(self.dropout(self.normalisation(features)))
         return logits
 
     def slope(self) -> Tensor:
-        """Return what one unit of each pooled feature adds to each logit (labels, channels), without dropout.
+        """Return what one unit of each embedding adds to each logit (labels, channels), without dropout.
 
         Raises
         ------
         ValueError
-            If features are standardised over the scan at hand: the slope is then another for every scan.
+            If features are normalised over the scan at hand: the slope is then another for every scan.
         """
-        norm = self.standardise.norm
+        norm = self.normalisation.norm
         if not isinstance(norm, nn.BatchNorm1d | nn.SyncBatchNorm) or norm.running_var is None:
             raise ValueError("the slope is known for normalisation 'batch' only")
         return self.output.weight * (norm.weight / (norm.running_var + norm.eps).sqrt())
 
 
-class NoEvidence(nn.Module):
-    """Stands where :class:`SliceEvidence` is not wanted: every slice says nothing."""
+class NoSliceClassifier(nn.Module):
+    """Takes the place of a :class:`SliceClassifier` that is switched off: every logit is 0."""
 
     def __init__(self, labels: int) -> None:
         super().__init__()

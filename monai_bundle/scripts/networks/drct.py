@@ -11,81 +11,46 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from scripts.networks.attention import (
-    DependenciesLearning,
-    FeatureAttention,
-    FeatureAttentionKind,
-    NoEvidence,
-    Normalisation,
-    SliceAttention,
-    SliceEvidence,
-    Standardise,
-    classifier,
+from scripts.networks.attention import FeatureAttentionKind, classifier
+from scripts.networks.backbone import Backbone, pool
+from scripts.networks.branches import (
+    Aggregate,
+    Aggregation,
+    HeadSettings,
+    KeySliceNetwork,
+    PrimaryNetwork,
+    weighted_mean,
 )
-from scripts.networks.vgg16 import CHANNELS, VGG16Features, pool
+from scripts.networks.study_network import SliceSource, StudyNetwork, StudyOutput, mean_per_slice, sum_per_slice
+from scripts.reading_geometry import sub_stacks
 
-Aggregation = Literal["flatten", "attention"]
-ZoomedFeatures = Callable[[Tensor], Tensor]
-"""Indices of key slices (batch, m_key) -> features of those slices seen at 512 x 512 (batch, m_key, 512)."""
-
-
-@dataclass(frozen=True)
-class HeadSettings:
-    """What the paper leaves open behind the backbone.
-
-    Attributes
-    ----------
-    hidden : int
-        Units of the recurrent layer in each direction.
-    width : int
-        Length of a row y_t.
-    classifier : int
-        Units of the first two fully connected layers.
-    normalisation : {"scan", "batch"}
-        See :class:`~scripts.networks.attention.Standardise`.
-    dropout : float
-        Probability, in front of the second and third fully connected layer and behind a scaled feature attention.
-    evidence : bool
-        Whether each slice also speaks for itself (:class:`~scripts.networks.attention.SliceEvidence`): its logit for
-        the first label is added to its attention's value, and the mean of all slices' logits, weighted with the
-        attention, to the network's.
-    channels : int
-        Features of a slice: 512 behind VGG16. Another number only serves to measure other backbones by their cached
-        features; the network's own backbone is VGG16.
-    """
-
-    hidden: int = 32
-    width: int = 64
-    classifier: int = 64
-    dropout: float = 0.5
-    normalisation: Normalisation = "batch"
-    evidence: bool = False
-    channels: int = CHANNELS
+HighResolution = Callable[[Tensor], Tensor]
+"""Positions of key slices (batch, m_key) -> embeddings (batch, m_key, channels) of those slices at high resolution."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Everything that one pass through the heads gives.
+    """What one pass of sub-stacks through the heads gives.
 
     Attributes
     ----------
     logits : Tensor, shape (batch, labels)
-        The answer: of the fusion, or of the primary network where there is no other.
+        Of the fusion, or of the primary network where there is no other.
     branch_logits : tuple of Tensor
         Logits of the branches with a loss of their own: primary and APS for DrCT2, none for DrCT1.
     slice_attention : Tensor, shape (batch, m)
         Sums to 1 over the slices.
-    feature_attention : Tensor, shape (batch, m, 512)
-        Sums to 1 over the features.
+    feature_attention : Tensor, shape (batch, m, channels)
+        Sums to 1 over the channels.
     key_slices : Tensor of int64, shape (batch, m_key)
-        Positions in the sample, ascending; m_key is 0 for DrCT1.
+        Positions in the sub-stack, ascending; m_key is 0 for DrCT1.
     slice_logits : Tensor, shape (batch, m, labels)
-        What each slice says by itself; 0 where the heads have no evidence.
+        Of the slice classifier; 0 without one.
     key_slice_logits : Tensor, shape (batch, m_key, labels)
-        The same of the zoomed key slices.
+        The same of the key slices at high resolution.
     """
 
     logits: Tensor
@@ -97,94 +62,13 @@ class Reading:
     key_slice_logits: Tensor
 
 
-def _evidence(labels: int, heads: HeadSettings) -> nn.Module:
-    if not heads.evidence:
-        return NoEvidence(labels)
-    return SliceEvidence(heads.channels, labels, heads.dropout, heads.normalisation)
-
-
-class PrimaryNetwork(nn.Module):
-    """Reads all m slices: feature attention, dependencies learning, slice attention (eq. 3 to 6)."""
-
-    def __init__(
-        self, labels: int, slices: int, heads: HeadSettings, kind: FeatureAttentionKind, how: Aggregation
-    ) -> None:
-        super().__init__()
-        self.feature_attention = FeatureAttention(kind, heads.channels, heads.dropout, heads.normalisation)
-        self.dependencies = DependenciesLearning(heads.channels, heads.hidden, heads.width)
-        self.evidence = _evidence(labels, heads)
-        self.slice_attention = SliceAttention(heads.width)
-        self.aggregate = Aggregate(how)
-        self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return logits, attended rows (batch, m, width), slice attention, feature attention and slice logits."""
-        attended, feature_attention = self.feature_attention(features)
-        rows = self.dependencies(attended)
-        slice_logits = self.evidence(features)
-        slice_attention = self.slice_attention(rows, slice_logits[..., 0])
-        rows = rows * slice_attention[..., None]
-        logits = self.classifier(self.aggregate(rows)) + weighted_mean(slice_logits, slice_attention)
-        return logits, rows, slice_attention, feature_attention, slice_logits
-
-
-class KeySliceNetwork(nn.Module):
-    """APS: reads the key slices again, seen at 512 x 512 (eq. 9 and 10)."""
-
-    def __init__(self, labels: int, slices: int, heads: HeadSettings, how: Aggregation) -> None:
-        super().__init__()
-        self.evidence = _evidence(labels, heads)
-        self.normalisation = Standardise(heads.normalisation, heads.channels)
-        self.fully_connected = nn.Sequential(nn.Linear(heads.channels, heads.channels), nn.ReLU())
-        self.dependencies = DependenciesLearning(heads.channels, heads.hidden, heads.width)
-        self.aggregate = Aggregate(how)
-        self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
-
-    def forward(self, features: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits, rows (batch, m_key, width) and slice logits for features (batch, m_key, 512).
-
-        ``shares`` (batch, m_key) are the key slices' shares of the attention. Rows that are added are multiplied by
-        them, so that they weigh as the primary network's do.
-        """
-        rows = self.dependencies(self.fully_connected(self.normalisation(features)))
-        if self.aggregate.how != "flatten":
-            rows = rows * shares[..., None]
-        slice_logits = self.evidence(features)
-        return self.classifier(self.aggregate(rows)) + weighted_mean(slice_logits, shares), rows, slice_logits
-
-
-def weighted_mean(slice_logits: Tensor, shares: Tensor) -> Tensor:
-    """Mean of logits (batch, slices, labels), weighted with shares (batch, slices) that sum to 1."""
-    return (slice_logits * shares[..., None]).sum(dim=1)
-
-
-class Aggregate(nn.Module):
-    """How rows (batch, slices, width) reach a fully connected layer.
-
-    ``"flatten"`` is the paper's: one input per slice and unit, tied to the slice's place in the sample. ``"attention"``
-    adds the rows, which carry their attention already: as many inputs as a row has, wherever the bleeding lies.
-    """
-
-    def __init__(self, how: Aggregation) -> None:
-        super().__init__()
-        if how not in ("flatten", "attention"):
-            raise ValueError(f"aggregation must be 'flatten' or 'attention', not {how!r}")
-        self.how = how
-
-    def width(self, slices: int, width: int) -> int:
-        """Return the number of inputs that it hands on."""
-        return slices * width if self.how == "flatten" else width
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Turn rows (batch, slices, width) into (batch, inputs)."""
-        return rows.flatten(1) if self.how == "flatten" else rows.sum(dim=1)
-
-
-class DrCT1(nn.Module):
+class DrCT1(StudyNetwork):
     """The primary network alone.
 
     Parameters
     ----------
+    backbone : Backbone
+        Extracts the feature maps of slices; it states their number.
     labels : int
         Number of logits.
     slices : int
@@ -199,6 +83,7 @@ class DrCT1(nn.Module):
 
     def __init__(
         self,
+        backbone: Backbone,
         labels: int = 6,
         slices: int = 32,
         feature_attention: FeatureAttentionKind = "scaled_softmax",
@@ -206,98 +91,121 @@ class DrCT1(nn.Module):
         heads: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.labels = labels
         self.slices = slices
+        self.high_res_size = 0
         self.heads = HeadSettings(**(heads or {}))
-        self.backbone = VGG16Features()
-        self.primary = PrimaryNetwork(labels, slices, self.heads, feature_attention, aggregation)
+        self.has_slice_classifier = self.heads.slice_classifier
+        self.backbone = backbone
+        self.primary = PrimaryNetwork(labels, slices, backbone.channels, self.heads, feature_attention, aggregation)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (batch, labels) for windowed slices (batch, 3, m, height, width)."""
         # Not through read: torch.jit.script, by which MONAI exports, knows neither functions as arguments nor Reading.
-        logits: Tensor = self.primary(self.features_of(image))[0]
+        logits: Tensor = self.primary(self.embeddings_of(image))[0]
         return logits
 
-    def features_of(self, image: Tensor) -> Tensor:
-        """Return z, the pooled features (batch, m, 512), of windowed slices (batch, 3, m, height, width) (eq. 2)."""
+    def embeddings_of(self, image: Tensor) -> Tensor:
+        """Return z, the embeddings (batch, m, channels), of windowed slices (batch, 3, m, height, width) (eq. 2)."""
         slices = image.movedim(1, 2).flatten(0, 1)
         return pool(self.backbone(slices)).unflatten(0, (image.shape[0], image.shape[2]))
 
-    def zoom_of(self, image: Tensor) -> ZoomedFeatures:
-        """Return what the network asks for the features of zoomed slices; DrCT1 never asks."""
-        raise_if_asked: ZoomedFeatures = _no_zoom
-        return raise_if_asked
+    def read_study(self, source: SliceSource) -> StudyOutput:
+        """Read a study in sub-stacks of m slices that share the embeddings of its input slices."""
+        embeddings = source.embeddings()
+        count = len(embeddings)
+        stacks = torch.from_numpy(sub_stacks(count, self.slices)).to(embeddings.device)
 
-    def read(self, features: Tensor, zoomed_features: ZoomedFeatures) -> Reading:
-        """Read pooled features (batch, m, 512) of one sample per batch entry."""
+        def high_resolution(positions: Tensor) -> Tensor:
+            chosen, places = stacks.gather(1, positions).unique(return_inverse=True)
+            return source.high_resolution(chosen, self.high_res_size)[places]
+
+        reading = self.read(embeddings[stacks], high_resolution)
+        key_slices, places = stacks.gather(1, reading.key_slices).unique(return_inverse=True)
+        return StudyOutput(
+            sub_stack_logits=reading.logits,
+            slice_attention=sum_per_slice(reading.slice_attention, stacks, count) / len(stacks),
+            slice_logits=mean_per_slice(reading.slice_logits, stacks, count),
+            key_slices=key_slices,
+            key_slice_logits=mean_per_slice(reading.key_slice_logits, places, len(key_slices)),
+            feature_attention=mean_per_slice(reading.feature_attention, stacks, count),
+            feature_maps=source.feature_maps(),
+        )
+
+    def high_resolution_of(self, image: Tensor) -> HighResolution:
+        """Return a function that gives the embeddings of enlarged slices of ``image``; DrCT1 never calls it."""
+        return _no_key_slices
+
+    def read(self, features: Tensor, high_resolution: HighResolution) -> Reading:
+        """Read embeddings (batch, m, channels) of one sub-stack per batch entry."""
         logits, _, slice_attention, feature_attention, slice_logits = self.primary(features)
         no_key_slices = torch.empty(features.shape[0], 0, dtype=torch.int64, device=features.device)
         return Reading(logits, (), slice_attention, feature_attention, no_key_slices, slice_logits, slice_logits[:, :0])
 
 
 class DrCT2(DrCT1):
-    """Primary network, APS network on the zoomed key slices, and their fusion.
+    """Primary network, APS network on the key slices at high resolution, and their fusion.
 
     Parameters
     ----------
     key_slices : int
         m_key: how many slices are read again.
-    zoom : int
+    high_res_size : int
         Rows and columns to which ``forward`` enlarges key slices (eq. 8).
     fusion : {"by_position", "first_rows"}
         How the m_key rows of the APS network are added to the m rows of the primary network: each at its slice's
         position, or, as a literal reading, onto the first m_key rows.
-    labels, slices, feature_attention, aggregation, heads
+    backbone, aggregation, **primary
         As for :class:`DrCT1`.
     """
 
     def __init__(
         self,
-        labels: int = 6,
-        slices: int = 32,
+        backbone: Backbone,
+        *,
         key_slices: int = 16,
-        zoom: int = 512,
+        high_res_size: int = 512,
         fusion: Literal["by_position", "first_rows"] = "by_position",
-        feature_attention: FeatureAttentionKind = "scaled_softmax",
         aggregation: Aggregation = "attention",
-        heads: dict[str, Any] | None = None,
+        **primary: Any,
     ) -> None:
-        super().__init__(labels, slices, feature_attention, aggregation, heads)
+        super().__init__(backbone, aggregation=aggregation, **primary)
         if fusion not in ("by_position", "first_rows"):
             raise ValueError(f"fusion must be 'by_position' or 'first_rows', not {fusion!r}")
-        if not 2 <= key_slices <= slices:
-            raise ValueError(f"key_slices must lie between 2 and slices ({slices}), not {key_slices}")
+        if not 2 <= key_slices <= self.slices:
+            raise ValueError(f"key_slices must lie between 2 and slices ({self.slices}), not {key_slices}")
         self.key_slices = key_slices
-        self.zoom = zoom
+        self.high_res_size = high_res_size
         self.fusion_kind = fusion
-        self.aps = KeySliceNetwork(labels, key_slices, self.heads, aggregation)
+        self.aps = KeySliceNetwork(self.labels, key_slices, backbone.channels, self.heads, aggregation)
         self.aggregate = Aggregate(aggregation)
-        width = self.aggregate.width(slices, self.heads.width)
-        self.fusion = classifier(width, self.heads.classifier, labels, self.heads.dropout)
+        width = self.aggregate.width(self.slices, self.heads.width)
+        self.fusion = classifier(width, self.heads.classifier, self.labels, self.heads.dropout)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (batch, labels) for windowed slices (batch, 3, m, height, width)."""
-        _, rows, slice_attention, _, slice_logits = self.primary(self.features_of(image))
+        _, rows, slice_attention, _, slice_logits = self.primary(self.embeddings_of(image))
         keys = self.choose(slice_attention)
-        evidence = weighted_mean(slice_logits, slice_attention)
-        return self.fuse(rows, evidence, slice_attention, keys, self.zoomed_features(image, keys))[0]
+        mean = weighted_mean(slice_logits, slice_attention)
+        return self.fuse(rows, mean, slice_attention, keys, self.high_res_embeddings(image, keys))[0]
 
-    def zoom_of(self, image: Tensor) -> ZoomedFeatures:
-        """Return a function that enlarges the asked slices of ``image`` and gives their features (eq. 8 and 9)."""
-        return partial(self.zoomed_features, image)
+    def high_resolution_of(self, image: Tensor) -> HighResolution:
+        """Return a function that gives the embeddings of enlarged slices of ``image`` (eq. 8 and 9)."""
+        return partial(self.high_res_embeddings, image)
 
-    def zoomed_features(self, image: Tensor, key_slices: Tensor) -> Tensor:
-        """Return features (batch, m_key, 512) of the slices of ``image`` at ``key_slices``, enlarged (eq. 8 and 9)."""
-        samples = torch.arange(image.shape[0], device=key_slices.device)[:, None]
-        slices = image.movedim(1, 2)[samples, key_slices].flatten(0, 1)
-        enlarged = functional.interpolate(slices, size=(self.zoom, self.zoom), mode="bilinear")
+    def high_res_embeddings(self, image: Tensor, key_slices: Tensor) -> Tensor:
+        """Return embeddings (batch, m_key, channels) of enlarged slices, those at ``key_slices`` (eq. 8 and 9)."""
+        stacks = torch.arange(image.shape[0], device=key_slices.device)[:, None]
+        slices = image.movedim(1, 2)[stacks, key_slices].flatten(0, 1)
+        enlarged = functional.interpolate(slices, size=(self.high_res_size, self.high_res_size), mode="bilinear")
         return pool(self.backbone(enlarged)).unflatten(0, key_slices.shape)
 
-    def read(self, features: Tensor, zoomed_features: ZoomedFeatures) -> Reading:
+    def read(self, features: Tensor, high_resolution: HighResolution) -> Reading:
         """Read all slices, then the key slices again, then both together (eq. 10 to 13)."""
         primary_logits, rows, slice_attention, feature_attention, slice_logits = self.primary(features)
         keys = self.choose(slice_attention)
-        evidence = weighted_mean(slice_logits, slice_attention)
-        logits, aps_logits, key_slice_logits = self.fuse(rows, evidence, slice_attention, keys, zoomed_features(keys))
+        mean = weighted_mean(slice_logits, slice_attention)
+        logits, aps_logits, key_slice_logits = self.fuse(rows, mean, slice_attention, keys, high_resolution(keys))
         branches = (primary_logits, aps_logits)
         return Reading(logits, branches, slice_attention, feature_attention, keys, slice_logits, key_slice_logits)
 
@@ -307,28 +215,28 @@ class DrCT2(DrCT1):
         return slice_attention.topk(self.key_slices, dim=1).indices.sort(dim=1).values
 
     def fuse(
-        self, rows: Tensor, evidence: Tensor, slice_attention: Tensor, key_slices: Tensor, zoomed: Tensor
+        self, rows: Tensor, mean_logits: Tensor, slice_attention: Tensor, key_slices: Tensor, features: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits of the fusion and of the APS network, and the key slices' own, for features of the zoomed.
+        """Return logits of the fusion and of the APS network, and the key slices' own.
 
         Parameters
         ----------
         rows : Tensor, shape (batch, m, width)
             Of the primary network, attended.
-        evidence : Tensor, shape (batch, labels)
+        mean_logits : Tensor, shape (batch, labels)
             Mean of its slice logits; the APS network's counts as much.
         slice_attention : Tensor, shape (batch, m)
             Of all slices.
         key_slices : Tensor of int64, shape (batch, m_key)
             Their positions.
-        zoomed : Tensor, shape (batch, m_key, 512)
-            Their features at 512 x 512.
+        features : Tensor, shape (batch, m_key, channels)
+            Their embeddings at high resolution.
         """
         attention = slice_attention.gather(1, key_slices)
-        shares = attention / attention.sum(dim=1, keepdim=True)
-        aps_logits, key_rows, key_slice_logits = self.aps(zoomed, shares)
+        weights = attention / attention.sum(dim=1, keepdim=True)
+        aps_logits, key_rows, key_slice_logits = self.aps(features, weights)
         fused = rows + self._on_all_slices(key_rows, key_slices, rows)
-        both = (evidence + weighted_mean(key_slice_logits, shares)) / 2
+        both = (mean_logits + weighted_mean(key_slice_logits, weights)) / 2
         logits: Tensor = self.fusion(self.aggregate(fused)) + both
         return logits, aps_logits, key_slice_logits
 
@@ -338,5 +246,5 @@ class DrCT2(DrCT1):
         return torch.zeros_like(rows).scatter_add(1, keys[..., None].expand_as(key_rows), key_rows)
 
 
-def _no_zoom(key_slices: Tensor) -> Tensor:
+def _no_key_slices(key_slices: Tensor) -> Tensor:
     raise RuntimeError("DrCT1 reads no key slices again")

@@ -1,4 +1,4 @@
-"""The attention histogram: one bar per stored slice, key slices marked and ranked."""
+"""The plot of slice attention: one bar per original slice, key slices marked and ranked."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import io
 from dataclasses import dataclass
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from scripts.diagnosis import SliceEvidence
+from scripts.diagnosis import SliceResult
+from scripts.messages import Translation
 
 _SIZE_INCHES = (10.4, 3.1)
 
@@ -30,17 +30,24 @@ LIGHT = Palette(text="#3d4852", grid="#d9dee4", bar="#9db4c8", key_bar="#b3400c"
 DARK = Palette(text="#b9c3cd", grid="#39434d", bar="#5d7890", key_bar="#f0844c")
 
 
-def attention_svg(slices: tuple[SliceEvidence, ...], key_slices: tuple[SliceEvidence, ...], palette: Palette) -> bytes:
-    """Draw the share of attention of every stored slice.
+def attention_svg(
+    slices: tuple[SliceResult, ...],
+    key_slices: tuple[SliceResult, ...],
+    palette: Palette,
+    translation: Translation | None = None,
+) -> bytes:
+    """Draw the attention of every original slice.
 
     Parameters
     ----------
-    slices : tuple of SliceEvidence
-        All stored slices, from first to last.
-    key_slices : tuple of SliceEvidence
+    slices : tuple of SliceResult
+        All original slices, from first to last.
+    key_slices : tuple of SliceResult
         Those to mark with their rank.
     palette : Palette
         Light or dark; the ground stays transparent.
+    translation : Translation, optional
+        Language of the axes; English unless given.
 
     Returns
     -------
@@ -53,25 +60,25 @@ def attention_svg(slices: tuple[SliceEvidence, ...], key_slices: tuple[SliceEvid
         figure.subplots_adjust(left=0.075, right=0.995, bottom=0.16, top=0.83)
         axes = figure.add_subplot()
         _draw_bars(axes, slices, key_slices, palette)
-        _label_axes(axes, slices, palette)
+        _label_axes(axes, slices, palette, translation or Translation())
         stream = io.BytesIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     return stream.getvalue()
 
 
 def _draw_bars(
-    axes: Axes, slices: tuple[SliceEvidence, ...], key_slices: tuple[SliceEvidence, ...], palette: Palette
+    axes: Axes, slices: tuple[SliceResult, ...], key_slices: tuple[SliceResult, ...], palette: Palette
 ) -> None:
-    numbers = [evidence.index + 1 for evidence in slices]
-    shares = [evidence.attention for evidence in slices]
-    marked = {evidence.index for evidence in key_slices}
-    colours = [palette.key_bar if evidence.index in marked else palette.bar for evidence in slices]
-    axes.bar(numbers, shares, width=0.82 if len(slices) < 120 else 1.0, color=colours, zorder=2)
+    numbers = [entry.index + 1 for entry in slices]
+    attention = [entry.attention for entry in slices]
+    marked = {entry.index for entry in key_slices}
+    colours = [palette.key_bar if entry.index in marked else palette.bar for entry in slices]
+    axes.bar(numbers, attention, width=0.82 if len(slices) < 120 else 1.0, color=colours, zorder=2)
     axes.axhline(1 / len(slices), color=palette.text, linewidth=0.9, linestyle=(0, (4, 3)), zorder=3)
-    for evidence in key_slices:
+    for entry in key_slices:
         axes.annotate(
-            str(evidence.key_rank),
-            (evidence.index + 1, evidence.attention),
+            str(entry.key_rank),
+            (entry.index + 1, entry.attention),
             xytext=(0, 3),
             textcoords="offset points",
             ha="center",
@@ -79,19 +86,17 @@ def _draw_bars(
             weight="bold",
             size=11,
         )
-    unread = [evidence.index + 1 for evidence in slices if not evidence.read]
-    axes.plot(unread, np.zeros(len(unread)), "x", color=palette.text, markersize=4, clip_on=False, zorder=4)
     axes.set_xlim(0.25, len(slices) + 0.75)
-    axes.set_ylim(0, max(*shares, 1 / len(slices)) * 1.16)
+    axes.set_ylim(0, max(*attention, 1 / len(slices)) * 1.16)
 
 
-def _label_axes(axes: Axes, slices: tuple[SliceEvidence, ...], palette: Palette) -> None:
+def _label_axes(axes: Axes, slices: tuple[SliceResult, ...], palette: Palette, translation: Translation) -> None:
     """Write slice numbers below and the same slices' positions above: slices need not lie evenly."""
     locator = MaxNLocator(12, integer=True, steps=[1, 2, 5, 10])
     inner = [int(number) for number in locator.tick_values(1, len(slices)) if 1 < number <= len(slices)]
     numbers = [1, *(number for number in inner if number > 1 + len(slices) / 25)]
-    axes.set_xlabel("Slice number", color=palette.text)
-    axes.set_ylabel("Share of attention", color=palette.text)
+    axes.set_xlabel(translation("report.slice_number"), color=palette.text)
+    axes.set_ylabel(translation("report.attention_axis"), color=palette.text)
     axes.set_xticks(numbers)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
@@ -101,7 +106,7 @@ def _label_axes(axes: Axes, slices: tuple[SliceEvidence, ...], palette: Palette)
     above.set_xlim(axes.get_xlim())
     positions = [slices[number - 1].position_mm for number in numbers]
     above.set_xticks(numbers, [f"{round(position)}".replace("-", "−") for position in positions])
-    above.set_xlabel("Position along the slice normal (mm)", color=palette.text)
+    above.set_xlabel(translation("report.slice_position"), color=palette.text)
     for frame in (axes, above):
         frame.tick_params(colors=palette.text, length=0)
         for spine in frame.spines.values():

@@ -9,25 +9,40 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-RESULT_SCHEMA = "ich-diagnosis-result/1"
+from scripts.messages import ExpectedError, Message
+
+RESULT_SCHEMA = "ich-diagnosis-result/2"
+EARLIER_SCHEMAS = ("ich-diagnosis-result/1",)
 RESULT_FILE = "result.json"
 
 _REMEDIES = {
-    errno.ENOSPC: "the disk is full; free some space or choose another output folder",
-    errno.EDQUOT: "the disk quota is used up; free some space or choose another output folder",
-    errno.EACCES: "no permission to write there; choose another output folder",
-    errno.EPERM: "no permission to write there; choose another output folder",
-    errno.EROFS: "the disk is read-only; choose another output folder",
-    errno.ENOTDIR: "a file stands where a folder is needed; choose another output folder",
-    errno.EEXIST: "a file stands where a folder is needed; choose another output folder",
-    errno.ENAMETOOLONG: "the name is too long; choose a shorter output folder",
+    errno.ENOSPC: "output.disk_full",
+    errno.EDQUOT: "output.disk_quota",
+    errno.EACCES: "output.no_permission",
+    errno.EPERM: "output.no_permission",
+    errno.EROFS: "output.read_only",
+    errno.ENOTDIR: "output.file_in_the_way",
+    errno.EEXIST: "output.file_in_the_way",
+    errno.ENAMETOOLONG: "output.name_too_long",
 }
 
 
-class OutputError(Exception):
-    """The result cannot be written; the message is one line that names the fault and the remedy."""
+class OutputError(ExpectedError):
+    """The result cannot be written; the message is one line that names the fault and the remedy.
+
+    Parameters
+    ----------
+    code : str
+        Name in the catalogue's section ``output``, e.g. ``"disk_full"``. A whole sentence is taken as it is.
+    **values
+        One per placeholder of its text.
+    """
+
+    def __init__(self, code: str, /, **values: Any) -> None:
+        super().__init__(code if " " in code else f"output.{code}", **values)
 
 
 class OutputFolderError(OutputError):
@@ -44,7 +59,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def whole_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Give a temporary sibling to write into; it becomes ``parent / name`` when the block ends well.
+    """Yield a temporary sibling to write into; it becomes ``parent / name`` when the block ends well.
 
     On any exception, ``KeyboardInterrupt`` included, the temporary folder is removed and the folder of an earlier run
     stays as it was.
@@ -69,7 +84,7 @@ def whole_folder(parent: Path, name: str) -> Iterator[Path]:
         If the disk refuses.
     """
     if name in {"", ".", ".."} or any(character in name for character in "/\\\0"):
-        raise OutputError(f"study id {name!r} cannot name a result folder; rename the study's folder or file")
+        raise OutputError("study_id", study_id=name)
     target, partial = parent / name, parent / f".{uuid4().hex}.partial"
     try:
         _refuse_foreign(target)
@@ -78,9 +93,10 @@ def whole_folder(parent: Path, name: str) -> Iterator[Path]:
         yield partial
         _put_in_place(partial, target)
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; choose another output folder")
+        known = _REMEDIES.get(error.errno or 0)
+        remedy = Message(known) if known else Message("output.choose_another", fault=error.strerror or str(error))
         fault = OutputError if error.errno == errno.ENAMETOOLONG else OutputFolderError
-        raise fault(f"result folder {name!r} cannot be written: {remedy}") from error
+        raise fault("cannot_write", folder=name, remedy=remedy) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -90,7 +106,7 @@ def _refuse_foreign(target: Path) -> None:
     if not os.path.lexists(target):
         return
     if target.is_symlink() or not target.is_dir() or not (_is_result(target) or not any(target.iterdir())):
-        raise OutputError(f"{target.name!r} exists and is no result of an earlier run; choose another output folder")
+        raise OutputError("not_a_result", folder=target.name)
 
 
 def _is_result(folder: Path) -> bool:
@@ -98,7 +114,7 @@ def _is_result(folder: Path) -> bool:
         document = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return False
-    return isinstance(document, dict) and document.get("schema") == RESULT_SCHEMA
+    return isinstance(document, dict) and document.get("schema") in (RESULT_SCHEMA, *EARLIER_SCHEMAS)
 
 
 def _put_in_place(partial: Path, target: Path) -> None:

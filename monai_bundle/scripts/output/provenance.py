@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from scripts.diagnosis import Diagnosis, ModelIdentity
 from scripts.intake.study import CTStudy
+from scripts.messages import Message, Translation
+from scripts.output.report_images import millimetres
 
-_TOWARDS = {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "superior", "I": "inferior"}
+_FORMATS = {"dicom": "DICOM", "nifti": "NIfTI", "nrrd": "NRRD"}
+_DIRECTIONS = "RLAPSI"
 
 
 @dataclass(frozen=True)
@@ -19,58 +22,67 @@ class Row:
     full: str = ""
 
 
-def millimetres(value: float, decimals: int = 1) -> str:
-    """Write a length or position with a true minus sign: ``"−12.5 mm"``."""
-    return f"{value:.{decimals}f} mm".replace("-", "−")
-
-
-def study_rows(study: CTStudy) -> tuple[Row, ...]:
+def study_rows(study: CTStudy, translate: Translation) -> tuple[Row, ...]:
     """Describe the study's geometry and origin."""
     provenance = study.provenance
-    column, row, step = study.spacing_mm
+    column_mm, row_mm, slice_mm = study.spacing_mm
     thickness = provenance.slice_thickness_mm
     slices, rows, columns = study.voxels.shape
+    not_stated = translate("report.not_stated")
+    spacing = {"column_mm": column_mm, "row_mm": row_mm, "slice_mm": millimetres(slice_mm, 2)}
+    choice = [sentence.text(translate) for sentence in provenance.series_choice]
     return (
-        Row("Source", provenance.source_name),
-        Row("Format", {"dicom": "DICOM", "nifti": "NIfTI", "nrrd": "NRRD"}.get(provenance.source_format, "Phantom")),
-        Row("Stored slices", f"{slices}, each {columns} × {rows} pixels"),
-        Row("Spacing", f"{column:.3g} × {row:.3g} mm in plane, {millimetres(step, 2)} between slices"),
-        Row("Slice thickness", millimetres(thickness, 2) if thickness is not None else "not stated"),
-        Row("Orientation", f"{study.orientation}: {_orientation_words(study.orientation)}"),
-        Row("Gantry tilt", f"{study.tilt_degrees:.1f}°"),
-        Row("Kernel", provenance.kernel or "not stated"),
-        Row("Series UID", provenance.series_uid or "not stated"),
-        *(Row("Choice of series" if first else "", line) for first, line in _numbered(provenance.series_choice)),
+        Row(translate("report.source"), provenance.source_name),
+        Row(translate("report.format"), _FORMATS.get(provenance.source_format, translate("report.phantom"))),
+        Row(
+            translate("report.original_slices"),
+            translate("report.slices_and_pixels", slices=slices, columns=columns, rows=rows),
+        ),
+        Row(translate("report.spacing"), translate("report.spacing_values", **spacing)),
+        Row(translate("report.thickness"), not_stated if thickness is None else millimetres(thickness, 2)),
+        Row(translate("report.orientation"), _orientation(study.orientation, translate)),
+        Row(translate("report.tilt"), f"{study.tilt_degrees:.1f}°"),
+        Row(translate("report.kernel"), provenance.kernel or not_stated),
+        Row(translate("report.series_uid"), provenance.series_uid or not_stated),
+        *(Row("" if index else translate("report.series_choice"), line) for index, line in enumerate(choice)),
     )
 
 
-def model_rows(model: ModelIdentity) -> tuple[Row, ...]:
+def model_rows(model: ModelIdentity, translate: Translation) -> tuple[Row, ...]:
     """Describe the model."""
     return (
-        Row("Model", f"{model.name} {model.version}"),
-        Row("Network", model.network),
-        Row("Trained on", model.trained_on),
-        Row("Labels", ", ".join(label.replace("_", " ") for label in model.labels)),
-        *(Row(f"SHA-256 of {name}", f"{digest[:12]}…", digest) for name, digest in model.weights_sha256.items()),
+        Row(translate("report.model"), f"{model.name} {model.version}"),
+        Row(translate("report.network"), model.network),
+        Row(translate("report.trained_on"), model.trained_on),
+        Row(translate("report.labels"), ", ".join(label.replace("_", " ") for label in model.labels)),
+        *(
+            Row(translate("report.checksum", file=file), f"{digest[:12]}…", digest)
+            for file, digest in model.weights_sha256.items()
+        ),
     )
 
 
-def run_rows(diagnosis: Diagnosis) -> tuple[Row, ...]:
+def run_rows(diagnosis: Diagnosis, translate: Translation) -> tuple[Row, ...]:
     """Describe the run."""
-    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in diagnosis.seconds.items() if stage != "total")
-    total = diagnosis.seconds.get("total", sum(diagnosis.seconds.values()))
+    inputs = {"inputs": len(diagnosis.input_slices), "originals": len(diagnosis.slices)}
     return (
-        Row("Operating point", diagnosis.operating_point),
-        Row("Device", f"{diagnosis.device}, {diagnosis.precision}"),
-        Row("Time", f"{total:.1f} s ({stages})" if stages else "not measured"),
-        Row("Read slices", f"{len(diagnosis.read_slices)} made of {len(diagnosis.slices)} stored slices"),
+        Row(translate("report.operating_point"), diagnosis.operating_point),
+        Row(translate("report.device"), f"{diagnosis.device}, {diagnosis.precision}"),
+        Row(translate("report.time"), _time(diagnosis.seconds, translate)),
+        Row(translate("report.input_slices"), translate("report.input_of_original", **inputs)),
     )
 
 
-def _orientation_words(orientation: str) -> str:
-    words = [_TOWARDS.get(letter, "unknown") for letter in orientation]
-    return f"columns run to the patient's {words[0]}, rows to {words[1]}, slices to {words[2]}"
+def _time(seconds: dict[str, float], translate: Translation) -> str:
+    if not seconds:
+        return translate("report.not_measured")
+    stages = tuple(Message("report.stage", stage=stage, seconds=spent) for stage, spent in seconds.items())
+    return translate("report.seconds", seconds=sum(seconds.values()), stages=stages)
 
 
-def _numbered(lines: tuple[str, ...]) -> list[tuple[bool, str]]:
-    return [(index == 0, line) for index, line in enumerate(lines)]
+def _orientation(orientation: str, translate: Translation) -> str:
+    columns, rows, slices = (
+        translate(f"report.towards_{letter}" if letter in _DIRECTIONS else "report.towards_unknown")
+        for letter in orientation
+    )
+    return translate("report.orientation_values", orientation=orientation, columns=columns, rows=rows, slices=slices)

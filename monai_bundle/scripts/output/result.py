@@ -13,10 +13,12 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from scripts.diagnosis import RESEARCH_USE_ONLY, Diagnosis, EvidenceMap, Finding, ModelIdentity, Refusal, SliceEvidence
+from scripts.diagnosis import AttributionMap, Diagnosis, Finding, ModelIdentity, Refusal, SliceResult
 from scripts.intake.study import CTStudy
+from scripts.messages import ENGLISH, Translation
 from scripts.output.folder import RESULT_FILE, RESULT_SCHEMA, OutputError, whole_folder, write_file
-from scripts.output.maps import map_file
+from scripts.output.impression import impression, label_name
+from scripts.output.map_files import map_file
 from scripts.output.report import render_refusal_report, render_report
 
 REPORT_FILE = "report.html"
@@ -25,13 +27,15 @@ SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "result.schema.json"
 Document = dict[str, Any]
 
 
-def result_document(diagnosis: Diagnosis) -> Document:
-    """Say in plain values what one run found (docs/result.schema.json, status ``evaluated``).
+def result_document(diagnosis: Diagnosis, language: str = ENGLISH) -> Document:
+    """State in plain values what one run found (docs/result.schema.json, status ``evaluated``).
 
     Parameters
     ----------
     diagnosis : Diagnosis
-        What was found, with its evidence.
+        What was found.
+    language : str
+        Language of the texts; names of codes, labels and stages are the same in every language.
 
     Returns
     -------
@@ -43,20 +47,22 @@ def result_document(diagnosis: Diagnosis) -> Document:
     OutputError
         If it breaks the schema: a NaN, a probability above 1, no finding, two maps with one file name.
     """
+    translation = Translation(language)
     described, stored = len(diagnosis.slices), len(diagnosis.study.voxels)
     if described != stored:
-        raise OutputError(f"{described} slices described, {stored} stored; report this as a fault")
+        raise OutputError("slices_differ", described=described, stored=stored)
     return _checked(
         {
             "schema": RESULT_SCHEMA,
             "status": "evaluated",
             "reason": None,
-            "study": _study(diagnosis.study, diagnosis.study.provenance.source_name),
-            "model": _model(diagnosis.model),
+            "impression": asdict(impression(diagnosis.findings, translation)),
+            "study": _study(diagnosis.study, translation),
+            "model": _model(diagnosis.model, translation),
             "operating_point": diagnosis.operating_point,
-            "findings": [_finding(finding) for finding in diagnosis.findings],
-            "slices": [_slice(evidence) for evidence in diagnosis.slices],
-            "maps": [_map(evidence) for evidence in diagnosis.maps],
+            "findings": [_finding(finding, translation) for finding in diagnosis.findings],
+            "slices": [_slice(entry, diagnosis.study) for entry in diagnosis.slices],
+            "maps": [_map(entry) for entry in diagnosis.maps],
             "device": diagnosis.device,
             "precision": diagnosis.precision,
             "seconds": {stage: float(seconds) for stage, seconds in diagnosis.seconds.items()},
@@ -64,21 +70,23 @@ def result_document(diagnosis: Diagnosis) -> Document:
     )
 
 
-def refusal_document(refusal: Refusal) -> Document:
-    """Say in plain values why a study was not read (docs/result.schema.json, status ``not_evaluable``).
+def refusal_document(refusal: Refusal, language: str = ENGLISH) -> Document:
+    """State in plain values why a study was not read (docs/result.schema.json, status ``not_evaluable``).
 
     Raises
     ------
     OutputError
         If it breaks the schema.
     """
+    translation = Translation(language)
     return _checked(
         {
             "schema": RESULT_SCHEMA,
             "status": "not_evaluable",
-            "reason": {"code": refusal.code, "message": refusal.reason},
-            "study": _study(refusal.study, refusal.source_name),
-            "model": _model(refusal.model),
+            "reason": {"code": refusal.code, "message": refusal.reason.text(translation)},
+            "impression": None,
+            "study": _unread_study(refusal.source_name),
+            "model": _model(refusal.model, translation),
             "operating_point": None,
             "findings": [],
             "slices": [],
@@ -90,7 +98,7 @@ def refusal_document(refusal: Refusal) -> Document:
     )
 
 
-def write_result_folder(diagnosis: Diagnosis, output_dir: Path) -> Path:
+def write_result_folder(diagnosis: Diagnosis, output_dir: Path, language: str = ENGLISH) -> Path:
     """Write ``result.json``, the maps and ``report.html``; the folder of an earlier run is replaced.
 
     Parameters
@@ -99,6 +107,8 @@ def write_result_folder(diagnosis: Diagnosis, output_dir: Path) -> Path:
         What was found; its study id names the folder.
     output_dir : Path
         Made when missing.
+    language : str
+        Language of the report and of the texts in ``result.json``.
 
     Returns
     -------
@@ -108,20 +118,20 @@ def write_result_folder(diagnosis: Diagnosis, output_dir: Path) -> Path:
     Raises
     ------
     OutputError
-        If the result breaks the schema, something else stands in its place or the disk refuses.
+        If the result breaks the schema, something else has its name or the disk refuses.
     """
-    document, report = result_document(diagnosis), render_report(diagnosis)
     with whole_folder(output_dir, diagnosis.study_id) as folder:
-        for evidence in diagnosis.maps:
-            write_file(folder / evidence.file_name, map_file(evidence, diagnosis.study))
+        document, report = result_document(diagnosis, language), render_report(diagnosis, language)
+        for attribution in diagnosis.maps:
+            write_file(folder / attribution.file_name, map_file(attribution, diagnosis.study))
         _write_texts(folder, document, report)
     return output_dir / diagnosis.study_id
 
 
-def write_refusal_folder(refusal: Refusal, output_dir: Path) -> Path:
+def write_refusal_folder(refusal: Refusal, output_dir: Path, language: str = ENGLISH) -> Path:
     """Write ``result.json`` and ``report.html`` of a study that is not evaluable; see :func:`write_result_folder`."""
-    document, report = refusal_document(refusal), render_refusal_report(refusal)
     with whole_folder(output_dir, refusal.study_id) as folder:
+        document, report = refusal_document(refusal, language), render_refusal_report(refusal, language)
         _write_texts(folder, document, report)
     return output_dir / refusal.study_id
 
@@ -133,60 +143,83 @@ def _write_texts(folder: Path, document: Document, report: str) -> None:
     write_file(folder / REPORT_FILE, report.encode(errors="replace"))
 
 
-def _study(study: CTStudy | None, source_name: str) -> Document:
-    provenance = study.provenance if study else None
+def _study(study: CTStudy, translation: Translation) -> Document:
+    provenance = study.provenance
     return {
-        # Whatever a reader passes on, no folder above the study may become known.
-        "source_name": re.split(r"[\\/]", source_name.rstrip("\\/"))[-1],
-        "source_format": provenance.source_format if provenance else None,
-        "study_uid": provenance.study_uid if provenance else None,
-        "series_uid": provenance.series_uid if provenance else None,
-        "slices": len(study.voxels) if study else None,
-        "shape": list(study.in_file_order(study.voxels).shape) if study else None,
-        "spacing_mm": list(study.spacing_mm) if study else None,
-        "orientation": study.orientation if study else None,
-        "tilt_degrees": study.tilt_degrees if study else None,
-        "kernel": provenance.kernel if provenance else None,
-        "slice_thickness_mm": provenance.slice_thickness_mm if provenance else None,
-        "series_choice": list(provenance.series_choice) if provenance else [],
-        "quality": [asdict(warning) for warning in study.warnings] if study else [],
+        "source_name": _last_part(provenance.source_name),
+        "source_format": provenance.source_format,
+        "study_uid": provenance.study_uid,
+        "series_uid": provenance.series_uid,
+        "slices": len(study.voxels),
+        "shape": list(study.in_file_order(study.voxels).shape),
+        "spacing_mm": list(study.spacing_mm),
+        "orientation": study.orientation,
+        "tilt_degrees": study.tilt_degrees,
+        "kernel": provenance.kernel,
+        "slice_thickness_mm": provenance.slice_thickness_mm,
+        "series_choice": [sentence.text(translation) for sentence in provenance.series_choice],
+        "quality": [{"code": warning.code, "message": warning.text(translation)} for warning in study.warnings],
     }
 
 
-def _model(model: ModelIdentity) -> Document:
-    return {**asdict(model), "labels": list(model.labels), "notice": RESEARCH_USE_ONLY}
+def _unread_study(source_name: str) -> Document:
+    return {
+        "source_name": _last_part(source_name),
+        "source_format": None,
+        "study_uid": None,
+        "series_uid": None,
+        "slices": None,
+        "shape": None,
+        "spacing_mm": None,
+        "orientation": None,
+        "tilt_degrees": None,
+        "kernel": None,
+        "slice_thickness_mm": None,
+        "series_choice": [],
+        "quality": [],
+    }
 
 
-def _finding(finding: Finding) -> Document:
+def _last_part(source_name: str) -> str:
+    """Return the last part of a path: whatever a reader passes on, no folder above the study may become known."""
+    return re.split(r"[\\/]", source_name.rstrip("\\/"))[-1]
+
+
+def _model(model: ModelIdentity, translation: Translation) -> Document:
+    return {**asdict(model), "labels": list(model.labels), "notice": translation("report.notice")}
+
+
+def _finding(finding: Finding, translation: Translation) -> Document:
     label = finding.label
     return {
         "key": label.key,
-        "name": label.name,
+        "name": label_name(label, translation),
         "code": {"finding": asdict(label.finding), "region": asdict(label.region)},
         "colour": list(label.colour),
         "probability": float(finding.probability),
         "threshold": float(finding.threshold),
-        "threshold_chosen": bool(finding.threshold_chosen),
+        "default_threshold": bool(finding.default_threshold),
         "positive": bool(finding.positive),
     }
 
 
-def _slice(evidence: SliceEvidence) -> Document:
+def _slice(entry: SliceResult, study: CTStudy) -> Document:
+    uids = study.sop_instance_uids
     return {
-        "index": int(evidence.index),
-        "position_mm": float(evidence.position_mm),
-        "attention": float(evidence.attention),
-        "key_rank": None if evidence.key_rank is None else int(evidence.key_rank),
-        "read": bool(evidence.read),
+        "index": int(entry.index),
+        "position_mm": float(entry.position_mm),
+        "attention": float(entry.attention),
+        "key_rank": None if entry.key_rank is None else int(entry.key_rank),
+        "sop_instance_uid": (uids[entry.index] or None) if uids else None,
     }
 
 
-def _map(evidence: EvidenceMap) -> Document:
+def _map(attribution: AttributionMap) -> Document:
     return {
-        "kind": evidence.kind,
-        "label": evidence.label.key if evidence.label else None,
-        "file": evidence.file_name,
-        "scale": float(evidence.scale),
+        "kind": attribution.kind,
+        "label": attribution.label.key if attribution.label else None,
+        "file": attribution.file_name,
+        "scale": float(attribution.scale),
     }
 
 
@@ -199,12 +232,12 @@ def _checked(document: Document) -> Document:
     """Return the document, or refuse it: a reader may trust whatever was written."""
     for place, value in _leaves(document, "result"):
         if isinstance(value, float) and not math.isfinite(value):
-            raise OutputError(f"{place} is {value}, no number; nothing was written, report this as a fault")
+            raise OutputError("not_finite", place=place, value=value)
     for fault in _validator().iter_errors(document):
-        raise OutputError(f"{fault.json_path} breaks the result schema: {fault.message.splitlines()[0]:.200}")
+        raise OutputError("schema", place=fault.json_path, fault=fault.message.splitlines()[0][:200])
     for name, count in Counter(entry["file"] for entry in document["maps"]).items():
         if count > 1:
-            raise OutputError(f"{count} maps would share the file {name}; keep one map per label")
+            raise OutputError("same_file", count=count, file=name)
     return document
 
 

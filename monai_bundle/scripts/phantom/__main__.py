@@ -22,7 +22,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.phantom", description="Write a digital head CT.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--output", type=Path, help="folder for the head CT and its truth masks")
-    what.add_argument("--montage", type=Path, help="write only a picture (PNG) of the phantom and its haemorrhages")
+    what.add_argument("--montage", type=Path, help="write only an image (PNG) of the phantom and its haemorrhages")
     parser.add_argument("--format", choices=("dicom", "nifti"), default="dicom")
     parser.add_argument("--haemorrhage", choices=get_args(Kind), action="append", default=[], help="may be repeated")
     parser.add_argument("--side", choices=get_args(Side), default="left", help="of the patient, for every haemorrhage")

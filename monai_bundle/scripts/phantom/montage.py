@@ -1,4 +1,4 @@
-"""A picture of the phantom as a radiologist would look at it: all slices, brain window and bone window."""
+"""An image of the phantom for a radiologist: all slices, brain window and bone window."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ BONE_WINDOW = (600.0, 2800.0)
 
 def windowed(hounsfield: NDArray[np.generic], centre: float, width: float) -> NDArray[np.uint8]:
     """Grey values 0..255 of Hounsfield units under a display window."""
-    share = (hounsfield.astype(np.float32) - (centre - width / 2.0)) / width
-    return np.rint(255.0 * np.clip(share, 0.0, 1.0)).astype(np.uint8)
+    fraction = (hounsfield.astype(np.float32) - (centre - width / 2.0)) / width
+    return np.rint(255.0 * np.clip(fraction, 0.0, 1.0)).astype(np.uint8)
 
 
-def tiles(pictures: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
-    """Lay equally large pictures out row by row, black where the last row is not full."""
-    rows = -(-len(pictures) // columns)
-    height, width = pictures[0].shape
+def tiles(images: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+    """Lay equally large images out row by row, black where the last row is not full."""
+    rows = -(-len(images) // columns)
+    height, width = images[0].shape
     sheet = np.zeros((rows * height, columns * width), dtype=np.uint8)
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         row, place = divmod(number, columns)
-        sheet[row * height : (row + 1) * height, place * width : (place + 1) * width] = picture
+        sheet[row * height : (row + 1) * height, place * width : (place + 1) * width] = image
     return sheet
 
 
@@ -43,8 +43,8 @@ def write_montage(path: Path | str, seed: int = 0, pixels: int = 160) -> Path:
     columns, size, margin = 8, pixels, max(1, round(pixels * 14 / 160))
     spacing = 208.0 / size
     healthy = make_phantom(Grid((16, size, size), (spacing, spacing, 9.0), 5.0, centre_mm=(0.0, 0.0, 8.0)), seed=seed)
-    pictures = [windowed(plane, *BRAIN_WINDOW) for plane in healthy.voxels]
-    pictures += [windowed(plane, *BONE_WINDOW) for plane in healthy.voxels[::2]]
+    images = [windowed(plane, *BRAIN_WINDOW) for plane in healthy.voxels]
+    images += [windowed(plane, *BONE_WINDOW) for plane in healthy.voxels[::2]]
     shown = (
         (Haemorrhage("epidural", "right", 45.0), -5.0),
         (Haemorrhage("intraparenchymal", "left", 35.0), 3.0),
@@ -55,10 +55,10 @@ def write_montage(path: Path | str, seed: int = 0, pixels: int = 160) -> Path:
     grid = Grid((columns, size, size), (spacing, spacing, 11.0), 5.0, centre_mm=(0.0, 0.0, 14.0))
     for number, (haemorrhage, shift) in enumerate(shown):
         phantom = make_phantom(grid, [haemorrhage], midline_shift_mm=shift, seed=seed + number)
-        pictures += [windowed(plane, *BRAIN_WINDOW) for plane in phantom.voxels]
-    pictures = [picture[:, margin:-margin] for picture in pictures]
+        images += [windowed(plane, *BRAIN_WINDOW) for plane in phantom.voxels]
+    images = [image[:, margin:-margin] for image in images]
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # 16 grey levels: the noise of a CT hides the steps, and the file is a fraction of the size.
-    Image.fromarray(tiles(pictures, columns)).quantize(16).save(target, optimize=True)
+    Image.fromarray(tiles(images, columns)).quantize(16).save(target, optimize=True)
     return target

@@ -86,8 +86,8 @@ class Head:
             brain += bleed.push(head, surface, depth) - head
         if self.midline_shift_mm:
             radius = np.square((brain[1] + 5.0) / 84.0) + np.square(brain[2] / 74.0)
-            share = smooth_step(radius, 1.0, 0.4) * smooth_step(np.abs(brain[0]), 62.0, 22.0)
-            brain[0] -= self.midline_shift_mm / self.anatomy.scale[0] * share
+            strength = smooth_step(radius, 1.0, 0.4) * smooth_step(np.abs(brain[0]), 62.0, 22.0)
+            brain[0] -= self.midline_shift_mm / self.anatomy.scale[0] * strength
         return brain, -self.anatomy.cavity(brain)
 
     def paint_interior(self, head: Values, surface: Values, depth: Values, softness: float) -> tuple[Values, Interior]:
@@ -244,7 +244,7 @@ def make_phantom(  # noqa: PLR0913 (each is one property of the scan)
     beam_hardening : float
         Residual cupping and darkening between the petrous ridges: 0 none, 1 usual.
     headrest : bool
-        Whether the scanner's headrest is in the picture.
+        Whether the scanner's headrest is in the image.
     variation : float
         How far the individual head departs from the mean one, 0 to 1.
     anatomy : Anatomy, optional

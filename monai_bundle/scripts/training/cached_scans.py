@@ -2,45 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Randomizable
+from monai.transforms import MapTransform, Randomizable
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from scripts.messages import ExpectedError
 from scripts.networks.drct import DrCT1
-from scripts.reading_geometry import interleaved_samples
-from scripts.training.feature_cache import ScanFeatures
-from scripts.training.labelled_slices import labels_of_read_slices
+from scripts.networks.study_network import FeatureMaps, StudyNetwork, StudyOutput
+from scripts.training.labelled_slices import labels_of_input_slices
+from scripts.training.scan_features import ScanFeatures
 
 LabelledFeatures = tuple[Mapping[str, Any], ScanFeatures]
 
 
-def split(
-    entries: Sequence[Mapping[str, Any]],
-    features: Sequence[ScanFeatures],
-    held_out_fold: int | None,
-    held_out: bool,
-) -> list[LabelledFeatures]:
-    """Take the scans of one side of a split by patient.
+@dataclass(frozen=True)
+class ScanSplit:
+    """Datalist entries with their features: ``train`` to learn from, ``validation`` to evaluate on."""
+
+    train: list[LabelledFeatures]
+    validation: list[LabelledFeatures]
+
+
+def split_scans(
+    entries: Sequence[Mapping[str, Any]], features: Sequence[ScanFeatures], validation_fold: int | None
+) -> ScanSplit:
+    """Split scans by patient.
 
     Parameters
     ----------
     entries, features : sequence
         Datalist with ``fold``, and the features of each entry.
-    held_out_fold : int or None
-        The fold that training must not see; None trains on all, and then nothing is held out.
-    held_out : bool
-        Whether to return the held-out scans or the others.
+    validation_fold : int or None
+        The fold that training must not see; None trains on all. Where no scan is held out, the training scans are
+        evaluated.
     """
-    pairs = zip(entries, features, strict=True)
-    if held_out_fold is None:
-        return [] if held_out else list(pairs)
-    return [(entry, scan) for entry, scan in pairs if (entry["fold"] == held_out_fold) == held_out]
+    pairs = list(zip(entries, features, strict=True))
+    train = [pair for pair in pairs if validation_fold is None or pair[0]["fold"] != validation_fold]
+    held_out = [pair for pair in pairs if validation_fold is not None and pair[0]["fold"] == validation_fold]
+    return ScanSplit(train, held_out or train)
 
 
 class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
@@ -53,8 +58,8 @@ class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
     Parameters
     ----------
     data : sequence of (mapping, ScanFeatures)
-        Datalist entries with ``label``, each with its features; see :func:`split`.
-    sample_size : int
+        Datalist entries with ``label``, each with its features; see :func:`split_scans`.
+    sub_stack_size : int
         m.
     random : bool
         Whether to draw variant and phase.
@@ -63,11 +68,11 @@ class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
     def __init__(
         self,
         data: Sequence[LabelledFeatures],
-        sample_size: int,
+        sub_stack_size: int,
         random: bool,
     ) -> None:
         self.data = data
-        self.sample_size = sample_size
+        self.sub_stack_size = sub_stack_size
         self.random = random
         self.slice_labels = [_slice_labels(entry, scan) for entry, scan in data]
 
@@ -76,12 +81,12 @@ class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
         return len(self.data)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return ``image`` (2, m, 512), features at both sizes, and ``label`` (1 + m, labels): scan, then slices."""
+        """Return ``image`` (2, m, channels), both resolutions, and ``label`` (1 + m, labels): scan, then slices."""
         entry, scan = self.data[index]
         variant, phase = self._draw(len(scan.image)) if self.random else (0, 0.5)
         slices = scan.image.shape[1]
-        chosen = np.floor((np.arange(self.sample_size) + phase) * slices / self.sample_size).astype(np.int64)
-        image = torch.stack([scan.image[variant, chosen], scan.zoom[variant, chosen]])
+        chosen = np.floor((np.arange(self.sub_stack_size) + phase) * slices / self.sub_stack_size).astype(np.int64)
+        image = torch.stack([scan.image[variant, chosen], scan.high_res[variant, chosen]])
         label = torch.as_tensor(entry["label"], dtype=torch.float32)[None]
         return {"image": image, "label": torch.cat([label, self.slice_labels[index][chosen]])}
 
@@ -93,7 +98,18 @@ def _slice_labels(entry: Mapping[str, Any], scan: ScanFeatures) -> Tensor:
     """Labels (read slices, labels), NaN where unknown."""
     if entry["slice_labels"] is None:
         return torch.full((scan.image.shape[1], len(entry["label"])), torch.nan)
-    return labels_of_read_slices(entry["slice_labels"], scan.read_slice)
+    return labels_of_input_slices(entry["slice_labels"], scan.input_slice)
+
+
+class ScanProbabilitiesd(MapTransform):
+    """Postprocessing of one scan for the metric: ``pred`` to probabilities, ``label`` without those of the slices."""
+
+    def __init__(self) -> None:
+        super().__init__(("pred", "label"))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return both as tensors of shape (labels,), from what :class:`CachedReading` and :class:`CachedScans` give."""
+        return {**data, "pred": data["pred"]["logits"][0].sigmoid(), "label": data["label"][0]}
 
 
 class CachedReading(nn.Module):
@@ -110,14 +126,14 @@ class CachedReading(nn.Module):
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Read one sample per batch entry."""
-        zoom = features[:, 1]
+        high_res = features[:, 1]
 
-        def zoomed_features(positions: Tensor) -> Tensor:
-            if zoom.isnan().any():
-                raise ValueError("the network reads key slices again: give `read_sizes` a `zoom`, or train DrCT1")
-            return zoom.gather(1, positions[..., None].expand(-1, -1, zoom.shape[-1]))
+        def high_res_features(positions: Tensor) -> Tensor:
+            if high_res.isnan().any():
+                raise ExpectedError("training.no_high_res_features")
+            return high_res.gather(1, positions[..., None].expand(-1, -1, high_res.shape[-1]))
 
-        reading = self.network.read(features[:, 0], zoomed_features)
+        reading = self.network.read(features[:, 0], high_res_features)
         return {
             "logits": torch.stack((reading.logits, *reading.branch_logits), dim=1),
             "slice_attention": reading.slice_attention,
@@ -140,51 +156,27 @@ def parameter_groups(network: DrCT1, learning_rate: float, aps_learning_rate: fl
     return [*groups, {"params": list(chosen(True)), "lr": aps_learning_rate}] if aps else groups
 
 
-@dataclass(frozen=True)
-class ScanReading:
-    """What the network says of one whole scan.
+class CachedSource:
+    """Gives the cached embeddings of one variant of a scan: a :class:`~scripts.networks.study_network.SliceSource`."""
 
-    Attributes
-    ----------
-    logits : Tensor, shape (labels,)
-        Mean over the samples of m slices.
-    probabilities : Tensor, shape (labels,)
-        Mean of the samples' probabilities, as inference gives it.
-    slice_attention : Tensor, shape (read slices,)
-        Sums to 1.
-    slice_logits : Tensor, shape (read slices, labels)
-        What each slice says by itself; 0 without evidence.
-    key_slices : tuple of int
-        Read slices that were read again, ascending; of all samples.
-    """
+    def __init__(self, features: ScanFeatures, device: torch.device, variant: int = 0) -> None:
+        self.image, self.high_res = (each[variant].to(device) for each in (features.image, features.high_res))
 
-    logits: Tensor
-    probabilities: Tensor
-    slice_attention: Tensor
-    slice_logits: Tensor
-    key_slices: tuple[int, ...]
+    def embeddings(self) -> Tensor:
+        """Return the embeddings (input slices, channels) of all slices."""
+        return self.image
+
+    def high_resolution(self, input_slices: Tensor, size: int) -> Tensor:
+        """Return the embeddings (n, channels) of chosen slices at the high resolution of the cache."""
+        return self.high_res[input_slices]
+
+    def feature_maps(self) -> tuple[FeatureMaps, ...]:
+        """Return nothing: only embeddings are cached."""
+        return ()
 
 
 @torch.no_grad()
-def read_whole_scan(network: DrCT1, features: ScanFeatures, variant: int = 0) -> ScanReading:
-    """Read a whole scan as inference does: all its samples, answers averaged."""
+def read_whole_scan(network: StudyNetwork, features: ScanFeatures, variant: int = 0) -> StudyOutput:
+    """Read a whole scan from cached embeddings, as inference does from images; the output is on the CPU."""
     device = next(network.parameters()).device
-    image, zoom = features.image[variant].to(device), features.zoom[variant].to(device)
-    samples = torch.from_numpy(interleaved_samples(len(image), network.slices)).to(device)
-
-    def zoomed_features(positions: Tensor) -> Tensor:
-        return zoom[samples.gather(1, positions)]
-
-    reading = network.eval().read(image[samples], zoomed_features)
-    attention = torch.zeros(len(image), device=device)
-    attention.index_add_(0, samples.flatten(), reading.slice_attention.flatten())
-    # A slice says the same in every sample that holds it.
-    slice_logits = torch.zeros(len(image), reading.slice_logits.shape[-1], device=device)
-    slice_logits[samples.flatten()] = reading.slice_logits.flatten(0, 1)
-    return ScanReading(
-        logits=reading.logits.mean(dim=0).cpu(),
-        probabilities=reading.logits.sigmoid().mean(dim=0).cpu(),
-        slice_attention=(attention / len(samples)).cpu(),
-        slice_logits=slice_logits.cpu(),
-        key_slices=tuple(samples.gather(1, reading.key_slices).unique().tolist()),
-    )
+    return network.eval().read_study(CachedSource(features, device, variant)).detached()

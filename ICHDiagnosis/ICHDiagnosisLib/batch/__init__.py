@@ -1,0 +1,1 @@
+"""Many studies, one after the other. No Qt."""

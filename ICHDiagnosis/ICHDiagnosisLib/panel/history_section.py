@@ -1,0 +1,149 @@
+"""Past analyses in the panel: search, open again, forget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import qt
+import slicer
+
+from ..history import History, HistoryError, PastAnalysis
+from ..messages import message
+from ..result.content import Result, ResultError
+from ..result.earlier_version import earlier_impression
+from ..result.reader import read_result
+from ..scene.show_result import show_result
+from ..scene.volume_geometry import GeometryError, series_uid_of
+from .study_inputs import head_ct_candidates
+from .widgets import Tone, Widgets, open_with_system, show_banner
+
+DATE, STUDY, IMPRESSION = range(3)
+
+
+class HistorySection:
+    """The list of past analyses.
+
+    Parameters
+    ----------
+    ui : Widgets
+        The widgets of the panel by name.
+    history : History
+        What was recorded.
+    on_shown : callable
+        Called with the volume and the folder of a result that was put on the scene again, and with what the user
+        should know of it.
+    """
+
+    def __init__(
+        self, ui: Widgets, history: History, on_shown: Callable[[slicer.vtkMRMLScalarVolumeNode, Path, list[str]], None]
+    ) -> None:
+        self._ui = ui
+        self._history = history
+        self._on_shown = on_shown
+        self._analyses: tuple[PastAnalysis, ...] = ()
+        header = ui.historyTable.horizontalHeader()
+        header.setSectionResizeMode(DATE, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(STUDY, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(IMPRESSION, qt.QHeaderView.Stretch)
+        ui.historySearch.textChanged.connect(self._on_search)
+        ui.historyTable.itemSelectionChanged.connect(self._update_buttons)
+        ui.historyTable.cellDoubleClicked.connect(self._on_double_click)
+        ui.historyOpenButton.clicked.connect(self.open)
+        ui.historyDeleteButton.clicked.connect(self.delete)
+        ui.historySection.contentsCollapsed.connect(self._on_collapsed)
+        show_banner(ui.historyLabel, "", Tone.PLAIN)
+        self._update_buttons()
+
+    def refresh(self) -> None:
+        """List what is recorded, if the list is unfolded: nobody waits for what is not shown."""
+        if self._ui.historySection.collapsed:
+            return
+        try:
+            self._analyses = self._history.search(self._ui.historySearch.text)
+        except HistoryError as error:
+            self._analyses = ()
+            show_banner(self._ui.historyLabel, str(error), Tone.PROBLEM)
+        table = self._ui.historyTable
+        table.setRowCount(len(self._analyses))
+        for row, analysis in enumerate(self._analyses):
+            for column, text in enumerate(_cells(analysis)):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(text)
+                table.setItem(row, column, item)
+        table.clearSelection()
+        self._update_buttons()
+
+    @property
+    def chosen(self) -> PastAnalysis | None:
+        """The analysis whose row is selected."""
+        rows = sorted({item.row() for item in self._ui.historyTable.selectedItems()})
+        return self._analyses[rows[0]] if rows and rows[0] < len(self._analyses) else None
+
+    def open(self) -> None:
+        """Show a past result on its volume if that is loaded, else open its report.
+
+        The volume must be the one that was read: by its series UID, or, without one, by its name and its geometry.
+        """
+        analysis = self.chosen
+        if analysis is None:
+            return
+        try:
+            result = read_result(analysis.result_folder)
+            node = _loaded_volume(analysis, result)
+            if node is not None:
+                show_result(result, node)
+        except (ResultError, GeometryError) as error:
+            show_banner(self._ui.historyLabel, str(error), Tone.PROBLEM)
+            return
+        if node is not None:
+            show_banner(self._ui.historyLabel, "", Tone.PLAIN)
+            notice = message("history.shown_by_name")
+            self._on_shown(node, analysis.result_folder, [] if series_uid_of(node) else [notice])
+            return
+        show_banner(self._ui.historyLabel, message("history.report_opened"), Tone.QUIET)
+        open_with_system(analysis.result_folder / "report.html")
+
+    def delete(self) -> None:
+        """Forget the selected analysis; its result folder stays."""
+        analysis = self.chosen
+        if analysis is None:
+            return
+        try:
+            self._history.delete(analysis.identifier)
+        except HistoryError as error:
+            show_banner(self._ui.historyLabel, str(error), Tone.PROBLEM)
+        else:
+            text = message("history.forgotten", folder=analysis.result_folder)
+            show_banner(self._ui.historyLabel, text, Tone.QUIET)
+        self.refresh()
+
+    def _on_search(self, _text: str) -> None:
+        self.refresh()
+
+    def _on_collapsed(self, _collapsed: bool) -> None:
+        self.refresh()
+
+    def _on_double_click(self, _row: int, _column: int) -> None:
+        self.open()
+
+    def _update_buttons(self) -> None:
+        analysis = self.chosen
+        self._ui.historyOpenButton.setEnabled(analysis is not None and analysis.can_be_opened)
+        self._ui.historyDeleteButton.setEnabled(analysis is not None)
+
+
+def _cells(analysis: PastAnalysis) -> tuple[str, str, str]:
+    date = analysis.date.astimezone().strftime("%Y-%m-%d %H:%M")
+    positive = sum(finding.positive for finding in analysis.findings)
+    return date, analysis.study, analysis.impression or earlier_impression(positive).text
+
+
+def _loaded_volume(analysis: PastAnalysis, result: Result) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """Return the loaded volume that a past analysis was made from, else None."""
+    for node in head_ct_candidates():
+        uid = series_uid_of(node)
+        is_same = uid == result.study.series_uid if uid is not None else node.GetName() == analysis.study
+        if is_same:
+            return node
+    return None

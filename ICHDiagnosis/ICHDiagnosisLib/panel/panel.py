@@ -1,0 +1,263 @@
+"""The panel: it ties what the user does to the logic, and what the logic reports to the widgets.
+
+What it shows lies in files of its own: inputs, run, result, installation, history, batch. The widgets come from
+``Resources/UI/ICHDiagnosis.ui``. Proven in the test host only: the appearance, the keyboard shortcuts
+(a slice view of the application may want the same key), and the timing of the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import qt
+import slicer
+import vtk
+
+from ..analysis import AnalysisEnding, CannotStartError, PackagesMissingError
+from ..batch.batch import Batch
+from ..batch.studies import BatchStudy
+from ..bundle.exit_status import Remedy
+from ..history import History
+from ..logic import AnalysisLogic
+from ..messages import message
+from ..parameters import Parameters
+from ..scene import result_nodes
+from ..scene.layers import shown_result
+from .batch_section import BatchSection
+from .history_section import HistorySection
+from .installation_section import InstallationSection
+from .result_export import ResultExport
+from .result_view import ResultView
+from .run_controls import RunControls
+from .study_inputs import StudyInputs
+from .widgets import Widgets
+
+POLL_MILLISECONDS = 100
+NEXT_KEY, PREVIOUS_KEY, LAYERS_KEY = "N", "P", "H"
+
+
+class ModuleLogic(Protocol):
+    """What the panel needs of the module's logic."""
+
+    bundle_root: Path
+    history: History
+    analysis: AnalysisLogic
+    batch: Batch
+
+    def start_analysis(self) -> None:
+        """Start an analysis with the parameters of the scene."""
+
+    def start_batch(self, studies: tuple[BatchStudy, ...]) -> None:
+        """Start a batch with the parameters of the scene."""
+
+
+class Panel:
+    """The module's panel.
+
+    Parameters
+    ----------
+    logic : ModuleLogic
+        Analysis, batch and history.
+    ui_path : str
+        The ``.ui`` file.
+
+    Attributes
+    ----------
+    widget : qMRMLWidget
+        To be put into the module's layout.
+    ui : Widgets
+        The widgets by name.
+    """
+
+    def __init__(self, logic: ModuleLogic, ui_path: str) -> None:
+        self.logic = logic
+        self.widget = slicer.util.loadUI(ui_path)
+        self.ui: Widgets = slicer.util.childWidgetVariables(self.widget)
+        self.widget.setMRMLScene(slicer.mrmlScene)
+        self._parameters: Parameters | None = None
+        self._observer: int | None = None
+        self._shown_input_id = ""
+        database = getattr(slicer, "dicomDatabase", None)
+        self.inputs = StudyInputs(self.ui, logic.bundle_root, database)
+        self.run = RunControls(self.ui)
+        self.result = ResultView(self.ui, self.parameters)
+        self.export = ResultExport(self.ui, self.result)
+        self.installation = InstallationSection(self.ui, logic.bundle_root, self.run, self._on_busy)
+        self.history = HistorySection(self.ui, logic.history, self._on_shown_again)
+        self.batch = BatchSection(self.ui, logic.batch, logic.start_batch, self.parameters, database)
+        self.batch.on_missing, self.batch.on_started = self.installation.ask, self._on_busy
+        self.ui.applyButton.clicked.connect(self.on_apply)
+        self.ui.remedyButton.clicked.connect(self.on_remedy)
+        self._remedy = Remedy.NONE
+        self._timer = qt.QTimer(self.widget)
+        self._timer.setInterval(POLL_MILLISECONDS)
+        self._timer.timeout.connect(self.poll)
+        self._shortcuts = [
+            self._shortcut(NEXT_KEY, self.result.navigation.next),
+            self._shortcut(PREVIOUS_KEY, self.result.navigation.previous),
+            self._shortcut(LAYERS_KEY, self.result.layers.toggle_layers),
+        ]
+
+    @property
+    def running(self) -> bool:
+        """Whether an analysis, a batch or an installation is under way."""
+        return self.logic.analysis.running or self.logic.batch.running or self.installation.installing
+
+    def parameters(self) -> Parameters | None:
+        """Return the parameters of the scene; None while it is closed."""
+        return self._parameters
+
+    def set_parameters(self, parameters: Parameters | None) -> None:
+        """Show the parameters of a scene and its result; None while a scene is being closed."""
+        if self._parameters is not None and self._observer is not None:
+            self._parameters.RemoveObserver(self._observer)  # type: ignore[attr-defined]
+        self._parameters, self._observer, self._shown_input_id = parameters, None, ""
+        self.inputs.set_parameters(parameters, self.widget)
+        if parameters is None:
+            self.export.forget()
+            self.installation.withdraw()
+            self.run.show_problem("")
+            self.result.clear()
+        else:
+            event = vtk.vtkCommand.ModifiedEvent
+            self._observer = parameters.AddObserver(event, self._on_modified)  # type: ignore[attr-defined]
+        self.refresh()
+
+    def enter(self) -> None:
+        """Take up keyboard shortcuts and follow the scene again."""
+        for shortcut in self._shortcuts:
+            shortcut.enabled = True
+        self.history.refresh()
+        self.refresh(anew=not self.running)
+
+    def exit(self) -> None:
+        """Give up keyboard shortcuts: other modules have their own."""
+        for shortcut in self._shortcuts:
+            shortcut.enabled = False
+
+    def close(self) -> None:
+        """Stop for good."""
+        self._timer.stop()
+        self.exit()
+
+    def refresh(self, anew: bool = False) -> None:
+        """Follow parameters, scene and logic; the result is read again where the volume is another one, or ``anew``."""
+        self.inputs.refresh()
+        if self.logic.batch.running or self.installation.installing:
+            self.run.show_blocked(message("run.wait_or_cancel"))
+        elif not self.logic.analysis.running:
+            self.run.show_idle(self.inputs.missing())
+        self.inputs.set_enabled(not self.running and self._parameters is not None)
+        busy = self.logic.analysis.running or self.installation.installing
+        self.batch.block(message("run.running") if busy else "")
+        node = None if self._parameters is None else self._parameters.inputVolume
+        identifier = "" if node is None else node.GetID()
+        if anew or identifier != self._shown_input_id:
+            if self._shown_input_id not in ("", identifier) and not self.running:
+                self.run.show_problem("")
+            self._shown_input_id = identifier
+            self._show_result()
+
+    def on_apply(self) -> None:
+        """Start an analysis, or cancel the one that runs."""
+        if self.logic.analysis.running:
+            self.logic.analysis.cancel()
+            self.run.show_cancelling()
+            return
+        self._begin(self.logic.start_analysis)
+
+    def on_remedy(self) -> None:
+        """Do what was offered after a failure."""
+        if self._remedy is Remedy.RUN_ON_CPU:
+            self._begin(self.logic.analysis.run_again_on_cpu)
+        elif self._remedy is Remedy.CHECK_INSTALLATION:
+            self.installation.check()
+        else:
+            self.run.open_log()
+
+    def poll(self) -> None:
+        """Show what has happened; called by the timer while anything is under way."""
+        if self.logic.analysis.running:
+            update = self.logic.analysis.poll()
+            self.run.add_to_log(update.lines)
+            if update.ending is None:
+                self.run.show_progress(update.stage, update.fraction)
+            else:
+                self._on_ending(update.ending)
+        if self.logic.batch.running:
+            progress = self.logic.batch.poll()
+            self.run.add_to_log(progress.lines)
+            self.batch.show(progress)
+            if progress.finished:
+                self.history.refresh()
+                self.refresh(anew=True)
+        self.installation.poll()
+        if not self.running and not self.installation.checking:
+            self._timer.stop()
+
+    def _begin(self, start: Callable[[], None]) -> None:
+        self.installation.withdraw()
+        qt.QApplication.setOverrideCursor(qt.Qt.WaitCursor)
+        try:
+            start()
+        except PackagesMissingError as error:
+            self.installation.ask(error.missing, lambda: self._begin(start))
+        except CannotStartError as error:
+            self.run.show_problem(str(error))
+        else:
+            self.result.clear()
+            self.run.show_started(message("stage.starting"))
+            self._on_busy()
+        finally:
+            qt.QApplication.restoreOverrideCursor()
+
+    def _on_ending(self, ending: AnalysisEnding) -> None:
+        self._remedy = ending.outcome.remedy
+        self.run.show_ending(ending.outcome, ending.log_file, ending.notices)
+        folder = None if ending.result is None else ending.result.folder
+        if ending.shown is not None and self._parameters is not None and folder is not None:
+            node = ending.shown.document_node.GetNodeReference(result_nodes.INPUT)
+            self.export.remember_folder(node.GetID(), folder)
+            self._parameters.inputVolume = node
+        self.refresh()
+        self._show_result([] if ending.shown is not None else [message("result.of_earlier_analysis")])
+        if ending.shown is not None:
+            self.result.go_to_leading_finding()
+        self.history.refresh()
+
+    def _show_result(self, notices: list[str] | None = None) -> None:
+        """Show the result that the scene holds of the chosen volume, or none."""
+        node = None if self._parameters is None else self._parameters.inputVolume
+        shown = None if node is None else shown_result(node)
+        if node is None or shown is None:
+            self.result.clear()
+        else:
+            self.result.show(node, shown, notices or ())
+        self.export.refresh()
+
+    def _on_shown_again(self, node: slicer.vtkMRMLScalarVolumeNode, folder: Path, notices: list[str]) -> None:
+        if self._parameters is None:
+            return
+        self.export.remember_folder(node.GetID(), folder)
+        self._parameters.inputVolume = node
+        self.refresh()
+        self._show_result(notices)
+        self.result.go_to_leading_finding()
+
+    def _on_busy(self) -> None:
+        """Follow the beginning or the end of something that takes time."""
+        self.refresh()
+        if self.running or self.installation.checking:
+            self._timer.start()
+
+    def _on_modified(self, *_event: object) -> None:
+        self.refresh()
+
+    def _shortcut(self, key: str, on_activated: Callable[[], None]) -> qt.QShortcut:
+        shortcut = qt.QShortcut(slicer.util.mainWindow() or self.widget)
+        shortcut.setKey(qt.QKeySequence(key))
+        shortcut.enabled = False
+        shortcut.activated.connect(on_activated)
+        return shortcut

@@ -1,0 +1,133 @@
+"""What the user chooses before Apply: the volume, and how it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import qt
+import slicer
+
+from ..analysis import CannotStartError, check_input
+from ..bundle.command import BundleMissingError
+from ..bundle.location import operating_points
+from ..messages import message
+from ..parameters import Parameters
+from ..scene import result_nodes
+from ..scene.volume_input import FileDatabase, is_from_dicom, original_files
+from .widgets import Widgets
+
+
+class StudyInputs:
+    """Ties the input widgets to the parameters of the scene.
+
+    Parameters
+    ----------
+    ui : Widgets
+        The widgets of the panel by name.
+    bundle_root : Path
+        Folder of the bundle, which lists the operating points.
+    database : FileDatabase or None
+        Finds original DICOM files.
+    """
+
+    def __init__(self, ui: Widgets, bundle_root: Path, database: FileDatabase | None) -> None:
+        self._ui = ui
+        self._database = database
+        self._parameters: Parameters | None = None
+        self._gui_tag: int | None = None
+        self._described: tuple[str, bool] | None = None
+        self.problem = ""
+        try:
+            for name in operating_points(bundle_root):
+                ui.operatingPointBox.addItem(name.replace("_", " ").capitalize(), name)
+        except BundleMissingError as error:
+            self.problem = str(error)
+        ui.operatingPointBox.currentIndexChanged.connect(self._on_operating_point)
+
+    def set_parameters(self, parameters: Parameters | None, root: qt.QWidget) -> None:
+        """Show other parameters, or none while the scene is closed."""
+        if self._parameters is not None and self._gui_tag is not None:
+            self._parameters.disconnectGui(self._gui_tag)  # type: ignore[attr-defined] # made by the wrapper
+        self._parameters, self._gui_tag, self._described = parameters, None, None
+        if parameters is None:
+            return
+        self._hide_own_volumes()
+        if parameters.inputVolume is None:
+            parameters.inputVolume = self._first_volume()
+        self._show_operating_point(parameters)
+        self._gui_tag = parameters.connectGui(root)  # type: ignore[attr-defined] # made by the wrapper
+
+    def refresh(self) -> None:
+        """Follow the parameters: what is known of the chosen volume."""
+        if self._parameters is None:
+            return
+        self._hide_own_volumes()
+        node = self._parameters.inputVolume
+        state = ("" if node is None else node.GetID(), self._parameters.useOriginalFiles)
+        if state != self._described:
+            self._described = state
+            self._ui.sourceLabel.text = "" if node is None else self._source(node, self._parameters.useOriginalFiles)
+
+    def missing(self) -> str:
+        """State what the user must still do before Apply can work; empty when nothing."""
+        if self._parameters is None:
+            return message("input.no_scene")
+        node = self._parameters.inputVolume
+        if node is not None and node.GetAttribute(result_nodes.ROLE):
+            return message("input.attribution_map")
+        try:
+            check_input(node, self._parameters.outputFolder)
+        except CannotStartError as error:
+            return self.problem or str(error)
+        return self.problem
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Let the user change the inputs, or not while something runs."""
+        self._ui.inputSelector.setEnabled(enabled)
+        self._ui.optionsFrame.setEnabled(enabled)
+
+    def _source(self, node: slicer.vtkMRMLScalarVolumeNode, use_original_files: bool) -> str:
+        if not is_from_dicom(node):
+            return message("source.voxels")
+        if not use_original_files:
+            return message("source.voxels_by_choice")
+        files = original_files(node, self._database)
+        if files:
+            return message("source.files", count=len(files))
+        return message("source.files_not_found")
+
+    def _hide_own_volumes(self) -> None:
+        """Keep attribution maps out of the list of volumes."""
+        ours = [node.GetID() for node in _volumes() if node.GetAttribute(result_nodes.ROLE)]
+        model = self._ui.inputSelector.sortFilterProxyModel()
+        if list(model.hiddenNodeIDs) != ours:
+            model.hiddenNodeIDs = ours
+
+    def _first_volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """Return the volume that the slice views show, or else the first one."""
+        candidates = head_ct_candidates()
+        composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        shown = {composite.GetBackgroundVolumeID() for composite in composites}
+        return next((node for node in candidates if node.GetID() in shown), next(iter(candidates), None))
+
+    def _show_operating_point(self, parameters: Parameters) -> None:
+        box = self._ui.operatingPointBox
+        names = [box.itemData(index) for index in range(box.count)]
+        if names and parameters.operatingPoint not in names:
+            parameters.operatingPoint = names[0]
+        blocked = box.blockSignals(True)
+        box.currentIndex = names.index(parameters.operatingPoint) if names else -1
+        box.blockSignals(blocked)
+
+    def _on_operating_point(self, index: int) -> None:
+        if self._parameters is not None and index >= 0:
+            self._parameters.operatingPoint = self._ui.operatingPointBox.itemData(index)
+
+
+def _volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:
+    return list(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
+
+
+def head_ct_candidates() -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """Return the volumes of the scene that are no attribution maps of this module, in the order of the scene."""
+    return [node for node in _volumes() if not node.GetAttribute(result_nodes.ROLE) and not node.GetHideFromEditors()]

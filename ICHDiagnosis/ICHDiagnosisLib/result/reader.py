@@ -1,0 +1,211 @@
+"""Result folder -> plain dataclasses. Standard library only, so that it runs in any Slicer and in any process.
+
+The contract is the bundle's ``result.schema.json``, version 2; version 1 is still read (``earlier_version.py``). This
+reader checks everything that the rest of the module relies on and refuses the folder otherwise; fields that it does not
+know are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from . import earlier_version
+from .content import (
+    Certainty,
+    Code,
+    Finding,
+    Impression,
+    Model,
+    Notice,
+    OriginalSlice,
+    Result,
+    ResultError,
+    ResultMap,
+    Study,
+)
+from .json_fields import FieldError, Fields
+
+SCHEMA = "ich-diagnosis-result/2"
+WHOLE_SCAN_KINDS = ("attention", "feature_attention")
+MAP_KINDS = (*WHOLE_SCAN_KINDS, "gradcam", "gradcam++", "slice_gradcam")
+
+
+def read_result(folder: str | Path) -> Result:
+    """Read a result folder.
+
+    Parameters
+    ----------
+    folder : path
+        The folder of one study, as the bundle left it.
+
+    Raises
+    ------
+    ResultError
+        If the folder is missing, half-written, of another schema, inconsistent, or names files outside itself.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ResultError("result.no_folder", folder=folder.name)
+    try:
+        document = (folder / "result.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ResultError("result.no_document", folder=folder.name) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultError("result.unreadable", folder=folder.name, error=error) from error
+    result = parse_result(document, folder)
+    for result_map in result.maps:
+        result.map_path(result_map)
+    return result
+
+
+def parse_result(document: str, folder: Path | None = None) -> Result:
+    """Turn the text of a ``result.json`` into dataclasses.
+
+    Raises
+    ------
+    ResultError
+        If the text is no result of schema version 1 or 2, or contradicts itself.
+    """
+    try:
+        root = json.loads(document, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ResultError("result.damaged", error=error) from error
+    result = _result(Fields(_of_this_version(root), "result"), document, folder)
+    _check_consistency(result)
+    return result
+
+
+def _of_this_version(root: object) -> dict[str, Any]:
+    """Return a document with the fields of the present version, or refuse it."""
+    if isinstance(root, dict) and root.get("schema") == SCHEMA:
+        return root
+    if isinstance(root, dict) and root.get("schema") == earlier_version.SCHEMA:
+        return earlier_version.brought_up_to_date(root)
+    found = root.get("schema") if isinstance(root, dict) else type(root).__name__
+    raise ResultError("result.other_schema", found=found, known=SCHEMA)
+
+
+def _result(fields: Fields, document: str, folder: Path | None) -> Result:
+    status = fields.text("status")
+    if status not in ("evaluated", "not_evaluable"):
+        raise FieldError("result.unknown_status", status=status)
+    evaluated = status == "evaluated"
+    return Result(
+        reason=None if evaluated else _notice(fields.child("reason"), "code"),
+        impression=_impression(fields.child("impression")) if evaluated else None,
+        study=_study(fields.child("study")),
+        model=_model(fields.child("model")),
+        operating_point=fields.optional_text("operating_point"),
+        findings=tuple(_finding(child) for child in fields.children("findings")),
+        slices=tuple(_original_slice(child) for child in fields.children("slices")),
+        maps=tuple(_result_map(child) for child in fields.children("maps")),
+        device=fields.optional_text("device"),
+        precision=fields.optional_text("precision"),
+        seconds=fields.child("seconds").numbers(),
+        document=document,
+        folder=folder,
+    )
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _notice(fields: Fields, code_key: str) -> Notice:
+    return Notice(fields.text(code_key), fields.text("message"))
+
+
+def _impression(fields: Fields) -> Impression:
+    certainty = fields.text("certainty")
+    if certainty not in [known.value for known in Certainty]:
+        raise FieldError("result.unknown_certainty", certainty=certainty)
+    return Impression(fields.text("code"), fields.text("text"), Certainty(certainty), fields.text("caution"))
+
+
+def _code(fields: Fields) -> Code:
+    return Code(fields.text("scheme"), fields.text("value"), fields.text("meaning"))
+
+
+def _study(fields: Fields) -> Study:
+    return Study(
+        source_name=fields.text("source_name"),
+        study_uid=fields.optional_text("study_uid"),
+        series_uid=fields.optional_text("series_uid"),
+        slices=fields.optional_integer("slices", low=0),
+        shape=fields.three_integers("shape"),
+        orientation=fields.optional_text("orientation"),
+        quality=tuple(_notice(child, "name") for child in fields.children("quality")),
+    )
+
+
+def _model(fields: Fields) -> Model:
+    return Model(
+        name=fields.text("name"),
+        version=fields.text("version"),
+        network=fields.text("network"),
+        weights_sha256=fields.child("weights_sha256").all_texts(),
+        labels=fields.texts("labels"),
+        trained_on=fields.text("trained_on"),
+        notice=fields.text("notice"),
+    )
+
+
+def _finding(fields: Fields) -> Finding:
+    colour = fields.three_integers("colour")
+    if colour is None or not all(0 <= channel <= 255 for channel in colour):
+        raise FieldError("result.colour")
+    return Finding(
+        key=fields.text("key"),
+        name=fields.text("name"),
+        finding=_code(fields.child("code").child("finding")),
+        region=_code(fields.child("code").child("region")),
+        colour=colour,
+        probability=fields.number("probability", 0, 1),
+        threshold=fields.number("threshold", 0, 1),
+        positive=fields.boolean("positive"),
+        default_threshold=fields.boolean("default_threshold"),
+    )
+
+
+def _original_slice(fields: Fields) -> OriginalSlice:
+    return OriginalSlice(
+        index=fields.integer("index", low=0),
+        position_mm=fields.number("position_mm"),
+        attention=fields.number("attention", 0, 1),
+        key_rank=fields.optional_integer("key_rank", low=1),
+        sop_instance_uid=fields.optional_text("sop_instance_uid"),
+    )
+
+
+def _result_map(fields: Fields) -> ResultMap:
+    kind = fields.text("kind")
+    if kind not in MAP_KINDS:
+        raise FieldError("result.unknown_map", kind=kind)
+    return ResultMap(kind, fields.optional_text("label"), fields.text("file"))
+
+
+def _check_consistency(result: Result) -> None:
+    """Refuse a document whose parts contradict each other."""
+    if not result.evaluated:
+        if result.findings or result.slices or result.maps:
+            raise ResultError("result.refusal_with_findings")
+        return
+    if not (result.findings and result.slices and result.maps and result.study.shape):
+        raise ResultError("result.incomplete")
+    keys = [finding.key for finding in result.findings]
+    if len(set(keys)) != len(keys):
+        raise ResultError("result.same_finding_twice")
+    if [s.index for s in result.slices] != list(range(len(result.slices))) or len(result.slices) != result.study.slices:
+        raise ResultError("result.slices_out_of_order")
+    ranks = [s.key_rank for s in result.slices if s.key_rank is not None]
+    if len(set(ranks)) != len(ranks):
+        raise ResultError("result.same_rank_twice")
+    if len(result.slices) not in result.study.shape:
+        raise ResultError("result.slices_and_shape")
+    if any((found.kind in WHOLE_SCAN_KINDS) != (found.label is None) for found in result.maps):
+        raise ResultError("result.map_labels")
+    labels = [found.label or found.kind for found in result.maps]
+    if len(set(labels)) != len(labels) or not set(labels) <= {*WHOLE_SCAN_KINDS, *keys}:
+        raise ResultError("result.map_of_nothing")

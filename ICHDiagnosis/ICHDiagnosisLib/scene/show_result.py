@@ -1,0 +1,191 @@
+"""Puts a result on the scene: maps, segments, tables, plot and provenance of one input volume.
+
+Everything that is shown can be found again in a saved and reloaded scene: nodes carry their role and refer to the input
+volume (``result_nodes``), and the text of ``result.json`` travels with them.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+
+from ..messages import message
+from ..result.content import Result
+from . import result_nodes, segments, tables, views
+from .layers import (
+    CAVEAT,
+    DEFAULT_OPACITY,
+    ShownResult,
+    remove_result,
+    required_result,
+    set_attribution_map,
+    shown_result,
+    toggle_layers,
+)
+from .slice_positions import record_slice_order
+from .volume_geometry import GeometryError, MapFile, VoxelMatch, match_voxels, read_map, slice_axis_of
+
+ATTRIBUTION_COLOURS = "vtkMRMLColorTableNodeIron"
+
+_log = logging.getLogger(__name__)
+
+
+def show_result(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) -> ShownResult:
+    """Show a result on the volume that it was made from; an earlier result of the same volume is replaced.
+
+    All files are read and compared with the volume before the scene is touched.
+
+    Parameters
+    ----------
+    result : Result
+        As read by :func:`ICHDiagnosisLib.result.reader.read_result`.
+    input_node : vtkMRMLScalarVolumeNode
+        The head CT, upright, oblique, left-handed or under a transform.
+
+    Raises
+    ------
+    ResultError
+        If a map file cannot be read.
+    GeometryError
+        If the maps do not lie on the volume's voxels.
+    """
+    maps = _maps_on_volume(result, input_node) if result.evaluated else None
+    if maps is None or _labels_shown(input_node) - set(maps.gradcam):
+        remove_result(input_node)
+    document = tables.show_provenance(result, input_node)
+    if maps is not None:
+        record_slice_order(document, input_node, maps.slice_axis, maps.slices_reversed)
+        _record_caveat(document, maps.caveat)
+        tables.show_findings(result, input_node)
+        tables.show_attention(result, input_node)
+        attribution_maps = {
+            label: _show_attribution_map(result, input_node, label, voxels) for label, voxels in maps.gradcam.items()
+        }
+        _show_segmentation(result, input_node, maps, attribution_maps)
+    result_nodes.gather_in_study(input_node)
+    if maps is not None:
+        views.show_input(input_node, maps.slice_axis)
+        toggle_layers(input_node, True)
+        set_attribution_map(input_node, _leading_label(result), DEFAULT_OPACITY, segments.DEFAULT_THRESHOLD)
+    return required_result(input_node)
+
+
+@dataclass(frozen=True)
+class _MapsOnVolume:
+    """All maps of a result in the voxel order of the input, shape (k, j, i), and how its slices are counted."""
+
+    attention: np.ndarray | None
+    gradcam: dict[str, np.ndarray]
+    slice_axis: int
+    slices_reversed: bool
+    caveat: str | None
+
+
+def _maps_on_volume(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) -> _MapsOnVolume:
+    """Read every map and bring it onto the input's voxels; nothing of the scene is changed."""
+    if input_node.GetImageData() is None:
+        raise GeometryError("geometry.no_voxels", volume=input_node.GetName())
+    attention, gradcam = None, {}
+    first: tuple[MapFile, VoxelMatch] | None = None
+    for result_map in result.maps:
+        if result_map.kind == "feature_attention":
+            continue
+        map_file = read_map(result.map_path(result_map))
+        if map_file.voxels.shape != result.study.shape:
+            found = map_file.voxels.shape
+            raise GeometryError("geometry.map_shape", file=result_map.file, found=found, expected=result.study.shape)
+        if first is None or not np.array_equal(first[0].affine, map_file.affine):
+            first = map_file, match_voxels(result.study, map_file, input_node)
+        voxels = first[1].on_volume(map_file.voxels)
+        if result_map.label is None:
+            attention = voxels
+        else:
+            gradcam[result_map.label] = voxels
+    if first is None:
+        raise GeometryError("geometry.no_maps")
+    map_file, match = first
+    axis = match.axes.index(slice_axis_of(result.study, map_file))
+    return _MapsOnVolume(attention, gradcam, axis, match.reverse[axis], match.caveat)
+
+
+def _labels_shown(input_node: slicer.vtkMRMLScalarVolumeNode) -> set[str]:
+    shown = shown_result(input_node)
+    return set() if shown is None else set(shown.attribution_maps)
+
+
+def _record_caveat(document: slicer.vtkMRMLTextNode, caveat: str | None) -> None:
+    if caveat is None:
+        document.RemoveAttribute(CAVEAT)
+    else:
+        document.SetAttribute(CAVEAT, caveat)
+        _log.warning("%s", caveat)
+
+
+def _show_attribution_map(
+    result: Result, input_node: slicer.vtkMRMLScalarVolumeNode, label: str, voxels: np.ndarray
+) -> slicer.vtkMRMLScalarVolumeNode:
+    name = message("node.gradcam", name=input_node.GetName(), label=label.replace("_", " "))
+    node = result_nodes.provide_node("vtkMRMLScalarVolumeNode", input_node, result_nodes.GRADCAM, name, label)
+    node.CopyOrientation(input_node)
+    slicer.util.updateVolumeFromArray(node, voxels)
+    node.SetAndObserveTransformNodeID(input_node.GetTransformNodeID())
+    description = message("node.gradcam_description", finding=result.finding(label).name)
+    node.SetDescription(f"{description} {result.model.notice}")
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(ATTRIBUTION_COLOURS)
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(0, 255)
+    display.SetAutoThreshold(False)
+    return node
+
+
+def _show_segmentation(
+    result: Result,
+    input_node: slicer.vtkMRMLScalarVolumeNode,
+    maps: _MapsOnVolume,
+    attribution_maps: dict[str, slicer.vtkMRMLScalarVolumeNode],
+) -> None:
+    node = segments.provide_segmentation(input_node)
+    modifying = node.StartModify()
+    if maps.attention is not None:
+        segment = segments.set_segment(
+            node,
+            segments.KEY_SLICES_ID,
+            message("segment.key_slices"),
+            segments.KEY_SLICES_COLOUR,
+            segments.key_slices_terminology(),
+        )
+        mask = (maps.attention > 0) & _on_key_slices(result, maps)
+        segments.set_segment_voxels(segment, mask, input_node)
+        segments.style_segment(node, segments.KEY_SLICES_ID, bool(result.positive_findings))
+    for label in maps.gradcam:
+        finding, identifier = result.finding(label), segments.gradcam_segment_id(label)
+        name = segments.gradcam_segment_name(label, segments.DEFAULT_THRESHOLD)
+        segments.set_segment(node, identifier, name, finding.colour, segments.finding_terminology(finding))
+        segments.style_segment(node, identifier, finding.positive)
+    segments.segment_gradcam(node, attribution_maps, segments.DEFAULT_THRESHOLD, input_node)
+    node.GetDisplayNode().SetVisibility(True)
+    node.EndModify(modifying)
+
+
+def _on_key_slices(result: Result, maps: _MapsOnVolume) -> np.ndarray:
+    """Return a mask that broadcasts over (k, j, i): True on key slices."""
+    key = np.array([s.key_rank is not None for s in result.slices])
+    if maps.slices_reversed:
+        key = key[::-1]
+    shape = [1, 1, 1]
+    shape[2 - maps.slice_axis] = key.size
+    return key.reshape(shape)
+
+
+def _leading_label(result: Result) -> str | None:
+    """Return the label whose attribution map is shown first: the most probable positive one, a type before ``any``."""
+    with_map = {result_map.label for result_map in result.maps}
+    positive = [finding for finding in result.positive_findings if finding.key in with_map]
+    if not positive:
+        return None
+    return max(positive, key=lambda finding: (finding.key != "any", finding.probability)).key

@@ -1,0 +1,247 @@
+"""result.json keeps its schema, and a result folder that exists is whole."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from sample_diagnosis import a_diagnosis, a_marked_map, a_refusal, a_study, an_affine
+
+from scripts.diagnosis import MAP_KINDS, AttributionMap, Diagnosis
+from scripts.intake.study import Provenance, QualityWarning
+from scripts.labels import RSNA
+from scripts.output import result
+from scripts.output.earlier_version import brought_up_to_date
+from scripts.output.folder import OutputError, OutputFolderError
+from scripts.output.result import refusal_document, result_document, write_refusal_folder, write_result_folder
+
+DOCS = Path(__file__).parents[2] / "monai_bundle" / "docs"
+SCHEMA = json.loads((DOCS / "result.schema.json").read_text("utf-8"))
+SCHEMA_1 = json.loads((DOCS / "result.schema-1.json").read_text("utf-8"))
+
+
+def with_wrong_map(diagnosis: Diagnosis) -> Diagnosis:
+    """Only the last map is faulty, so that the fault comes when files are already there."""
+    wrong = AttributionMap("gradcam", RSNA[-1], np.zeros((13, 64, 64), np.uint8), 1.0)
+    return replace(diagnosis, maps=(*diagnosis.maps[:-1], wrong))
+
+
+def as_version_1(document: dict) -> dict:
+    """Return a result as version 1 wrote it."""
+    earlier = json.loads(json.dumps(document))
+    earlier["schema"] = "ich-diagnosis-result/1"
+    del earlier["impression"]
+    for finding in earlier["findings"]:
+        finding["threshold_chosen"] = not finding.pop("default_threshold")
+    for entry in earlier["slices"]:
+        del entry["sop_instance_uid"]
+        entry["read"] = True
+    earlier["study"]["quality"] = [
+        {"name": warning["code"], "message": warning["message"]} for warning in earlier["study"]["quality"]
+    ]
+    return earlier
+
+
+def test_an_evaluated_study_keeps_the_schema():
+    document = result_document(a_diagnosis(a_study(warnings=(QualityWarning("gantry_tilt", degrees=18),))))
+    jsonschema.validate(document, SCHEMA)
+    assert document["status"] == "evaluated"
+    assert [finding["key"] for finding in document["findings"]] == [label.key for label in RSNA]
+    assert [finding["positive"] for finding in document["findings"]] == [True, False, True, False, False, True]
+    assert len(document["slices"]) == document["study"]["slices"] == 12
+    assert sorted(entry["key_rank"] for entry in document["slices"] if entry["key_rank"]) == [1, 2, 3, 4, 5]
+    assert document["study"]["quality"] == [
+        {"code": "gantry_tilt", "message": "gantry tilted by 18.0 degrees; slices kept as stored"}
+    ]
+    assert "Research use only" in document["model"]["notice"]
+
+
+def test_the_schema_knows_every_kind_of_map():
+    assert set(SCHEMA["properties"]["maps"]["items"]["properties"]["kind"]["enum"]) == set(MAP_KINDS)
+
+
+def test_the_impression_is_part_of_the_result():
+    assert result_document(a_diagnosis())["impression"] == {
+        "code": "haemorrhage_likely",
+        "text": "Intracranial haemorrhage likely: subdural (87 %), intraparenchymal (56 %)",
+        "certainty": "positive",
+        "caution": "A model's estimate, not a diagnosis: read the key slices yourself.",
+    }
+
+
+def test_each_slice_names_the_instance_that_it_was_stored_in():
+    uids = (*(f"1.2.{index}" for index in range(11)), "")
+    document = result_document(a_diagnosis(a_study(sop_instance_uids=uids)))
+    assert [entry["sop_instance_uid"] for entry in document["slices"]] == [*uids[:11], None]
+    assert all(entry["sop_instance_uid"] is None for entry in result_document(a_diagnosis())["slices"])
+
+
+@pytest.mark.parametrize("document", [result_document(a_diagnosis()), refusal_document(a_refusal())])
+def test_a_result_of_version_1_is_brought_up_to_date(document):
+    earlier = as_version_1(document)
+    jsonschema.validate(earlier, SCHEMA_1)
+    assert brought_up_to_date(earlier) == document
+    assert brought_up_to_date(document) is document
+
+
+def test_a_result_of_version_1_need_not_name_default_thresholds():
+    earlier = as_version_1(result_document(a_diagnosis()))
+    for finding in earlier["findings"]:
+        del finding["threshold_chosen"]
+    jsonschema.validate(earlier, SCHEMA_1)
+    assert not any(finding["default_threshold"] for finding in brought_up_to_date(earlier)["findings"])
+
+
+def test_a_refusal_keeps_the_schema():
+    document = refusal_document(a_refusal())
+    jsonschema.validate(document, SCHEMA)
+    assert document["reason"] == {"code": "too_few_slices", "message": "7 slices, at least 12 needed"}
+    assert document["impression"] is None
+    assert document["study"]["slices"] is None
+
+
+def test_the_shape_is_that_of_the_map_files():
+    document = result_document(a_diagnosis(a_study((12, 20, 30), file_axes=(2, 0, 1))))
+    assert document["study"]["shape"] == [20, 12, 30]
+
+
+def test_no_folder_above_the_study_is_written():
+    provenance = Provenance(source_name="/home/someone/Doe^Jane/CT 1", source_format="dicom")
+    assert result_document(a_diagnosis(a_study(provenance=provenance)))["study"]["source_name"] == "CT 1"
+
+
+@pytest.mark.parametrize("probability", [math.nan, math.inf, 1.5, -0.1])
+def test_a_probability_that_is_none_is_refused(probability):
+    diagnosis = a_diagnosis()
+    broken = (replace(diagnosis.findings[0], probability=probability), *diagnosis.findings[1:])
+    with pytest.raises(OutputError, match=r"findings\[0\]\.probability") as caught:
+        result_document(replace(diagnosis, findings=broken))
+    assert "\n" not in str(caught.value)
+
+
+def test_two_maps_of_one_label_are_refused_because_they_share_a_file():
+    diagnosis = a_diagnosis()
+    with pytest.raises(OutputError, match=r"share the file gradcam_subdural\.nii\.gz"):
+        result_document(replace(diagnosis, maps=(*diagnosis.maps, a_marked_map(diagnosis.study, (0, 0, 0)))))
+
+
+def test_slices_that_are_not_the_study_s_are_refused():
+    diagnosis = a_diagnosis()
+    with pytest.raises(OutputError, match="11 slices described, 12 stored"):
+        result_document(replace(diagnosis, slices=diagnosis.slices[:-1]))
+
+
+def test_the_folder_holds_what_result_json_names(tmp_path: Path):
+    folder = write_result_folder(a_diagnosis(), tmp_path / "new" / "output")
+    assert folder == tmp_path / "new" / "output" / "study-1"
+    document = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    jsonschema.validate(document, SCHEMA)
+    named = {entry["file"] for entry in document["maps"]} | {"result.json", "report.html"}
+    assert {path.name for path in folder.iterdir()} == named
+    assert len(named) == 9
+    assert [path.name for path in folder.parent.iterdir()] == ["study-1"]
+
+
+def test_the_folder_of_a_refusal_holds_no_map(tmp_path: Path):
+    folder = write_refusal_folder(a_refusal(), tmp_path)
+    assert {path.name for path in folder.iterdir()} == {"result.json", "report.html"}
+
+
+def test_a_second_run_replaces_the_first_whole(tmp_path: Path):
+    write_result_folder(a_diagnosis(), tmp_path)
+    folder = write_refusal_folder(replace(a_refusal(), study_id="study-1"), tmp_path)
+    assert {path.name for path in folder.iterdir()} == {"result.json", "report.html"}
+    assert [path.name for path in tmp_path.iterdir()] == ["study-1"]
+
+
+def test_a_fault_in_the_middle_leaves_nothing(tmp_path: Path):
+    with pytest.raises(OutputError, match="does not fit"):
+        write_result_folder(with_wrong_map(a_diagnosis()), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_in_the_middle_leaves_the_earlier_result(tmp_path: Path):
+    folder = write_result_folder(a_diagnosis(), tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(OutputError):
+        write_result_folder(with_wrong_map(a_diagnosis()), tmp_path)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["study-1"]
+
+
+def test_a_user_who_interrupts_finds_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    written = []
+
+    def interrupted(path: Path, content: bytes) -> None:
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(path.write_bytes(content))
+
+    monkeypatch.setattr(result, "write_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_result_folder(a_diagnosis(), tmp_path)
+    assert len(written) == 3
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("code", "remedy"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only")])
+def test_a_disk_that_refuses_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code, remedy):
+    def refused(_path: Path, _content: bytes) -> None:
+        raise OSError(code, "refused")
+
+    monkeypatch.setattr(result, "write_file", refused)
+    with pytest.raises(OutputFolderError, match=remedy) as caught:
+        write_result_folder(a_diagnosis(), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_way_of_the_output_folder_is_named(tmp_path: Path):
+    (tmp_path / "output").write_text("a file")
+    with pytest.raises(OutputError, match="a file stands where a folder is needed"):
+        write_result_folder(a_diagnosis(), tmp_path / "output")
+
+
+def test_the_input_is_never_replaced_by_its_result(tmp_path: Path):
+    """An output folder set to the parent of the input gives the result the name of the CT's own folder."""
+    (tmp_path / "study-1").mkdir()
+    (tmp_path / "study-1" / "slice.dcm").write_bytes(b"pixels")
+    with pytest.raises(OutputError, match="no result of an earlier run"):
+        write_result_folder(a_diagnosis(), tmp_path)
+    assert (tmp_path / "study-1" / "slice.dcm").read_bytes() == b"pixels"
+    assert [path.name for path in tmp_path.iterdir()] == ["study-1"]
+
+
+def test_a_link_is_not_followed_to_another_folder(tmp_path: Path):
+    elsewhere = write_result_folder(a_diagnosis(), tmp_path / "elsewhere")
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "study-1").symlink_to(elsewhere)
+    with pytest.raises(OutputError, match="no result of an earlier run"):
+        write_result_folder(a_diagnosis(), tmp_path / "output")
+    assert (elsewhere / "result.json").is_file()
+
+
+@pytest.mark.parametrize("study_id", ["", "..", "../up", "a/b", "a\\b", "a\0b"])
+def test_a_study_id_that_leads_elsewhere_is_refused(tmp_path: Path, study_id):
+    with pytest.raises(OutputError, match="cannot name a result folder"):
+        write_result_folder(a_diagnosis(study_id=study_id), tmp_path / "output")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("study_id", ["Größe 1", "研究", "a study", "name\udce4"])
+def test_names_beyond_ascii_are_written(tmp_path: Path, study_id):
+    provenance = Provenance(source_name=study_id, source_format="nifti")
+    folder = write_result_folder(a_diagnosis(a_study(provenance=provenance), study_id=study_id), tmp_path)
+    document = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert document["study"]["source_name"] == study_id
+
+
+def test_a_tilted_study_says_so(tmp_path: Path):
+    document = result_document(a_diagnosis(a_study(affine=an_affine(tilt_degrees=18.5))))
+    assert document["study"]["tilt_degrees"] == pytest.approx(18.5, abs=1e-6)

@@ -1,0 +1,359 @@
+"""Weights on disk: what is written comes back, and what is not the right file is refused in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.vgg16 import VGG16Features
+from scripts.weights import (
+    MODEL_FILE,
+    WeightsError,
+    load_backbone,
+    load_network,
+    model_identity,
+    read_state,
+    save_trained,
+)
+
+torch.set_num_threads(1)
+
+BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
+
+
+@pytest.fixture(scope="module")
+def trained_network() -> DrCT2:
+    torch.manual_seed(5)
+    network = DrCT2(VGG16Features(), slices=4, key_slices=2, high_res_size=48)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.running_mean.uniform_(0, 5)
+            module.running_var.uniform_(1, 30)
+    # As the shipped backbone: what half precision can hold.
+    network.backbone.half().float()
+    return network.eval()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, backbone_file: Path, trained_network: DrCT2) -> Path:
+    """A bundle's folder with weights that fit its metadata."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "backbone.pt").hardlink_to(backbone_file)
+    write_metadata(tmp_path, "not yet known")
+    digest = save_trained(trained_network, tmp_path / "models" / "model.pt", tmp_path)
+    write_metadata(tmp_path, digest)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def backbone_file(tmp_path_factory: pytest.TempPathFactory, trained_network: DrCT2) -> Path:
+    path = tmp_path_factory.mktemp("backbone") / "backbone.pt"
+    torch.save({name: tensor.half() for name, tensor in trained_network.backbone.state_dict().items()}, path)
+    return path
+
+
+def write_metadata(bundle: Path, model_digest: str) -> None:
+    (bundle / "configs").mkdir(exist_ok=True)
+    backbone_digest = hashlib.sha256((bundle / "models" / "backbone.pt").read_bytes()).hexdigest()
+    weights = {"models/backbone.pt": backbone_digest, "models/model.pt": model_digest}
+    (bundle / "configs" / "metadata.json").write_text(json.dumps({"weights": weights}), encoding="utf-8")
+
+
+def a_fresh_network(**settings: Any) -> DrCT2:
+    return DrCT2(VGG16Features(), **({"slices": 4, "key_slices": 2, "high_res_size": 48} | settings))
+
+
+def error_of_loading(bundle: Path, network: nn.Module | None = None, **settings: Any) -> str:
+    """The message of the named error, which must be one line."""
+    with pytest.raises(WeightsError) as caught:
+        load_network(network or a_fresh_network(), bundle, **settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(bundle) not in message
+    return message
+
+
+def test_weights_come_back_from_disk_as_they_were(bundle: Path, trained_network: DrCT2):
+    loaded = load_network(a_fresh_network().train(), bundle)
+    assert not loaded.training
+    image = torch.randn(1, 3, 4, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        probabilities, expected = (network(image).sigmoid() for network in (loaded, trained_network))
+    torch.testing.assert_close(probabilities, expected, atol=1e-3, rtol=0)
+    assert all(weight.dtype == torch.float32 for weight in loaded.parameters())
+
+
+def test_the_trained_file_holds_plain_half_precision_tensors_and_no_backbone(bundle: Path):
+    state = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    assert not [name for name in state if name.startswith("backbone.")]
+    assert {tensor.dtype for tensor in state.values()} == {torch.float16, torch.int64}
+
+
+def test_a_finetuned_layer_of_the_backbone_replaces_imagenets(bundle: Path):
+    path = bundle / "models" / "model.pt"
+    state = torch.load(path, weights_only=True)
+    state["backbone.features.28.bias"] = torch.full((512,), 7.0)
+    torch.save(state, path)
+    write_metadata(bundle, hashlib.sha256(path.read_bytes()).hexdigest())
+    assert load_network(a_fresh_network(), bundle).backbone.features[28].bias.unique().tolist() == [7.0]
+
+
+def test_a_frozen_backbone_is_loaded_without_touching_the_heads(bundle: Path, trained_network: DrCT2):
+    network = a_fresh_network()
+    before = network.fusion[0].weight.clone()
+    backbone = load_backbone(network, bundle)
+    assert not any(weight.requires_grad for weight in backbone.parameters())
+    torch.testing.assert_close(
+        backbone.features[0].weight, trained_network.backbone.features[0].weight, atol=1e-3, rtol=1e-3
+    )
+    assert torch.equal(network.fusion[0].weight, before)
+    assert network.fusion[0].weight.requires_grad
+
+
+@pytest.mark.parametrize("name", ["models/model.pt", "models/backbone.pt"])
+def test_a_changed_file_is_refused(bundle: Path, name: str):
+    path = bundle / name
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content + b"\0")
+    message = error_of_loading(bundle)
+    assert name in message
+    assert "sha256" in message
+
+
+@pytest.mark.parametrize("name", ["models/model.pt", "models/backbone.pt"])
+def test_a_missing_file_is_named(bundle: Path, name: str):
+    (bundle / name).unlink()
+    assert name in error_of_loading(bundle)
+
+
+def test_weights_of_another_shape_are_refused(bundle: Path):
+    message = error_of_loading(bundle, a_fresh_network(labels=9))
+    assert "models/model.pt" in message
+    assert "does not fit" in message
+
+
+def test_weights_of_another_network_are_refused(bundle: Path):
+    assert "does not fit" in error_of_loading(bundle, DrCT1(VGG16Features(), slices=4))
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\3\4 cut off"], ids=["empty", "text", "cut off"])
+def test_a_file_of_ones_own_that_holds_no_weights_is_refused(bundle: Path, content: bytes):
+    (bundle / "models" / "own.pt").write_bytes(content)
+    assert "models/own.pt" in error_of_loading(bundle, model_file="models/own.pt")
+
+
+def test_a_checkpoint_that_holds_more_than_weights_is_refused(bundle: Path):
+    torch.save({"network": {"a": torch.zeros(1)}, "epoch": 3}, bundle / "models" / "own.pt")
+    assert "models/own.pt" in error_of_loading(bundle, model_file="models/own.pt")
+
+
+def test_a_file_that_would_run_code_is_refused(bundle: Path):
+    torch.save({"a": Path("x")}, bundle / "models" / "own.pt")
+    assert "models/own.pt" in error_of_loading(bundle, model_file="models/own.pt")
+
+
+def test_metadata_without_weights_are_refused(bundle: Path):
+    (bundle / "configs" / "metadata.json").write_text(json.dumps({"version": "1"}), encoding="utf-8")
+    assert "configs/metadata.json" in error_of_loading(bundle)
+
+
+@pytest.mark.parametrize("name", ["models/model.pt", "models/backbone.pt"])
+def test_a_shipped_file_without_a_stated_sha256_is_refused(bundle: Path, name: str):
+    path = bundle / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    del metadata["weights"][name]
+    path.write_text(json.dumps(metadata), encoding="utf-8")
+    assert f"no sha256 for {name}" in error_of_loading(bundle)
+    assert "no sha256 for" in error_of_loading(bundle, model_file="./configs/../models/model.pt")
+
+
+def identity_of(bundle: Path, model_file: str) -> dict[str, str]:
+    """The stated hashes, with the rest of the metadata as the bundle ships them."""
+    shipped = json.loads((BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    stated = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    (bundle / "configs" / "metadata.json").write_text(json.dumps(shipped | stated), encoding="utf-8")
+    return model_identity(bundle, a_fresh_network(), model_file).weights_sha256
+
+
+@pytest.mark.parametrize("model_file", ["models/model.pt", "models/own.pt"])
+def test_the_identity_has_the_hash_of_the_file_that_is_loaded(bundle: Path, model_file: str):
+    (bundle / "models" / "own.pt").write_bytes(b"weights of one's own")
+    found = identity_of(bundle, model_file)
+    assert list(found) == ["models/backbone.pt", model_file]
+    for name, digest in found.items():
+        assert digest == hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+
+
+def test_the_identity_does_not_name_a_folder_outside_the_bundle(bundle: Path, tmp_path_factory: pytest.TempPathFactory):
+    own = tmp_path_factory.mktemp("elsewhere") / "own.pt"
+    own.write_bytes(b"weights of one's own")
+    assert list(identity_of(bundle, str(own))) == ["models/backbone.pt", "own.pt"]
+
+
+def test_the_identity_of_a_missing_file_is_refused_by_name(bundle: Path):
+    with pytest.raises(WeightsError, match=r"models/own\.pt: cannot be read"):
+        identity_of(bundle, "models/own.pt")
+
+
+def test_inference_loads_and_states_one_and_the_same_file():
+    config = json.loads((BUNDLE / "configs" / "inference.json").read_text(encoding="utf-8"))
+    assert config["model_file"] == "models/model.pt"
+    assert config["initialize"][-1]["_target_"] == "scripts.weights.load_network"
+    assert config["initialize"][-1]["model_file"] == config["reader"]["model"]["model_file"] == "@model_file"
+
+
+OLD_NAMES = {"slice_classifier": "evidence", "encoder": "dependencies"}
+
+
+def test_weights_that_were_written_before_parameters_were_renamed_are_read(bundle: Path, trained_network: DrCT2):
+    def old(name: str) -> str:
+        parts = [OLD_NAMES.get(part, part) for part in name.split(".")]
+        if name.startswith("primary."):
+            parts = ["standardise" if part == "normalisation" else part for part in parts]
+        return ".".join(parts)
+
+    path = bundle / "models" / "model.pt"
+    state = {old(name): tensor for name, tensor in torch.load(path, weights_only=True).items()}
+    assert {"primary.dependencies.output.0.weight", "primary.feature_attention.standardise.norm.weight"} <= state.keys()
+    torch.save(state, path)
+    write_metadata(bundle, hashlib.sha256(path.read_bytes()).hexdigest())
+    loaded = load_network(a_fresh_network(), bundle).state_dict()
+    for name, tensor in trained_network.state_dict().items():
+        torch.testing.assert_close(loaded[name], tensor, atol=2e-2, rtol=1e-3)
+
+
+def test_the_shipped_weights_have_a_place_for_every_parameter():
+    network = DrCT2(VGG16Features(), heads={"slice_classifier": True})
+    shipped = read_state(BUNDLE, MODEL_FILE, None)
+    assert shipped.keys() <= network.state_dict().keys()
+    heads = {name for name in network.state_dict() if not name.startswith("backbone.")}
+    assert heads <= shipped.keys()
+
+
+def test_a_network_that_was_never_trained_says_so(bundle: Path, caplog: pytest.LogCaptureFixture):
+    network = a_fresh_network()
+    before = network.fusion[0].weight.clone()
+    load_network(network, bundle, None)
+    assert torch.equal(network.fusion[0].weight, before)
+    assert "its heads have random weights" in caplog.text
+    identity_of(bundle, "models/model.pt")
+    identity = model_identity(bundle, network, None)
+    assert identity.trained_on == "nothing: heads with random weights"
+    assert list(identity.weights_sha256) == ["models/backbone.pt"]
+
+
+def test_a_backbone_without_a_file_is_random_until_a_trained_file_holds_it(
+    bundle: Path, caplog: pytest.LogCaptureFixture
+):
+    class OwnBackbone(VGG16Features):
+        weights_file = None
+
+    def own() -> DrCT2:
+        return DrCT2(OwnBackbone(), slices=4, key_slices=2, high_res_size=48)
+
+    load_network(own(), bundle)
+    assert "OwnBackbone names no weights_file: it has random weights" in caplog.text
+    identity_of(bundle, "models/model.pt")
+    save_trained(own(), bundle / "own.pt", bundle)
+    caplog.clear()
+    load_network(own(), bundle, "own.pt")
+    assert caplog.text == ""
+    assert model_identity(bundle, own(), "own.pt").trained_on == "not known: weights of one's own"
+
+
+def test_weights_that_half_precision_cannot_hold_are_not_written(bundle: Path):
+    network = a_fresh_network()
+    with torch.no_grad():
+        network.primary.slice_attention.score.bias.fill_(1e6)
+    with pytest.raises(ValueError, match=r"score\.bias: not finite in half precision"):
+        save_trained(network, bundle / "own.pt", bundle)
+    assert not (bundle / "own.pt").exists()
+
+
+@pytest.fixture
+def fine_tuned(bundle: Path) -> str:
+    """Weights of one's own whose last block is not ImageNet's; the name of their file."""
+    network = a_fresh_network()
+    load_backbone(network, bundle)
+    with torch.no_grad():
+        for place in (24, 26, 28):
+            network.backbone.features[place].weight += 1
+        network.fusion[0].bias.fill_(0.25)
+    save_trained(network, bundle / "own.pt", bundle)
+    return "own.pt"
+
+
+def test_of_the_backbone_only_what_was_fine_tuned_is_written(bundle: Path, fine_tuned: str):
+    state = torch.load(bundle / fine_tuned, weights_only=True)
+    of_backbone = {name for name in state if name.startswith("backbone.")}
+    assert of_backbone == {f"backbone.features.{place}.weight" for place in (24, 26, 28)}
+    heads = {name for name in a_fresh_network().state_dict() if not name.startswith("backbone.")}
+    assert state.keys() - of_backbone == heads
+
+
+def test_training_can_go_on_from_trained_weights(bundle: Path, fine_tuned: str):
+    imagenet, going_on = a_fresh_network(), a_fresh_network()
+    load_backbone(imagenet, bundle)
+    backbone = load_backbone(going_on, bundle, fine_tuned)
+    assert not any(weight.requires_grad for weight in backbone.parameters())
+    assert going_on.fusion[0].bias.unique().tolist() == [0.25]
+    for place in (0, 21):
+        assert torch.equal(backbone.features[place].weight, imagenet.backbone.features[place].weight)
+    expected = (imagenet.backbone.features[28].weight + 1).half().float()
+    assert torch.equal(backbone.features[28].weight, expected)
+
+
+def test_training_goes_on_from_a_file_elsewhere(
+    bundle: Path, fine_tuned: str, tmp_path_factory: pytest.TempPathFactory
+):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "own.pt"
+    elsewhere.write_bytes((bundle / fine_tuned).read_bytes())
+    network = a_fresh_network()
+    load_backbone(network, bundle, str(elsewhere))
+    assert network.fusion[0].bias.unique().tolist() == [0.25]
+
+
+def error_of_going_on(bundle: Path, network: DrCT1, start_from: str) -> str:
+    with pytest.raises(WeightsError) as caught:
+        load_backbone(network, bundle, start_from)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_primary_network_alone_can_start_from_both(bundle: Path, fine_tuned: str):
+    state = torch.load(bundle / fine_tuned, weights_only=True)
+    network = DrCT1(VGG16Features(), slices=4)
+    load_backbone(network, bundle, fine_tuned)
+    score = "primary.slice_attention.score.weight"
+    assert torch.equal(network.state_dict()[score], state[score].float())
+
+
+def test_training_does_not_go_on_from_weights_of_another_network(bundle: Path, fine_tuned: str):
+    assert "own.pt does not fit the configured network" in error_of_going_on(
+        bundle, a_fresh_network(labels=9), fine_tuned
+    )
+    with_evidence = a_fresh_network(heads={"slice_classifier": True})
+    save_trained(with_evidence, bundle / "evidence.pt", bundle)
+    message = error_of_going_on(bundle, a_fresh_network(), "evidence.pt")
+    assert "does not fit" in message
+    assert "it has no primary.slice_classifier." in message
+    load_backbone(with_evidence, bundle, fine_tuned)
+
+
+def test_training_goes_on_from_shipped_weights_only_if_they_are_what_the_metadata_name(bundle: Path):
+    path = bundle / "models" / "model.pt"
+    load_backbone(a_fresh_network(), bundle, "models/model.pt")
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert "sha256" in error_of_going_on(bundle, a_fresh_network(), "models/model.pt")
+
+
+def test_training_does_not_go_on_from_nothing(bundle: Path):
+    assert "missing.pt: cannot be read" in error_of_going_on(bundle, a_fresh_network(), "missing.pt")

@@ -1,0 +1,65 @@
+"""Runs the bundle's training configurations in a copy of the bundle."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
+
+BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
+SMALL = {
+    "image_size": 32,
+    "high_res_size": 64,
+    "sub_stack_size": 8,
+    "variants": 2,
+    "network_def#key_slices": 4,
+    "folds": 2,
+}
+TRAIN = "configs/train.json"
+FINETUNE = "configs/finetune.json"
+
+
+def copy_of_bundle(folder: Path) -> Path:
+    shutil.copytree(BUNDLE / "configs", folder / "configs")
+    (folder / "models").mkdir()
+    (folder / "models" / "backbone.pt").symlink_to(BUNDLE / "models" / "backbone.pt")
+    return folder
+
+
+@contextmanager
+def inside_a_copy_of_bundle(folder: Path) -> Iterator[Path]:
+    """Work in a copy, as a person would who started there; configurations add their own folder to the path."""
+    with pytest.MonkeyPatch.context() as patch:
+        root = copy_of_bundle(folder)
+        patch.chdir(root)
+        patch.setattr(sys, "path", list(sys.path))
+        yield root
+
+
+def trained(overrides: dict[str, Any], *configurations: str) -> tuple[ConfigWorkflow, list[float]]:
+    """Run a configuration, train.json unless named, as ``monai.bundle run`` does; return each iteration's loss too."""
+    files = list(configurations or (TRAIN,))
+    workflow = ConfigWorkflow(files, workflow_type="train", meta_file=None, logging_file=False, **overrides)
+    workflow.initialize()
+    losses: list[float] = []
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output[0]["loss"]))
+    workflow.run()
+    return workflow, losses
+
+
+def trained_state(workflow: ConfigWorkflow) -> dict[str, torch.Tensor]:
+    state = workflow.parser.get_parsed_content("network_def").state_dict()
+    return {name: tensor.clone() for name, tensor in state.items() if not name.startswith("backbone.")}
+
+
+def same_state(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)

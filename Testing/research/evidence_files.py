@@ -1,0 +1,147 @@
+"""The files of a run of the evidence, made up and seeded: predictions of several ways to train, and the rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from research.evidence.plan import Plan, PlannedTable
+from research.metrics.attribution_quality import MEASURES
+from research.metrics.predictions import Predictions, ScanPrediction
+from research.metrics.random_baseline import MeanMetric
+from research.training.protocol import Variant
+
+KEYS = ("any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
+SHIPPED, WEAK, NO_SLICES = "shipped", "weak", "no_slices"
+
+PLAN = Plan(
+    SHIPPED,
+    (
+        Variant(SHIPPED, "Made up, good"),
+        Variant(WEAK, "Made up, weak"),
+        Variant(NO_SLICES, "Made up, scan labels only"),
+        Variant("never_run", "Never run"),
+    ),
+    (
+        PlannedTable("labels", (NO_SLICES, WEAK, SHIPPED, "never_run"), SHIPPED),
+        PlannedTable("seeds", (SHIPPED, WEAK), None, repetitions=True),
+    ),
+)
+
+
+def made_up(title: str, skill: float, slice_classifier: bool = True, scans: int = 60, seed: int = 0) -> Predictions:
+    """Return predictions whose logits, for scans and slices, are ``skill`` apart; epidural is never positive."""
+    truth, noise = np.random.default_rng(7), np.random.default_rng(seed + 100)
+    found = []
+    for number in range(scans):
+        slices = int(truth.integers(10, 16))
+        kinds = truth.random(len(KEYS)) < (0, 0, 0.45, 0.15, 0.2, 0.3)
+        start, length = int(truth.integers(2, 6)), int(truth.integers(1, 5))
+        shown = np.zeros((slices, len(KEYS)))
+        shown[start : start + length] = kinds & (number % 2 == 0)
+        shown[:, 0] = shown.any(axis=1)
+        labels = shown.max(axis=0)
+        slice_logits = skill * (2 * shown - 1) + noise.normal(size=shown.shape)
+        attention = np.exp(slice_logits[:, 0]) / np.exp(slice_logits[:, 0]).sum()
+        age, sex = float(truth.integers(3, 90)), "female" if truth.random() < 0.5 else "male"
+        found.append(
+            ScanPrediction(
+                name=f"{number:03d}",
+                patient=f"patient {number // 2 * 2 if number % 10 == 1 else number}",
+                fold=number // 2 % 5,
+                labels=labels,
+                logits=skill * (2 * labels - 1) + noise.normal(size=len(KEYS)) - 0.5,
+                slice_attention=attention,
+                slice_labels=shown,
+                slice_logits=slice_logits if slice_classifier else np.zeros_like(shown),
+                key_slices=tuple(np.argsort(-attention)[:4].tolist()),
+                group={"slices": float(slices), "age": float("nan") if number % 7 == 0 else age, "sex": sex},
+            )
+        )
+    return Predictions(KEYS, tuple(found), title, f"{scans} made-up scans, 5 folds by patient")
+
+
+def write_run(folder: Path, complete: bool = True) -> Path:
+    """Write a run's folder; without the optional files if it is not ``complete``."""
+    predictions = folder / "predictions"
+    predictions.mkdir(parents=True)
+    made_up("good", 1.2).to_json(predictions / f"{SHIPPED}.json")
+    made_up("weak", 0.3, seed=1).to_json(predictions / f"{WEAK}.json")
+    made_up("no slices", 0.6, slice_classifier=False, seed=2).to_json(predictions / f"{NO_SLICES}.json")
+    for name, content in optional_files().items() if complete else ():
+        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def optional_files() -> dict[str, object]:
+    """Return what the parts of a run beside the predictions write, as they write it."""
+    return {
+        "explanations": {
+            "quality": {method: _quality(shift) for method, shift in (("gradcam", 0.0), ("gradcam++", 0.05))},
+            "sanity_check": {
+                "gradcam": [
+                    _stage("fusion", 0.61, 0.7, changed=False),
+                    _stage("primary", None, None, changed=True),
+                ],
+                "gradcam++": [_stage("fusion", 0.44, 0.6, changed=True)],
+            },
+            "sanity_scans": 3,
+            "maps": 41,
+            "failures": [
+                {
+                    "file": "false_negative_any_004.png",
+                    "scan": "004",
+                    "label": "any",
+                    "probability": 0.031,
+                    "truth": True,
+                    "text": "False negative: Any intracranial haemorrhage, probability 3 %, scan 004. Made up.",
+                }
+            ],
+        },
+        "external_test": [
+            {
+                "study": "Series from elsewhere",
+                "truth": "intraparenchymal haemorrhage",
+                "truth_positive": True,
+                "findings": dict.fromkeys(KEYS, 0.123) | {"any": 0.871},
+                "any_threshold": 0.4321,
+                "positive": True,
+                "key_slices_labelled_positive": "5 of 5",
+                "note": None,
+            },
+            {"study": "Localizer", "truth": "nothing", "truth_positive": False, "findings": None, "note": "refused"},
+        ],
+        "run": {
+            "stages": [
+                {"name": "predictions of shipped (1/3)", "seconds": 601.5, "cached": False},
+                {"name": "external test", "seconds": 42.0, "cached": True},
+            ],
+            "machine": "2 processor cores, made up",
+            "versions": {"monai": "1.6.1", "torch": "2.13.0"},
+        },
+    }
+
+
+def _quality(shift: float) -> dict[str, object]:
+    def metrics(value: float) -> dict[str, object]:
+        return {name: vars(MeanMetric(value + shift, 0.1, value, value + 0.1, 20, 18)) for name in MEASURES}
+
+    missing = {name: vars(MeanMetric(None, None, None, None, 0, 0, "no map")) for name in MEASURES}
+    return {
+        "any": {"per_slice": metrics(0.21), "per_scan": metrics(0.18)},
+        "epidural": {"per_slice": missing, "per_scan": missing},
+        "overall": {"per_slice": metrics(0.22), "per_scan": metrics(0.19)},
+    }
+
+
+def _stage(name: str, rank: float | None, similarity: float | None, changed: bool) -> dict[str, object]:
+    return {
+        "stage": name,
+        "rank_correlation": rank,
+        "structural_similarity": similarity,
+        "maps": 18 if rank is not None else 0,
+        "not_compared": 0 if rank is not None else 18,
+        "changed": changed,
+    }

@@ -1,0 +1,40 @@
+"""A bundle with small pictures and heads of no training, exported: what the tests of the export look at."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from training_runs import copy_of_bundle
+
+from research.export.exporting import Configured
+
+SMALL = {"image_size": 32, "high_res_size": 64, "sub_stack_size": 6, "network_def#key_slices": 3}
+
+
+def a_bundle(folder: Path) -> Configured:
+    """Copy the bundle; its heads tell slices apart, so that no choice of key slices hangs on rounding."""
+    root = copy_of_bundle(folder)
+    torch.manual_seed(0)
+    parser = ConfigParser()
+    parser.read_config(str(root / "configs" / "inference.json"))
+    parser.update(SMALL)
+    network = parser.get_parsed_content("network_def")
+    for name, parameter in network.named_parameters():
+        if not name.startswith("backbone."):
+            parameter.data.mul_(2)
+    state = {key: tensor for key, tensor in network.state_dict().items() if not key.startswith("backbone.")}
+    torch.save(state, root / "models" / "model.pt")
+    state_digest(root, "models/model.pt")
+    return Configured(root, dict(SMALL))
+
+
+def state_digest(root: Path, name: str) -> None:
+    path = root / "configs" / "metadata.json"
+    metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    metadata["weights"][name] = hashlib.sha256((root / name).read_bytes()).hexdigest()
+    path.write_text(json.dumps(metadata), encoding="utf-8")

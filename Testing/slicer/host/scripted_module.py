@@ -1,0 +1,157 @@
+"""``slicer.ScriptedLoadableModule`` and ``slicer.i18n``: the base classes of a scripted module, and its loading."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+import types
+import unittest
+from pathlib import Path
+from typing import Any
+
+import qt
+import shiboken6
+import slicer
+
+from .application import Module
+
+_log = logging.getLogger(__name__)
+
+
+class ScriptedLoadableModule:
+    """What the application reads of a module: its metadata lies on ``parent``."""
+
+    def __init__(self, parent: Any) -> None:
+        self.parent = parent
+        self.moduleName = type(self).__name__
+        for name in ("categories", "dependencies", "contributors"):
+            setattr(parent, name, [])
+        parent.title = self.moduleName
+        parent.helpText = parent.acknowledgementText = ""
+        parent.hidden = False
+
+    def resourcePath(self, filename: str) -> str:
+        return str(Path(self.parent.path).parent / "Resources" / filename)
+
+    def getDefaultModuleDocumentationLink(self) -> str:
+        return ""
+
+
+class ScriptedLoadableModuleWidget:
+    """The panel: a widget with a layout into which ``setup`` puts what the module shows."""
+
+    def __init__(self, parent: qt.QWidget | None = None) -> None:
+        self.moduleName = type(self).__name__.removesuffix("Widget")
+        self.parent = parent if parent is not None else qt.QWidget()
+        if self.parent.layout() is None:
+            self.parent.setLayout(qt.QVBoxLayout())
+        self.layout = self.parent.layout()
+        self.developerMode = False
+        self.logic = None
+        setattr(slicer.modules, type(self).__name__, self)
+
+    def resourcePath(self, filename: str) -> str:
+        return str(Path(getattr(slicer.modules, self.moduleName.lower()).path).parent / "Resources" / filename)
+
+    def setup(self) -> None:
+        """Add nothing: the reload section belongs to developers."""
+
+    def cleanup(self) -> None:
+        """Do nothing."""
+
+    def enter(self) -> None:
+        """Do nothing."""
+
+    def exit(self) -> None:
+        """Do nothing."""
+
+    def onReload(self) -> None:
+        """Load the module's file anew and put a new panel in the place of this one, as the application does."""
+        path = Path(getattr(slicer.modules, self.moduleName.lower()).path)
+        self.cleanup()
+        while self.layout.count():
+            self.layout.takeAt(0).widget().setParent(None)
+        load_module(path)
+        getattr(sys.modules[self.moduleName], type(self).__name__)(self.parent).setup()
+
+
+class ScriptedLoadableModuleLogic:
+    """Logic without a panel; keeps the module's one parameter node."""
+
+    def __init__(self, parent: Any = None) -> None:
+        self.parent = parent
+        self.moduleName = type(self).__name__.removesuffix("Logic")
+        self.isSingletonParameterNode = True
+
+    def getParameterNode(self) -> slicer.vtkMRMLScriptedModuleNode:
+        for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode"):
+            if node.GetAttribute("ModuleName") == self.moduleName:
+                return node
+        return slicer.mrmlScene.AddNode(self.createParameterNode())
+
+    def createParameterNode(self) -> slicer.vtkMRMLScriptedModuleNode:
+        node = slicer.vtkMRMLScriptedModuleNode()
+        node.SetSingletonTag(self.moduleName)
+        node.SetModuleName(self.moduleName)
+        node.SetAttribute("ModuleName", self.moduleName)
+        node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
+        return node
+
+
+class ScriptedLoadableModuleTest(unittest.TestCase):
+    """The module's own tests, which the application runs too."""
+
+    def delayDisplay(self, message: str, *_args: object, **_options: object) -> None:
+        """Log what the application would show for a moment."""
+        _log.info("%s", message)
+
+
+def load_module(path: Path) -> Module:
+    """Import a scripted module from its file and register it, as the application does at its start."""
+    name = path.stem
+    sys.path.insert(0, str(path.parent)) if str(path.parent) not in sys.path else None
+    specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise ImportError(f"{path.name} is no Python file")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    specification.loader.exec_module(module)
+    registered = Module(name, path=str(path))
+    setattr(slicer.modules, name.lower(), registered)
+    registered.instance = getattr(module, name)(types.SimpleNamespace(path=str(path), name=name))
+    return registered
+
+
+def open_panel(name: str) -> ScriptedLoadableModuleWidget:
+    """Make and set up the panel of a loaded module, and enter it."""
+    panel = getattr(sys.modules[name], f"{name}Widget")(qt.QWidget())
+    panel.setup()
+    panel.enter()
+    return panel
+
+
+def close_panel(panel: ScriptedLoadableModuleWidget) -> None:
+    """Leave a panel and take it down, as the application does when it ends."""
+    panel.exit()
+    panel.cleanup()
+    panel.parent.close()
+    shiboken6.delete(panel.parent)
+
+
+def install_scripted_modules() -> None:
+    """Make ``from slicer.ScriptedLoadableModule import *`` and ``from slicer.i18n import tr`` work."""
+    module = types.ModuleType("slicer.ScriptedLoadableModule")
+    for cls in (
+        ScriptedLoadableModule,
+        ScriptedLoadableModuleWidget,
+        ScriptedLoadableModuleLogic,
+        ScriptedLoadableModuleTest,
+    ):
+        setattr(module, cls.__name__, cls)
+    i18n = types.ModuleType("slicer.i18n")
+    i18n.tr = lambda text, _context="": text
+    i18n.translate = lambda _context, text: text
+    for name, part in (("ScriptedLoadableModule", module), ("i18n", i18n)):
+        sys.modules[f"slicer.{name}"] = part
+        setattr(slicer, name, part)

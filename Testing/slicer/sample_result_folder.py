@@ -1,0 +1,183 @@
+"""Result folders as the bundle writes them, of this version and of the one before (json, numpy, nibabel)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+CONTRACTS = sorted((Path(__file__).resolve().parents[2] / "monai_bundle").rglob("result.schema.json"))
+LABELS = {
+    "any": ("Any intracranial haemorrhage", ("12738006", "Brain"), (230, 75, 53)),
+    "intraparenchymal": ("Intraparenchymal haemorrhage", ("12738006", "Brain"), (190, 60, 160)),
+    "subdural": ("Subdural haemorrhage", ("54214006", "Subdural space"), (120, 190, 60)),
+}
+POSITIVE = ("any", "subdural")
+KEY_SLICES = {3: 1, 5: 2}
+"""Original slice -> rank."""
+
+
+AT_DEFAULT_THRESHOLD = "intraparenchymal"
+"""The label for which no threshold was chosen."""
+
+
+def finding(key: str, positive: bool) -> dict[str, Any]:
+    name, region, colour = LABELS[key]
+    return {
+        "key": key,
+        "name": name,
+        "code": {
+            "finding": {"scheme": "SCT", "value": "50960005", "meaning": "Hemorrhage"},
+            "region": {"scheme": "SCT", "value": region[0], "meaning": region[1]},
+        },
+        "colour": list(colour),
+        "probability": 0.91 if positive else 0.12,
+        "threshold": 0.5,
+        "default_threshold": key == AT_DEFAULT_THRESHOLD,
+        "positive": positive,
+    }
+
+
+def impression(positive: tuple[str, ...]) -> dict[str, str]:
+    """Return an impression in words of its own: what is shown can only have come from the file."""
+    if positive:
+        return {
+            "code": "haemorrhage_likely",
+            "text": f"Impression of the file: {', '.join(positive)} (91 %)",
+            "certainty": "positive",
+            "caution": "Caution of the file: an estimate.",
+        }
+    return {
+        "code": "no_haemorrhage",
+        "text": "Impression of the file: nothing found",
+        "certainty": "negative",
+        "caution": "Caution of the file: small bleeds can be missed.",
+    }
+
+
+def slices(count: int) -> list[dict[str, Any]]:
+    weights = np.array([1.0 + 9.0 / KEY_SLICES.get(index, 9) for index in range(count)])
+    attention = weights / weights.sum()
+    return [
+        {
+            "index": index,
+            "position_mm": 5.0 * index,
+            "attention": float(attention[index]),
+            "key_rank": KEY_SLICES.get(index),
+            "sop_instance_uid": f"1.2.3.4.{index}",
+        }
+        for index in range(count)
+    ]
+
+
+def document(
+    shape: tuple[int, int, int], slice_axis: int = 2, orientation: str = "LPS", positive: tuple[str, ...] = POSITIVE
+) -> dict[str, Any]:
+    """Return a whole ``result.json`` of an evaluated study; ``shape`` is that of the map files."""
+    maps = [{"kind": "attention", "label": None, "file": "attention.nii.gz", "scale": 0.2}]
+    maps += [{"kind": "gradcam", "label": key, "file": f"gradcam_{key}.nii.gz", "scale": 1.5} for key in LABELS]
+    return {
+        "schema": "ich-diagnosis-result/2",
+        "status": "evaluated",
+        "reason": None,
+        "impression": impression(positive),
+        "study": {
+            "source_name": "head_ct",
+            "source_format": "nifti",
+            "study_uid": "1.2.3",
+            "series_uid": "1.2.3.4",
+            "slices": shape[slice_axis],
+            "shape": list(shape),
+            "spacing_mm": [0.5, 0.6, 5.0],
+            "orientation": orientation,
+            "tilt_degrees": 0.0,
+            "kernel": None,
+            "slice_thickness_mm": 5.0,
+            "series_choice": [],
+            "quality": [{"name": "thick_slices", "message": "Slices of 5 mm"}],
+        },
+        "model": {
+            "name": "ICHDiagnosis",
+            "version": "0.1.0",
+            "network": "DrCT2",
+            "weights_sha256": {"model.pt": "a" * 64},
+            "labels": list(LABELS),
+            "trained_on": "made-up data",
+            "notice": "Research use only. Not a medical device; not for diagnosis or treatment.",
+        },
+        "operating_point": "balanced",
+        "findings": [finding(key, key in positive) for key in LABELS],
+        "slices": slices(shape[slice_axis]),
+        "maps": maps,
+        "device": "cpu",
+        "precision": "float32",
+        "seconds": {"network": 1.5},
+    }
+
+
+def refusal() -> dict[str, Any]:
+    """Return the ``result.json`` of a study that must not be read."""
+    refused = document((12, 16, 20))
+    refused["study"].update(dict.fromkeys(("slices", "shape", "spacing_mm", "orientation", "tilt_degrees")))
+    empty: dict[str, Any] = {"findings": [], "slices": [], "maps": [], "operating_point": None, "device": None}
+    reason = {"code": "too_few_slices", "message": "7 slices, at least 12 needed"}
+    ending = {"status": "not_evaluable", "reason": reason, "impression": None}
+    return {**refused, **empty, "precision": None, "seconds": {}, **ending}
+
+
+def of_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a ``result.json`` as the bundle of version 0.3 wrote it: no impression, fields under their names then."""
+    earlier = {key: value for key, value in content.items() if key != "impression"}
+    findings = [dict(finding) for finding in content["findings"]]
+    for found in findings:
+        found["threshold_chosen"] = not found.pop("default_threshold")
+    slices_then = [{**original, "read": True} for original in content["slices"]]
+    for original in slices_then:
+        del original["sop_instance_uid"]
+    seconds = {**content["seconds"], "total": sum(content["seconds"].values())} if content["seconds"] else {}
+    return {
+        **earlier,
+        "schema": "ich-diagnosis-result/1",
+        "findings": findings,
+        "slices": slices_then,
+        "seconds": seconds,
+    }
+
+
+def write_folder(folder: Path, content: dict[str, Any], voxels: dict[str | None, NDArray], affine: NDArray) -> Path:
+    """Write a result folder after checking its ``result.json`` against the bundle's contract of the same version.
+
+    ``voxels`` holds one uint8 array per label (None: attention) in the axis order of the map files.
+    """
+    for contract in (json.loads(file.read_text(encoding="utf-8")) for file in CONTRACTS):
+        if contract["$id"] == content["schema"]:
+            jsonschema.Draft202012Validator(contract).validate(content)
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps(content), encoding="utf-8")
+    (folder / "report.html").write_text("<!DOCTYPE html><title>Report</title>", encoding="utf-8")
+    for entry in content["maps"]:
+        image = nib.Nifti1Image(np.asarray(voxels[entry["label"]], dtype=np.uint8), affine)
+        nib.save(image, folder / entry["file"])
+    return folder
+
+
+def made_maps(shape: tuple[int, int, int], slice_axis: int = 2) -> dict[str | None, NDArray[np.uint8]]:
+    """Return maps whose every voxel of the ``subdural`` Grad-CAM is distinct enough to betray a wrong axis."""
+    generator = np.random.default_rng(7)
+    maps: dict[str | None, NDArray[np.uint8]] = {
+        key: generator.integers(0, 256, shape, dtype=np.uint8) for key in LABELS
+    }
+    inside = [slice(2, -2)] * 3
+    inside[slice_axis] = slice(None)
+    attention = np.zeros(shape, dtype=np.uint8)
+    per_slice = np.array([round(255 * s["attention"] / 0.2) for s in slices(shape[slice_axis])]).clip(0, 255)
+    along = [1, 1, 1]
+    along[slice_axis] = -1
+    attention[tuple(inside)] = np.broadcast_to(per_slice.reshape(along), shape)[tuple(inside)]
+    maps[None] = attention
+    return maps

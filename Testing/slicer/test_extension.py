@@ -1,0 +1,137 @@
+"""The extension as Slicer's build and the Extensions Index see it: lists, metadata and rules."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from package_build import MODULE, ROOT, files_in
+
+ADDRESS = "https://raw.githubusercontent.com/ICHDiagnosis/SlicerICHDiagnosis/main/"
+# https://github.com/Slicer/Slicer/blob/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.2.json
+SCHEMA_KEYS = {
+    "$schema",
+    "category",
+    "scm_url",
+    "scm_revision",
+    "scm_type",
+    "build_dependencies",
+    "dicom_support_rule",
+    "build_subdirectory",
+    "enabled",
+    "tier",
+}
+
+
+def listed(variable: str) -> list[str]:
+    text = (MODULE / "CMakeLists.txt").read_text(encoding="utf-8")
+    body = re.search(rf"set\({variable}\n(.*?)\n\s*\)", text, re.DOTALL)
+    assert body is not None
+    return [line.strip().replace("${MODULE_NAME}", "ICHDiagnosis") for line in body[1].splitlines()]
+
+
+def metadata() -> dict[str, str]:
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    return dict(re.findall(r'^set\(EXTENSION_(\w+) "([^"\n]+)"\)$', text, re.MULTILINE))
+
+
+# Lists
+
+
+def test_every_file_of_the_module_is_in_its_cmake_list_and_none_that_is_not_there():
+    scripts, resources = listed("MODULE_PYTHON_SCRIPTS"), listed("MODULE_PYTHON_RESOURCES")
+    assert len(scripts) == len(set(scripts))
+    assert set(scripts) == {name for name in files_in(MODULE) if name.endswith(".py")}
+    assert set(resources) == {name for name in files_in(MODULE) if name.startswith("Resources/")}
+    assert set(scripts) | set(resources) | {"CMakeLists.txt"} == files_in(MODULE)
+
+
+def test_the_lists_are_in_the_order_of_the_alphabet():
+    for variable in ("MODULE_PYTHON_SCRIPTS", "MODULE_PYTHON_RESOURCES"):
+        names = listed(variable)
+        assert names == sorted(names)
+
+
+# The Index's machine rules
+
+
+def test_the_catalogue_entry_follows_its_schema():
+    entry = json.loads((ROOT / "ICHDiagnosis.json").read_text(encoding="utf-8"))
+    assert {"$schema", "category", "scm_url"} <= set(entry) <= SCHEMA_KEYS
+    assert entry["$schema"].endswith("slicer-extension-catalog-entry-schema-v1.0.2.json#")
+    assert entry["category"] == "Neuroimaging"
+    assert entry["build_dependencies"] == ["PyTorch"]
+    assert 1 <= entry["tier"] <= 5
+
+
+def test_names_are_as_the_index_wants_them():
+    entry = json.loads((ROOT / "ICHDiagnosis.json").read_text(encoding="utf-8"))
+    repository = re.fullmatch(r"https://github\.com/[\w-]+/([\w-]+)\.git", entry["scm_url"])
+    assert repository is not None
+    assert repository[1] == "SlicerICHDiagnosis"
+    project = re.search(r"project\s*\(\s*([^\s)]+)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))
+    assert project is not None
+    assert project[1] == "ICHDiagnosis" == listed("MODULE_PYTHON_SCRIPTS")[0].removesuffix(".py")
+    assert not project[1].lower().startswith("slicer")
+
+
+def test_the_metadata_are_all_there_each_on_one_line_and_agree_with_the_entry():
+    found = metadata()
+    assert set(found) == {"HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"}
+    assert (
+        found["DEPENDS"].split()
+        == json.loads((ROOT / "ICHDiagnosis.json").read_text(encoding="utf-8"))["build_dependencies"]
+    )
+    assert "Research use only" in found["DESCRIPTION"]
+    assert found["HOMEPAGE"].startswith("https://github.com/ICHDiagnosis/SlicerICHDiagnosis")
+
+
+def test_icon_and_screenshots_lie_where_their_addresses_say():
+    found = metadata()
+    addresses = [found["ICONURL"], *found["SCREENSHOTURLS"].split()]
+    assert len(addresses) == 4
+    assert all(address.startswith(ADDRESS) and address.endswith(".png") for address in addresses)
+    assert [address for address in addresses if not (ROOT / address.removeprefix(ADDRESS)).is_file()] == []
+
+
+def test_the_icon_is_a_png_of_128_pixels_and_the_module_has_the_same():
+    places = (ROOT / "Resources" / "ICHDiagnosis.png", MODULE / "Resources" / "Icons" / "ICHDiagnosis.png")
+    with Image.open(places[0]) as icon:
+        assert (icon.format, icon.size, icon.mode) == ("PNG", (128, 128), "RGBA")
+    assert places[0].read_bytes() == places[1].read_bytes()
+
+
+def test_the_icon_is_what_its_script_draws(tmp_path: Path):
+    root = tmp_path / "Resources"
+    root.mkdir()
+    shutil.copy(ROOT / "Resources" / "draw_icon.py", root)
+    subprocess.run([sys.executable, root / "draw_icon.py"], check=True)
+    with Image.open(root / "ICHDiagnosis.png") as drawn, Image.open(ROOT / "Resources" / "ICHDiagnosis.png") as kept:
+        assert drawn.tobytes() == kept.tobytes()
+
+
+def test_a_licence_that_the_index_finds_lies_in_the_root():
+    assert (ROOT / "LICENSE.txt").stat().st_size > 1000
+
+
+def git(*arguments: str, listed: str | None = None) -> str:
+    if not (ROOT / ".git").exists():
+        pytest.fail("the size of a clone is known in a clone only")
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, input=listed, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_a_clone_with_its_history_is_below_90_megabytes():
+    # The size of this folder's .git is no measure: an object may lie there loose and packed, or belong to no branch.
+    objects = [line.split()[0] for line in git("rev-list", "--objects", "HEAD").splitlines()]
+    sizes = git("cat-file", "--batch-check=%(objectsize:disk)", listed="\n".join(objects)).split()
+    assert len(sizes) == len(objects) > 0
+    assert sum(map(int, sizes)) < 90e6

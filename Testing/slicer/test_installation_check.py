@@ -1,0 +1,112 @@
+"""The check of the installation reports versions, device and weights, and states every problem in a sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from ICHDiagnosisLib.bundle.command import BundleMissingError
+from ICHDiagnosisLib.bundle.location import bundle_identity
+from ICHDiagnosisLib.install import check as installation_check
+from ICHDiagnosisLib.install.check import (
+    Device,
+    DeviceQueryError,
+    WeightsState,
+    check_installation,
+    query_device,
+)
+from ICHDiagnosisLib.install.installed_packages import InstalledPackages
+from ICHDiagnosisLib.install.requirements import Requirement
+from package_cases import put_distribution
+
+PYTHON = Path(sys.executable)
+
+
+@pytest.fixture
+def a_bundle(tmp_path: Path) -> Path:
+    root = tmp_path / "bundle"
+    (root / "configs").mkdir(parents=True)
+    (root / "models").mkdir()
+    hashes = {}
+    for name in ("models/model.pt", "models/backbone.pt"):
+        (root / name).write_bytes(name.encode())
+        hashes[name] = hashlib.sha256(name.encode()).hexdigest()
+    write_metadata(root, {"version": "0.1.0", "weights": hashes})
+    return root
+
+
+def write_metadata(root: Path, content: object) -> None:
+    (root / "configs" / "metadata.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture
+def a_device(monkeypatch: pytest.MonkeyPatch) -> Device:
+    device = Device("A card", 24.0, "2.13.0")
+    monkeypatch.setattr(installation_check, "query_device", lambda *_: device)
+    return device
+
+
+def test_a_sound_installation_has_no_problems(a_bundle):
+    check = check_installation(a_bundle, PYTHON)
+    assert check.problems == ()
+    assert check.device is not None
+    assert check.device.torch_version == check.versions["torch"]
+    assert check.bundle_version == "0.1.0"
+    assert [file.state for file in check.weights] == [WeightsState.INTACT, WeightsState.INTACT]
+
+
+def test_wrong_and_missing_weights_and_old_packages_are_reported(a_bundle, a_device, tmp_path):
+    (a_bundle / "models" / "model.pt").write_bytes(b"something else")
+    (a_bundle / "models" / "backbone.pt").unlink()
+    put_distribution(tmp_path / "site", "monai", "1.3")
+    check = check_installation(
+        a_bundle, PYTHON, {}, [Requirement("monai", "1.6")], InstalledPackages((tmp_path / "site",))
+    )
+    assert check.problems == (
+        "monai>=1.6 (1.3 is installed; about 7 MB)",
+        "models/model.pt: wrong hash",
+        "models/backbone.pt: missing",
+    )
+    assert check.weights[0].found_sha256 == hashlib.sha256(b"something else").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "problem"),
+    [
+        ({"version": "1", "weights": {"../secret": "0" * 64}}, "outside the bundle"),
+        ({"version": "1", "weights": {}}, "lists no weights"),
+        ({"version": "1"}, "does not list"),
+        ([], "does not list"),
+    ],
+)
+def test_metadata_that_cannot_be_trusted_is_a_problem(a_bundle, a_device, metadata, problem):
+    write_metadata(a_bundle, metadata)
+    with pytest.raises(BundleMissingError, match=problem):
+        bundle_identity(a_bundle)
+    assert problem in check_installation(a_bundle, PYTHON, {}, []).problems[0]
+
+
+def test_a_missing_bundle_is_a_problem_not_a_traceback(tmp_path, a_device):
+    check = check_installation(tmp_path / "nowhere", PYTHON, {}, [])
+    assert check.problems == ("configs/metadata.json cannot be read: No such file or directory",)
+
+
+@pytest.mark.parametrize(
+    ("script", "seconds", "problem"),
+    [
+        ("echo \"ModuleNotFoundError: No module named 'torch'\" >&2; exit 1", 60.0, "No module named 'torch'"),
+        ("exit 0", 60.0, "no message"),
+        ("sleep 60", 0.5, "no answer within 0.5 s"),
+    ],
+)
+def test_a_torch_that_does_not_answer_is_named(tmp_path, script, seconds, problem):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    python.chmod(0o700)
+    with pytest.raises(DeviceQueryError, match=problem):
+        query_device(python, os.environ, seconds)

@@ -1,0 +1,238 @@
+"""The panel, used like a user does: choose a CT, press Apply, watch, read, and step through the evidence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import sample_result_folder as sample
+from ICHDiagnosisLib.messages import message
+from ICHDiagnosisLib.scene import segments, views
+from ICHDiagnosisLib.scene.layers import remove_result, shown_result
+from ICHDiagnosisLib.scene.slice_positions import jump_to_slice
+from panel_cases import (
+    applied,
+    click,
+    click_bar,
+    click_row,
+    foreground,
+    negative,
+    of_version_1,
+    press,
+    stands_on,
+    unfold,
+    wait,
+)
+from scene_cases import SHAPE, a_ct, affine, mask_of
+
+# --- before Apply
+
+
+def test_the_research_notice_is_there_before_anything_else(panel):
+    assert panel.ui.researchLabel.visible
+    assert panel.ui.researchLabel.text.startswith("Research use only")
+    assert not panel.ui.resultSection.visible
+
+
+def test_apply_states_what_is_missing_and_is_free_when_nothing_is(panel):
+    assert not panel.ui.applyButton.enabled
+    assert panel.ui.applyButton.toolTip.startswith("Choose a head CT")
+    assert panel.ui.hintLabel.text == panel.ui.applyButton.toolTip
+    panel.ui.inputSelector.setCurrentNode(a_ct(affine()))
+    assert panel.ui.applyButton.enabled
+    assert not panel.ui.hintLabel.visible
+    panel.ui.outputFolderEdit.setCurrentPath("")
+    assert panel.ui.applyButton.toolTip == "Choose a folder for the results."
+
+
+def test_the_volume_on_the_screen_is_chosen_when_the_module_is_opened(opened, head_ct):
+    opened.exit()
+    other = a_ct(affine(), "other")
+    for composite in views.composite_nodes():
+        composite.SetBackgroundVolumeID(other.GetID())
+    opened.enter()
+    assert opened.panel.ui.inputSelector.currentNode() is other
+
+
+def test_the_panel_states_where_the_voxels_come_from(panel, head_ct):
+    panel.ui.inputSelector.setCurrentNode(head_ct)
+    assert panel.ui.sourceLabel.text.startswith("Not from DICOM")
+    from_dicom = a_ct(affine(), "from DICOM")
+    from_dicom.SetAttribute("DICOM.instanceUIDs", " ".join(f"1.2.{k}" for k in range(SHAPE[2])))
+    panel.ui.inputSelector.setCurrentNode(from_dicom)
+    assert panel.ui.sourceLabel.text.startswith("From DICOM, but its original files were not found")
+    unfold(panel.ui.optionsSection)
+    click(panel.ui.originalFilesBox)
+    assert panel.ui.sourceLabel.text.endswith("as chosen under Options.")
+
+
+# --- the walk
+
+
+def test_apply_becomes_cancel_and_progress_names_its_stages(panel, bundle, head_ct):
+    seen: list[tuple[str, int]] = []
+    panel.ui.progressBar.valueChanged.connect(lambda value: seen.append((panel.ui.statusLabel.text, value)))
+    bundle.hold_at = "explanation"
+    panel.ui.inputSelector.setCurrentNode(head_ct)
+    click(panel.ui.applyButton)
+    assert panel.ui.applyButton.text == "Cancel"
+    wait(lambda: panel.ui.statusLabel.text == "Computing the explanation")
+    assert panel.ui.progressBar.visible
+    assert panel.ui.progressBar.value == 50
+    assert "INFO slices" in panel.ui.logEdit.plainText
+    bundle.hold_at = None
+    wait(lambda: not panel.running)
+    assert [value for _, value in seen if value > 0] == [25, 50, 75, 100]
+    assert panel.ui.applyButton.text == "Apply"
+    assert not panel.ui.progressBar.visible
+    assert not panel.ui.statusLabel.visible
+
+
+def test_the_impression_is_that_of_the_result_and_the_table_has_its_bars(panel, head_ct):
+    applied(panel, head_ct)
+    ui = panel.ui
+    assert ui.impressionLabel.text == "Impression of the file: any, subdural (91\N{NO-BREAK SPACE}%)"
+    assert ui.cautionLabel.text == "Caution of the file: an estimate."
+    assert ui.warningLabel.text == "⚠ Slices of 5 mm"
+    rows = [[ui.findingsTable.item(row, column).text() for column in (0, 2, 3, 4)] for row in range(3)]
+    assert rows == [
+        ["Any intracranial", "91 %", "50 %", "positive"],
+        ["Intraparenchymal", "12 %", "50 %*", "negative"],
+        ["Subdural", "91 %", "50 %", "positive"],
+    ]
+    hints = [ui.findingsTable.item(row, 3).toolTip() for row in range(3)]
+    assert [message("finding.default_threshold") in hint for hint in hints] == [False, True, False]
+    assert not ui.findingsTable.cellWidget(0, 1).pixmap.isNull()
+    assert ui.provenanceLabel.text == "ICHDiagnosis 0.1.0 · DrCT2 · operating point balanced · cpu · 1.5 s"
+
+
+def test_the_views_go_to_the_leading_key_slice_in_a_brain_window_with_the_attribution_map_on(panel, head_ct):
+    applied(panel, head_ct)
+    assert panel.result.navigation.current in sample.KEY_SLICES
+    assert stands_on(panel.result.navigation.current)
+    assert (head_ct.GetDisplayNode().GetWindow(), head_ct.GetDisplayNode().GetLevel()) == (80, 40)
+    assert foreground() == shown_result(head_ct).attribution_maps["subdural"].GetID()
+    assert panel.ui.attributionBox.currentText == "Subdural"
+
+
+def test_a_click_on_the_second_finding_leads_to_its_key_slice(panel, head_ct):
+    applied(panel, head_ct)
+    head_ct.GetDisplayNode().SetWindowLevel(2000, 500)
+    jump_to_slice(head_ct, 15)
+    click_row(panel.ui.findingsTable, 1)
+    shown = shown_result(head_ct)
+    assert shown.attribution_label == "intraparenchymal"
+    assert foreground() == shown.attribution_maps["intraparenchymal"].GetID()
+    assert panel.result.navigation.current in sample.KEY_SLICES
+    assert stands_on(panel.result.navigation.current)
+    assert head_ct.GetDisplayNode().GetWindow() == 80
+
+
+def test_a_click_on_a_probability_bar_counts_as_one_on_its_row(panel, head_ct):
+    applied(panel, head_ct)
+    click_row(panel.ui.findingsTable, 0, column=1)
+    assert shown_result(head_ct).attribution_label == "any"
+
+
+def test_key_slices_are_stepped_through_by_buttons_and_by_keys(panel, head_ct):
+    applied(panel, head_ct)
+    first, second = sorted(sample.KEY_SLICES)
+    panel.result.navigation.go_to(0)
+    assert panel.ui.sliceLabel.text == "Slice 1"
+    click(panel.ui.nextButton)
+    assert panel.ui.sliceLabel.text == f"Slice {first + 1} · key slice 1 of 2"
+    assert stands_on(first)
+    press(panel, "N")
+    assert stands_on(second)
+    press(panel, "N")
+    assert stands_on(first)
+    press(panel, "P")
+    assert stands_on(second)
+    click(panel.ui.previousButton)
+    assert stands_on(first)
+
+
+def test_a_click_on_a_bar_leads_to_its_slice(panel, head_ct):
+    applied(panel, head_ct)
+    click_bar(panel.ui.attentionPlot, 0.97)
+    assert panel.result.navigation.current == SHAPE[2] - 1
+    assert stands_on(SHAPE[2] - 1)
+    click_bar(panel.ui.attentionPlot, 0.5)
+    assert stands_on(panel.result.navigation.current)
+    assert panel.result.navigation.current in (9, 10)
+
+
+def test_a_new_threshold_colours_and_segments_anew_at_once(panel, head_ct):
+    applied(panel, head_ct)
+    panel.ui.thresholdSlider.setValue(80)
+    truth = sample.made_maps(SHAPE)["subdural"] >= 204
+    assert np.array_equal(mask_of(head_ct, segments.gradcam_segment_id("subdural")), truth)
+    assert shown_result(head_ct).attribution_maps["subdural"].GetDisplayNode().GetLowerThreshold() == 204
+    panel.ui.opacitySlider.setValue(20)
+    assert next(views.composite_nodes()).GetForegroundOpacity() == pytest.approx(0.2)
+
+
+def test_threshold_and_opacity_are_kept_for_the_next_result(panel, head_ct):
+    applied(panel, head_ct)
+    panel.ui.thresholdSlider.setValue(70)
+    panel.ui.opacitySlider.setValue(30)
+    applied(panel, head_ct)
+    shown = shown_result(head_ct)
+    assert (shown.threshold, shown.opacity) == (70, pytest.approx(0.3))
+    assert panel.ui.thresholdSlider.value == 70
+
+
+def test_one_key_hides_and_shows_all_layers(panel, head_ct):
+    applied(panel, head_ct)
+    press(panel, "H")
+    assert foreground() is None
+    assert not shown_result(head_ct).segmentation_node.GetDisplayNode().GetVisibility()
+    assert not panel.ui.layersButton.checked
+    press(panel, "H")
+    assert foreground() is not None
+    click(panel.ui.layersButton)
+    assert foreground() is None
+
+
+def test_the_attribution_map_can_be_taken_off_and_another_one_chosen(panel, head_ct):
+    applied(panel, head_ct)
+    panel.ui.attributionBox.setCurrentIndex(0)
+    assert foreground() is None
+    panel.ui.attributionBox.setCurrentIndex(1)
+    assert shown_result(head_ct).attribution_label == "any"
+
+
+def test_attribution_maps_are_not_offered_as_head_cts(panel, head_ct):
+    applied(panel, head_ct)
+    offered = [panel.ui.inputSelector.itemText(index) for index in range(panel.ui.inputSelector.count)]
+    assert offered == ["None", "CT"]
+
+
+def test_a_negative_study_is_not_called_healthy(panel, bundle, head_ct):
+    bundle.write = negative
+    applied(panel, head_ct)
+    assert panel.ui.impressionLabel.text == "Impression of the file: nothing found"
+    assert panel.ui.cautionLabel.text == "Caution of the file: small bleeds can be missed."
+    assert foreground() is None
+    assert stands_on(min(sample.KEY_SLICES, key=sample.KEY_SLICES.get))
+
+
+def test_a_result_of_an_earlier_version_is_shown_with_the_count_of_its_findings(panel, bundle, head_ct):
+    bundle.write = of_version_1
+    applied(panel, head_ct)
+    text = "Result of an earlier version: 2 findings at or above their threshold"
+    assert panel.ui.impressionLabel.text == text
+    assert panel.ui.findingsTable.item(2, 4).text() == "positive"
+    unfold(panel.ui.historySection)
+    assert panel.ui.historyTable.item(0, 2).text() == text
+    assert panel.ui.provenanceLabel.text.endswith("· 1.5 s")
+
+
+def test_nodes_removed_by_hand_do_no_harm(panel, head_ct):
+    applied(panel, head_ct)
+    remove_result(head_ct)
+    click_row(panel.ui.findingsTable, 1)
+    press(panel, "N")
+    press(panel, "H")
+    panel.ui.thresholdSlider.setValue(10)
+    assert shown_result(head_ct) is None

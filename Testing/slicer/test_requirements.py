@@ -1,0 +1,91 @@
+"""What the bundle needs is listed once, and what is missing of it is found without importing anything."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ICHDiagnosisLib.install import check, installation, installers, requirements
+from ICHDiagnosisLib.install.installed_packages import InstalledPackages, canonical, is_at_least
+from ICHDiagnosisLib.install.requirements import Requirement, find_missing, read_requirements
+from package_cases import put_distribution
+
+PROJECT_ROOT = Path(__file__).parents[2]
+
+
+def test_the_list_is_what_the_bundle_needs():
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert sorted(requirement.text for requirement in read_requirements()) == sorted(project["dependencies"])
+
+
+def test_torch_comes_first_and_every_size_is_known():
+    requirements = read_requirements()
+    assert requirements[0].name == "torch"
+    assert all(requirement.megabytes > 0 for requirement in requirements)
+
+
+@pytest.mark.parametrize("line", ["monai==1.6", "monai", "monai>=1.6,<2", "-r other.txt", "monai>=1.6 # why"])
+def test_only_minimum_versions_are_admitted(tmp_path, line):
+    (tmp_path / "requirements.txt").write_text(f"# why\n\ntorch>=2.4\n{line}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="not of the form name>=version"):
+        read_requirements(tmp_path / "requirements.txt")
+
+
+def test_this_development_environment_lacks_nothing():
+    assert find_missing(read_requirements()) == ()
+
+
+def test_absent_and_old_packages_are_listed_with_version_and_size(tmp_path):
+    put_distribution(tmp_path, "monai", "1.3.0")
+    put_distribution(tmp_path, "PyYAML", "6.0.1")
+    wanted = (Requirement("monai", "1.6"), Requirement("pyyaml", "6.0"), Requirement("torch", "2.4"))
+    found = find_missing(wanted, InstalledPackages((tmp_path,)))
+    assert [package.description for package in found] == [
+        "monai>=1.6 (1.3.0 is installed; about 7 MB)",
+        "torch>=2.4 (not installed; about 700 MB)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("version", "minimum", "reached"),
+    [("2.13.0+cpu", "2.4", True), ("2.4.0rc1", "2.4", False), ("1.10", "1.9", True), ("3.0.2", "3.0.24", False)],
+)
+def test_versions_are_compared_as_versions(version, minimum, reached):
+    assert is_at_least(version, minimum) is reached
+
+
+def test_without_the_packaging_package_pips_own_is_used(monkeypatch):
+    monkeypatch.setitem(sys.modules, "packaging.version", None)
+    assert is_at_least("1.10", "1.9")
+
+
+def test_names_are_compared_as_pip_does():
+    assert canonical("Scikit_Image") == canonical("scikit.image") == "scikit-image"
+
+
+def test_finding_what_is_missing_imports_nothing_heavy():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "from ICHDiagnosisLib.install import check, installation, installers, requirements;"
+        "requirements.find_missing(requirements.read_requirements());"
+        "print(sorted({'torch', 'monai', 'slicer', 'numpy', 'itk', 'pydicom', 'PyTorchUtils'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(PROJECT_ROOT / "ICHDiagnosis")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", [requirements, installation, installers, check])
+def test_nothing_happens_at_file_scope(module):
+    assert module.__file__ is not None
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    called = {
+        ast.unparse(node.value.func)
+        for node in tree.body
+        if isinstance(node, (ast.Expr, ast.Assign)) and isinstance(node.value, ast.Call)
+    }
+    assert called <= {"re.compile"}

@@ -1,0 +1,89 @@
+"""From the files of a run to one dictionary: computing alone, no page and no plot."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from research.evidence.measured_file import FORMAT, jsonable
+from research.evidence.plan import Plan, read_plan
+from research.evidence.shipped_metrics import shipped_metrics
+from research.evidence.tables import measured_table, variant_row
+from research.metrics.confidence import RESAMPLES
+from research.metrics.interpretive_tasks import PUBLISHED as DRCT2_TASKS
+from research.metrics.predictions import Predictions, ensemble
+
+OPTIONAL = ("explanations", "external_test", "run")
+
+TARGETS: dict[str, float] = {"scan_auc": 0.92, "slice_auc": 0.95, "top_h": 0.70}
+"""Aims of this project on held-out patients, for ``any``."""
+
+PUBLISHED: dict[str, Any] = {
+    "tasks": DRCT2_TASKS,
+    "drct2_macro_f1": {"CQ500": 0.9370, "RSNA 2019": 0.8700},
+    "map_quality": {"diff_gradcam": 0.186, "effective_heat_ratio_auc": 0.0243},
+}
+"""Quoted: DrCT2 (Medical Physics 2022, doi 10.1002/mp.15871); Qiu et al. (arXiv 2308.15172: VGG16, chest X-rays)."""
+
+logger = logging.getLogger(__name__)
+
+
+def measure(folder: Path, plan: Plan | None = None, count: int = RESAMPLES) -> dict[str, Any]:
+    """Measure everything that the report states.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``predictions/<variant>.json`` and, where they were made, ``explanations.json``, ``external_test.json``
+        and ``run.json``. A variant without a file is not measured in its tables.
+    plan : Plan, optional
+        ``plan.json`` by default.
+    count : int
+        Resamples of each interval.
+
+    Returns
+    -------
+    dict
+        Plain JSON.
+
+    Raises
+    ------
+    ValueError
+        If the shipped variant has no predictions, or a file does not fit.
+    """
+    plan = plan or read_plan()
+    titles = plan.titles
+    found = {name: read for name in titles if (read := _predictions(folder, name)) is not None}
+    for name, members in plan.ensembles.items():
+        if all(member in found for member in members):
+            found[name] = ensemble([found[member] for member in members], titles[name])
+    if plan.shipped not in found:
+        raise ValueError(f"{plan.shipped}: no predictions of the shipped variant")
+    rows = {}
+    for name, predictions in found.items():
+        logger.info("measuring %s", name)
+        rows[name] = variant_row(predictions, count)
+    measured = {
+        "schema": FORMAT,
+        "shipped": {"name": plan.shipped, "title": titles[plan.shipped], "row": rows[plan.shipped]}
+        | shipped_metrics(found[plan.shipped], count),
+        "resamples": count,
+        "targets": TARGETS,
+        "published": PUBLISHED,
+        "titles": titles,
+        "rows": rows,
+        "tables": [measured_table(table, rows, found, count) for table in plan.tables],
+        **{name: _optional(folder / f"{name}.json") for name in OPTIONAL},
+    }
+    return {name: jsonable(part) for name, part in measured.items()}
+
+
+def _predictions(folder: Path, name: str) -> Predictions | None:
+    path = folder / "predictions" / f"{name}.json"
+    return Predictions.from_json(path) if path.is_file() else None
+
+
+def _optional(path: Path) -> object:
+    return json.loads(path.read_text("utf-8")) if path.is_file() else None

@@ -1,0 +1,1 @@
+"""Export: the network as TorchScript and ONNX for other programs."""

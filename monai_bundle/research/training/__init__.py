@@ -1,0 +1,1 @@
+"""Cross-validation, and the training of the weights that ship."""

@@ -1,0 +1,141 @@
+"""The branches of DrCT1 and DrCT2 behind the backbone: primary network and APS network, and their settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from scripts.networks.attention import (
+    BiGRUEncoder,
+    FeatureAttention,
+    FeatureAttentionKind,
+    FeatureNormalisation,
+    Normalisation,
+    NoSliceClassifier,
+    SliceAttention,
+    SliceClassifier,
+    classifier,
+)
+
+Aggregation = Literal["flatten", "attention"]
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """What the paper leaves open behind the backbone.
+
+    Attributes
+    ----------
+    hidden : int
+        Units of the recurrent layer in each direction.
+    width : int
+        Length of a row y_t.
+    classifier : int
+        Units of the first two fully connected layers.
+    normalisation : {"scan", "batch"}
+        See :class:`~scripts.networks.attention.FeatureNormalisation`.
+    dropout : float
+        Probability, in front of the second and third fully connected layer and behind a scaled feature attention.
+    slice_classifier : bool
+        Whether each slice is classified by itself too (:class:`~scripts.networks.attention.SliceClassifier`): its logit
+        for the first label is added to its attention's value, and the mean of all slices' logits, weighted with the
+        attention, to the network's.
+    """
+
+    hidden: int = 32
+    width: int = 64
+    classifier: int = 64
+    dropout: float = 0.5
+    normalisation: Normalisation = "batch"
+    slice_classifier: bool = False
+
+
+def _slice_classifier(labels: int, channels: int, heads: HeadSettings) -> nn.Module:
+    if not heads.slice_classifier:
+        return NoSliceClassifier(labels)
+    return SliceClassifier(channels, labels, heads.dropout, heads.normalisation)
+
+
+class PrimaryNetwork(nn.Module):
+    """Reads all m slices: feature attention, BiGRU encoder, slice attention (eq. 3 to 6)."""
+
+    def __init__(
+        self,
+        labels: int,
+        slices: int,
+        channels: int,
+        heads: HeadSettings,
+        kind: FeatureAttentionKind,
+        how: Aggregation,
+    ) -> None:
+        super().__init__()
+        self.feature_attention = FeatureAttention(kind, channels, heads.dropout, heads.normalisation)
+        self.encoder = BiGRUEncoder(channels, heads.hidden, heads.width)
+        self.slice_classifier = _slice_classifier(labels, channels, heads)
+        self.slice_attention = SliceAttention(heads.width)
+        self.aggregate = Aggregate(how)
+        self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return logits, attended rows (batch, m, width), slice attention, feature attention and slice logits."""
+        attended, feature_attention = self.feature_attention(features)
+        rows = self.encoder(attended)
+        slice_logits = self.slice_classifier(features)
+        slice_attention = self.slice_attention(rows, slice_logits[..., 0])
+        rows = rows * slice_attention[..., None]
+        logits = self.classifier(self.aggregate(rows)) + weighted_mean(slice_logits, slice_attention)
+        return logits, rows, slice_attention, feature_attention, slice_logits
+
+
+class KeySliceNetwork(nn.Module):
+    """APS: reads the key slices again at high resolution (eq. 9 and 10)."""
+
+    def __init__(self, labels: int, slices: int, channels: int, heads: HeadSettings, how: Aggregation) -> None:
+        super().__init__()
+        self.slice_classifier = _slice_classifier(labels, channels, heads)
+        self.normalisation = FeatureNormalisation(heads.normalisation, channels)
+        self.fully_connected = nn.Sequential(nn.Linear(channels, channels), nn.ReLU())
+        self.encoder = BiGRUEncoder(channels, heads.hidden, heads.width)
+        self.aggregate = Aggregate(how)
+        self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
+
+    def forward(self, features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, rows (batch, m_key, width) and slice logits for embeddings (batch, m_key, channels).
+
+        ``weights`` (batch, m_key) are the key slices' attention, brought to a sum of 1. Rows that are added are
+        multiplied by them, as the primary network's are.
+        """
+        rows = self.encoder(self.fully_connected(self.normalisation(features)))
+        if self.aggregate.how != "flatten":
+            rows = rows * weights[..., None]
+        slice_logits = self.slice_classifier(features)
+        return self.classifier(self.aggregate(rows)) + weighted_mean(slice_logits, weights), rows, slice_logits
+
+
+def weighted_mean(slice_logits: Tensor, weights: Tensor) -> Tensor:
+    """Mean of logits (batch, slices, labels), with weights (batch, slices) that sum to 1."""
+    return (slice_logits * weights[..., None]).sum(dim=1)
+
+
+class Aggregate(nn.Module):
+    """How rows (batch, slices, width) reach a fully connected layer.
+
+    ``"flatten"`` is the paper's: one input per slice and unit, tied to the slice's place in the sub-stack.
+    ``"attention"`` adds the rows, which carry their attention already: as many inputs as a row has.
+    """
+
+    def __init__(self, how: Aggregation) -> None:
+        super().__init__()
+        if how not in ("flatten", "attention"):
+            raise ValueError(f"aggregation must be 'flatten' or 'attention', not {how!r}")
+        self.how = how
+
+    def width(self, slices: int, width: int) -> int:
+        """Return the number of inputs that it hands on."""
+        return slices * width if self.how == "flatten" else width
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Turn rows (batch, slices, width) into (batch, inputs)."""
+        return rows.flatten(1) if self.how == "flatten" else rows.sum(dim=1)

@@ -1,0 +1,132 @@
+"""The seam behind which every network stands that reads a whole study: one pass, one output, whatever the source."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from scripts.networks.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class FeatureMaps:
+    """Feature maps of some input slices at one resolution.
+
+    Attributes
+    ----------
+    maps : Tensor, shape (slices, channels, h, w)
+        Leaf of the heads' graph.
+    input_slices : Tensor of int64, shape (slices,)
+        Which input slices they belong to.
+    """
+
+    maps: Tensor
+    input_slices: Tensor
+
+
+class SliceSource(Protocol):
+    """Gives the embeddings of a study's input slices: from images through the backbone, or from a cache."""
+
+    def embeddings(self) -> Tensor:
+        """Return the embeddings of all input slices (input slices, channels)."""
+
+    def high_resolution(self, input_slices: Tensor, size: int) -> Tensor:
+        """Return the embeddings (n, channels) of chosen input slices (n,), read at ``size`` rows and columns."""
+
+    def feature_maps(self) -> tuple[FeatureMaps, ...]:
+        """Return the feature maps that the embeddings came from so far; none where only embeddings are known."""
+
+
+@dataclass(frozen=True)
+class StudyOutput:
+    """What a network returns for one study, all from one pass and with its graph.
+
+    Attributes
+    ----------
+    sub_stack_logits : Tensor, shape (sub-stacks, labels)
+        One row per sub-stack that the study was read in; networks that read a study at once have one row.
+    slice_attention : Tensor, shape (input slices,)
+        Sums to 1.
+    slice_logits : Tensor, shape (input slices, labels)
+        Of the slice classifier; 0 where the network has none.
+    key_slices : Tensor of int64, shape (k,)
+        Input slices that were read again at high resolution, ascending; k is 0 where there are none.
+    key_slice_logits : Tensor, shape (k, labels)
+        Of the slice classifier at high resolution.
+    feature_attention : Tensor, shape (input slices, channels), or None
+        Sums to 1 over the channels.
+    feature_maps : tuple of FeatureMaps
+        What attribution maps are computed from: of all slices first, then of the key slices.
+    """
+
+    sub_stack_logits: Tensor
+    slice_attention: Tensor
+    slice_logits: Tensor
+    key_slices: Tensor
+    key_slice_logits: Tensor
+    feature_attention: Tensor | None = None
+    feature_maps: tuple[FeatureMaps, ...] = ()
+
+    @property
+    def logits(self) -> Tensor:
+        """Mean over the sub-stacks, shape (labels,): what Grad-CAM explains."""
+        return self.sub_stack_logits.mean(dim=0)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Mean of the sub-stacks' probabilities, shape (labels,)."""
+        return self.sub_stack_logits.sigmoid().mean(dim=0)
+
+    def detached(self) -> StudyOutput:
+        """Return the numbers alone, on the CPU, without feature maps."""
+        numbers = {name: value.detach().cpu() for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **numbers, feature_maps=())
+
+
+class StudyNetwork(nn.Module, ABC):
+    """Reads a whole study of any number of input slices.
+
+    Attributes
+    ----------
+    backbone : Backbone
+        Turns slices into feature maps; a :class:`SliceSource` runs it.
+    slices : int
+        m, the number of input slices of a sub-stack.
+    has_slice_classifier : bool
+        Whether ``slice_logits`` are learnt ones.
+    """
+
+    backbone: Backbone
+    slices: int
+    has_slice_classifier: bool = False
+
+    @abstractmethod
+    def read_study(self, source: SliceSource) -> StudyOutput:
+        """Read one study from a source of embeddings of its input slices."""
+
+
+def sum_per_slice(values: Tensor, input_slices: Tensor, count: int) -> Tensor:
+    """Add up values (sub-stacks, slices, ...) of the same input slice; return (count, ...).
+
+    Parameters
+    ----------
+    values : Tensor, shape (sub-stacks, slices, ...)
+        One per place in a sub-stack.
+    input_slices : Tensor of int64, shape (sub-stacks, slices)
+        Which input slice stands there.
+    count : int
+        Number of input slices.
+    """
+    total = values.new_zeros(count, *values.shape[2:])
+    return total.index_add(0, input_slices.flatten(), values.flatten(0, 1))
+
+
+def mean_per_slice(values: Tensor, input_slices: Tensor, count: int) -> Tensor:
+    """Average values (sub-stacks, slices, ...) over the places of the same input slice; return (count, ...)."""
+    places = torch.bincount(input_slices.flatten(), minlength=count).clamp(min=1)
+    total = sum_per_slice(values, input_slices, count)
+    return total / places.reshape(-1, *(1 for _ in total.shape[1:]))

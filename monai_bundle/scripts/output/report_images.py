@@ -1,0 +1,157 @@
+"""The images of one report: key slices with their attribution maps, all input slices, and one map of every label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.diagnosis import MAP_KINDS, AttributionMap, Diagnosis, Finding, SliceResult
+from scripts.messages import Message
+from scripts.output.impression import percent
+from scripts.output.overlay import jpeg_uri, overlay
+from scripts.output.slice_images import Display, brain_window, display_of
+
+KEY_SLICES_SHOWN = 5
+_KEY_PIXELS, _SMALL_PIXELS, _TILE_PIXELS = 640, 260, 180
+
+
+@dataclass(frozen=True)
+class KeySlice:
+    """One key slice as the report shows it; ``number`` counts from 1 as viewers do, images are data URIs.
+
+    ``averaged`` holds the numbers of the first and last original slice where the input slice is the mean of several.
+    """
+
+    rank: int
+    number: int
+    position: str
+    attention: str
+    averaged: tuple[int, int] | None
+    ct: str
+    map: str
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One input slice among all."""
+
+    number: str
+    rank: int | None
+    image: str
+
+
+@dataclass(frozen=True)
+class SmallMap:
+    """One map on the slice of most attention; without a finding where it belongs to no label."""
+
+    name: Message
+    finding: Finding | None
+    scale: str
+    image: str
+
+
+@dataclass(frozen=True)
+class ReportImages:
+    """Everything that the report shows of the study's slices."""
+
+    display: Display
+    key_slices: tuple[KeySlice, ...]
+    tiles: tuple[Tile, ...]
+    small_maps: tuple[SmallMap, ...]
+
+
+def key_slices_of(diagnosis: Diagnosis) -> tuple[SliceResult, ...]:
+    """Return the at most five slices of highest rank, first rank first."""
+    ranked = sorted((entry.key_rank, entry.index, entry) for entry in diagnosis.slices if entry.key_rank is not None)
+    return tuple(entry for rank, _, entry in ranked if rank <= KEY_SLICES_SHOWN)[:KEY_SLICES_SHOWN]
+
+
+def shown_finding(findings: tuple[Finding, ...]) -> Finding:
+    """Choose whose map is shown large: the most probable positive type, else "any", else the most probable label."""
+
+    def preference(finding: Finding) -> tuple[bool, bool, bool, float]:
+        single_type = finding.label.key != "any"
+        return finding.positive and single_type, finding.positive, not single_type, finding.probability
+
+    return max(findings, key=preference)
+
+
+def map_of(diagnosis: Diagnosis, finding: Finding) -> AttributionMap | None:
+    """Return the attribution map of a finding's label, if the run made one."""
+    return next((entry for entry in diagnosis.maps if entry.label == finding.label), None)
+
+
+def millimetres(value: float, decimals: int = 1) -> str:
+    """Write a length or position with a true minus sign: ``"−12.5 mm"``."""
+    return f"{value:.{decimals}f} mm".replace("-", "−")
+
+
+def report_images(diagnosis: Diagnosis) -> ReportImages:
+    """Draw all slices of a report.
+
+    A key slice that was averaged with its neighbours into one input slice is shown as their mean, with the map of the
+    key slice itself.
+    """
+    display = display_of(diagnosis.study, diagnosis.head)
+    key_slices = key_slices_of(diagnosis)
+    shown = map_of(diagnosis, shown_finding(diagnosis.findings))
+    return ReportImages(
+        display=display,
+        key_slices=tuple(_key_slice(diagnosis, entry, shown, display) for entry in key_slices),
+        tiles=_tiles(diagnosis, key_slices, display),
+        small_maps=_small_maps(diagnosis, key_slices[0].index, display) if key_slices else (),
+    )
+
+
+def _input_slice(diagnosis: Diagnosis, index: int) -> tuple[int, ...]:
+    """Return the original slices that the input slice with this one is made of."""
+    return next((slab for slab in diagnosis.input_slices if index in slab), (index,))
+
+
+def _grey(diagnosis: Diagnosis, slab: tuple[int, ...], display: Display, longest: int) -> NDArray[np.uint8]:
+    stored = diagnosis.study.voxels[list(slab)]
+    return display.sized(brain_window(stored[0] if len(slab) == 1 else stored.mean(axis=0, dtype=np.float32)), longest)
+
+
+def _key_slice(diagnosis: Diagnosis, entry: SliceResult, shown: AttributionMap | None, display: Display) -> KeySlice:
+    slab = _input_slice(diagnosis, entry.index)
+    grey = _grey(diagnosis, slab, display, _KEY_PIXELS)
+    return KeySlice(
+        rank=entry.key_rank or 0,
+        number=entry.index + 1,
+        position=millimetres(entry.position_mm),
+        attention=percent(entry.attention, 1),
+        averaged=(slab[0] + 1, slab[-1] + 1) if len(slab) > 1 else None,
+        ct=jpeg_uri(grey),
+        map=jpeg_uri(overlay(grey, display.sized(shown.voxels[entry.index], _KEY_PIXELS))) if shown else "",
+    )
+
+
+def _tiles(diagnosis: Diagnosis, key_slices: tuple[SliceResult, ...], display: Display) -> tuple[Tile, ...]:
+    ranks = {entry.index: entry.key_rank for entry in key_slices}
+    tiles = []
+    for slab in diagnosis.input_slices:
+        inside = [rank for index in slab if (rank := ranks.get(index)) is not None]
+        number = str(slab[0] + 1) if len(slab) == 1 else f"{slab[0] + 1}–{slab[-1] + 1}"
+        image = jpeg_uri(_grey(diagnosis, slab, display, _TILE_PIXELS))
+        tiles.append(Tile(number=number, rank=min(inside, default=None), image=image))
+    return tuple(tiles)
+
+
+def _small_maps(diagnosis: Diagnosis, index: int, display: Display) -> tuple[SmallMap, ...]:
+    """Draw the map of every label, and feature attention where it was asked for, on one slice."""
+    grey = _grey(diagnosis, _input_slice(diagnosis, index), display, _SMALL_PIXELS)
+    by_label = {finding.label: finding for finding in diagnosis.findings}
+    return tuple(
+        SmallMap(
+            name=Message(MAP_KINDS[entry.kind].caption),
+            finding=by_label[entry.label] if entry.label else None,
+            scale=f"{entry.scale:.2g}",
+            image=jpeg_uri(overlay(grey, display.sized(entry.voxels[index], _SMALL_PIXELS))),
+        )
+        for entry in sorted(diagnosis.maps, key=lambda entry: entry.label is None)
+        # Slice attention is one value per slice: its place is the plot.
+        if entry.kind != "attention"
+    )
