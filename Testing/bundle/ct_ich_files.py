@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
 
 from scripts.phantom import Grid, Haemorrhage, Phantom, make_phantom
 from scripts.phantom.haemorrhage import Kind
-from scripts.training.feature_cache import ScanFeatures
+from scripts.training.scan_features import ScanFeatures
 
 COLUMNS = ("Intraventricular", "Intraparenchymal", "Subarachnoid", "Epidural", "Subdural")
 """Of the table, in its order."""
@@ -136,13 +135,8 @@ def _rows(patient: int, shown: Mapping[str, NDArray[np.bool_]], slices: int) -> 
         yield [patient, index + 1, *kinds, int(not any(kinds)), 0]
 
 
-def separable_features(
-    entries: Sequence[Mapping[str, Any]], backbone: nn.Module | None = None, variants: int = 2, seed: int = 0
-) -> list[ScanFeatures]:
-    """Make features that give every label away: noise, raised in the label's own features of its positive slices.
-
-    The backbone is only asked for so that it is filled.
-    """
+def separable_features(entries: Sequence[Mapping[str, Any]], variants: int = 2, seed: int = 0) -> list[ScanFeatures]:
+    """Make features that give every label away: noise, raised in the label's own features of its positive slices."""
     generator = torch.Generator().manual_seed(seed)
     features = []
     for entry in entries:

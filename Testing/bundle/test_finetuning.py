@@ -15,7 +15,6 @@ from rsna_slice_files import write_labelled_slices
 from training_runs import FINETUNE, SMALL, TRAIN, inside_a_copy_of_bundle, same_state, trained
 
 from research.training.protocol import FROM_MAPS
-from scripts.training.trunk_maps import pooled_features
 
 torch.set_num_threads(1)
 
@@ -62,7 +61,7 @@ def written(fine_tuned: Run, root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def heads(written: Path, overrides: dict[str, Any]) -> Run:
-    going_on = {"start_from": str(written), "features": FROM_MAPS, "epochs": 2, "val_interval": 1}
+    going_on = {"start_from": str(written), **FROM_MAPS, "epochs": 2, "val_interval": 1}
     return trained({**overrides, **going_on}, TRAIN)
 
 
@@ -74,10 +73,10 @@ def test_the_loss_falls(fine_tuned: Run):
     assert np.mean(losses[-per_epoch:]) < 0.8 * np.mean(losses[:per_epoch])
 
 
-def test_slices_of_held_out_patients_are_watched_and_never_learnt_from(fine_tuned: Run):
+def test_slices_of_held_out_patients_are_evaluated_and_never_learnt_from(fine_tuned: Run):
     content = fine_tuned[0].parser.get_parsed_content
-    learnt, watched = content("fitted_slices"), content("watched_slices")
-    batches = {entry["name"] for entry, _ in content("labelled_batches")}
+    learnt, watched = content("split").train, content("split").validation
+    batches = {entry["name"] for entry in content("slice_datalist")}
     assert {entry["fold"] for entry, _ in watched} == {0}
     assert {entry["fold"] for entry, _ in learnt if entry["name"] not in batches} == {1}
     assert not {entry["patient"] for entry, _ in watched} & {entry.get("patient") for entry, _ in learnt}
@@ -92,7 +91,7 @@ def test_slices_of_held_out_patients_are_watched_and_never_learnt_from(fine_tune
 def test_the_learning_rates_rise_and_fall(fine_tuned: Run):
     groups = fine_tuned[0].parser.get_parsed_content("optimizer").param_groups
     plain = fine_tuned[0].parser
-    assert [group["max_lr"] for group in groups] == [plain["learning_rate"], plain["evidence_learning_rate"]]
+    assert [group["max_lr"] for group in groups] == [plain["learning_rate"], plain["classifier_learning_rate"]]
     assert all(group["lr"] < 0.05 * group["max_lr"] for group in groups)
     network = plain.get_parsed_content("network")
     assert [len(group["params"]) for group in groups] == [
@@ -112,19 +111,17 @@ def test_the_file_holds_the_last_block_and_the_heads_and_nothing_of_the_trunk(wr
 
 
 def test_the_trunk_is_still_imagenets_and_the_block_is_not(fine_tuned: Run, root: Path):
-    kept = fine_tuned[0].parser.get_parsed_content("backbone").state_dict()
+    kept = fine_tuned[0].parser.get_parsed_content("network_def").backbone.state_dict()
     original = torch.load(root / "models" / "backbone.pt", weights_only=True)
     changed = {name for name, tensor in original.items() if not torch.equal(kept[name], tensor.float())}
     assert changed == {f"features.{place}.{kind}" for place in (24, 26, 28) for kind in ("weight", "bias")}
 
 
-def test_maps_are_kept_beside_each_other_and_used_again(fine_tuned: Run, root: Path, of_slices: dict[str, Any]):
-    names = [path.name for path in sorted((root / "cache" / "maps").iterdir())]
-    scans = [f"{patient.number:03d}.pt" for patient in PATIENTS]
-    assert names == [*scans, "slices-0-000.pt", "slices-1-000.pt"]
-    before = {path.name: path.stat().st_mtime_ns for path in (root / "cache" / "maps").iterdir()}
+def test_maps_and_masks_are_computed_once(fine_tuned: Run, of_slices: dict[str, Any]):
+    scans, batches, masks = len(PATIENTS), 2, 2
+    assert fine_tuned[0].parser.get_parsed_content("cache").computed == scans + batches + masks
     again, losses = trained(of_slices, TRAIN, FINETUNE)
-    assert {path.name: path.stat().st_mtime_ns for path in (root / "cache" / "maps").iterdir()} == before
+    assert again.parser.get_parsed_content("cache").computed == 0
     assert losses == fine_tuned[1]
     first, second = (run.parser.get_parsed_content("network").state_dict() for run in (fine_tuned[0], again))
     assert same_state(first, second)
@@ -134,43 +131,45 @@ def test_the_heads_go_on_from_the_fine_tuned_block_and_evidence(heads: Run, writ
     workflow, losses = heads
     assert np.isfinite(losses).all()
     state = torch.load(written, weights_only=True)
-    kept = workflow.parser.get_parsed_content("backbone").state_dict()
+    kept = workflow.parser.get_parsed_content("network_def").backbone.state_dict()
     block = {name: value for name, value in state.items() if name.startswith("backbone.")}
     assert all(torch.equal(kept[name.removeprefix("backbone.")], value.float()) for name, value in block.items())
-    assert not any(weight.requires_grad for weight in workflow.parser.get_parsed_content("backbone").parameters())
+    assert not any(
+        weight.requires_grad for weight in workflow.parser.get_parsed_content("network_def").backbone.parameters()
+    )
     start = ConfigWorkflow(
         TRAIN, workflow_type="train", meta_file=None, logging_file=False, **SMALL, start_from=str(written)
     )
     start.initialize()
-    start.parser.get_parsed_content("backbone")
     first, last = (each.parser.get_parsed_content("network_def").primary.slice_classifier for each in (start, workflow))
     assert torch.equal(first.output.weight, state["primary.slice_classifier.output.weight"].float())
     assert not torch.equal(last.output.weight, first.output.weight)
     assert (last.output.weight - first.output.weight).abs().max() < 0.05
 
 
-def test_the_heads_are_given_features_of_the_fine_tuned_block(heads: Run, fine_tuned: Run, root: Path):
+def test_the_heads_are_given_features_of_the_fine_tuned_stage(heads: Run, fine_tuned: Run, root: Path):
     content = heads[0].parser.get_parsed_content
     assert not (root / "cache" / "features").exists()
-    cpu = torch.device("cpu")
-    again = pooled_features(content("scan_maps"), content("backbone"), cpu)
-    features = content("features")
-    assert all(torch.equal(first.image, second.image) for first, second in zip(features, again, strict=True))
-    assert [entry["name"] for entry, _ in content("validation_scans")] == [
-        entry["name"] for entry, _ in fine_tuned[0].parser.get_parsed_content("watched_slices")
+    maps, backbone = content("scan_maps")[0], content("network_def").backbone
+    with torch.inference_mode():
+        last = backbone.trained_stage()(maps.image[0].permute(0, 3, 1, 2).float())
+    expected = last.amax(dim=(-2, -1))
+    torch.testing.assert_close(content("features")[0].image[0], expected, atol=0.02 * float(expected.max()), rtol=0)
+    assert [entry["name"] for entry, _ in content("split").validation] == [
+        entry["name"] for entry, _ in fine_tuned[0].parser.get_parsed_content("split").validation
     ]
 
 
 def test_fine_tuning_without_single_slices_uses_those_of_scans(of_slices: dict[str, Any]):
     workflow, losses = trained({**of_slices, "slices_dir": None, "validation_fold": None, "epochs": 1}, TRAIN, FINETUNE)
     content = workflow.parser.get_parsed_content
-    assert content("labelled_batches") == []
+    assert content("slice_datalist") == []
     assert len(content("train#dataset")) == len(PATIENTS) * SLICES
     assert len(content("validate#dataset")) == len(PATIENTS) * SLICES
     assert np.isfinite(losses).all()
 
 
 def test_slices_can_be_mixed_while_they_are_learnt_from(of_slices: dict[str, Any], fine_tuned: Run):
-    _, losses = trained({**of_slices, "mixing": 0.3, "epochs": 1}, TRAIN, FINETUNE)
+    _, losses = trained({**of_slices, "mixup": 0.3, "epochs": 1}, TRAIN, FINETUNE)
     assert np.isfinite(losses).all()
     assert losses[1:] != fine_tuned[1][1 : len(losses)]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scripts.training.losses import DrCTLoss, SliceLoss, attention_loss, outline_loss
+from scripts.training.losses import DrCTLoss, SliceLoss, attention_loss, mask_loss
 
 torch.set_num_threads(1)
 
@@ -157,7 +157,7 @@ def test_the_weight_of_attention_is_that_of_its_loss_on_the_first_label():
 
 def test_single_slices_are_judged_by_their_labels():
     logits = torch.tensor([[0.5, -1.0], [2.0, 0.3]])
-    unmixed = {"logits": logits, "partner": torch.tensor([0, 1]), "share": torch.ones(2)}
+    unmixed = {"logits": logits, "partner": torch.tensor([0, 1]), "weight": torch.ones(2)}
     labels = torch.tensor([[1.0, NAN], [0.0, 1.0]])
     expected = (cross_entropy(0.5, 1) + cross_entropy(2.0, 0) + cross_entropy(0.3, 1)) / 3
     assert SliceLoss()(unmixed, labels).item() == pytest.approx(expected, rel=1e-5)
@@ -165,7 +165,7 @@ def test_single_slices_are_judged_by_their_labels():
 
 def test_mixed_slices_are_judged_by_labels_mixed_alike_and_only_where_both_are_known():
     logits = torch.tensor([[0.5, -1.0], [2.0, 0.3], [-0.7, 1.1]])
-    mixed = {"logits": logits, "partner": torch.tensor([2, 0, 1]), "share": torch.tensor([0.8, 0.6, 1.0])}
+    mixed = {"logits": logits, "partner": torch.tensor([2, 0, 1]), "weight": torch.tensor([0.8, 0.6, 1.0])}
     labels = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, NAN]])
     losses = [
         cross_entropy(0.5, 0.8 * 1 + 0.2 * 1),
@@ -176,40 +176,40 @@ def test_mixed_slices_are_judged_by_labels_mixed_alike_and_only_where_both_are_k
     assert SliceLoss()(mixed, labels).item() == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_an_outline_is_asked_for_only_where_a_label_is_shown_and_somebody_drew_it():
+def test_a_mask_is_asked_for_only_where_a_label_is_shown_and_a_mask_was_drawn():
     cells = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
     positive = torch.tensor([[1.0, 0.0], [1.0, NAN], [1.0, 1.0]])
-    outline = torch.tensor([[0.0, 0.5, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0], [0.2, 0.0, 0.0, 0.6]])
+    mask = torch.tensor([[0.0, 0.5, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0], [0.2, 0.0, 0.0, 0.6]])
     said = cells.log_softmax(dim=-1)
     expected = [
         -(said[0, 0, 1] + said[0, 0, 2]) / 2,
         -(0.25 * said[2, 0, 0] + 0.75 * said[2, 0, 3]),
         -(0.25 * said[2, 1, 0] + 0.75 * said[2, 1, 3]),
     ]
-    assert outline_loss(cells, positive, outline).item() == pytest.approx(float(sum(expected) / 3), rel=1e-5)
-    assert outline_loss(cells, positive, torch.zeros(3, 4)).item() == 0
+    assert mask_loss(cells, positive, mask).item() == pytest.approx(float(sum(expected) / 3), rel=1e-5)
+    assert mask_loss(cells, positive, torch.zeros(3, 4)).item() == 0
 
 
-def test_the_weight_of_outlines_is_that_of_their_loss_and_mixed_slices_are_not_asked():
+def test_the_weight_of_masks_is_that_of_their_loss_and_mixed_slices_are_not_asked():
     generator = torch.Generator().manual_seed(1)
     logits, cells = torch.randn(3, 2, generator=generator), torch.randn(3, 2, 4, generator=generator)
-    labels, outline = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]]), torch.eye(4)[:3]
-    reading = {"logits": logits, "partner": torch.tensor([2, 1, 0]), "share": torch.tensor([0.7, 1.0, 0.7])}
-    target = torch.cat([labels, outline], dim=1)
+    labels, mask = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]]), torch.eye(4)[:3]
+    reading = {"logits": logits, "partner": torch.tensor([2, 1, 0]), "weight": torch.tensor([0.7, 1.0, 0.7])}
+    target = torch.cat([labels, mask], dim=1)
     added = SliceLoss(0.5)(reading | {"cells": cells}, target) - SliceLoss()(reading, target)
-    assert added.item() == pytest.approx(0.5 * outline_loss(cells[1:2], labels[1:2], outline[1:2]).item(), rel=1e-4)
+    assert added.item() == pytest.approx(0.5 * mask_loss(cells[1:2], labels[1:2], mask[1:2]).item(), rel=1e-4)
 
 
-def test_an_outline_of_blood_is_not_asked_of_a_fracture():
+def test_a_mask_of_haemorrhage_is_not_asked_of_a_fracture():
     generator = torch.Generator().manual_seed(1)
     reading = {
         "logits": torch.randn(2, 2, generator=generator),
         "partner": torch.arange(2),
-        "share": torch.ones(2),
+        "weight": torch.ones(2),
         "cells": torch.randn(2, 2, 4, generator=generator),
     }
-    outline = torch.eye(4)[:2]
-    target = torch.cat([torch.ones(2, 2), outline], dim=1)
-    added = SliceLoss(0.5, outlined=(True, False))(reading, target) - SliceLoss()(reading, target)
-    of_blood = outline_loss(reading["cells"], torch.tensor([[1.0, 0.0], [1.0, 0.0]]), outline)
+    mask = torch.eye(4)[:2]
+    target = torch.cat([torch.ones(2, 2), mask], dim=1)
+    added = SliceLoss(0.5, of_haemorrhage=(True, False))(reading, target) - SliceLoss()(reading, target)
+    of_blood = mask_loss(reading["cells"], torch.tensor([[1.0, 0.0], [1.0, 0.0]]), mask)
     assert added.item() == pytest.approx(0.5 * of_blood.item(), rel=1e-4)

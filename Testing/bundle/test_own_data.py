@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from own_data_files import NIFTI_AFFINE, SLICE_TABLE, SLICES, TABLE, blood, replaced, write_own_data, write_volume
 
+from scripts.cache import Cache
 from scripts.datasets.datalist import ReadLabelledStudyd
 from scripts.datasets.own_data import datalist, main, read_own_data
 from scripts.datasets.own_studies import OwnScan
@@ -37,7 +38,7 @@ def read(folder: Path, table: str | None = None, slices: str | None = None):
     slice_file = folder / "of_slices.csv" if slices else None
     if slice_file:
         slice_file.write_text(slices or "", encoding="utf-8")
-    return read_own_data(folder / "studies", beside, KEYS, slice_file, folder / "record.json")
+    return read_own_data(folder / "studies", beside, KEYS, slice_file, Cache(folder / "cache"))
 
 
 def faults_of(folder: Path, table: str, slices: str | None = None) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ def test_a_study_may_be_named_by_folder_file_or_path(own: Path, name: str):
 
 
 def test_the_entries_keep_a_patients_studies_together(own: Path):
-    entries = datalist(own / "studies", own / "labels.csv", KEYS, folds=2, record=own / "record.json")
+    entries = datalist(own / "studies", own / "labels.csv", KEYS, folds=2, cache=Cache(own / "cache"))
     folds = {entry["name"]: entry["fold"] for entry in entries}
     assert folds["alpha"] == folds["epsilon"]
     assert set(folds.values()) == {0, 1}
@@ -194,7 +195,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
 
 
 def check(own: Path, *further: str) -> list[str]:
-    return [str(own / "studies"), str(own / "labels.csv"), "--record", str(own / "record.json"), *further]
+    return [str(own / "studies"), str(own / "labels.csv"), "--cache", str(own / "cache"), *further]
 
 
 def test_the_check_shows_counts_folds_and_what_is_thin(own: Path, capsys: pytest.CaptureFixture[str]):

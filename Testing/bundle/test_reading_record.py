@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripts.cache import Cache
 from scripts.datasets.reading_record import Reading, leave_out_refused, read_each
 from scripts.intake.study import CTStudy, NotEvaluableError, Provenance
 
@@ -61,38 +62,30 @@ def test_slices_direction_and_refusal_are_found(scans: list[Scan]):
     }
 
 
-def test_a_recorded_scan_is_read_again_only_when_its_file_changes(scans: list[Scan], tmp_path: Path):
-    record = tmp_path / "made" / "record.json"
-    first = read_each(scans, record)
-    assert read_each(scans, record) == first
+def test_a_cached_scan_is_read_again_only_when_its_file_changes(scans: list[Scan], tmp_path: Path):
+    cache = Cache(tmp_path / "made")
+    first = read_each(scans, cache)
+    assert read_each(scans, cache) == first
     assert [scan.reads for scan in scans] == [["a"], ["b"], ["c"]]
     os.utime(tmp_path / "b", ns=(1, 1))
-    read_each(scans, record)
+    read_each(scans, cache)
     assert [len(scan.reads) for scan in scans] == [1, 2, 1]
 
 
-def test_without_a_record_everything_is_read_each_time(scans: list[Scan]):
+def test_without_a_cache_everything_is_read_each_time(scans: list[Scan]):
     read_each(scans)
     read_each(scans)
     assert [len(scan.reads) for scan in scans] == [2, 2, 2]
 
 
 def test_an_interrupted_reading_goes_on_where_it_stopped(scans: list[Scan], tmp_path: Path):
-    record = tmp_path / "record.json"
+    cache = Cache(tmp_path / "made")
     broken = Scan("c", tmp_path / "gone")
     object.__setattr__(broken, "fault", KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        read_each([*scans[:2], broken], record)
-    read_each(scans, record)
+        read_each([*scans[:2], broken], cache)
+    read_each(scans, cache)
     assert [len(scan.reads) for scan in scans] == [1, 1, 1]
-
-
-def test_a_damaged_record_is_made_again(scans: list[Scan], tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    record = tmp_path / "record.json"
-    first = read_each(scans, record)
-    record.write_text("{", encoding="utf-8")
-    assert read_each(scans, record) == first
-    assert "record.json is damaged" in caplog.text
 
 
 def test_refused_scans_are_left_out_and_named(scans: list[Scan], caplog: pytest.LogCaptureFixture):

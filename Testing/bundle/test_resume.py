@@ -12,12 +12,11 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
-from monai.transforms import Randomizable
 from torch import nn
 from toy_training import FINE_TUNING, configurations, run_here, run_processes, toy_bundle, trained_weights
 
 from research.training.protocol import run
-from scripts.training.resume import Training
+from scripts.training.resume import training_key
 
 torch.set_num_threads(1)
 # Whole processes are started, which takes seconds on an idle machine and minutes on a busy one.
@@ -157,25 +156,32 @@ def test_fine_tuning_goes_on_with_its_learning_rate(root: Path):
     assert rates[0] == rates[1]
 
 
-def fingerprint(**changed: Any) -> str:
-    """Fingerprint of a training of one layer, something about it changed."""
+class Dataset:
+    """One scan, of which nothing is made."""
+
+    def __init__(self, label: int) -> None:
+        self.data = [({"name": "scan", "label": np.array([label]), "slice_labels": None}, None)]
+        self.R = np.random.RandomState(0)
+
+
+def key(**changed: Any) -> str:
+    """Key of a training of one layer, something about it changed."""
     torch.manual_seed(changed.get("seed", 0))
     network = nn.Sequential(nn.Linear(3, 2), nn.Dropout(changed.get("dropout", 0.5)))
     optimizer = torch.optim.Adam(network.parameters(), lr=changed.get("rate", 0.1))
     loss = nn.BCEWithLogitsLoss()
     loss.slice_weight = changed.get("slice_weight", 1.0)
-    entry = {"name": "scan", "label": np.array([changed.get("label", 1)]), "slice_labels": None}
-    settings = {"epochs": changed.get("epochs", 4)}
-    return Training(network, optimizer, loss, [(entry, None)], Randomizable(), settings).fingerprint()
+    dataset = Dataset(changed.get("label", 1))
+    return training_key(network, optimizer, loss, dataset, [changed.get("epochs", 4)])
 
 
-def test_the_same_training_has_the_same_fingerprint():
-    assert fingerprint() == fingerprint()
+def test_the_same_training_has_the_same_key():
+    assert key() == key()
 
 
 CHANGES = [{"seed": 1}, {"dropout": 0.4}, {"rate": 0.2}, {"slice_weight": 0.0}, {"label": 0}, {"epochs": 5}]
 
 
 @pytest.mark.parametrize("changed", CHANGES, ids=str)
-def test_whatever_decides_a_training_changes_its_fingerprint(changed: dict[str, Any]):
-    assert fingerprint(**changed) != fingerprint()
+def test_whatever_decides_a_training_changes_its_key(changed: dict[str, Any]):
+    assert key(**changed) != key()

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_backbone import TinyBackbone
 from torch import Tensor, nn
 
+from scripts.messages import ExpectedError
 from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features
@@ -35,8 +37,8 @@ def maps() -> Tensor:
     return torch.rand(8, 512, 2, 2, generator=torch.Generator().manual_seed(3)).mul(4).to(torch.bfloat16)
 
 
-def slice_reading(network: DrCT1, mixing: float = 0.0) -> SliceReading:
-    return SliceReading(network, network.backbone, FREQUENCIES, mixing, precision="float32")
+def slice_reading(network: DrCT1, mixup: float = 0.0) -> SliceReading:
+    return SliceReading(network, FREQUENCIES, mixup, precision="float32")
 
 
 def changed_by_training(network: DrCT1, maps: Tensor) -> set[str]:
@@ -97,7 +99,7 @@ def test_what_was_known_of_a_label_stays_where_no_slice_tells_of_it():
     network = a_network()
     with torch.no_grad():
         network.primary.slice_classifier.output.bias.fill_(-2.5)
-    SliceReading(network, network.backbone, (0.5, float("nan"), 0.5, 0.5, 0.5, 0.5))
+    SliceReading(network, (0.5, float("nan"), 0.5, 0.5, 0.5, 0.5))
     assert network.primary.slice_classifier.output.bias.tolist() == [0.0, -2.5, 0.0, 0.0, 0.0, 0.0]
 
 
@@ -108,47 +110,50 @@ def test_a_norm_shared_by_several_processes_has_a_slope_too(maps: Tensor):
     torch.testing.assert_close(slice_reading(shared).evidence.slope(), alone)
 
 
-def test_a_backbone_that_is_not_the_networks_is_refused():
-    with pytest.raises(ValueError, match="the network's own backbone"):
-        SliceReading(a_network(), VGG16Features(), FREQUENCIES)
+def test_a_backbone_without_trained_layers_is_refused():
+    network = a_network()
+    network.backbone = TinyBackbone()
+    network.backbone.frozen_layers = 4
+    with pytest.raises(ExpectedError, match="TinyBackbone has no layers that are trained"):
+        slice_reading(network)
 
 
 def test_a_network_without_evidence_is_refused():
-    network = a_network(evidence=False)
-    with pytest.raises(ValueError, match="needs network_def#heads#slice_classifier true"):
-        SliceReading(network, network.backbone, FREQUENCIES)
+    network = a_network(slice_classifier=False)
+    with pytest.raises(ExpectedError, match="needs network_def#heads#slice_classifier true"):
+        SliceReading(network, FREQUENCIES)
 
 
 def test_a_network_that_compares_slices_with_their_scan_cannot_learn_from_single_ones():
     network = a_network(normalisation="scan")
-    with pytest.raises(ValueError, match="normalisation 'batch'"):
-        SliceReading(network, network.backbone, FREQUENCIES)
+    with pytest.raises(ExpectedError, match="normalisation 'batch'"):
+        SliceReading(network, FREQUENCIES)
     with pytest.raises(ValueError, match="'batch' only"):
         network.primary.slice_classifier.slope()
 
 
-def test_without_mixing_every_slice_is_its_own_partner(maps: Tensor):
+def test_without_mixup_every_slice_is_its_own_partner(maps: Tensor):
     reading = slice_reading(a_network()).train()
     mixed = reading(maps)
     assert mixed["logits"].shape == (8, 6)
     assert mixed["partner"].tolist() == list(range(8))
-    assert mixed["share"].tolist() == [1.0] * 8
+    assert mixed["weight"].tolist() == [1.0] * 8
 
 
-def test_mixed_slices_are_read_as_the_mean_of_both_by_their_shares(maps: Tensor):
+def test_mixed_slices_are_the_mean_of_both_by_their_weights(maps: Tensor):
     network = a_network(dropout=0.0)
-    reading = slice_reading(network, mixing=0.4).train()
+    reading = slice_reading(network, mixup=0.4).train()
     torch.manual_seed(0)
     maps = maps.float()
     mixed = reading(maps)
-    partner, share = mixed["partner"], mixed["share"]
+    partner, weight = mixed["partner"], mixed["weight"]
     assert sorted(partner.tolist()) == list(range(8))
     assert partner.tolist() != list(range(8))
-    assert (share >= 0.5).all()
-    assert (share <= 1.0).all()
-    assert share.unique().numel() > 4
-    weight = share[:, None, None, None]
-    blended = weight * maps + (1 - weight) * maps[partner]
+    assert (weight >= 0.5).all()
+    assert (weight <= 1.0).all()
+    assert weight.unique().numel() > 4
+    of_maps = weight[:, None, None, None]
+    blended = of_maps * maps + (1 - of_maps) * maps[partner]
     expected = slice_reading(network).train()(blended)["logits"]
     torch.testing.assert_close(mixed["logits"], expected, atol=1e-5, rtol=1e-4)
 
@@ -172,27 +177,27 @@ def test_the_cells_of_a_slice_are_its_grad_cam_before_rectification(maps: Tensor
     torch.testing.assert_close(trained, cells.flatten(2).detach(), atol=1e-4, rtol=1e-4)
 
 
-def test_outlines_draw_the_heat_to_where_they_are(maps: Tensor):
+def test_masks_draw_attribution_to_where_they_are(maps: Tensor):
     network = a_network(dropout=0.0)
     reading = slice_reading(network).train()
-    outline = torch.zeros(8, 4)
-    outline[:, 3] = 1.0
-    target = torch.cat([torch.ones(8, 6), outline], dim=1)
+    mask = torch.zeros(8, 4)
+    mask[:, 3] = 1.0
+    target = torch.cat([torch.ones(8, 6), mask], dim=1)
     optimiser = torch.optim.AdamW([*reading.block.parameters(), *reading.evidence.parameters()], lr=1e-3)
 
-    def share_in_outline() -> float:
+    def fraction_in_mask() -> float:
         return float(reading(maps)["cells"].softmax(dim=-1)[..., 3].mean().detach())
 
-    before = share_in_outline()
+    before = fraction_in_mask()
     for _ in range(10):
         optimiser.zero_grad()
         SliceLoss(mask_weight=1.0)(reading(maps), target).backward()
         optimiser.step()
-    assert share_in_outline() > before + 0.3
+    assert fraction_in_mask() > before + 0.3
 
 
-def test_slices_are_not_mixed_where_they_are_watched(maps: Tensor):
-    reading = slice_reading(a_network(), mixing=0.4).eval()
+def test_slices_are_not_mixed_in_validation(maps: Tensor):
+    reading = slice_reading(a_network(), mixup=0.4).eval()
     with torch.no_grad():
         assert torch.equal(reading(maps), reading(maps))
         assert reading(maps).shape == (8, 6)

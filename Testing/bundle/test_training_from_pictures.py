@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ct_ich_files import CTICHTree, Patient, write_ct_ich
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from training_runs import BUNDLE, SMALL, inside_a_copy_of_bundle, same_state, trained, trained_state
 
 from scripts.inferer import StudyInferer
@@ -61,16 +61,15 @@ def test_it_runs_every_epoch_and_writes_weights(cold: tuple[ConfigWorkflow, list
     assert len(losses) == 3
     assert np.isfinite(losses).all()
     assert (root / "cache" / "training" / "model.pt").is_file()
-    assert sorted(path.name for path in (root / "cache" / "features").iterdir()) == ["049.pt", "050.pt", "051.pt"]
+    assert workflow.parser.get_parsed_content("cache").computed == 3
     assert not (root / "models" / "model.pt").exists()
 
 
-def test_the_validator_watches_held_out_patients(cold: tuple[ConfigWorkflow, list[float]]):
+def test_the_validator_evaluates_held_out_patients(cold: tuple[ConfigWorkflow, list[float]]):
     workflow, _ = cold
-    watched = workflow.parser.get_parsed_content("validation_scans")
-    fitted = workflow.parser.get_parsed_content("train_scans")
-    assert {entry["fold"] for entry, _ in watched} == {0}
-    assert {entry["fold"] for entry, _ in fitted} == {1}
+    split = workflow.parser.get_parsed_content("split")
+    assert {entry["fold"] for entry, _ in split.validation} == {0}
+    assert {entry["fold"] for entry, _ in split.train} == {1}
     evaluator = workflow.parser.get_parsed_content("validate#evaluator")
     assert 0.0 <= evaluator.state.metrics["val_mean_auc"] <= 1.0
 
@@ -82,7 +81,7 @@ def test_vgg16_sees_different_heads(cold: tuple[ConfigWorkflow, list[float]]):
 
 
 def test_the_frozen_backbone_is_still_imagenets(cold: tuple[ConfigWorkflow, list[float]]):
-    kept = cold[0].parser.get_parsed_content("backbone").state_dict()
+    kept = cold[0].parser.get_parsed_content("network_def").backbone.state_dict()
     original = torch.load(BUNDLE / "models" / "backbone.pt", weights_only=True)
     assert all(torch.equal(kept[name], tensor.float()) for name, tensor in original.items())
 
@@ -91,16 +90,24 @@ def test_cached_features_give_the_very_same_training(
     cold: tuple[ConfigWorkflow, list[float]], overrides: dict[str, Any]
 ):
     warm, losses = trained(overrides)
+    assert warm.parser.get_parsed_content("cache").computed == 0
     assert losses == cold[1]
     assert same_state(trained_state(warm), trained_state(cold[0]))
+
+
+def _windowed(parser: ConfigParser, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what inference is given of a scan: its geometry and head, and the windows of the training's recipe."""
+    recipe = parser.get_parsed_content("recipe")
+    loaded = recipe.load(dict(entry))
+    return {**loaded, **recipe.variant(loaded, 0, 0)}
 
 
 def test_training_reads_a_scan_as_inference_does(cold: tuple[ConfigWorkflow, list[float]]):
     parser = cold[0].parser
     network = parser.get_parsed_content("network_def").eval()
-    entry, features = parser.get_parsed_content("validation_scans")[0]
+    entry, features = parser.get_parsed_content("split").validation[0]
     expected = read_whole_scan(network, features)
-    study = parser.get_parsed_content("to_input")(parser.get_parsed_content("load")(dict(entry)))
+    study = _windowed(parser, entry)
     reading = StudyInferer(precision="float32")(study, network)
     torch.testing.assert_close(reading.probabilities, expected.probabilities, atol=2e-3, rtol=0)
     torch.testing.assert_close(reading.slice_attention, expected.slice_attention, atol=2e-3, rtol=0)
@@ -123,7 +130,7 @@ def test_evaluate_reads_the_trained_weights_and_leaves_them_alone(
     shutil.copy(kept, model)
     evaluated, trained_on = trained_state(workflow), trained_state(cold[0])
     assert all(torch.equal(evaluated[name], tensor.half().to(tensor.dtype)) for name, tensor in trained_on.items())
-    assert {entry["fold"] for entry, _ in workflow.parser.get_parsed_content("validation_scans")} == {0}
+    assert {entry["fold"] for entry, _ in workflow.parser.get_parsed_content("split").validation} == {0}
     name, value = (root / "cache" / "training" / "metrics.csv").read_text("utf-8").strip().split(",")
     assert name == "val_mean_auc"
     expected = cold[0].parser.get_parsed_content("validate#evaluator").state.metrics["val_mean_auc"]

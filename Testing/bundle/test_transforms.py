@@ -20,8 +20,9 @@ from torch.nn import functional
 
 from scripts.intake.study import AIR_HU, NotEvaluableError
 from scripts.phantom import Phantom, make_phantom, write_dicom_series, write_nifti
+from scripts.training.augmentation import Augmentation
 from scripts.training.cached_scans import CachedScans
-from scripts.training.feature_cache import ScanFeatures
+from scripts.training.scan_features import ScanFeatures
 from scripts.transforms import HounsfieldWindows
 
 torch.set_num_threads(1)
@@ -47,8 +48,8 @@ def preprocessing() -> Compose:
 
 
 @pytest.fixture(scope="module")
-def augmentation() -> Compose:
-    return configuration("train.json").get_parsed_content("augmentation")
+def augmentation() -> Augmentation:
+    return configuration("train.json").get_parsed_content("recipe#augmentation")
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +146,10 @@ def test_training_and_inference_build_the_same_network():
 
 
 def test_training_and_inference_use_the_same_windows(preprocessing: Compose):
-    to_input = configuration("train.json").get_parsed_content("to_input")
+    recipe = configuration("train.json").get_parsed_content("recipe")
     hounsfield = {key: torch.linspace(-1024, 3000, 48).reshape(1, 3, 4, 4) for key in ("image", "high_res")}
     expected = Compose(preprocessing.transforms[-1:])(dict(hounsfield))
-    for key, pictures in to_input(dict(hounsfield)).items():
+    for key, pictures in recipe.variant(hounsfield, 0, 0).items():
         torch.testing.assert_close(convert_to_tensor(pictures), convert_to_tensor(expected[key]))
 
 
@@ -161,14 +162,13 @@ def head_pictures(size: int) -> Tensor:
     return pictures
 
 
-def augmented(augmentation: Compose, seed: int) -> dict[str, Tensor]:
-    augmentation.set_random_state(seed)
-    changed = augmentation({"image": head_pictures(224), "high_res": head_pictures(512)})
+def augmented(augmentation: Augmentation, seed: int) -> dict[str, Tensor]:
+    changed = augmentation.transform(seed)({"image": head_pictures(224), "high_res": head_pictures(512)})
     return {key: convert_to_tensor(pictures) for key, pictures in changed.items()}
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_augmentation_keeps_sizes_and_changes_both_pictures_alike(augmentation: Compose, seed: int):
+def test_augmentation_keeps_sizes_and_changes_both_pictures_alike(augmentation: Augmentation, seed: int):
     changed = augmented(augmentation, seed)
     assert changed["image"].shape == (1, 4, 224, 224)
     assert changed["high_res"].shape == (1, 4, 512, 512)
@@ -180,7 +180,7 @@ def test_augmentation_keeps_sizes_and_changes_both_pictures_alike(augmentation: 
     assert (image - reduced)[(image > -500) & (reduced > -500)].median().abs() < 3
 
 
-def test_augmentation_mirrors_left_and_right_only(augmentation: Compose):
+def test_augmentation_mirrors_left_and_right_only(augmentation: Augmentation):
     changed = augmented(augmentation, 0)["image"][0]
     row, column = torch.nonzero(changed[0] > 165).float().mean(dim=0).tolist()
     assert column > 112
@@ -189,7 +189,7 @@ def test_augmentation_mirrors_left_and_right_only(augmentation: Compose):
     assert not (changed[2:] > -500).any()
 
 
-def test_augmentation_is_gentle_and_repeatable(augmentation: Compose):
+def test_augmentation_is_gentle_and_repeatable(augmentation: Augmentation):
     once, again, other = (augmented(augmentation, seed)["image"] for seed in (5, 5, 6))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)

@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
-from torch import nn
 
-from scripts.training.feature_cache import ScanFeatures
-from scripts.training.trunk_maps import CachedFeatureMaps
+from scripts.training.scan_features import ScanFeatures
+from scripts.training.stage_maps import StageMaps
 
 TESTING = Path(__file__).resolve().parent
 BUNDLE = TESTING.parents[1] / "monai_bundle"
@@ -27,8 +26,8 @@ LABELS = 6
 SLICES = 12
 TOY = {
     "datalist": {"_target_": "toy_training.toy_datalist", "scans": 31, "folds": "@folds"},
-    "features": {"_target_": "toy_training.toy_features", "entries": "@datalist", "backbone": "@backbone"},
-    "scan_maps": {"_target_": "toy_training.toy_maps", "entries": "@datalist", "backbone": "@backbone"},
+    "features": {"_target_": "toy_training.toy_features", "entries": "@datalist"},
+    "scan_maps": {"_target_": "toy_training.toy_maps", "entries": "@datalist"},
     "slices_dir": None,
     "folds": 3,
     "epochs": 4,
@@ -39,19 +38,24 @@ TOY = {
     "network_def#key_slices": 4,
 }
 """Overrides of train.json: 20 scans to learn from, 11 held out; all else is as it stands there."""
+DOUBLE = {"network": "$CachedReading(@network_def).double().to(@device)", "features#double": True}
 WITHOUT_CHANCE = {
+    **DOUBLE,
     "network_def#heads#dropout": 0.0,
     "network_def#heads#normalisation": "scan",
     "train#dataset#random": False,
+    "optimizer#_target_": "torch.optim.SGD",
 }
-"""Every scan's contribution to a step is then its own, whatever else lies in its process's share of the batch."""
+"""Every scan's contribution to a step is then its own, whatever else lies in its process's part of the batch; and
+rounding stays rounding: Adam divides each gradient by its own size, and so makes a whole step of one that is nothing
+but the rounding of a sum, whose sign depends on the order of its terms."""
 
 FINE_TUNING = {
     "datalist#scans": 9,
     "epochs": 2,
     "batch_size": 32,
     "learning_rate": 0.0002,
-    "mixing": 0.2,
+    "mixup": 0.2,
     "mask_weight": 0.0,
 }
 """Overrides of finetune.json: few slices, for the last block is as large as ever; toys have no outlines."""
@@ -75,8 +79,8 @@ def toy_datalist(scans: int, folds: int) -> list[dict[str, Any]]:
     return entries
 
 
-def toy_features(entries: Sequence[Mapping[str, Any]], backbone: nn.Module) -> list[ScanFeatures]:
-    """Return features that hint at the labels; the backbone is only asked for to be filled."""
+def toy_features(entries: Sequence[Mapping[str, Any]], double: bool = False) -> list[ScanFeatures]:
+    """Return features that hint at the labels, in single or double precision."""
     features = []
     for number, entry in enumerate(entries):
         generator = torch.Generator().manual_seed(number)
@@ -84,18 +88,16 @@ def toy_features(entries: Sequence[Mapping[str, Any]], backbone: nn.Module) -> l
         if entry["slice_labels"] is not None:
             hints = torch.from_numpy(entry["slice_labels"]).repeat_interleave(10, dim=1)
             made[..., : hints.shape[1]] += 0.3 * hints
+        made = made.double() if double else made
         features.append(ScanFeatures(made[0], made[1], torch.arange(SLICES)))
     return features
 
 
-def toy_maps(entries: Sequence[Mapping[str, Any]], backbone: nn.Module) -> list[CachedFeatureMaps]:
+def toy_maps(entries: Sequence[Mapping[str, Any]]) -> list[StageMaps]:
     """Return maps of noise, four pixels each."""
     generator = torch.Generator().manual_seed(0)
     shape = (2, SLICES, 2, 2, 512)
-    return [
-        CachedFeatureMaps(torch.rand(shape, generator=generator).bfloat16(), None, torch.arange(SLICES))
-        for _ in entries
-    ]
+    return [StageMaps(torch.rand(shape, generator=generator).bfloat16(), None, torch.arange(SLICES)) for _ in entries]
 
 
 class KilledIn:
@@ -132,6 +134,16 @@ def run_here(names: Sequence[str], overrides: Mapping[str, Any], kind: str = "tr
     workflow.initialize()
     workflow.run()
     return workflow
+
+
+def started_here(names: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the weights that a training starts from."""
+    files = configurations(*names)
+    workflow = ConfigWorkflow(files, workflow_type="train", meta_file=None, logging_file=False, **overrides)
+    workflow.initialize()
+    return {
+        name: tensor.clone() for name, tensor in workflow.parser.get_parsed_content("network_def").state_dict().items()
+    }
 
 
 def run_processes(

@@ -20,7 +20,6 @@ SMALL = {
     "high_res_size": 64,
     "sub_stack_size": 8,
     "variants": 2,
-    "high_res_variants": 1,
     "network_def#key_slices": 4,
     "folds": 2,
 }

@@ -23,12 +23,30 @@ RENAMED = {
     "head_margin": "crop_margin",
     "sample_size": "sub_stack_size",
     "held_out_fold": "validation_fold",
-    "zoom_variants": "high_res_variants",
-    "zoom_variants_read": "high_res_variants_used",
+    "zoom_variants": "scan_maps#high_res_variants",
+    "zoom_variants_read": "scan_maps#high_res_variants",
     "outline_weight": "mask_weight",
     "inferer#zoom_micro_batch": "inferer#high_res_micro_batch",
     "inferer#with_feature_attention": "write_feature_attention",
     "network_def#heads#evidence": "network_def#heads#slice_classifier",
+    "cache_dir": "cache#folder",
+    "maps_dir": "cache#folder",
+    "outlines_dir": "cache#folder",
+    "pooled_dir": "cache#folder",
+    "load": "train#preprocessing",
+    "rotation_radians": "recipe#augmentation#rotation_radians",
+    "scaling": "recipe#augmentation#scaling",
+    "window_contrast": "recipe#augmentation#window_contrast",
+    "window_shift_hu": "recipe#augmentation#window_shift_hu",
+    "noise_hu": "recipe#augmentation#noise_hu",
+    "blur_pixels": "recipe#augmentation#blur_pixels",
+    "augmentation_seed": "recipe#augmentation#seed",
+    "aps_learning_rate": "optimizer#params#aps_learning_rate",
+    "weight_decay": "optimizer#weight_decay",
+    "checkpoint_interval": "train#checkpoints#interval",
+    "mixing": "mixup",
+    "evidence_learning_rate": "classifier_learning_rate",
+    "warm_up": "schedule#pct_start",
 }
 """Name up to version 0.3 to the name since."""
 
@@ -44,7 +62,8 @@ def refuse_renamed(arguments: Sequence[str] | None = None) -> None:
     Parameters
     ----------
     arguments : sequence of str, optional
-        The command line; that of this process, if not given. Nothing is refused where the overlay is among its files.
+        The command line; that of this process, if not given. Names that the overlay reads are taken where it is
+        among the files.
 
     Raises
     ------
@@ -53,10 +72,9 @@ def refuse_renamed(arguments: Sequence[str] | None = None) -> None:
     """
     given = _options(sys.argv[1:] if arguments is None else arguments)
     files = [file for value in (given.get("config_file"),) if value for file in _as_files(value)]
-    if any(file.name == OVERLAY for file in files):
-        return
+    readable = {key for file in files if file.name == OVERLAY for key in _keys_of(file)}
     for name in (*given, *(key for file in files for key in _keys_of(file))):
-        if name in RENAMED:
+        if name in RENAMED and name not in readable:
             raise SettingError("settings.renamed", old=name, new=RENAMED[name])
 
 

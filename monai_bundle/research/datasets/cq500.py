@@ -12,8 +12,10 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from research.datasets.cq500_reads import read_votes
+from scripts.cache import Cache
 from scripts.datasets.datalist import as_datalist
 from scripts.datasets.reading_record import leave_out_refused, read_each
+from scripts.datasets.registry import DATASETS
 from scripts.intake.dicom import read_dicom_study
 from scripts.intake.dicom_header import SliceHeader
 from scripts.intake.dicom_series import is_localizer, is_reformat, stacks_of
@@ -182,7 +184,7 @@ def datalist(
     reads: str | Path | None = None,
     series: Literal["chosen", "all"] = "chosen",
     split: Literal["patient", "series"] = "patient",
-    record: str | Path | None = None,
+    cache: Cache | None = None,
 ) -> list[dict[str, Any]]:
     """List the scans that can be read as MONAI data entries; see :func:`scripts.datasets.datalist.as_datalist`.
 
@@ -197,8 +199,8 @@ def datalist(
     split : str
         ``"patient"`` keeps all series of a study in one fold. ``"series"`` deals series by themselves, as the paper's
         count suggests: figures from such folds are not of patients never seen, which a warning says.
-    record : path, optional
-        File that remembers which scans can be read; see :func:`scripts.datasets.reading_record.read_each`.
+    cache : Cache, optional
+        Keeps which scans can be read; see :func:`scripts.datasets.reading_record.read_each`.
 
     Raises
     ------
@@ -214,7 +216,10 @@ def datalist(
         logger.warning(
             "CQ500: patients have several series; folds by series would leak patients, these keep them whole"
         )
-    kept = leave_out_refused(scans, read_each(scans, Path(record) if record else None), "CQ500")
+    kept = leave_out_refused(scans, read_each(scans, cache), "CQ500")
     if split == "series":
         kept = [replace(scan, patient=scan.name) for scan in kept]
     return as_datalist(kept, labels, folds)
+
+
+DATASETS["cq500"] = datalist

@@ -17,6 +17,7 @@ from research.datasets.rsna_headers import IndexedFile, slice_header
 from research.datasets.rsna_labels import read_labels
 from research.datasets.rsna_store import open_store
 from scripts.datasets.datalist import as_datalist
+from scripts.datasets.registry import DATASETS
 from scripts.intake.dicom import read_stack
 from scripts.intake.dicom_header import scan_headers
 from scripts.intake.dicom_series import choose_stack
@@ -207,3 +208,6 @@ def datalist(
         example = next(each for each in left_out if each.code == code)
         logger.warning("left out, %s: %d, for example %s: %s", code, count, example.name, example.reason)
     return as_datalist(scans, labels, folds)
+
+
+DATASETS["rsna"] = datalist

@@ -14,27 +14,28 @@ import numpy as np
 import torch
 from monai.bundle import ConfigWorkflow
 
-from research.evaluation.predictions import Predictions, ScanPrediction
+from research.metrics.predictions import Predictions, ScanPrediction
+from scripts.cache import Cache
+from scripts.datasets.datalist import data_key as key_of_datalists
 from scripts.networks.drct import DrCT1
 from scripts.networks.study_network import StudyOutput
+from scripts.renamed_settings import RENAMED
 from scripts.training.cached_scans import LabelledFeatures, read_whole_scan
-from scripts.training.data_digest import data_digest
-from scripts.training.feature_cache import ScanFeatures
+from scripts.training.scan_features import ScanFeatures
 
 HEADS = "configs/train.json"
 FINETUNING = "configs/finetune.json"
-FROM_MAPS = "$pooled_features(@scan_maps, @backbone, @device, @recipe.precision, @high_res_variants_used, @pooled_dir)"
-"""Value of ``features`` in train.json for a fine-tuned last block: from the maps in front of it, in seconds."""
+FROM_MAPS = {"features#maps": "@scan_maps"}
+"""Overrides of train.json for a fine-tuned trained stage: features of cached maps, in seconds."""
 
-DEALING = ("dataset_dir", "datalist", "folds", "label_vocabulary", "label_keys")
+FOLDS = ("dataset", "dataset_dir", "datalist", "folds", "label_vocabulary", "label_keys")
 """Keys of train.json that decide who is held out."""
 
-READING = (
-    *("start_from", "device", "image_size", "high_res_size", "image_sizes", "slab_mm", "crop_margin"),
-    *("windows", "variants", "high_res_variants", "augmentation_seed", "rotation_radians", "scaling"),
-    *("window_contrast", "window_shift_hu", "noise_hu", "blur_pixels", "load", "augmentation", "to_input", "recipe"),
+INPUT = (
+    *("start_from", "device", "cache", "image_size", "high_res_size", "image_sizes", "slab_mm", "crop_margin"),
+    *("windows", "variants", "recipe", "scan_maps", "train#preprocessing", "backbone"),
 )
-"""Keys of train.json that decide what the last block sees: it must be the same when it learns and when it is used."""
+"""Keys of train.json that decide what the trained stage is given: it must be the same in fine-tuning and in use."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +53,9 @@ class Variant:
     heads : mapping
         Overrides of ``configs/train.json``.
     finetuning : mapping or None
-        Overrides of ``configs/finetune.json``; None leaves ImageNet's backbone as it is.
+        Overrides of ``configs/finetune.json``; None leaves the backbone as it is.
     views : int
-        Cached variants of a held-out scan that are read and averaged: 1 is the scan as it is, more are augmented ones.
+        Cached variants of a held-out scan that are averaged (test-time augmentation): 1 is the scan as it is alone.
     """
 
     name: str
@@ -67,23 +68,36 @@ class Variant:
 def run(configuration: str | list[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
     """Run one training and return its workflow, for its network and its split; ``finalize`` is the caller's."""
     # Many trainings of minutes share one folder here: a stage that was cut off is made anew, none is gone on with.
-    workflow = prepared(configuration, {**overrides, "checkpoint_interval": 0, "resume": False})
+    workflow = prepared(configuration, {**overrides, "train#checkpoints#interval": 0, "resume": False})
     workflow.run()
     return workflow
 
 
-def prepared(configuration: str | list[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
-    """Return the workflow of one training that is not run, for what its configuration makes."""
+def prepared(configuration: str | list[str], overrides: Mapping[str, Any], initialize: bool = True) -> ConfigWorkflow:
+    """Return the workflow of one training that is not run, for what its configuration makes.
+
+    Parameters
+    ----------
+    configuration : str or list of str
+        Files, later ones laid over earlier ones.
+    overrides : mapping
+        Keys and their values, laid over the files.
+    initialize : bool
+        Whether to seed the random generators and load the starting weights.
+    """
     settings = _known(overrides)
     workflow = ConfigWorkflow(configuration, meta_file=None, logging_file=False, workflow_type="train", **settings)
-    workflow.initialize()
+    if initialize:
+        workflow.initialize()
+    else:
+        workflow.parser.parse(reset=True)
     return workflow
 
 
-def digest_of_data(configuration: str | list[str], overrides: Mapping[str, Any]) -> str:
-    """Return a digest of all scans, and slices where there are any, that a training learns from or is held to."""
-    content = prepared(configuration, overrides).parser.get_parsed_content
-    return data_digest(content(key) for key in ("datalist", "slice_datalist") if key in _keys(configuration))
+def data_key(configuration: str | list[str], overrides: Mapping[str, Any]) -> str:
+    """Return a hash of all scans, and slices where there are any, that a training learns from or is evaluated on."""
+    content = prepared(configuration, overrides, initialize=False).parser.get_parsed_content
+    return key_of_datalists(content(key) for key in ("datalist", "slice_datalist") if key in _keys(configuration))
 
 
 def _keys(configuration: str | list[str]) -> set[str]:
@@ -106,27 +120,32 @@ def fine_tuned(variant: Variant, validation_fold: int | None, base: Mapping[str,
     if variant.finetuning is None:
         return None
     if variant.finetuning.get("with_scans", True) is False:
-        # No scan is looked at: one network serves every fold.
+        # No scan is learnt from: one network serves every fold.
         validation_fold = None
-    # Dealt otherwise than for the heads, a fold of fine-tuning would hold their held-out patients.
-    own = {key: value for key, value in variant.finetuning.items() if key not in DEALING}
-    shared = {key: variant.heads[key] for key in (*DEALING, *READING) if key in variant.heads}
-    overrides = {**base, **own, **shared, "validation_fold": validation_fold}
-    # Where the heads go says nothing of the block in front of them.
-    overrides.pop("model_path", None)
-    made_from = [settings_of(HEADS, FINETUNING), overrides, digest_of_data([HEADS, FINETUNING], overrides)]
+    # With another fold assignment than the heads', fine-tuning would see their held-out patients.
+    own = {key: value for key, value in variant.finetuning.items() if key not in FOLDS}
+    overrides = {**base, **own, **_of_keys(variant.heads, (*FOLDS, *INPUT)), "validation_fold": validation_fold}
+    # Where the heads go, or the caches lie, says nothing of the weights in front of them.
+    for elsewhere in ("model_path", "cache_root"):
+        overrides.pop(elsewhere, None)
+    key = [settings_of(HEADS, FINETUNING), overrides, data_key([HEADS, FINETUNING], overrides)]
     if overrides.get("start_from") is not None:
-        made_from.append(hashlib.sha256(Path(overrides["start_from"]).read_bytes()).hexdigest())
-    key = json.dumps(made_from, sort_keys=True, default=str)
-    folder = Path(str(base.get("cache_root", "cache"))) / "finetuned"
-    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{validation_fold}.pt"
-    if not path.is_file():
+        key.append(hashlib.sha256(Path(overrides["start_from"]).read_bytes()).hexdigest())
+
+    def write(path: Path) -> None:
         logger.info("%s: fine-tuning without fold %s", variant.name, validation_fold)
-        partial = path.with_suffix(".partial")
-        workflow = run([HEADS, FINETUNING], {**_known(overrides), "model_path": str(partial)})
-        workflow.finalize()
-        partial.replace(path)
-    return str(path)
+        run([HEADS, FINETUNING], {**overrides, "model_path": str(path)}).finalize()
+
+    return str(Cache(str(base.get("cache_root", "cache"))).file("finetuned", key, f"-{validation_fold}.pt", write))
+
+
+def _of_keys(overrides: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Return the overrides of some keys and of what lies below them."""
+    return {
+        name: value
+        for name, value in overrides.items()
+        if any(name == key or name.startswith(f"{key}#") for key in keys)
+    }
 
 
 def trained(variant: Variant, validation_fold: int | None, base: Mapping[str, Any]) -> ConfigWorkflow:
@@ -134,7 +153,7 @@ def trained(variant: Variant, validation_fold: int | None, base: Mapping[str, An
     start_from = fine_tuned(variant, validation_fold, base)
     overrides = {**_known(base), **variant.heads, "validation_fold": validation_fold}
     if start_from is not None:
-        overrides |= {"start_from": str(Path(start_from).absolute()), "features": FROM_MAPS}
+        overrides |= {"start_from": str(Path(start_from).absolute()), **FROM_MAPS}
     return run(HEADS, overrides)
 
 
@@ -164,7 +183,7 @@ def cross_validated(variant: Variant, base: Mapping[str, Any], keep: Path | None
             workflow.finalize()
         content = workflow.parser.get_parsed_content
         folds, keys = int(content("folds")), content("label_keys")
-        held_out: Sequence[LabelledFeatures] = content("validation_scans")
+        held_out: Sequence[LabelledFeatures] = content("split").validation
         network = content("network_def")
         scans += [scan_prediction(network, entry, features, variant.views) for entry, features in held_out]
         fold += 1
@@ -192,26 +211,26 @@ def scan_prediction(network: DrCT1, entry: Mapping[str, Any], features: ScanFeat
         torch.stack([getattr(reading, name) for reading in readings]).mean(dim=0)
         for name in ("probabilities", "slice_attention", "slice_logits")
     )
-    read_slice = features.read_slice.numpy()
-    per_read = np.bincount(read_slice, minlength=len(attention))
+    input_slice = features.input_slice.numpy()
+    per_read = np.bincount(input_slice, minlength=len(attention))
     return ScanPrediction(
         name=entry["name"],
         patient=entry["patient"],
         fold=int(entry["fold"]),
         labels=np.asarray(entry["label"], dtype=np.float64),
         logits=probabilities.double().logit(eps=1e-7).numpy(),
-        slice_attention=attention.numpy()[read_slice] / per_read[read_slice],
+        slice_attention=attention.numpy()[input_slice] / per_read[input_slice],
         slice_labels=entry["slice_labels"],
-        slice_logits=slice_logits.numpy()[read_slice] if network.has_slice_classifier else None,
-        key_slices=_stored_key_slices(readings[0], read_slice),
-        group=_group(entry, len(read_slice)),
+        slice_logits=slice_logits.numpy()[input_slice] if network.has_slice_classifier else None,
+        key_slices=_stored_key_slices(readings[0], input_slice),
+        group=_group(entry, len(input_slice)),
     )
 
 
-def _stored_key_slices(reading: StudyOutput, read_slice: np.ndarray) -> tuple[int, ...]:
+def _stored_key_slices(reading: StudyOutput, input_slice: np.ndarray) -> tuple[int, ...]:
     """Return the middle stored slice of each read slice that was read again, the one with most attention first."""
     ranked = sorted(reading.key_slices.tolist(), key=lambda number: -float(reading.slice_attention[number]))
-    members = (np.flatnonzero(read_slice == number) for number in ranked)
+    members = (np.flatnonzero(input_slice == number) for number in ranked)
     return tuple(int(stored[len(stored) // 2]) for stored in members)
 
 
@@ -225,8 +244,15 @@ def _group(entry: Mapping[str, Any], slices: int) -> dict[str, str | float]:
 
 
 def _known(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is no key of the configurations."""
-    return {key: value for key, value in overrides.items() if key != "cache_root"}
+    """Leave out what is no key of the configurations, and take keys of the last version for their new names."""
+    known = {}
+    for key, value in overrides.items():
+        if key == "cache_root":
+            continue
+        if key in RENAMED:
+            logger.warning("the key %s is now %s; the old one is taken for the last time", key, RENAMED[key])
+        known[RENAMED.get(key, key)] = value
+    return known
 
 
 def settings_of(*configurations: str) -> dict[str, Any]:
@@ -235,9 +261,9 @@ def settings_of(*configurations: str) -> dict[str, Any]:
     A new handler, or a key that another configuration replaces, is no reason to train again.
     """
     idle = {"imports", "handlers", "validate", "initialize", "run", "finalize", "val_interval"}
-    idle |= {"checkpoints", "checkpoint_interval", "resume"}
+    idle |= {"+imports", "checkpoints", "resume", "cache"}
     merged: dict[str, Any] = {}
     for name in configurations:
         merged |= json.loads(Path(name).read_text("utf-8"))
-    merged["train"] = {key: value for key, value in merged.get("train", {}).items() if key != "handlers"}
-    return {key: value for key, value in merged.items() if not set(key.split("#")) & idle}
+    merged["train"] = {key: value for key, value in merged.get("train", {}).items() if key not in idle}
+    return {key: value for key, value in merged.items() if not set(key.removeprefix("+").split("#")) & idle}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import joblib
 import numpy as np
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
+from scripts.cache import files_key
 from scripts.intake.study import CTStudy, NotEvaluableError
 
 
@@ -18,7 +20,7 @@ class LabelledScan(Protocol):
 
     @property
     def name(self) -> str:
-        """Name in figures and of cache files: unique in its dataset, safe as a file name, no patient's name."""
+        """Name in metrics and of cache files: unique in its dataset, safe as a file name, no patient's name."""
 
     @property
     def patient(self) -> str:
@@ -34,13 +36,13 @@ class LabelledScan(Protocol):
 
     @property
     def slice_labels(self) -> Mapping[str, NDArray[np.bool_]] | None:
-        """Label key to a boolean per stored slice, in the order of :class:`CTStudy`; None where unknown."""
+        """Label key to a boolean per original slice, in the order of :class:`CTStudy`; None where unknown."""
 
     def read(self) -> CTStudy:
         """Read the scan; :class:`NotEvaluableError` if it cannot be read well."""
 
     def mask(self, study: CTStudy) -> NDArray[np.bool_] | None:
-        """Read the outline of all haemorrhage, on the study's stored voxels; None where nobody drew one."""
+        """Read the mask of all haemorrhage, on the study's original voxels; None where nobody drew one."""
 
 
 def as_datalist(
@@ -51,31 +53,31 @@ def as_datalist(
     Parameters
     ----------
     scans : sequence of LabelledScan
-        In any order; two of one patient go to the same fold.
+        In any order; two of one patient share a fold.
     labels : sequence of str
-        Keys of the vocabulary, in its order; the first is the one that the folds are balanced by.
+        Keys of the vocabulary, in its order; the folds are balanced by the first.
     folds : int
         Number of folds.
     seed : int
-        Of the dealing.
+        Of the fold assignment.
 
     Returns
     -------
     list of dict
         ``name``, ``patient``, ``study`` (the scan, for :class:`ReadLabelledStudyd`), ``label`` (0, 1, or NaN for
-        unknown, per label), ``slice_labels`` (float32, stored slices by labels, NaN for unknown; or None) and ``fold``.
+        unknown, per label), ``slice_labels`` (float32, original slices by labels, NaN for unknown; or None), ``fold``.
 
     Raises
     ------
     ValueError
-        If two scans share a name, or the folds cannot be dealt (see :func:`folds_by_patient`).
+        If two scans share a name, or the folds cannot be assigned (see :func:`folds_by_patient`).
     """
     names = [scan.name for scan in scans]
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"names must be unique: {', '.join(twice[:5])}")
     positive = [bool(scan.labels.get(labels[0], False)) for scan in scans]
-    dealt = folds_by_patient([scan.patient for scan in scans], positive, folds, seed)
+    assigned = folds_by_patient([scan.patient for scan in scans], positive, folds, seed)
     return [
         {
             "name": scan.name,
@@ -85,8 +87,24 @@ def as_datalist(
             "slice_labels": _slice_labels(scan, labels),
             "fold": int(fold),
         }
-        for scan, fold in zip(scans, dealt, strict=True)
+        for scan, fold in zip(scans, assigned, strict=True)
     ]
+
+
+def data_key(datalists: Iterable[Sequence[Mapping[str, Any]]]) -> str:
+    """Return a hash of all entries of datalists: names, patients, folds, labels, and the files' sizes and times.
+
+    Raises
+    ------
+    OSError
+        If a file is missing.
+    """
+    known = ("name", "patient", "fold", "label", "slice_labels")
+    entries = [
+        [([entry.get(name) for name in known], files_key(entry["study"].files)) for entry in datalist]
+        for datalist in datalists
+    ]
+    return str(joblib.hash(entries))
 
 
 def _slice_labels(scan: LabelledScan, labels: Sequence[str]) -> NDArray[np.float32] | None:
@@ -98,7 +116,9 @@ def _slice_labels(scan: LabelledScan, labels: Sequence[str]) -> NDArray[np.float
 
 
 def folds_by_patient(patients: Sequence[str], positive: Sequence[bool], count: int, seed: int = 0) -> NDArray[np.int64]:
-    """Deal scans to folds so that no patient is split; patients with a positive scan and without are dealt separately.
+    """Assign scans to folds so that no patient is split; patients with a positive scan and without are assigned apart.
+
+    Not scikit-learn's StratifiedGroupKFold, which gives CT-ICH other folds than the committed metrics were measured on.
 
     Parameters
     ----------
@@ -142,7 +162,7 @@ class ReadLabelledStudyd(MapTransform):
     keys : KeysCollection
         The key that holds the scan.
     with_mask : bool
-        Whether to add ``mask``: bool, of the study's stored voxels, or None.
+        Whether to add ``mask``: bool, of the study's original voxels, or None.
     """
 
     def __init__(self, keys: str, with_mask: bool = False) -> None:

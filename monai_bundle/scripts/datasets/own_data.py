@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.cache import Cache
 from scripts.datasets.datalist import as_datalist
 from scripts.datasets.own_studies import OwnScan, match_studies
 from scripts.datasets.own_tables import KINDS, SliceRow, StudyRow, TableError, read_slices, read_studies
@@ -52,7 +53,7 @@ class OwnData:
 
 
 def read_own_data(
-    folder: Path, table: Path, keys: Sequence[str], slices: Path | None = None, record: Path | None = None
+    folder: Path, table: Path, keys: Sequence[str], slices: Path | None = None, cache: Cache | None = None
 ) -> OwnData:
     """Check both tables against the folder and read every study once.
 
@@ -66,8 +67,8 @@ def read_own_data(
         Keys of the vocabulary.
     slices : Path, optional
         Table of slices; see :func:`read_slices`. ``slices.csv`` beside the table is taken where it is not given.
-    record : Path, optional
-        Remembers which studies can be read; see :func:`scripts.datasets.reading_record.read_each`.
+    cache : Cache, optional
+        Keeps which studies can be read; see :func:`scripts.datasets.reading_record.read_each`.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def read_own_data(
     matched, more, unnamed = match_studies(folder, rows, table.parent)
     if faults or more:
         raise TableError([*faults, *more])
-    readings = read_each([scan for _, scan in matched], record)
+    readings = read_each([scan for _, scan in matched], cache)
     scans, faults = _with_slice_labels(matched, slice_rows, readings)
     if faults:
         raise TableError(faults)
@@ -174,13 +175,13 @@ def datalist(
     labels: Sequence[str],
     folds: int = 5,
     slices: str | Path | None = None,
-    record: str | Path | None = None,
+    cache: Cache | None = None,
 ) -> list[dict[str, Any]]:
     """List the studies that can be read as MONAI data entries; see :func:`scripts.datasets.datalist.as_datalist`.
 
     Parameters
     ----------
-    folder, table, slices, record
+    folder, table, slices, cache
         As for :func:`read_own_data`.
     labels : sequence of str
         Keys of the vocabulary, in its order.
@@ -192,8 +193,7 @@ def datalist(
     TableError, IntakeError, ValueError
         As :func:`read_own_data`.
     """
-    paths = [Path(path) if path else None for path in (slices, record)]
-    data = read_own_data(Path(folder), Path(table), labels, *paths)
+    data = read_own_data(Path(folder), Path(table), labels, Path(slices) if slices else None, cache)
     for warning in (*data.warnings, *too_few(data.scans, labels, folds)):
         logger.warning("%s", warning)
     return as_datalist(data.scans, labels, folds)
@@ -232,12 +232,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--slices", type=Path, help="CSV: study, slice, label columns (default: slices.csv beside it)")
     parser.add_argument("--vocabulary", choices=list(VOCABULARIES), default="rsna", help="labels that may be columns")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--record", type=Path, help="remember here which studies can be read")
+    parser.add_argument("--cache", type=Path, help="keep in this folder which studies can be read")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
     keys = [label.key for label in vocabulary(given.vocabulary)]
     try:
-        data = read_own_data(given.folder, given.table, keys, given.slices, given.record)
+        data = read_own_data(given.folder, given.table, keys, given.slices, Cache(given.cache) if given.cache else None)
         text = overview(data, keys, given.folds)
     except (IntakeError, ValueError) as error:
         sys.stdout.write(f"{error}\n")

@@ -36,13 +36,13 @@ class SliceBatch:
         return tuple(each.path for each in self.slices)
 
 
-def slice_datalist(folder: str | Path, labels: Sequence[str], size: int = 16) -> list[dict[str, Any]]:
+def slice_datalist(folder: str | Path | None, labels: Sequence[str], size: int = 16) -> list[dict[str, Any]]:
     """List the pictures of ``rsna-slices`` as data entries of several slices each.
 
     Parameters
     ----------
-    folder : path
-        Holds ``labels.csv`` and ``slices/``.
+    folder : path or None
+        Holds ``labels.csv`` and ``slices/``; None for no slices.
     labels : sequence of str
         Keys of the vocabulary, in its order.
     size : int
@@ -53,8 +53,8 @@ def slice_datalist(folder: str | Path, labels: Sequence[str], size: int = 16) ->
     list of dict
         ``name``, ``study`` (a :class:`SliceBatch`), ``slice_labels`` (float32, slices by labels) and ``fold``.
     """
-    entries = []
-    found = find_slices(folder)
+    entries: list[dict[str, Any]] = []
+    found = find_slices(folder) if folder is not None else []
     for fold in sorted({each.fold for each in found}):
         members = [each for each in found if each.fold == fold]
         for start in range(0, len(members), size):

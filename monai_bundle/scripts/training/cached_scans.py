@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Randomizable
+from monai.transforms import MapTransform, Randomizable
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from scripts.messages import ExpectedError
 from scripts.networks.drct import DrCT1
 from scripts.networks.study_network import FeatureMaps, StudyNetwork, StudyOutput
-from scripts.training.feature_cache import ScanFeatures
-from scripts.training.labelled_slices import labels_of_read_slices
+from scripts.training.labelled_slices import labels_of_input_slices
+from scripts.training.scan_features import ScanFeatures
 
 LabelledFeatures = tuple[Mapping[str, Any], ScanFeatures]
 
 
-def split(
-    entries: Sequence[Mapping[str, Any]],
-    features: Sequence[ScanFeatures],
-    validation_fold: int | None,
-    held_out: bool,
-) -> list[LabelledFeatures]:
-    """Take the scans of one side of a split by patient.
+@dataclass(frozen=True)
+class ScanSplit:
+    """Datalist entries with their features: ``train`` to learn from, ``validation`` to evaluate on."""
+
+    train: list[LabelledFeatures]
+    validation: list[LabelledFeatures]
+
+
+def split_scans(
+    entries: Sequence[Mapping[str, Any]], features: Sequence[ScanFeatures], validation_fold: int | None
+) -> ScanSplit:
+    """Split scans by patient.
 
     Parameters
     ----------
     entries, features : sequence
         Datalist with ``fold``, and the features of each entry.
     validation_fold : int or None
-        The fold that training must not see; None trains on all, and then nothing is held out.
-    held_out : bool
-        Whether to return the held-out scans or the others.
+        The fold that training must not see; None trains on all. Where no scan is held out, the training scans are
+        evaluated.
     """
-    pairs = zip(entries, features, strict=True)
-    if validation_fold is None:
-        return [] if held_out else list(pairs)
-    return [(entry, scan) for entry, scan in pairs if (entry["fold"] == validation_fold) == held_out]
+    pairs = list(zip(entries, features, strict=True))
+    train = [pair for pair in pairs if validation_fold is None or pair[0]["fold"] != validation_fold]
+    held_out = [pair for pair in pairs if validation_fold is not None and pair[0]["fold"] == validation_fold]
+    return ScanSplit(train, held_out or train)
 
 
 class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
@@ -52,7 +58,7 @@ class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
     Parameters
     ----------
     data : sequence of (mapping, ScanFeatures)
-        Datalist entries with ``label``, each with its features; see :func:`split`.
+        Datalist entries with ``label``, each with its features; see :func:`split_scans`.
     sub_stack_size : int
         m.
     random : bool
@@ -75,7 +81,7 @@ class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
         return len(self.data)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return ``image`` (2, m, 512), features at both sizes, and ``label`` (1 + m, labels): scan, then slices."""
+        """Return ``image`` (2, m, channels), both resolutions, and ``label`` (1 + m, labels): scan, then slices."""
         entry, scan = self.data[index]
         variant, phase = self._draw(len(scan.image)) if self.random else (0, 0.5)
         slices = scan.image.shape[1]
@@ -92,7 +98,18 @@ def _slice_labels(entry: Mapping[str, Any], scan: ScanFeatures) -> Tensor:
     """Labels (read slices, labels), NaN where unknown."""
     if entry["slice_labels"] is None:
         return torch.full((scan.image.shape[1], len(entry["label"])), torch.nan)
-    return labels_of_read_slices(entry["slice_labels"], scan.read_slice)
+    return labels_of_input_slices(entry["slice_labels"], scan.input_slice)
+
+
+class ScanProbabilitiesd(MapTransform):
+    """Postprocessing of one scan for the metric: ``pred`` to probabilities, ``label`` without those of the slices."""
+
+    def __init__(self) -> None:
+        super().__init__(("pred", "label"))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return both as tensors of shape (labels,), from what :class:`CachedReading` and :class:`CachedScans` give."""
+        return {**data, "pred": data["pred"]["logits"][0].sigmoid(), "label": data["label"][0]}
 
 
 class CachedReading(nn.Module):
@@ -113,7 +130,7 @@ class CachedReading(nn.Module):
 
         def high_res_features(positions: Tensor) -> Tensor:
             if high_res.isnan().any():
-                raise ValueError("the network reads key slices again: give `image_sizes` a `high_res`, or train DrCT1")
+                raise ExpectedError("training.no_high_res_features")
             return high_res.gather(1, positions[..., None].expand(-1, -1, high_res.shape[-1]))
 
         reading = self.network.read(features[:, 0], high_res_features)

@@ -1,10 +1,12 @@
-"""What inference must be told of a training of one's own: its files, and how its slices were read."""
+"""The settings that inference needs of a training of one's own: its files, and how its slices were read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from scripts.messages import ExpectedError
 
 INFERENCE_FILE = "inference.json"
 
@@ -27,14 +29,13 @@ def inference_settings(heads: Mapping[str, Any], folder: Path) -> dict[str, Any]
 
     Raises
     ------
-    ValueError
-        If something was changed that inference could not be told.
+    ExpectedError
+        ``training.unknown_to_inference`` if something was changed that inference could not be told.
     """
-    if lost := sorted({"load", "to_input"} & {key.split("#")[0] for key in heads} | {"network_def"} & set(heads)):
-        raise ValueError(
-            f"--set {', '.join(lost)}: inference could not read slices in the same way; change single settings "
-            f"({', '.join(SHARED[:-1])}, network_def#...), or measure with --only-figures"
-        )
+    lost = {key for key in heads if key.startswith("train#preprocessing") or key == "network_def"}
+    if lost:
+        settings = ", ".join(SHARED[:-1])
+        raise ExpectedError("training.unknown_to_inference", keys=", ".join(sorted(lost)), settings=settings)
     files = {
         "model_file": "model.pt",
         "operating_points_file": "operating_points.json",

@@ -97,11 +97,11 @@ def attention_loss(slice_attention: Tensor, positive: Tensor) -> Tensor:
     return (surprise * (count > 0)).sum() / mean_count((count > 0).sum())
 
 
-def outline_loss(cells: Tensor, positive: Tensor, outline: Tensor) -> Tensor:
-    """Cross-entropy of what the cells of a slice say for a label with the even distribution over its outline.
+def mask_loss(cells: Tensor, positive: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of what the cells of a slice say for a label with the even distribution over its mask.
 
     For a logit that is linear in the maxima of the maps, the cells are Grad-CAM before its rectification (Selvaraju et
-    al. 2017, eq. 2, up to a factor): this is what draws the heat into the outline.
+    al. 2017, eq. 2, up to a factor): this is what draws attribution into the mask.
 
     Parameters
     ----------
@@ -109,11 +109,11 @@ def outline_loss(cells: Tensor, positive: Tensor, outline: Tensor) -> Tensor:
         What each cell adds to each label's logit.
     positive : Tensor, shape (batch, labels)
         1 where the slice shows the label; others add nothing.
-    outline : Tensor, shape (batch, cells)
-        Outlined share of each cell, of all haemorrhage; slices without an outline add nothing.
+    mask : Tensor, shape (batch, cells)
+        Masked fraction of each cell, of all haemorrhage; slices without a mask add nothing.
     """
-    area = outline.sum(dim=1, keepdim=True)
-    wanted = outline / area.clamp(min=1e-6)
+    area = mask.sum(dim=1, keepdim=True)
+    wanted = mask / area.clamp(min=1e-6)
     surprise = -(wanted[:, None] * cells.log_softmax(dim=-1)).sum(dim=-1)
     counted = (positive == 1) & (area > 0)
     return (surprise * counted).sum() / mean_count(counted.sum())
@@ -125,15 +125,15 @@ class SliceLoss(nn.Module):
     Parameters
     ----------
     mask_weight : float
-        Weight of :func:`outline_loss`; 0 for labels only. Mixed slices show two outlines and are not asked for either.
-    outlined : sequence of bool, optional
-        Per label, whether it is a haemorrhage: outlines say nothing of a fracture. All, if not given.
+        Weight of :func:`mask_loss`; 0 for labels only. Mixed slices show two masks and are not asked for either.
+    of_haemorrhage : sequence of bool, optional
+        Per label, whether it is a haemorrhage: masks say nothing of a fracture. All, if not given.
     """
 
-    def __init__(self, mask_weight: float = 0.0, outlined: Sequence[bool] | None = None) -> None:
+    def __init__(self, mask_weight: float = 0.0, of_haemorrhage: Sequence[bool] | None = None) -> None:
         super().__init__()
         self.mask_weight = mask_weight
-        self.outlined = None if outlined is None else torch.tensor(outlined)
+        self.of_haemorrhage = None if of_haemorrhage is None else torch.tensor(of_haemorrhage)
 
     def forward(self, reading: Mapping[str, Tensor], target: Tensor) -> Tensor:
         """Return the loss, a scalar.
@@ -143,14 +143,14 @@ class SliceLoss(nn.Module):
         reading : mapping
             What SliceReading gives in training.
         target : Tensor, shape (batch, labels + cells)
-            Labels, 0, 1 or NaN; then the outline.
+            Labels, 0, 1 or NaN; then the cells of the mask, none where no scan has one.
         """
-        logits, partner, share = reading["logits"], reading["partner"], reading["share"][:, None]
-        labels, outline = target[:, : logits.shape[1]], target[:, logits.shape[1] :]
-        blended = share * labels + (1 - share) * labels[partner]
+        logits, partner, weight = reading["logits"], reading["partner"], reading["weight"][:, None]
+        labels, mask = target[:, : logits.shape[1]], target[:, logits.shape[1] :]
+        blended = weight * labels + (1 - weight) * labels[partner]
         loss = known_mean(functional.binary_cross_entropy_with_logits, logits, blended)
-        if self.mask_weight > 0:
-            unmixed = torch.where(share == 1, outline, 0.0)
-            shown = labels if self.outlined is None else labels * self.outlined.to(labels)
-            loss = loss + self.mask_weight * outline_loss(reading["cells"], shown, unmixed)
+        if self.mask_weight > 0 and mask.shape[1] > 0:
+            unmixed = torch.where(weight == 1, mask, 0.0)
+            shown = labels if self.of_haemorrhage is None else labels * self.of_haemorrhage.to(labels)
+            loss = loss + self.mask_weight * mask_loss(reading["cells"], shown, unmixed)
         return loss

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from monai.handlers import IgniteMetricHandler
+from monai.handlers import IgniteMetricHandler, from_engine
 from monai.metrics import CumulativeIterationMetric, compute_roc_auc
 from torch import Tensor
 
@@ -39,9 +39,10 @@ class MeanAUC(IgniteMetricHandler):
 
     Parameters
     ----------
-    output_transform : callable
-        From the engine's output to predictions and labels, e.g. ``monai.handlers.from_engine(["pred", "label"])``.
+    output_transform : callable, optional
+        From the engine's output to predictions and labels; its ``pred`` and ``label`` where it is not given.
     """
 
-    def __init__(self, output_transform: Callable[[Any], Any]) -> None:
-        super().__init__(metric_fn=MeanAUCMetric(), output_transform=output_transform, save_details=False)
+    def __init__(self, output_transform: Callable[[Any], Any] | None = None) -> None:
+        chosen = output_transform or from_engine(["pred", "label"])
+        super().__init__(metric_fn=MeanAUCMetric(), output_transform=chosen, save_details=False)

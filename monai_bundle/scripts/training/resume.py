@@ -1,31 +1,28 @@
 """Interrupted training goes on from its last epoch and ends with the weights that it would have had anyway.
 
-A checkpoint's name carries the fingerprint of its training (data, starting weights, optimiser, settings, number of
-processes): several trainings may share a folder, and none takes up another's.
+A checkpoint's name carries the key of its training (data, starting weights, optimiser, settings, number of processes):
+several trainings may share a folder, and none takes up another's.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import joblib
 import numpy as np
 import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.handlers import CheckpointLoader, CheckpointSaver
-from monai.transforms import Randomizable
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from scripts.cache import weights_key
 from scripts.training.distributed import process_count, process_number
-from scripts.training.feature_cache import weights_digest
 
 KEPT = 2
 """Checkpoints on disk: the newest may be cut off in the middle of writing, the one before it is whole."""
@@ -57,7 +54,7 @@ class TrainedPart:
 class RandomStates:
     """Where training draws from: torch's and CUDA's generators and the data set's own, of every process."""
 
-    def __init__(self, dataset: Randomizable) -> None:
+    def __init__(self, dataset: PairDataset) -> None:
         self.dataset = dataset
 
     def state_dict(self) -> dict[str, Any]:
@@ -95,63 +92,36 @@ def _of_numpy(state: Mapping[str, Any]) -> tuple[str, Any, int, int, float]:
     return "MT19937", keys, state["position"], state["has_gauss"], state["gauss"]
 
 
-@dataclass(frozen=True)
-class Training:
-    """All that decides how a training goes.
+class PairDataset(Protocol):
+    """A dataset of datalist entries, each with what is made of it, that draws by a generator of its own."""
 
-    Attributes
+    data: Sequence[tuple[Mapping[str, Any], Any]]
+    R: np.random.RandomState
+
+
+def training_key(
+    network: nn.Module, optimizer: torch.optim.Optimizer, loss: nn.Module, dataset: PairDataset, settings: object
+) -> str:
+    """Return a hash of everything that decides a training, to be taken before its first step.
+
+    Parameters
     ----------
     network : nn.Module
-        It holds its starting weights.
+        With its starting weights.
     optimizer : torch.optim.Optimizer
         Of some or all of the network's parameters.
     loss : nn.Module
         As configured.
-    scans : sequence of (mapping, any)
-        Datalist entries in their order, with ``name`` and labels.
-    dataset : Randomizable
-        What is made of them; it draws by a generator of its own.
-    settings : mapping
+    dataset : PairDataset
+        Its ``data`` are pairs of a datalist entry, with ``name`` and labels, and what is made of it.
+    settings : object
         Everything else, as plain data.
-    schedule : LRScheduler, optional
-        Of the learning rate.
     """
-
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
-    loss: nn.Module
-    scans: Sequence[tuple[Mapping[str, Any], Any]]
-    dataset: Randomizable
-    settings: Mapping[str, Any]
-    schedule: LRScheduler | None = None
-
-    def fingerprint(self) -> str:
-        """Return a sha256 over everything here and the number of processes, to be taken before the first step."""
-        digest = hashlib.sha256()
-        groups = [{**group, "params": len(group["params"])} for group in self.optimizer.param_groups]
-        plain = {
-            "network": [_attributes(module) for module in self.network.modules()],
-            "loss": [_attributes(module) for module in self.loss.modules()],
-            "optimizer": [type(self.optimizer).__name__, *groups],
-            "settings": self.settings,
-            "processes": process_count(),
-        }
-        digest.update(json.dumps(plain, sort_keys=True, default=str).encode() + weights_digest(self.network).encode())
-        for entry, _ in self.scans:
-            digest.update(str(entry["name"]).encode())
-            for key in ("label", "slice_labels"):
-                if entry.get(key) is not None:
-                    digest.update(np.ascontiguousarray(entry[key], dtype=np.float32).tobytes())
-        return digest.hexdigest()
-
-    def parts(self) -> dict[str, Any]:
-        """Return what a checkpoint holds besides the trainer, by name."""
-        parts: dict[str, Any] = {
-            "network": TrainedPart(self.network, self.optimizer),
-            "optimizer": self.optimizer,
-            "random_states": RandomStates(self.dataset),
-        }
-        return parts if self.schedule is None else {**parts, "schedule": self.schedule}
+    groups = [{**group, "params": len(group["params"])} for group in optimizer.param_groups]
+    modules = [_attributes(module) for part in (network, loss) for module in part.modules()]
+    entries = [(entry["name"], entry.get("label"), entry.get("slice_labels")) for entry, _ in dataset.data]
+    of_optimizer = [type(optimizer).__name__, groups]
+    return str(joblib.hash([modules, weights_key(network), of_optimizer, entries, settings, process_count()]))
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
@@ -170,8 +140,10 @@ class EpochCheckpoints:
     ----------
     folder : path
         Where checkpoints lie.
-    training : Training
-        What is trained, and how.
+    network, optimizer, loss, dataset, settings
+        What is trained, and how; see :func:`training_key`.
+    schedule : LRScheduler, optional
+        Of the learning rate.
     interval : int
         Epochs from one checkpoint to the next; 0 writes none.
     resume : bool
@@ -179,9 +151,28 @@ class EpochCheckpoints:
         beginning, with a warning. Without it, older checkpoints of the same training are removed.
     """
 
-    def __init__(self, folder: str | Path, training: Training, interval: int = 1, resume: bool = False) -> None:
+    def __init__(  # noqa: PLR0913 (a training has that many parts)
+        self,
+        folder: str | Path,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: nn.Module,
+        dataset: PairDataset,
+        *,
+        settings: object,
+        schedule: LRScheduler | None = None,
+        interval: int = 1,
+        resume: bool = False,
+    ) -> None:
         self.folder, self.interval, self.resume = Path(folder), interval, resume
-        self.training = training
+        self.training = (network, optimizer, loss, dataset, settings)
+        self.parts: dict[str, Any] = {
+            "network": TrainedPart(network, optimizer),
+            "optimizer": optimizer,
+            "random_states": RandomStates(dataset),
+        }
+        if schedule is not None:
+            self.parts["schedule"] = schedule
         self.prefix: str | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -190,8 +181,8 @@ class EpochCheckpoints:
             engine.add_event_handler(Events.STARTED, self._start)
 
     def _start(self, engine: Engine) -> None:
-        self.prefix = self.training.fingerprint()[:16]
-        parts = {**self.training.parts(), "trainer": engine}
+        self.prefix = training_key(*self.training)[:16]
+        parts = {**self.parts, "trainer": engine}
         if self.resume:
             self._go_on(engine, parts)
         else:
