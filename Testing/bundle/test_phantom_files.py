@@ -86,7 +86,7 @@ def test_command_line_reports_what_cannot_be_made_in_one_line(tmp_path, caplog: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_montage_is_a_small_picture(tmp_path) -> None:
+def test_montage_is_a_small_image(tmp_path) -> None:
     image = np.asarray(Image.open(write_montage(tmp_path / "montage.png", pixels=32)).convert("L"))
     assert image.shape == (8 * 32, 8 * 26)
     assert image.max() == 255
