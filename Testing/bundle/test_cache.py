@@ -180,3 +180,21 @@ def test_mapped_tensors_keep_no_file_open_and_outlive_it(tmp_path: Path):
     for path in tmp_path.rglob("output.pkl"):
         path.unlink()
     assert [int(tensor[0]) for tensor in kept] == list(range(50))
+
+
+def test_what_one_process_computes_another_finds_in_every_folder(tmp_path: Path):
+    for folder in ("first", "second"):
+        Cache(tmp_path / folder).get("numbers", [1], lambda: 2)
+    bundle = Path(__file__).resolve().parents[2] / "monai_bundle"
+    script = "import sys; from scripts.cache import Cache; print(Cache(sys.argv[1]).get('numbers', [1], lambda: 3))"
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / folder)],
+            cwd=bundle,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for folder in ("first", "second")
+    ]
+    assert [done.stdout.strip() for done in found] == ["2", "2"], found

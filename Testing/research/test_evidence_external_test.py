@@ -1,4 +1,4 @@
-"""Studies from elsewhere are read by the bundle itself, in its own process, and set beside what is known of them."""
+"""External test: studies are read by the bundle in its own process, and compared with what is known of them."""
 
 from __future__ import annotations
 
@@ -36,38 +36,41 @@ def in_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(BUNDLE)
 
 
-@pytest.fixture
-def labelled(in_bundle: None, data: Path, tmp_path: Path) -> list[ExternalStudy]:
-    return external_studies(data, tmp_path)
+@pytest.fixture(scope="module")
+def studies(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[ExternalStudy]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(BUNDLE)
+        return external_studies(data, tmp_path_factory.mktemp("phantoms"))
 
 
-def test_real_studies_come_first_and_three_phantoms_follow(labelled: list[ExternalStudy], data: Path):
-    assert [(study.name, study.positive) for study in labelled] == [
+def test_real_studies_come_first_and_three_phantoms_follow(studies: list[ExternalStudy]):
+    assert [(study.name, study.positive) for study in studies] == [
         ("RSNA 2019, one series", True),
         ("phantom", False),
         ("phantom", True),
         ("phantom", True),
     ]
-    files = sorted(path.stem for path in labelled[0].folder.iterdir())
-    assert labelled[0].labelled_slices == tuple(files[1::2])
-    assert all(any(study.folder.iterdir()) for study in labelled)
+    files = sorted(path.stem for path in studies[0].folder.iterdir())
+    assert studies[0].labelled_slices == tuple(files[1::2])
+    assert all(any(study.folder.iterdir()) for study in studies)
 
 
-def test_a_study_is_read_as_a_user_reads_it_and_its_key_slices_held_to_the_labels(
-    labelled: list[ExternalStudy], tmp_path: Path
+@pytest.mark.usefixtures("in_bundle")
+def test_a_study_is_read_as_a_user_reads_it_and_its_key_slices_compared_with_the_labels(
+    studies: list[ExternalStudy], tmp_path: Path
 ):
-    found = read_study(labelled[0], tmp_path / "result")
+    found = read_study(studies[0], tmp_path / "result")
     assert (found["truth_positive"], found["study"]) == (True, "RSNA 2019, one series")
     assert set(found["findings"]) >= {"any", "subdural"}
     assert found["positive"] == (found["findings"]["any"] >= found["any_threshold"])
     result = json.loads(next((tmp_path / "result").glob("*/result.json")).read_text("utf-8"))
     # The phantom's files are numbered from its lowest slice, and every second one is labelled.
     keys = [entry["index"] for entry in result["slices"] if entry["key_rank"] is not None]
-    assert found["key_slices_hit"] == f"{sum(index % 2 == 1 for index in keys)} of {len(keys)}"
+    assert found["key_slices_labelled_positive"] == f"{sum(index % 2 == 1 for index in keys)} of {len(keys)}"
 
 
 @pytest.mark.usefixtures("in_bundle")
-def test_a_study_that_cannot_be_read_well_stands_there_with_its_reason(data: Path, tmp_path: Path):
+def test_a_study_that_is_not_evaluable_is_listed_with_its_reason(data: Path, tmp_path: Path):
     few = tmp_path / "few"
     few.mkdir()
     for path in sorted((data / "rsna-series-iph-ivh").iterdir())[:5]:

@@ -92,7 +92,13 @@ class Cache:
 
     def _kept(self, kind: str, mapped: bool) -> MemorizedFunc:
         memory = joblib.Memory(self.folder / kind, mmap_mode="r" if mapped else None, verbose=0)
-        kept = memory.cache(_computed, ignore=["compute"])
+
+        # A function of its own each time: joblib writes a function's code into the first folder that a process uses it
+        # with alone, and another process computes again what lies in a folder without it.
+        def computed(key: object, compute: Callable[[], T]) -> T:
+            return compute()
+
+        kept = memory.cache(computed, ignore=["compute"])
         # In the place of joblib's whole traceback.
         kept.warn = partial(_warn, kind)
         return kept
@@ -100,10 +106,6 @@ class Cache:
 
 def _warn(kind: str, message: str) -> None:
     logger.warning("cache of %s: a file is damaged and is computed again (%s)", kind, message.strip().splitlines()[-1])
-
-
-def _computed(key: object, compute: Callable[[], T]) -> T:
-    return compute()
 
 
 def files_key(files: Iterable[Path]) -> list[tuple[str, int, int]]:
