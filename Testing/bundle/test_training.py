@@ -20,7 +20,8 @@ from ct_ich_files import THIRTY_PATIENTS, CTICHTree, write_ct_ich
 from monai.bundle import ConfigWorkflow
 from training_runs import SMALL, copy_of_bundle, same_state, trained, trained_state
 
-from research.evaluation.predictions import Predictions, ScanPrediction
+from research.metrics.eval_metrics import eval_metrics
+from research.metrics.predictions import Predictions, ScanPrediction
 from research.training import cross_validation, protocol
 from research.training.protocol import Variant
 from scripts.calibration import Calibration
@@ -171,7 +172,7 @@ def test_the_printed_figures_show_that_held_out_patients_are_told_apart(shipped:
     assert [rows[key][1] for key in KEYS] == ["15", "6", "3", "3", "3", "6"]
     assert float(rows["any"][2]) > 0.9
     assert " ".join(rows["subarachnoid"][4:]) == "only 3 positive, 27 negative"
-    found = re.search(r"([\d.]+) \(chance ([\d.]+)\)", shipped.table[8])
+    found = re.search(r"([\d.]+) \(random baseline ([\d.]+)\)", shipped.table[8])
     assert float(found[1]) > float(found[2]) + 0.2
 
 
@@ -252,7 +253,7 @@ def test_logits_that_are_no_numbers_leave_the_bundle_as_it_was(bundle: Path, toy
 
 def test_a_table_says_where_a_figure_is_missing():
     held_out = scans([[2.0, -2.0], [-1.5, -2.0], [1.5, -1.0]], [[1, 0], [0, 0], [1, 0]])
-    lines = cross_validation.table(cross_validation.figures(held_out)).splitlines()
+    lines = cross_validation.table(eval_metrics(held_out)).splitlines()
     assert lines[0] == "3 scans, made up"
     assert lines[2].split()[:4] == ["any", "2", "1.000", "1.000"]
     assert lines[3].split() == ["epidural", "0", "-", "-", "only", "0", "positive,", "3", "negative"]
@@ -261,14 +262,14 @@ def test_a_table_says_where_a_figure_is_missing():
 
 def test_the_table_tells_whether_attention_finds_the_positive_slices():
     shown = scans([[2.0], [1.0]], [[1], [1]], slice_labels=np.array([[1.0], [0.0]]))
-    figures = cross_validation.figures(shown)
-    assert (figures["key_slices_top_h"], figures["key_slices_top_h_chance"]) == (1.0, 0.5)
-    assert cross_validation.table(figures).splitlines()[3].endswith("1.000 (chance 0.500)")
+    figures = eval_metrics(shown)
+    assert (figures["key_slices_top_h"], figures["key_slices_top_h_random_baseline"]) == (1.0, 0.5)
+    assert cross_validation.table(figures).splitlines()[3].endswith("1.000 (random baseline 0.500)")
     other = scans([[2.0], [1.0]], [[1], [1]], slice_labels=np.array([[0.0], [1.0]]))
-    assert cross_validation.figures(other)["key_slices_top_h"] == 0.0
+    assert eval_metrics(other)["key_slices_top_h"] == 0.0
 
 
 def test_the_figures_leave_out_what_nobody_judged():
     held_out = scans([[2.0], [-1.0], [3.0], [-2.0]], [[1], [0], [float("nan")], [0]])
-    row = cross_validation.figures(held_out)["labels"]["any"]
+    row = eval_metrics(held_out)["labels"]["any"]
     assert (row["positive"], row["negative"], row["auc"]) == (1, 2, 1.0)

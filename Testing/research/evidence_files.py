@@ -7,26 +7,31 @@ from pathlib import Path
 
 import numpy as np
 
-from research.evaluation.against_chance import Figure
-from research.evaluation.cam_quality import MEASURES
-from research.evaluation.predictions import Predictions, ScanPrediction
 from research.evidence.plan import Plan, PlannedTable
+from research.metrics.attribution_quality import MEASURES
+from research.metrics.predictions import Predictions, ScanPrediction
+from research.metrics.random_baseline import MeanMetric
+from research.training.protocol import Variant
 
 KEYS = ("any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
-SHIPPED, WEAK, SILENT = "shipped", "weak", "silent"
+SHIPPED, WEAK, NO_SLICES = "shipped", "weak", "no_slices"
 
 PLAN = Plan(
     SHIPPED,
-    {SHIPPED: "Made up, good", WEAK: "Made up, weak", SILENT: "Made up, scan labels only", "never_run": "Never run"},
     (
-        PlannedTable("labels", "Where labels come from", "Made up.", (SILENT, WEAK, SHIPPED, "never_run"), SHIPPED),
-        PlannedTable("seeds", "Chance in training", "Made up.", (SHIPPED, WEAK), None, True),
+        Variant(SHIPPED, "Made up, good"),
+        Variant(WEAK, "Made up, weak"),
+        Variant(NO_SLICES, "Made up, scan labels only"),
+        Variant("never_run", "Never run"),
     ),
-    ("It got as far as made-up figures get.",),
+    (
+        PlannedTable("labels", (NO_SLICES, WEAK, SHIPPED, "never_run"), SHIPPED),
+        PlannedTable("seeds", (SHIPPED, WEAK), None, repetitions=True),
+    ),
 )
 
 
-def made_up(title: str, skill: float, speaks: bool = True, scans: int = 60, seed: int = 0) -> Predictions:
+def made_up(title: str, skill: float, slice_classifier: bool = True, scans: int = 60, seed: int = 0) -> Predictions:
     """Return predictions whose logits, for scans and slices, are ``skill`` apart; epidural is never positive."""
     truth, noise = np.random.default_rng(7), np.random.default_rng(seed + 100)
     found = []
@@ -50,7 +55,7 @@ def made_up(title: str, skill: float, speaks: bool = True, scans: int = 60, seed
                 logits=skill * (2 * labels - 1) + noise.normal(size=len(KEYS)) - 0.5,
                 slice_attention=attention,
                 slice_labels=shown,
-                slice_logits=slice_logits if speaks else np.zeros_like(shown),
+                slice_logits=slice_logits if slice_classifier else np.zeros_like(shown),
                 key_slices=tuple(np.argsort(-attention)[:4].tolist()),
                 group={"slices": float(slices), "age": float("nan") if number % 7 == 0 else age, "sex": sex},
             )
@@ -64,7 +69,7 @@ def write_run(folder: Path, complete: bool = True) -> Path:
     predictions.mkdir(parents=True)
     made_up("good", 1.2).to_json(predictions / f"{SHIPPED}.json")
     made_up("weak", 0.3, seed=1).to_json(predictions / f"{WEAK}.json")
-    made_up("silent", 0.6, speaks=False, seed=2).to_json(predictions / f"{SILENT}.json")
+    made_up("no slices", 0.6, slice_classifier=False, seed=2).to_json(predictions / f"{NO_SLICES}.json")
     for name, content in optional_files().items() if complete else ():
         (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
@@ -75,27 +80,27 @@ def optional_files() -> dict[str, object]:
     return {
         "explanations": {
             "quality": {method: _quality(shift) for method, shift in (("gradcam", 0.0), ("gradcam++", 0.05))},
-            "sanity": {
+            "sanity_check": {
                 "gradcam": [
-                    _stage("fusion", 0.61, 0.7, fallen_apart=False),
-                    _stage("primary", None, None, fallen_apart=True),
+                    _stage("fusion", 0.61, 0.7, changed=False),
+                    _stage("primary", None, None, changed=True),
                 ],
-                "gradcam++": [_stage("fusion", 0.44, 0.6, fallen_apart=True)],
+                "gradcam++": [_stage("fusion", 0.44, 0.6, changed=True)],
             },
             "sanity_scans": 3,
             "maps": 41,
             "failures": [
                 {
-                    "file": "missed_any_004.png",
+                    "file": "false_negative_any_004.png",
                     "scan": "004",
                     "label": "any",
                     "probability": 0.031,
                     "truth": True,
-                    "text": "Missed: Any intracranial haemorrhage, probability 3 %, scan 004. Made up.",
+                    "text": "False negative: Any intracranial haemorrhage, probability 3 %, scan 004. Made up.",
                 }
             ],
         },
-        "outside": [
+        "external_test": [
             {
                 "study": "Series from elsewhere",
                 "truth": "intraparenchymal haemorrhage",
@@ -103,7 +108,7 @@ def optional_files() -> dict[str, object]:
                 "findings": dict.fromkeys(KEYS, 0.123) | {"any": 0.871},
                 "any_threshold": 0.4321,
                 "positive": True,
-                "key_slices_hit": "5 of 5",
+                "key_slices_labelled_positive": "5 of 5",
                 "note": None,
             },
             {"study": "Localizer", "truth": "nothing", "truth_positive": False, "findings": None, "note": "refused"},
@@ -111,7 +116,7 @@ def optional_files() -> dict[str, object]:
         "run": {
             "stages": [
                 {"name": "predictions of shipped (1/3)", "seconds": 601.5, "cached": False},
-                {"name": "studies from elsewhere", "seconds": 42.0, "cached": True},
+                {"name": "external test", "seconds": 42.0, "cached": True},
             ],
             "machine": "2 processor cores, made up",
             "versions": {"monai": "1.6.1", "torch": "2.13.0"},
@@ -120,23 +125,23 @@ def optional_files() -> dict[str, object]:
 
 
 def _quality(shift: float) -> dict[str, object]:
-    def figures(value: float) -> dict[str, object]:
-        return {name: vars(Figure(value + shift, 0.1, value, value + 0.1, 20, 18)) for name in MEASURES}
+    def metrics(value: float) -> dict[str, object]:
+        return {name: vars(MeanMetric(value + shift, 0.1, value, value + 0.1, 20, 18)) for name in MEASURES}
 
-    missing = {name: vars(Figure(None, None, None, None, 0, 0, "no map")) for name in MEASURES}
+    missing = {name: vars(MeanMetric(None, None, None, None, 0, 0, "no map")) for name in MEASURES}
     return {
-        "any": {"per_slice": figures(0.21), "per_scan": figures(0.18)},
+        "any": {"per_slice": metrics(0.21), "per_scan": metrics(0.18)},
         "epidural": {"per_slice": missing, "per_scan": missing},
-        "overall": {"per_slice": figures(0.22), "per_scan": figures(0.19)},
+        "overall": {"per_slice": metrics(0.22), "per_scan": metrics(0.19)},
     }
 
 
-def _stage(name: str, rank: float | None, similarity: float | None, fallen_apart: bool) -> dict[str, object]:
+def _stage(name: str, rank: float | None, similarity: float | None, changed: bool) -> dict[str, object]:
     return {
         "stage": name,
         "rank_correlation": rank,
         "structural_similarity": similarity,
         "maps": 18 if rank is not None else 0,
         "not_compared": 0 if rank is not None else 18,
-        "fallen_apart": fallen_apart,
+        "changed": changed,
     }

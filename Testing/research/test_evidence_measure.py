@@ -1,24 +1,22 @@
-"""Measuring for the evidence: the right figures, decided honestly, with reasons where one is missing."""
+"""Measuring for the evidence: the right metrics, on held-out scans, with reasons where one is missing."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
-from evidence_files import KEYS, PLAN, SHIPPED, SILENT, WEAK, made_up, write_run
+from evidence_files import KEYS, NO_SLICES, PLAN, SHIPPED, WEAK, made_up, write_run
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from research.evaluation.comparison import delong
-from research.evaluation.interpretive_tasks import attended_scans, top_h_shares
-from research.evaluation.predictions import Predictions
-from research.evidence.curve_figures import average_precision_interval, weighted_average_precision
 from research.evidence.measure import measure
 from research.evidence.measured_file import FORMAT, jsonable, read_measured, write_measured
-from research.evidence.plan import read_plan
-from research.evidence.shipped_figures import data_figures, decided, fold_figures, size_figures
-from research.evidence.tables import comparison, speaks_of_slices
+from research.evidence.shipped_metrics import data_summary, fold_metrics, held_out, size_metrics
+from research.evidence.tables import comparison
+from research.metrics.comparison import delong
+from research.metrics.curves import average_precision_interval, weighted_average_precision
+from research.metrics.interpretive_tasks import attended_scans, top_h_proportions
+from research.metrics.predictions import Predictions
 from research.training.cross_validation import decisions
 from scripts.labels import RSNA
 
@@ -51,19 +49,19 @@ def test_a_row_holds_scikit_learns_figures(measured):
     )
     assert row["macro_auc"]["labels"] == 5
     assert row["macro_auc"]["remark"] == "without epidural: 0 positives, 60 negatives"
-    assert row["top_h"]["chance"] < row["top_h"]["value"]
+    assert row["top_h"]["random_baseline"] < row["top_h"]["value"]
 
 
-def test_a_model_that_says_nothing_of_slices_has_no_figure_of_them(measured):
-    assert measured["rows"][SILENT]["slice_auc"]["estimate"] is None
-    assert measured["rows"][SILENT]["slice_auc"]["remark"] == "says nothing of single slices"
-    assert measured["tables"][0]["comparisons"][SILENT]["slices"] is None
-    assert not speaks_of_slices(changed(made_up("", 1), slice_logits=lambda _: None))
+def test_a_network_without_a_slice_classifier_has_no_metric_of_slices(measured):
+    assert measured["rows"][NO_SLICES]["slice_auc"]["estimate"] is None
+    assert measured["rows"][NO_SLICES]["slice_auc"]["remark"] == "no slice classifier"
+    assert measured["tables"][0]["comparisons"][NO_SLICES]["slices"] is None
+    assert not changed(made_up("", 1), slice_logits=lambda _: None).has_slice_logits
 
 
 def test_rows_are_tested_against_the_marked_one(measured):
     found = measured["tables"][0]["comparisons"]
-    assert set(found) == {SILENT, WEAK}
+    assert set(found) == {NO_SLICES, WEAK}
     first, second = made_up("weak", 0.3, seed=1), made_up("good", 1.2)
     wanted = delong(first.labels[:, 0], first.logits[:, 0], second.logits[:, 0])
     assert found[WEAK]["delong"]["difference"] == pytest.approx(wanted.difference, abs=1e-3)
@@ -83,39 +81,39 @@ def test_the_order_of_scans_does_not_change_a_comparison_and_other_scans_forbid_
 
 def test_repetitions_have_mean_and_standard_deviation(measured):
     pair = [measured["rows"][name]["scan_auc"]["estimate"] for name in (SHIPPED, WEAK)]
-    spread = measured["tables"][1]["spread"]["scan_auc"]
-    assert spread["mean"] == pytest.approx(np.mean(pair), abs=1e-5)
-    assert spread["deviation"] == pytest.approx(np.std(pair, ddof=1), abs=1e-5)
-    assert measured["tables"][0]["spread"] is None
+    repetitions = measured["tables"][1]["repetitions"]["scan_auc"]
+    assert repetitions["mean"] == pytest.approx(np.mean(pair), abs=1e-5)
+    assert repetitions["standard_deviation"] == pytest.approx(np.std(pair, ddof=1), abs=1e-5)
+    assert measured["tables"][0]["repetitions"] is None
 
 
 @pytest.mark.parametrize("slope", [1.0, 3.0])
-def test_the_thresholds_that_are_shipped_are_those_that_are_judged(slope):
+def test_the_thresholds_that_are_shipped_are_those_that_are_evaluated(slope):
     predictions = changed(made_up("sharp", 1.2), logits=lambda scan: slope * scan.logits)
     calibration, points = decisions(predictions)
-    judged = decided(predictions)
-    assert judged.uncalibrated == calibration.remarks
-    for name, of_label in judged.points.items():
+    evaluated = held_out(predictions)
+    assert evaluated.uncalibrated == calibration.remarks
+    for name, of_label in evaluated.points.items():
         assert {key: point.threshold for key, point in of_label.items()} == points[name]
 
 
-def test_no_fold_is_called_by_its_own_labels():
+def test_no_fold_is_thresholded_by_its_own_labels():
     predictions = made_up("good", 1.2)
-    before = decided(predictions)
-    lied = changed(
+    before = held_out(predictions)
+    flipped = changed(
         predictions,
         labels=lambda scan: 1 - scan.labels if scan.fold == 0 else scan.labels,
     )
-    after = decided(lied)
+    after = held_out(flipped)
     here = predictions.folds == 0
-    np.testing.assert_array_equal(before.called[here], after.called[here])
+    np.testing.assert_array_equal(before.thresholded[here], after.thresholded[here])
     np.testing.assert_allclose(before.calibrated[here], after.calibrated[here])
     assert not np.allclose(before.calibrated[~here], after.calibrated[~here])
 
 
 def test_every_fold_has_its_own_area():
     predictions = made_up("good", 1.2)
-    for fold in fold_figures(predictions):
+    for fold in fold_metrics(predictions):
         here = predictions.folds == fold["fold"]
         assert fold["auc"] == pytest.approx(roc_auc_score(predictions.labels[here, 0], predictions.logits[here, 0]))
 
@@ -129,19 +127,19 @@ def test_every_scan_with_haemorrhage_counts_under_the_number_of_its_slices():
         return shown
 
     predictions = changed(made_up("good", 1.2), slice_labels=bleeding)
-    found = decided(predictions)
-    sizes = size_figures(predictions, found)
+    found = held_out(predictions)
+    sizes = size_metrics(predictions, found)
     assert [size["slices"] for size in sizes] == ["1 to 4", "5 to 9", "10 and more"]
     positive = int((predictions.labels[:, 0] == 1).sum())
     whole, rest = divmod(positive, 5)
     assert [size["scans"] for size in sizes] == [2 * whole + min(rest, 2), 2 * whole + min(max(rest - 2, 0), 2), whole]
-    assert sum(size["found"] for size in sizes) == ((predictions.labels * found.called)[:, 0] == 1).sum()
+    assert sum(size["true_positive"] for size in sizes) == ((predictions.labels * found.thresholded)[:, 0] == 1).sum()
 
 
 def test_key_slices_of_two_ways_to_train_are_tested_pairwise():
     good, weak = made_up("good", 1.2), made_up("weak", 0.3, seed=1)
     found = comparison(good, weak, 20)["top_h"]
-    shares = [top_h_shares(attended_scans(each, "any")) for each in (good, weak)]
+    shares = [top_h_proportions(attended_scans(each, "any")) for each in (good, weak)]
     assert found.difference == pytest.approx(
         np.mean(list(shares[0].values())) - np.mean(list(shares[1].values())), abs=0.05
     )
@@ -157,17 +155,17 @@ def test_the_people_in_the_data_are_counted_once(measured):
     assert data["age"]["known"] < 54
     assert data["labels"]["epidural"] == {"scans": 0, "slices": 0}
     nobody = changed(made_up("", 1), group=lambda _: {}, slice_labels=lambda _: None)
-    assert data_figures(nobody)["age"]["median"] is None
-    assert data_figures(nobody)["sex"] == {"unknown": 54}
-    assert data_figures(nobody)["labels"]["any"]["slices"] is None
+    assert data_summary(nobody)["age"]["median"] is None
+    assert data_summary(nobody)["sex"] == {"unknown": 54}
+    assert data_summary(nobody)["labels"]["any"]["slices"] is None
 
 
-def test_figures_of_a_label_that_nobody_shows_are_missing_with_their_reason(measured):
+def test_metrics_of_a_label_without_a_positive_scan_are_missing_with_their_reason(measured):
     scans = measured["shipped"]["scans"]
     assert scans["average_precision"]["epidural"]["remark"] == "0 positives, 60 negatives"
     assert scans["raw"]["labels"]["epidural"]["auc"] is None
     assert scans["roc"]["epidural"]["sensitivity"] == []
-    assert scans["calls"]["macro"]["f1"]["labels"] == 5
+    assert scans["thresholded"]["macro"]["f1"]["labels"] == 5
     assert measured["shipped"]["key_slices"]["labels"]["epidural"]["easy"]["reason"]
 
 
@@ -181,7 +179,7 @@ def test_subgroups_stand_from_the_lowest_to_the_unknown(measured):
 def test_a_run_without_explanations_is_measured_and_one_without_the_shipped_variant_is_not(tmp_path):
     folder = write_run(tmp_path / "run", complete=False)
     found = measure(folder, PLAN, 5)
-    assert (found["explanations"], found["outside"], found["run"]) == (None, None, None)
+    assert (found["explanations"], found["external_test"], found["run"]) == (None, None, None)
     (folder / "predictions" / f"{SHIPPED}.json").unlink()
     with pytest.raises(ValueError, match="shipped: no predictions"):
         measure(folder, PLAN, 5)
@@ -201,9 +199,9 @@ def test_the_measured_file_comes_back_and_another_file_is_refused(measured, tmp_
         read_measured(path)
 
 
-def test_what_is_no_figure_is_not_written():
+def test_what_is_no_metric_is_not_written():
     assert jsonable({1: (float("nan"), 0.123456789, True, None)}) == {"1": [None, 0.1234568, True, None]}
-    with pytest.raises(TypeError, match="no figure: set"):
+    with pytest.raises(TypeError, match="no metric: set"):
         jsonable({1, 2})
 
 
@@ -223,54 +221,11 @@ def test_average_precision_under_weights_is_scikit_learns():
 
 def test_an_ensemble_is_measured_as_a_model_of_its_own(tmp_path):
     folder = write_run(tmp_path)
-    plan = dataclasses.replace(PLAN, titles={**PLAN.titles, "both": "Both"}, ensembles={"both": (SHIPPED, WEAK)})
+    plan = dataclasses.replace(PLAN, ensembles={"both": (SHIPPED, WEAK)}, ensemble_titles={"both": "Both"})
     found = measure(folder, plan, count=20)["rows"]
     assert found["both"] != found[SHIPPED]
     without = dataclasses.replace(plan, ensembles={"both": (SHIPPED, "never_run")})
     assert "both" not in measure(folder, without, count=20)["rows"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[]", "no plan"),
-        (
-            '{"shipped": "a", "variants": [{"name": "a", "title": ""}], "tables": [], '
-            '"ensembles": [{"name": "b", "title": "", "members": ["a", "c"]}]}',
-            "no such variant: c",
-        ),
-        (
-            '{"shipped": "a", "variants": [{"name": "a", "title": ""}], "tables": [], '
-            '"ensembles": [{"name": "a", "title": "", "members": ["a"]}]}',
-            "two variants share a name",
-        ),
-        ('{"shipped": "a", "variants": [], "tables": []}', "no such variant: a"),
-        (
-            '{"shipped": "a", "variants": [{"name": "a", "title": ""}, {"name": "a", "title": ""}], "tables": []}',
-            "two variants share a name",
-        ),
-        ('{"shipped": "a", "variants": [{"name": "a", "title": ""}], "tables": [{"key": "b"}]}', "no plan"),
-    ],
-)
-def test_a_plan_that_does_not_fit_together_is_refused(text, message, tmp_path):
-    (tmp_path / "plan.json").write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match=message):
-        read_plan(tmp_path / "plan.json")
-
-
-def test_the_bundles_plan_overrides_only_what_its_configurations_have(request):
-    configs = request.config.rootpath / "monai_bundle" / "configs"
-    plan = read_plan(configs / "evidence.json")
-    assert [table.key for table in plan.tables] == [
-        *("labels", "losses", "networks", "key_slices", "resolutions", "high_res", "augmentation"),
-        *("windows", "backbones", "readings", "samples", "seeds", "averages"),
-    ]
-    heads, finetuning = (json.loads((configs / name).read_text("utf-8")) for name in ("train.json", "finetune.json"))
-    for variant in json.loads((configs / "evidence.json").read_text("utf-8"))["variants"]:
-        assert {key.split("#")[0] for key in variant["heads"]} <= set(heads), variant["name"]
-        assert {key.split("#")[0] for key in variant["finetuning"] or {}} <= {*heads, *finetuning}, variant["name"]
-    named = {name for table in plan.tables for name in table.rows}
-    assert named == set(plan.titles)
 
 
 def test_the_made_up_labels_are_those_of_the_network():

@@ -1,4 +1,4 @@
-"""The stages of ``make evidence``: made once, made again where an input changed, explained from cached maps."""
+"""The stages of ``make evidence``: computed once, and again where an input changed, from cached features."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 import torch
 from ct_ich_files import Patient, write_ct_ich
 
-from research.evaluation.__main__ import main as print_figures
-from research.evaluation.predictions import Predictions, ScanPrediction
-from research.evidence import variants
-from research.evidence.__main__ import RunLog, kept
+from research.evidence import __main__ as evidence
+from research.evidence import predicting
+from research.evidence.__main__ import RunLog, cached_json
 from research.evidence.explanations import reading_from_maps
 from research.evidence.report import filled
+from research.metrics.__main__ import main as print_metrics
+from research.metrics.predictions import Predictions, ScanPrediction
 from research.training.protocol import Variant
 from scripts.networks.drct import DrCT1
 from scripts.networks.vgg16 import VGG16Features
@@ -60,7 +61,7 @@ def scans(tmp_path: Path) -> dict[str, str]:
     return {"dataset_dir": str(write_ct_ich(tmp_path / "ct-ich", patients, slices=8, size=24).folder)}
 
 
-def test_predictions_are_made_once_and_again_when_the_way_to_train_or_the_data_change(
+def test_predictions_are_computed_once_and_again_when_the_training_or_the_data_change(
     in_bundle: None, scans: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     made: list[str] = []
@@ -69,39 +70,31 @@ def test_predictions_are_made_once_and_again_when_the_way_to_train_or_the_data_c
         made.append(variant.name)
         return some_predictions()
 
-    monkeypatch.setattr(variants, "cross_validated", cross_validated)
+    monkeypatch.setattr(predicting, "cross_validated", cross_validated)
     variant = Variant("drct1", "DrCT1", {}, None)
-    assert [variants.predict(variant, scans, tmp_path)[1] for _ in range(2)] == [False, True]
+    assert [predicting.predict(variant, scans, tmp_path)[1] for _ in range(2)] == [False, True]
     changed = Variant("drct1", "DrCT1", {"epochs": 3}, None)
-    found, cached = variants.predict(changed, scans, tmp_path)
+    found, cached = predicting.predict(changed, scans, tmp_path)
     assert not cached
     assert made == ["drct1", "drct1"]
     assert found.keys == KEYS
-    assert variants.predict(changed, scans, tmp_path)[1]
+    assert predicting.predict(changed, scans, tmp_path)[1]
     next(Path(scans["dataset_dir"]).rglob("*.jpg")).touch()
-    assert not variants.predict(changed, scans, tmp_path)[1]
+    assert not predicting.predict(changed, scans, tmp_path)[1]
 
 
-def test_the_shipped_variant_comes_first_and_names_are_unique():
-    configuration = json.loads((BUNDLE / "configs" / "evidence.json").read_text("utf-8"))
-    assert variants.read_variants(configuration)[0].name == configuration["shipped"]
-    twice = {**configuration, "variants": [*configuration["variants"], configuration["variants"][0]]}
-    with pytest.raises(ValueError, match="unique"):
-        variants.read_variants(twice)
+def test_a_stage_is_computed_again_where_its_key_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(evidence, "FOLDER", tmp_path)
+    assert [cached_json("explanations", key, lambda: [1]) for key in ("a", "a", "b")] == [False, True, False]
+    assert json.loads((tmp_path / "explanations.json").read_text("utf-8")) == [1]
 
 
-def test_a_stage_is_made_again_where_its_mark_changed(tmp_path: Path):
-    path = tmp_path / "explanations.json"
-    assert [kept(path, mark, lambda: [1]) for mark in ("a", "a", "b")] == [False, True, False]
-    assert json.loads(path.read_text("utf-8")) == [1]
-
-
-def test_a_stage_that_failed_is_made_again(tmp_path: Path):
-    path = tmp_path / "explanations.json"
-    kept(path, "a", lambda: [1])
+def test_a_stage_that_failed_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(evidence, "FOLDER", tmp_path)
     with pytest.raises(RuntimeError):
-        kept(path, "b", lambda: (_ for _ in ()).throw(RuntimeError))
-    assert not kept(path, "a", lambda: [2])
+        cached_json("explanations", "a", lambda: (_ for _ in ()).throw(RuntimeError))
+    assert not cached_json("explanations", "a", lambda: [2])
+    assert json.loads((tmp_path / "explanations.json").read_text("utf-8")) == [2]
 
 
 def test_the_log_keeps_the_time_of_a_stage_that_was_only_read(tmp_path: Path):
@@ -136,38 +129,39 @@ def test_variants_with_other_heads_alone_wait_for_the_features_of_the_first():
         Variant("scan_labels", "", {"features": "$frozen", "loss#slice_weight": 0}, None),
     ]
     coarse, otherwise = Variant("coarse", "", {"image_size": 112}), Variant("otherwise", "", {}, {"epochs": 1})
-    assert variants.by_eye([shipped, *alike, frozen, coarse, otherwise]) == (
-        [shipped, alike[2], coarse, otherwise],
+    backbone = Variant("backbone", "", {"network_def#backbone": {"_target_": "another"}})
+    assert predicting.by_features([shipped, *alike, frozen, coarse, otherwise, backbone]) == (
+        [shipped, alike[2], coarse, otherwise, backbone],
         [alike[0], alike[1], frozen],
     )
 
 
-def test_variants_side_by_side_that_are_there_are_not_made_again(
-    in_bundle: None, scans: dict[str, str], tmp_path: Path
+def test_cached_variants_side_by_side_are_not_computed_again(
+    in_bundle: None, scans: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    for name in ("one", "other"):
-        some_predictions().to_json(tmp_path / f"{name}.json")
-        mark = variants._mark(Variant(name, name, {}, None), scans)
-        (tmp_path / f"{name}.mark").write_text(mark, encoding="utf-8")
+    monkeypatch.setattr(predicting, "cross_validated", lambda *_: some_predictions())
     both = [Variant("one", "one", {}, None), Variant("other", "other", {}, None)]
-    assert variants.predict_side_by_side(both, scans, tmp_path)
-    assert variants.predict_side_by_side([], {}, tmp_path)
+    for variant in both:
+        predicting.predict(variant, scans, tmp_path)
+    # The processes have the real cross-validation: it would need an hour of training.
+    assert predicting.predict_side_by_side(both, scans, tmp_path)
+    assert predicting.predict_side_by_side([], {}, tmp_path)
 
 
 def test_what_a_process_of_its_own_could_not_do_ends_the_run_with_its_error(in_bundle: None, tmp_path: Path):
     nowhere = {"dataset_dir": str(tmp_path / "nowhere")}
     with pytest.raises(RuntimeError) as failure:
-        variants.predict_side_by_side([Variant("one", "one", {}, None)], nowhere, tmp_path)
+        predicting.predict_side_by_side([Variant("one", "one", {}, None)], nowhere, tmp_path)
     assert "nowhere" in str(failure.getrepr(style="long"))
 
 
-def test_a_network_reads_cached_maps_as_it_reads_pictures():
+def test_a_network_reads_cached_features_as_it_reads_images():
     torch.manual_seed(0)
     network = DrCT1(VGG16Features(), slices=3).eval()
-    pictures = torch.rand(2, 3, 32, 32)
+    images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        maps = network.backbone.frozen_stage()(pictures)
-        torch.testing.assert_close(reading_from_maps(network).backbone(maps), network.backbone(pictures))
+        maps = network.backbone.frozen_stage()(images)
+        torch.testing.assert_close(reading_from_maps(network).backbone(maps), network.backbone(images))
     assert reading_from_maps(network).state_dict().keys() == network.state_dict().keys()
 
 
@@ -178,13 +172,13 @@ def test_a_block_of_a_page_is_filled_and_the_rest_left_alone():
         filled(page, "performance", "new\n")
 
 
-@pytest.mark.parametrize(("with_slices", "said"), [(True, "comprehensive"), (False, "no slice labels")])
-def test_the_figures_of_a_training_are_printed(
-    with_slices: bool, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("with_slices", "expected"), [(True, "comprehensive"), (False, "no slice labels")])
+def test_the_metrics_of_a_training_are_printed(
+    with_slices: bool, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     some_predictions(with_slices).to_json(tmp_path / "predictions.json")
-    print_figures([str(tmp_path / "predictions.json")])
+    print_metrics([str(tmp_path / "predictions.json")])
     printed = capsys.readouterr().out
-    assert said in printed
+    assert expected in printed
     assert "epidural" in printed
     assert "macro AUC 0." in printed

@@ -1,4 +1,4 @@
-"""Interpretive tasks by hand, their chance levels against every possible ranking, attention along the head."""
+"""Interpretive tasks by hand, their random baselines against every possible ranking, attention over the height."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from research.evaluation.against_chance import by_patient, chance_average_precision, chance_of_a_hit, mean_figure
-from research.evaluation.attention_by_height import attention_by_height, overlap_with_bins
-from research.evaluation.confidence import proportion_interval
-from research.evaluation.interpretive_tasks import (
+from research.metrics.attention_by_height import attention_by_height, overlap_with_bins
+from research.metrics.confidence import proportion_interval
+from research.metrics.interpretive_tasks import (
     AttendedScan,
     attended_scans,
     interpretive_tasks,
     key_slices_per_label,
     slice_detection,
+    top_h_proportion,
 )
-from research.evaluation.predictions import Predictions, ScanPrediction
+from research.metrics.predictions import Predictions, ScanPrediction
+from research.metrics.random_baseline import (
+    by_patient,
+    mean_metric,
+    probability_of_a_true_positive,
+    random_average_precision,
+)
 
 
-def a_scan(attention: list[float], positive: list[int], called: bool = True, patient: str = "a") -> AttendedScan:
-    return AttendedScan("scan", patient, np.array(attention), np.array(positive, dtype=bool), called)
+def a_scan(attention: list[float], positive: list[int], predicted: bool = True, patient: str = "a") -> AttendedScan:
+    return AttendedScan("scan", patient, np.array(attention), np.array(positive, dtype=bool), predicted)
 
 
 def every_ranking(positive: list[int]) -> list[AttendedScan]:
@@ -39,10 +45,10 @@ BY_HAND = [
     # h = 3 of 6: the first three are slices 1, 3, 4; the first is positive, two of three are.
     a_scan([0.05, 0.3, 0.1, 0.25, 0.2, 0.1], [0, 1, 1, 1, 0, 0], patient="a"),
     # h = 1 of 5, difficult: the first is not positive.
-    a_scan([0.5, 0.3, 0.1, 0.05, 0.05], [0, 1, 0, 0, 0], patient="b", called=False),
+    a_scan([0.5, 0.3, 0.1, 0.05, 0.05], [0, 1, 0, 0, 0], patient="b", predicted=False),
     # h = 1 of 8, difficult: the first is positive.
     a_scan([0.1, 0.1, 0.1, 0.3, 0.1, 0.1, 0.1, 0.1], [0, 0, 0, 1, 0, 0, 0, 0], patient="b"),
-    # Not positive: not judged.
+    # Not positive: not measured.
     a_scan([0.5, 0.5], [0, 0], patient="c"),
 ]
 
@@ -51,66 +57,66 @@ def test_the_tasks_are_what_one_counts_by_hand():
     tasks = interpretive_tasks(BY_HAND)
     assert tasks["easy"].value == pytest.approx(2 / 3)
     assert tasks["comprehensive"].value == pytest.approx((2 / 3 + 0 + 1) / 3)
-    assert tasks["comprehensive"].chance == pytest.approx((1 / 2 + 1 / 5 + 1 / 8) / 3)
+    assert tasks["comprehensive"].random_baseline == pytest.approx((1 / 2 + 1 / 5 + 1 / 8) / 3)
     assert tasks["difficult"].value == pytest.approx(0.5)
-    assert tasks["difficult"].chance == pytest.approx((1 / 5 + 1 / 8) / 2)
+    assert tasks["difficult"].random_baseline == pytest.approx((1 / 5 + 1 / 8) / 2)
     assert tasks["extensive"].value == pytest.approx(2 / 3)
     assert tasks["at_least_one"].value == pytest.approx(2 / 3)
-    assert tasks["at_least_one"].chance == pytest.approx((1 - 1 / 20 + 1 / 5 + 1 / 8) / 3)
+    assert tasks["at_least_one"].random_baseline == pytest.approx((1 - 1 / 20 + 1 / 5 + 1 / 8) / 3)
     assert (tasks["easy"].scans, tasks["easy"].patients) == (3, 2)
     assert (tasks["difficult"].scans, tasks["difficult"].patients) == (2, 1)
 
 
-def test_scans_that_the_model_missed_can_be_left_out():
-    tasks = interpretive_tasks(BY_HAND, called_only=True)
+def test_false_negatives_can_be_left_out():
+    tasks = interpretive_tasks(BY_HAND, predicted_positive_only=True)
     assert tasks["easy"].value == 1.0
     assert tasks["difficult"].scans == 1
 
 
-def test_a_task_without_scans_says_so():
+def test_a_task_without_scans_has_the_reason():
     tasks = interpretive_tasks(BY_HAND[3:])
-    assert all(figure.value is None and figure.reason == "no such scan is positive" for figure in tasks.values())
+    assert all(metric.value is None and metric.reason == "no such scan is positive" for metric in tasks.values())
 
 
 @pytest.mark.parametrize("positive", [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [1, 0, 1, 1], [1, 1, 1]])
-def test_chance_is_the_mean_over_every_ranking(positive: list[int]):
+def test_the_random_baseline_is_the_mean_over_every_ranking(positive: list[int]):
     rankings = every_ranking(positive)
-    for figure in interpretive_tasks(rankings).values():
-        assert figure.value == (None if figure.chance is None else pytest.approx(figure.chance))
+    for metric in interpretive_tasks(rankings).values():
+        assert metric.value == (None if metric.random_baseline is None else pytest.approx(metric.random_baseline))
     if not all(positive):
-        for figure in slice_detection(rankings).values():
-            assert figure.value == pytest.approx(figure.chance)
+        for metric in slice_detection(rankings).values():
+            assert metric.value == pytest.approx(metric.random_baseline)
 
 
 @pytest.mark.parametrize("slices", range(1, 7))
-def test_the_chance_of_a_hit_counts_subsets(slices: int):
+def test_the_probability_of_a_true_positive_counts_subsets(slices: int):
     for positive, chosen in itertools.product(range(1, slices + 1), range(slices + 1)):
         subsets = list(itertools.combinations(range(slices), chosen))
-        hits = sum(any(index < positive for index in subset) for subset in subsets)
-        assert chance_of_a_hit(slices, positive, chosen) == pytest.approx(hits / len(subsets))
+        found = sum(any(index < positive for index in subset) for subset in subsets)
+        assert probability_of_a_true_positive(slices, positive, chosen) == pytest.approx(found / len(subsets))
 
 
 @pytest.mark.parametrize("slices", range(1, 7))
-def test_the_chance_of_average_precision_counts_placements(slices: int):
+def test_the_random_average_precision_counts_placements(slices: int):
     for positive in range(1, slices + 1):
         found = []
         for places in itertools.combinations(range(slices), positive):
             labels = np.isin(np.arange(slices), places)
             found.append(average_precision_score(labels, np.arange(slices, 0, -1)))
-        assert chance_average_precision(slices, positive) == pytest.approx(np.mean(found))
+        assert random_average_precision(slices, positive) == pytest.approx(np.mean(found))
 
 
 @pytest.mark.parametrize(("slices", "positive", "chosen"), [(5, 0, 1), (5, 6, 1), (5, 2, 6)])
 def test_impossible_counts_are_refused(slices: int, positive: int, chosen: int):
     with pytest.raises(ValueError, match="of 5 slices"):
-        chance_of_a_hit(slices, positive, chosen)
+        probability_of_a_true_positive(slices, positive, chosen)
 
 
 def test_detection_leaves_out_a_scan_whose_slices_are_all_positive():
     scans = [a_scan([0.2, 0.8], [1, 1]), a_scan([0.2, 0.8], [0, 1])]
-    figures = slice_detection(scans)
-    assert (figures["auc"].value, figures["auc"].scans) == (1.0, 1)
-    assert figures["average_precision"].chance == pytest.approx(0.75)
+    metrics = slice_detection(scans)
+    assert (metrics["auc"].value, metrics["auc"].scans) == (1.0, 1)
+    assert metrics["average_precision"].random_baseline == pytest.approx(0.75)
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=30).filter(any))
@@ -138,21 +144,19 @@ def the_predictions() -> Predictions:
     )
 
 
-def test_each_label_has_its_own_slices_and_its_own_threshold():
+def test_each_label_has_its_own_slices():
     predictions = the_predictions()
     assert [scan.name for scan in attended_scans(predictions, "any")] == ["x", "y", "z"]
-    assert [scan.called for scan in attended_scans(predictions, "any")] == [True, True, False]
-    assert [scan.called for scan in attended_scans(predictions, "any", 0.7)] == [True, False, False]
-    assert not any(scan.called for scan in attended_scans(predictions, "any", 1.0))
-    assert all(scan.called for scan in attended_scans(predictions, "any", 0.0))
-    figures = key_slices_per_label(predictions)
-    assert figures["any"]["comprehensive"].scans == 3
-    assert figures["subdural"]["comprehensive"].scans == 1
-    assert figures["subdural"]["comprehensive"].value == 1.0
-    assert key_slices_per_label(predictions, {"any": 0.7}, called_only=True)["any"]["easy"].scans == 1
+    assert [scan.predicted_positive for scan in attended_scans(predictions, "any")] == [True, True, False]
+    given = attended_scans(predictions, "any", np.array([False, True, False, True]))
+    assert [scan.predicted_positive for scan in given] == [False, True, False]
+    metrics = key_slices_per_label(predictions)
+    assert metrics["any"]["comprehensive"].scans == 3
+    assert metrics["subdural"]["comprehensive"].scans == 1
+    assert metrics["subdural"]["comprehensive"].value == 1.0
 
 
-def test_a_slice_that_was_not_read_is_never_picked():
+def test_a_slice_that_is_no_input_slice_ranks_last():
     (scan, *_) = attended_scans(the_predictions(), "any")
     assert scan.slice_attention.tolist() == [0.7, 0.0, 0.3]
     assert interpretive_tasks([scan])["comprehensive"].value == 0.5
@@ -161,11 +165,11 @@ def test_a_slice_that_was_not_read_is_never_picked():
 def test_attention_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="attention"):
         a_scan([0.5, 0.5], [1])
-    with pytest.raises(ValueError, match="a number for every slice"):
+    with pytest.raises(ValueError, match="finite for every slice"):
         a_scan([0.5, math.nan], [1, 0])
 
 
-def test_figures_carry_the_interval_that_was_asked_for_and_can_be_written_as_json():
+def test_metrics_have_the_interval_that_was_asked_for_and_can_be_written_as_json():
     seen: list[tuple[NDArray[np.float64], NDArray[np.str_]]] = []
 
     def interval(values: NDArray[np.float64], patients: NDArray[np.str_]) -> tuple[float, float] | None:
@@ -176,32 +180,32 @@ def test_figures_carry_the_interval_that_was_asked_for_and_can_be_written_as_jso
     assert (tasks["easy"].low, tasks["easy"].high) == (0.25, 0.75)
     assert tasks["extensive"].low is None
     assert seen[0][1].tolist() == ["a", "b", "b"]
-    written = json.dumps({name: dataclasses.asdict(figure) for name, figure in tasks.items()}, allow_nan=False)
+    written = json.dumps({name: dataclasses.asdict(metric) for name, metric in tasks.items()}, allow_nan=False)
     assert json.loads(written)["easy"]["low"] == 0.25
 
 
 def test_the_interval_of_a_mean_draws_patients_and_not_scans():
     values, patients = np.array([1.0, 1.0, 1.0, 0.0]), ["a", "a", "a", "b"]
     # Two patients: (a, a), (a, b) and (b, b) give means of 1, 0.75 and 0 with probability 1/4, 1/2 and 1/4.
-    wide = mean_figure(values, [0.5] * 4, patients, by_patient(500, level=0.95))
-    narrow = mean_figure(values, [0.5] * 4, patients, by_patient(500, level=0.4))
+    wide = mean_metric(values, [0.5] * 4, patients, by_patient(500, level=0.95))
+    narrow = mean_metric(values, [0.5] * 4, patients, by_patient(500, level=0.4))
     assert (wide.value, wide.low, wide.high) == (0.75, 0.0, 1.0)
     assert (narrow.low, narrow.high) == (0.75, 0.75)
-    assert mean_figure(values[:3], [0.5] * 3, patients[:3], by_patient()).low is None
+    assert mean_metric(values[:3], [0.5] * 3, patients[:3], by_patient()).low is None
 
 
-def test_a_mean_leaves_out_what_is_no_number_and_says_so():
-    figure = mean_figure([1.0, math.nan], [0.5, math.nan], ["a", "b"])
-    assert (figure.value, figure.chance, figure.scans) == (1.0, 0.5, 1)
-    assert figure.reason == "1 scans could not be measured"
-    assert mean_figure([math.nan], [0.5], ["a"]).reason == "no scan to measure"
-    with pytest.raises(ValueError, match="no chance level"):
-        mean_figure([1.0], [math.nan], ["a"])
-    with pytest.raises(ValueError, match="2 values, 1 chance levels"):
-        mean_figure([1.0, 2.0], [0.5], ["a"])
+def test_a_mean_leaves_out_nan_and_counts_it():
+    metric = mean_metric([1.0, math.nan], [0.5, math.nan], ["a", "b"])
+    assert (metric.value, metric.random_baseline, metric.scans) == (1.0, 0.5, 1)
+    assert metric.reason == "1 scans could not be measured"
+    assert mean_metric([math.nan], [0.5], ["a"]).reason == "no scan to measure"
+    with pytest.raises(ValueError, match="no random baseline"):
+        mean_metric([1.0], [math.nan], ["a"])
+    with pytest.raises(ValueError, match="2 values, 1 random baselines"):
+        mean_metric([1.0, 2.0], [0.5], ["a"])
 
 
-def test_attention_along_the_head_by_hand():
+def test_attention_over_the_height_by_hand():
     positive = a_scan([0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1])
     negative = a_scan([3.0, 1.0], [0, 0])
     found = attention_by_height([positive, positive, negative], bins=2)
@@ -239,7 +243,42 @@ def test_a_scan_without_attention_or_a_head_without_bins_is_refused():
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_four_of_four_is_no_certainty(value: float):
-    found = mean_figure([value] * 4, [0.5] * 4, ["a", "b", "c", "d"], by_patient(200))
+    found = mean_metric([value] * 4, [0.5] * 4, ["a", "b", "c", "d"], by_patient(200))
     exact = proportion_interval(int(4 * value), 4)
     assert (found.low, found.high) == (exact.low, exact.high)
     assert found.high - found.low > 0.4
+
+
+def test_the_proportion_of_the_top_h_slices_is_what_one_counts_by_hand():
+    attention = np.array([0.05, 0.3, 0.1, 0.25, 0.2, 0.1])
+    positive = np.array([False, True, True, True, False, False])
+    # The three with most attention are slices 1, 3 and 4; 1 and 3 are positive.
+    assert top_h_proportion(attention, positive) == pytest.approx(2 / 3)
+    assert top_h_proportion(attention, attention >= 0.2) == 1.0
+    assert top_h_proportion(attention, attention < 0.2) == 0.0
+
+
+def test_a_random_choice_reaches_the_proportion_of_positive_slices():
+    generator = np.random.default_rng(0)
+    positive = np.arange(30) < 9
+    proportions = [top_h_proportion(generator.random(30), positive) for _ in range(2000)]
+    assert np.mean(proportions) == pytest.approx(0.3, abs=0.01)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=30))
+def test_h_slices_count_also_when_attention_ties(slices: list[tuple[int, bool]]):
+    attention, positive = np.array([a for a, _ in slices], dtype=float), np.array([p for _, p in slices])
+    if not positive.any():
+        with pytest.raises(ValueError, match="without a positive slice"):
+            top_h_proportion(attention, positive)
+        return
+    proportion = top_h_proportion(attention, positive)
+    found = proportion * positive.sum()
+    assert found == pytest.approx(round(found))
+    # h of n slices cannot avoid more positive ones than there are negative ones.
+    assert max(0, 2 * positive.sum() - len(slices)) <= round(found) <= positive.sum()
+
+
+def test_attention_of_another_number_of_slices_is_refused():
+    with pytest.raises(ValueError, match="attention of 3 slices, labels of 4"):
+        top_h_proportion(np.ones(3) / 3, np.array([True, False, False, False]))

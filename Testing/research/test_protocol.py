@@ -16,14 +16,14 @@ from monai.bundle import ConfigWorkflow
 from rsna_slice_files import write_labelled_slices
 from training_runs import SMALL, inside_a_copy_of_bundle
 
-from research.evaluation.predictions import Predictions
-from research.evidence.explanations import CEILING
+from research.evidence.explanations import UPPER_BOUND
 from research.evidence.fold_explanations import explain_folds
-from research.evidence.variants import fine_tune, make_maps, predict, predict_side_by_side
+from research.evidence.predicting import fine_tune, make_maps, predict, predict_side_by_side
+from research.metrics.predictions import Predictions
 from research.training import protocol
 from research.training.protocol import Variant, cross_validated, fine_tuned, scan_prediction, trained
 from scripts.calibration import identity
-from scripts.explanation import METHODS
+from scripts.explanation.methods import METHODS
 from scripts.labels import RSNA
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features
@@ -157,15 +157,17 @@ def test_held_out_scans_are_explained_by_the_network_of_their_fold(
     # Nothing reaches a threshold of 1: both scans with haemorrhage are failures, and are drawn.
     found = explain_folds(variant, base, predictions, (identity(KEYS), 1.0), Path("cache/networks"), tmp_path)
     assert found["maps"] == 4
-    assert set(found["quality"]) == {*METHODS, CEILING}
+    assert set(found["quality"]) == {*METHODS, UPPER_BOUND}
     for method in found["quality"].values():
         assert set(method) >= {"any", "epidural", "subdural"}
         figure = method["any"]["per_slice"]["pointing_game"]
         assert 0 <= figure["value"] <= 1
     assert found["sanity_scans"] == 2
-    assert set(found["sanity"]) == set(METHODS)
+    assert set(found["sanity_check"]) == set(METHODS)
     # Each scan shows two labels: any, and its own.
-    assert {stage["maps"] + stage["not_compared"] for checked in found["sanity"].values() for stage in checked} == {4}
+    assert {
+        stage["maps"] + stage["not_compared"] for checked in found["sanity_check"].values() for stage in checked
+    } == {4}
     assert sorted(failure["scan"] for failure in found["failures"]) == ["049", "051"]
     assert all((tmp_path / failure["file"]).stat().st_size > 1000 for failure in found["failures"])
 

@@ -1,4 +1,4 @@
-"""Randomised weights: the right ones, reproducibly, on a copy; and maps that notice, or are found out."""
+"""Randomised weights: the right ones, reproducibly, on a copy; and maps that change with them, or do not."""
 
 from __future__ import annotations
 
@@ -13,15 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from research.evaluation.sanity_check import (
-    Agreement,
-    cascade,
-    compare_maps,
-    randomised,
-    sanity_check,
-    study_maps,
-    summarise,
-)
+from research.evidence.sanity_check import cascade, randomised, sanity_check, study_maps
+from research.metrics.map_agreement import Agreement, compare_maps, summarise
 from scripts.inferer import StudyInferer
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features
@@ -97,11 +90,11 @@ def test_the_networks_own_weights_stay_and_only_the_named_parts_of_the_copy_chan
     assert weights - names == {"aps.normalisation.norm.weight", "aps.normalisation.norm.bias"}
 
 
-def test_random_weights_keep_the_scale_of_the_learnt_ones(network: DrCT2):
+def test_random_weights_keep_the_scale_of_the_trained_ones(network: DrCT2):
     changed = randomised(network, ["backbone.features.26"], seed=1)
-    learnt, random = network.backbone.features[26].weight, changed.get_submodule("backbone.features.26").weight
-    assert random.std().item() == pytest.approx(learnt.std().item(), rel=0.01)
-    assert abs((random * learnt).mean().item()) < 0.01 * learnt.var().item()
+    trained, random = network.backbone.features[26].weight, changed.get_submodule("backbone.features.26").weight
+    assert random.std().item() == pytest.approx(trained.std().item(), rel=0.01)
+    assert abs((random * trained).mean().item()) < 0.01 * trained.var().item()
 
 
 def test_the_same_seed_gives_the_same_weights_in_every_stage(network: DrCT2):
@@ -155,42 +148,42 @@ def test_only_the_head_counts():
         compare_maps(first, second[:2])
 
 
-def test_a_map_without_values_has_no_figure_but_a_reason():
+def test_a_map_without_values_has_no_agreement_but_a_reason():
     assert compare_maps(noise(0), np.zeros((3, 16, 16))) == Agreement(None, None, "a map is the same everywhere")
     broken = noise(0)
     broken[0, 0, 0] = math.nan
-    assert compare_maps(broken, noise(1)).reason == "a map holds values that are no number"
+    assert compare_maps(broken, noise(1)).reason == "a map holds NaN"
 
 
 def test_maps_that_do_not_need_the_weights_are_found_out(network: DrCT2):
     edges = np.stack([noise(0), noise(1)])
-    figures = summarise([sanity_check(network, lambda _: edges)])
-    assert [figure.rank_correlation for figure in figures] == [pytest.approx(1.0)] * 6
-    assert not any(figure.fallen_apart for figure in figures)
+    found = summarise([sanity_check(network, lambda _: edges)])
+    assert [stage.rank_correlation for stage in found] == [pytest.approx(1.0)] * 6
+    assert not any(stage.changed for stage in found)
 
 
-def test_grad_cam_falls_apart_with_the_weights(network: DrCT2, study: dict[str, Any]):
+def test_grad_cam_changes_with_the_weights(network: DrCT2, study: dict[str, Any]):
     inferer = StudyInferer(precision="float32")
     check = sanity_check(network, study_maps(study, inferer), study["head"], seed=4)
     assert list(check) == [stage.name for stage in cascade(network)]
     assert all(len(agreements) == 6 for agreements in check.values())
-    figures = summarise([check])
-    assert figures[-1].fallen_apart
-    assert all(figure.maps + figure.not_compared == 6 for figure in figures)
-    json.dumps([dataclasses.asdict(figure) for figure in figures], allow_nan=False)
+    found = summarise([check])
+    assert found[-1].changed
+    assert all(stage.maps + stage.not_compared == 6 for stage in found)
+    json.dumps([dataclasses.asdict(stage) for stage in found], allow_nan=False)
 
 
 def test_the_summary_counts_what_could_not_be_compared():
     checks = [
-        {"fusion": (Agreement(0.8, 0.6), Agreement(None, None, "dark"))},
+        {"fusion": (Agreement(0.8, 0.6), Agreement(None, None, "zero"))},
         {"fusion": (Agreement(0.4, None, "x"),)},
     ]
-    (figure,) = summarise(checks)
-    assert figure.rank_correlation == pytest.approx(0.6)
-    assert (figure.structural_similarity, figure.maps, figure.not_compared) == (0.6, 2, 1)
-    assert not figure.fallen_apart
-    (nothing,) = summarise([{"fusion": (Agreement(None, None, "dark"),)}])
-    assert (nothing.rank_correlation, nothing.fallen_apart) == (None, True)
+    (stage,) = summarise(checks)
+    assert stage.rank_correlation == pytest.approx(0.6)
+    assert (stage.structural_similarity, stage.maps, stage.not_compared) == (0.6, 2, 1)
+    assert not stage.changed
+    (nothing,) = summarise([{"fusion": (Agreement(None, None, "zero"),)}])
+    assert (nothing.rank_correlation, nothing.changed) == (None, True)
     for wrong in ([], [{"fusion": ()}, {"aps": ()}]):
         with pytest.raises(ValueError, match="same stages"):
             summarise(wrong)

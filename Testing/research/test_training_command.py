@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from monai.bundle import ConfigParser
 
-from research.evaluation.predictions import Predictions, ScanPrediction
+from research.metrics.predictions import Predictions, ScanPrediction
 from research.training import cross_validation
 from research.training.cross_validation import own_data
 from research.training.protocol import Variant

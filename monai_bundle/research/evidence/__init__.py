@@ -1,1 +1,1 @@
-"""Evidence: from held-out predictions to the pages that state how good the network is."""
+"""The evidence report: from trainings on held-out patients to the pages that state how good the network is."""

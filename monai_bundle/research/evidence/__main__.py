@@ -1,15 +1,14 @@
 """``make evidence``: measure everything the report states, and write the report, the model card and the metadata.
 
-Every stage is kept under ``cache/evidence`` and made again only where its inputs changed; an interrupted run goes on
-where it stopped. The weights in ``models/`` are not trained here but by ``make train``, from the same predictions.
+Every stage is cached under ``cache/evidence`` and computed again only where its inputs changed; an interrupted run
+resumes where it stopped. The weights in ``models/`` are trained by ``make train``.
 
-    python -m research.evidence [--only VARIANT ...] [--until maps|predictions|explanations|outside]
+    python -m research.evidence [--only VARIANT ...] [--until maps|predictions|explanations|external_test]
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import os
@@ -26,49 +25,43 @@ import monai
 import numpy as np
 import torch
 
-from research.evaluation.predictions import Predictions
+from research.evidence.external_test import read_external
 from research.evidence.fold_explanations import explain_folds
-from research.evidence.outside import read_outside
+from research.evidence.plan import read_plan
+from research.evidence.predicting import by_features, fine_tune, key_of, make_maps, predict, predict_side_by_side
 from research.evidence.report import write_report
-from research.evidence.variants import (
-    CONFIGURATION,
-    by_eye,
-    fine_tune,
-    make_maps,
-    predict,
-    predict_side_by_side,
-    read_variants,
-)
+from research.metrics.predictions import Predictions
 from research.training.cross_validation import decisions
 from research.training.protocol import Variant
+from scripts.cache import Cache, files_key
 from scripts.operating_points import CALIBRATION_FILE, OPERATING_POINTS_FILE
 from scripts.weights import MODEL_FILE
 
 FOLDER = Path("cache/evidence")
 PREDICTIONS, NETWORKS = FOLDER / "predictions", FOLDER / "networks"
-PICTURES = Path("docs/evidence")
+IMAGES = Path("docs/evidence")
 DECISIONS = (CALIBRATION_FILE, OPERATING_POINTS_FILE)
-STAGES = ("maps", "predictions", "explanations", "outside", "report")
+STAGES = ("maps", "predictions", "explanations", "external_test", "report")
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class RunLog:
-    """How long each stage took; written after every stage, so that an interrupted run keeps what it knows."""
+    """How long each stage took; written after every stage, so that an interrupted run loses nothing."""
 
     path: Path
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def opened(cls, path: Path) -> RunLog:
-        """Go on with the log of an earlier run."""
+        """Continue the log of an earlier run."""
         found = json.loads(path.read_text("utf-8"))["stages"] if path.is_file() else []
         return cls(path, {entry["name"]: entry for entry in found})
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[], None]]:
-        """Time one stage; what it gives is called where it was only read from the cache: its first time stays then.
+        """Time one stage; call what it yields where the stage was cached: its first time then stays.
 
         A stage that is interrupted keeps its time, and the run that finishes it adds its own.
         """
@@ -100,21 +93,10 @@ class RunLog:
         return {"stages": list(self.stages.values()), "machine": machine, "versions": versions}
 
 
-def kept(path: Path, mark: str, make: Callable[[], Any]) -> bool:
-    """Make a JSON file unless it is there with the same mark; return whether it was."""
-    mark_path = path.with_suffix(".mark")
-    if path.is_file() and mark_path.is_file() and mark_path.read_text("utf-8") == mark:
-        return True
-    mark_path.unlink(missing_ok=True)
-    path.write_text(json.dumps(make(), indent=1) + "\n", encoding="utf-8")
-    mark_path.write_text(mark, encoding="utf-8")
-    return False
-
-
 def predict_all(log: RunLog, variants: Sequence[Variant], shipped: Variant) -> None:
-    """Make the held-out predictions of all variants; the shipped one's networks are kept for the explanations."""
-    own_eye, others = by_eye(variants)
-    for variant in own_eye:
+    """Predict the held-out scans for all variants; the shipped one's networks are kept for the explanations."""
+    with_own_features, others = by_features(variants)
+    for variant in with_own_features:
         if variant.finetuning is not None:
             with log.stage(f"fine-tuning of {variant.name}") as was_cached:
                 if fine_tune(variant, {}):
@@ -130,21 +112,27 @@ def predict_all(log: RunLog, variants: Sequence[Variant], shipped: Variant) -> N
 
 
 def explain_shipped(shipped: Variant) -> bool:
-    """Explain the held-out scans by the shipped variant's networks; return whether that had been done before."""
+    """Explain the held-out scans by the shipped variant's networks; return whether that was cached."""
     predictions = Predictions.from_json(PREDICTIONS / f"{shipped.name}.json")
     calibration, points = decisions(predictions)
     decision = (calibration, points["balanced"][predictions.keys[0]])
-    mark = (PREDICTIONS / f"{shipped.name}.mark").read_text("utf-8") + f" {decision}"
-    explain = partial(explain_folds, shipped, {}, predictions, decision, NETWORKS, PICTURES)
-    return kept(FOLDER / "explanations.json", mark, explain)
+    explain = partial(explain_folds, shipped, {}, predictions, decision, NETWORKS, IMAGES)
+    return cached_json("explanations", [key_of(shipped, {}), decision], explain)
 
 
-def read_elsewhere() -> bool:
-    """Read the studies from elsewhere with the bundle's own weights; return whether that had been done before."""
+def run_external_test() -> bool:
+    """Read the external studies with the bundle's own weights; return whether that was cached."""
     data = Path(os.environ.get("ICH_DATA", "../../shared/data"))
-    read_by = [Path(name).read_bytes() for name in (MODEL_FILE, "configs/inference.json", *DECISIONS)]
-    mark = hashlib.sha256(b"".join([*read_by, str(data).encode()])).hexdigest()
-    return kept(FOLDER / "outside.json", mark, partial(read_outside, data))
+    inputs = [Path(name) for name in (MODEL_FILE, "configs/inference.json", *DECISIONS)]
+    return cached_json("external_test", [files_key(inputs), str(data)], partial(read_external, data))
+
+
+def cached_json(name: str, key: object, compute: Callable[[], Any]) -> bool:
+    """Write ``<name>.json`` from the cache; return whether it was cached."""
+    cache = Cache(FOLDER / "cache")
+    content = cache.get(name, key, compute)
+    (FOLDER / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return cache.computed == 0
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -157,20 +145,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.getLogger("ignite").setLevel(logging.WARNING)
     FOLDER.mkdir(parents=True, exist_ok=True)
     log = RunLog.opened(FOLDER / "run.json")
-    variants = read_variants(json.loads(Path(CONFIGURATION).read_text("utf-8")))
+    variants = read_plan().variants
     shipped = variants[0]
     if unknown := sorted(set(arguments.only or ()) - {variant.name for variant in variants}):
         parser.error(f"no such variant: {', '.join(unknown)}; there are {', '.join(each.name for each in variants)}")
     wanted = [variant for variant in variants if not arguments.only or variant.name in arguments.only]
     until = STAGES.index("predictions" if arguments.only else arguments.until)
-    with log.stage("maps in front of VGG16's last block") as was_cached:
+    with log.stage("block-4 features") as was_cached:
         if make_maps(shipped, {}):
             was_cached()
     if until >= STAGES.index("predictions"):
         predict_all(log, wanted, shipped)
     for stage, name, run in (
         ("explanations", "explanations", partial(explain_shipped, shipped)),
-        ("outside", "studies from elsewhere", read_elsewhere),
+        ("external_test", "external test", run_external_test),
     ):
         if until >= STAGES.index(stage):
             with log.stage(name) as was_cached:

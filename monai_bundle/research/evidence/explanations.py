@@ -1,7 +1,7 @@
-"""How good the maps of held-out scans are: against outlines, with random weights, and where the network was wrong.
+"""Quality of the attribution maps of held-out scans: against annotations, and with randomised weights.
 
-The shipped way of training's networks, one per fold, read the scans that they have not seen. They start from the
-cached maps in front of VGG16's last block; everything behind is what inference runs.
+The shipped variant's networks, one per fold, read their held-out scans from the cached block-4 features; everything
+behind them is what inference runs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from monai.transforms import Compose
 from numpy.typing import NDArray
 from torch import Tensor
 
-from research.evaluation.against_chance import Figure, by_patient
-from research.evaluation.cam_quality import MapQuality, map_quality, mask_of_label, summarise_labels
-from research.evaluation.sanity_check import Agreement, sanity_check, study_maps
-from research.evaluation.sanity_check import summarise as summarise_sanity
+from research.evidence.sanity_check import sanity_check, study_maps
+from research.metrics.attribution_quality import MapQuality, map_quality, mask_of_label, summarise_labels
+from research.metrics.map_agreement import Agreement
+from research.metrics.map_agreement import summarise as summarise_agreement
+from research.metrics.random_baseline import MeanMetric, by_patient
 from scripts.explanation.maps import as_stored_map
 from scripts.explanation.methods import METHODS
 from scripts.inferer import StudyInferer, StudyReading
@@ -35,12 +36,12 @@ logger = logging.getLogger(__name__)
 
 Quality = dict[str, list[tuple[str, MapQuality]]]
 
-CEILING = "ceiling"
-"""Stands among the methods: the outline itself, averaged over the maps' cells; no map can be much better."""
+UPPER_BOUND = "upper_bound"
+"""Listed among the methods: the annotation itself, averaged over the maps' cells; no map can be much better."""
 
 
 class BehindTrunk(VGG16Features):
-    """VGG16 that is given the maps in front of its last block instead of pictures."""
+    """VGG16 whose input is the cached block-4 features in place of images."""
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the feature maps (slices, 512, h, w) of maps (slices, 512, h, w)."""
@@ -49,7 +50,7 @@ class BehindTrunk(VGG16Features):
 
 
 def reading_from_maps(network: DrCT1) -> DrCT1:
-    """Return a copy of a network that reads cached maps in the place of pictures; weights keep their names."""
+    """Return a copy of a network whose input is cached block-4 features; weights keep their names."""
     changed = copy.deepcopy(network).eval()
     behind = BehindTrunk()
     behind.load_state_dict(network.backbone.state_dict())
@@ -66,12 +67,12 @@ class HeldOutScan:
     name, patient : str
         As in the datalist.
     inputs : dict
-        As :class:`~scripts.inferer.StudyInferer` takes them; maps in the place of pictures.
+        As :class:`~scripts.inferer.StudyInferer` takes them, with block-4 features in place of images.
     study : CTStudy
-        The stored voxels.
+        The original voxels.
     mask : ndarray of bool or None, shape (slices, rows, columns)
-        Outline of all haemorrhage.
-    slice_labels : ndarray, shape (stored slices, labels)
+        Annotation of all haemorrhage.
+    slice_labels : ndarray, shape (original slices, labels)
         0 or 1.
     label : tuple of float
         Of the scan.
@@ -93,10 +94,10 @@ class HeldOutScan:
 
 
 def load_scan(entry: Mapping[str, Any], maps: StageMaps, load: Compose) -> HeldOutScan:
-    """Read a scan's voxels, head, geometry and outline, and put its cached maps in the place of pictures."""
+    """Read a scan's voxels, head, geometry and annotation, and take its cached block-4 features in place of images."""
     loaded = load(dict(entry))
     if maps.high_res is None:
-        raise ValueError(f"{entry['name']}: no zoomed maps")
+        raise ValueError(f"{entry['name']}: no high-resolution features")
     return HeldOutScan(
         name=entry["name"],
         patient=entry["patient"],
@@ -114,7 +115,7 @@ def load_scan(entry: Mapping[str, Any], maps: StageMaps, load: Compose) -> HeldO
 
 
 def measure_quality(scan: HeldOutScan, network: DrCT1, keys: Sequence[str], into: dict[str, Quality]) -> StudyReading:
-    """Explain one scan by every method, judge the maps of the labels that it shows, and return the first reading."""
+    """Explain one scan by every method, measure the maps of its labels, and return the first method's reading."""
     first: StudyReading | None = None
     for method in METHODS:
         reading = explain(scan, network, method)
@@ -122,25 +123,25 @@ def measure_quality(scan: HeldOutScan, network: DrCT1, keys: Sequence[str], into
         for column, key in enumerate(keys):
             if scan.label[column] != 1 or scan.mask is None:
                 continue
-            outline = mask_of_label(scan.mask, scan.slice_labels[:, column] == 1)
+            mask = mask_of_label(scan.mask, scan.slice_labels[:, column] == 1)
             if reading is first:
-                best = map_quality(coarsened(outline, scan), outline, scan.head)
-                into[CEILING][key].append((scan.patient, best))
-            quality = map_quality(reading.label_maps[column].voxels, outline, scan.head)
+                best = map_quality(coarsened(mask, scan), mask, scan.head)
+                into[UPPER_BOUND][key].append((scan.patient, best))
+            quality = map_quality(reading.label_maps[column].voxels, mask, scan.head)
             into[method][key].append((scan.patient, quality))
     assert first is not None
     return first
 
 
 def explain(scan: HeldOutScan, network: DrCT1, method: str) -> StudyReading:
-    """Read and explain one scan from its cached maps, in float32."""
+    """Read and explain one scan from its cached features, in float32."""
     inferer = StudyInferer(precision="float32", method=method, micro_batch=32)
     return inferer(scan.inputs, network)
 
 
-def coarsened(outline: NDArray[np.bool_], scan: HeldOutScan) -> NDArray[np.uint8]:
-    """Return an outline as the maps could show it at best: its share of each cell, at both resolutions, added up."""
-    painted = np.where(outline, np.int16(MASKED_HU), np.int16(0))
+def coarsened(mask: NDArray[np.bool_], scan: HeldOutScan) -> NDArray[np.uint8]:
+    """Return a mask at the maps' resolution: its proportion of each cell, at both resolutions, added up."""
+    painted = np.where(mask, np.int16(MASKED_HU), np.int16(0))
     geometry = scan.inputs["geometry"]
     layers = []
     for key in ("image", "high_res"):
@@ -150,29 +151,29 @@ def coarsened(outline: NDArray[np.bool_], scan: HeldOutScan) -> NDArray[np.uint8
 
 
 def check_sanity(scan: HeldOutScan, network: DrCT1, method: str) -> dict[str, tuple[Agreement, ...]]:
-    """Randomise the network part by part and compare the maps of the labels that one scan shows."""
+    """Randomise the network part by part and compare the maps of the labels of one scan."""
     inferer = StudyInferer(precision="float32", method=method, micro_batch=32)
     maps_of, shown = study_maps(scan.inputs, inferer), np.flatnonzero(np.asarray(scan.label) == 1)
     return sanity_check(network, lambda changed: maps_of(changed)[shown], scan.head)
 
 
 def no_qualities() -> dict[str, Quality]:
-    """Return an empty record: method (and the ceiling of all), label, maps."""
-    return {method: defaultdict(list) for method in (*METHODS, CEILING)}
+    """Return an empty record: method (and the upper bound), label, maps."""
+    return {method: defaultdict(list) for method in (*METHODS, UPPER_BOUND)}
 
 
 def summary(
     qualities: dict[str, Quality], checks: Mapping[str, Sequence[dict[str, tuple[Agreement, ...]]]]
 ) -> dict[str, Any]:
-    """Return all figures as plain data; ``checks`` are those of each method's maps."""
+    """Return all metrics as plain data; ``checks`` are those of each method's maps."""
     quality = {method: _as_plain(summarise_labels(found, by_patient())) for method, found in qualities.items()}
     maps = sum(len(entries) for entries in next(iter(qualities.values())).values())
-    sanity = {method: [asdict(stage) for stage in summarise_sanity(found)] for method, found in checks.items()}
-    return {"quality": quality, "sanity": sanity, "maps": maps}
+    stages = {method: [asdict(stage) for stage in summarise_agreement(found)] for method, found in checks.items()}
+    return {"quality": quality, "sanity_check": stages, "maps": maps}
 
 
-def _as_plain(labels: dict[str, dict[str, dict[str, Figure]]]) -> dict[str, Any]:
+def _as_plain(labels: dict[str, dict[str, dict[str, MeanMetric]]]) -> dict[str, Any]:
     return {
-        key: {scale: {name: asdict(figure) for name, figure in figures.items()} for scale, figures in scales.items()}
+        key: {scale: {name: asdict(metric) for name, metric in metrics.items()} for scale, metrics in scales.items()}
         for key, scales in labels.items()
     }

@@ -1,4 +1,4 @@
-"""Runs the explanations fold by fold: every positive scan is explained by the network that has not seen it."""
+"""Runs the explanations fold by fold: every positive scan is explained by a network not trained on it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from monai.bundle import ConfigWorkflow
 from monai.transforms import Compose
 from tqdm import tqdm
 
-from research.evaluation.failure_cases import Failure, FailureEvidence, worst_failures, write_failure
-from research.evaluation.predictions import Predictions
-from research.evaluation.sanity_check import Agreement
 from research.evidence.explanations import (
     HeldOutScan,
     check_sanity,
@@ -24,10 +21,13 @@ from research.evidence.explanations import (
     reading_from_maps,
     summary,
 )
+from research.evidence.failure_images import Failure, FailureMaps, worst_failures, write_failure
+from research.metrics.map_agreement import Agreement
+from research.metrics.predictions import Predictions
 from research.training.protocol import HEADS, Variant, prepared
 from scripts.calibration import Calibration
 from scripts.datasets.datalist import ReadLabelledStudyd
-from scripts.explanation import METHODS
+from scripts.explanation.methods import METHODS
 from scripts.inferer import StudyReading
 from scripts.labels import vocabulary
 from scripts.transforms import ReadingGeometryd
@@ -44,9 +44,9 @@ def explain_folds(
     predictions: Predictions,
     decision: tuple[Calibration, float],
     networks: Path,
-    pictures: Path,
+    images: Path,
 ) -> dict[str, Any]:
-    """Judge the maps of all positive scans, check the sanity of one scan's of each fold, and draw the worst failures.
+    """Measure the maps of all positive scans, check the sanity of one scan of each fold, and draw the worst failures.
 
     Parameters
     ----------
@@ -55,15 +55,15 @@ def explain_folds(
     predictions : Predictions
         Of the variant.
     decision : (Calibration, float)
-        What makes a probability of a logit, and the threshold of the first label: they say which scans failed.
+        Of the first label: which scans are failures.
     networks : Path
         Networks of the folds, ``<fold>.pt``.
-    pictures : Path
-        Folder for pictures of failures.
+    images : Path
+        Folder for images of failures.
     """
     failures = _failures(predictions, decision)
-    for name in ("missed_*.png", "false_alarm_*.png"):
-        for of_an_earlier_run in pictures.glob(name):
+    for name in ("false_negative_*.png", "false_positive_*.png"):
+        for of_an_earlier_run in images.glob(name):
             of_an_earlier_run.unlink()
     qualities = no_qualities()
     checks: dict[str, list[dict[str, tuple[Agreement, ...]]]] = {method: [] for method in METHODS}
@@ -92,7 +92,7 @@ def explain_folds(
                 for method in METHODS:
                     checks[method].append(check_sanity(scan, network, method))
             if failure is not None:
-                drawn.append(_draw(failure, scan, reading, pictures))
+                drawn.append(_draw(failure, scan, reading, images))
     found = summary(qualities, checks)
     return found | {"sanity_scans": len(checked), "failures": sorted(drawn, key=lambda entry: str(entry["file"]))}
 
@@ -105,28 +105,28 @@ def _failures(predictions: Predictions, decision: tuple[Calibration, float]) -> 
     calibration, threshold = decision
     probabilities = calibration.apply(predictions.logits)[:, 0]
     names = [scan.name for scan in predictions.scans]
-    missed, alarms = worst_failures(probabilities, predictions.labels[:, 0], names, threshold, FAILURES)
-    return {failure.name: failure for failure in (*missed, *alarms)}
+    false_negative, false_positive = worst_failures(probabilities, predictions.labels[:, 0], names, threshold, FAILURES)
+    return {failure.name: failure for failure in (*false_negative, *false_positive)}
 
 
 def _draw(failure: Failure, scan: HeldOutScan, reading: StudyReading, folder: Path) -> dict[str, Any]:
     geometry = scan.inputs["geometry"]
     order = reading.slice_attention.argsort(descending=True, stable=True)[:4].tolist()
-    evidence = FailureEvidence(
+    maps = FailureMaps(
         study=scan.study,
         head=scan.head,
-        heat=reading.label_maps[0].voxels,
+        attribution_map=reading.label_maps[0].voxels,
         key_slices=tuple(geometry.slabs[number][len(geometry.slabs[number]) // 2] for number in order),
         mask=scan.mask if failure.truth else None,
     )
     label = vocabulary("rsna")[0]
     folder.mkdir(parents=True, exist_ok=True)
-    picture = write_failure(folder, failure, evidence, (label.key, label.name), ATTRIBUTION)
+    image = write_failure(folder, failure, maps, (label.key, label.name), ATTRIBUTION)
     return {
-        "file": picture.file,
+        "file": image.file,
         "scan": failure.name,
         "label": label.key,
-        "probability": round(float(np.clip(picture.probability, 0, 1)), 3),
+        "probability": round(float(np.clip(image.probability, 0, 1)), 3),
         "truth": failure.truth,
-        "text": picture.caption,
+        "text": image.caption,
     }

@@ -1,4 +1,4 @@
-"""From the files of a run to one dictionary: computing alone, no page and no picture."""
+"""From the files of a run to one dictionary: computing alone, no page and no plot."""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from research.evaluation.confidence import RESAMPLES
-from research.evaluation.predictions import Predictions, together
 from research.evidence.measured_file import FORMAT, jsonable
 from research.evidence.plan import Plan, read_plan
-from research.evidence.published import QUOTED, TARGETS
-from research.evidence.shipped_figures import shipped_figures
+from research.evidence.shipped_metrics import shipped_metrics
 from research.evidence.tables import measured_table, variant_row
+from research.metrics.confidence import RESAMPLES
+from research.metrics.interpretive_tasks import PUBLISHED as DRCT2_TASKS
+from research.metrics.predictions import Predictions, ensemble
 
-OPTIONAL = ("explanations", "outside", "run")
+OPTIONAL = ("explanations", "external_test", "run")
+
+TARGETS: dict[str, float] = {"scan_auc": 0.92, "slice_auc": 0.95, "top_h": 0.70}
+"""Aims of this project on held-out patients, for ``any``."""
+
+PUBLISHED: dict[str, Any] = {
+    "tasks": DRCT2_TASKS,
+    "drct2_macro_f1": {"CQ500": 0.9370, "RSNA 2019": 0.8700},
+    "map_quality": {"diff_gradcam": 0.186, "effective_heat_ratio_auc": 0.0243},
+}
+"""Quoted: DrCT2 (Medical Physics 2022, doi 10.1002/mp.15871); Qiu et al. (arXiv 2308.15172: VGG16, chest X-rays)."""
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +36,10 @@ def measure(folder: Path, plan: Plan | None = None, count: int = RESAMPLES) -> d
     Parameters
     ----------
     folder : Path
-        Holds ``predictions/<variant>.json`` and, where they were made, ``explanations.json``, ``outside.json`` and
-        ``run.json``. A variant without a file stands in its tables as not measured.
+        Holds ``predictions/<variant>.json`` and, where they were made, ``explanations.json``, ``external_test.json``
+        and ``run.json``. A variant without a file is not measured in its tables.
     plan : Plan, optional
-        ``configs/evidence.json`` by default.
+        ``plan.json`` by default.
     count : int
         Resamples of each interval.
 
@@ -44,10 +54,11 @@ def measure(folder: Path, plan: Plan | None = None, count: int = RESAMPLES) -> d
         If the shipped variant has no predictions, or a file does not fit.
     """
     plan = plan or read_plan()
-    found = {name: read for name in plan.titles if (read := _predictions(folder, name)) is not None}
+    titles = plan.titles
+    found = {name: read for name in titles if (read := _predictions(folder, name)) is not None}
     for name, members in plan.ensembles.items():
         if all(member in found for member in members):
-            found[name] = together([found[member] for member in members], plan.titles[name])
+            found[name] = ensemble([found[member] for member in members], titles[name])
     if plan.shipped not in found:
         raise ValueError(f"{plan.shipped}: no predictions of the shipped variant")
     rows = {}
@@ -56,14 +67,12 @@ def measure(folder: Path, plan: Plan | None = None, count: int = RESAMPLES) -> d
         rows[name] = variant_row(predictions, count)
     measured = {
         "schema": FORMAT,
-        "shipped": {"name": plan.shipped, "title": plan.titles[plan.shipped], "row": rows[plan.shipped]}
-        | shipped_figures(found[plan.shipped], count),
+        "shipped": {"name": plan.shipped, "title": titles[plan.shipped], "row": rows[plan.shipped]}
+        | shipped_metrics(found[plan.shipped], count),
         "resamples": count,
         "targets": TARGETS,
-        "published": QUOTED,
-        "remarks": plan.remarks,
-        "sources": plan.sources,
-        "titles": plan.titles,
+        "published": PUBLISHED,
+        "titles": titles,
         "rows": rows,
         "tables": [measured_table(table, rows, found, count) for table in plan.tables],
         **{name: _optional(folder / f"{name}.json") for name in OPTIONAL},

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 Plain: TypeAlias = "dict[str, Plain] | list[Plain] | str | float | None"
 
-FORMAT = "ich-evidence/2"
+FORMAT = "ich-evidence/3"
 """Value of ``schema`` in the file."""
 
 MEASURED = Path("docs/evidence.json")
@@ -20,12 +20,12 @@ DIGITS = 7
 
 
 def jsonable(content: object) -> Plain:
-    """Return figures as JSON has them: dataclasses as objects, numbers rounded, NaN as null, keys as text.
+    """Return metrics as JSON has them: dataclasses as objects, numbers rounded, NaN as null, keys as text.
 
     Raises
     ------
     TypeError
-        If something is no figure, text, collection or dataclass.
+        If something is no number, text, collection or dataclass.
     """
     if is_dataclass(content) and not isinstance(content, type):
         return jsonable(asdict(content))
@@ -37,11 +37,11 @@ def jsonable(content: object) -> Plain:
         return content
     if isinstance(content, float):
         return None if math.isnan(content) else float(f"{content:.{DIGITS}g}")
-    raise TypeError(f"no figure: {type(content).__name__}")
+    raise TypeError(f"no metric: {type(content).__name__}")
 
 
 def write_measured(measured: dict[str, Any], path: Path = MEASURED) -> None:
-    """Write the file; a list of numbers stands on one line, so that a change of one figure is a change of one line."""
+    """Write the file; a list of numbers stands on one line, so that a change of one metric is a change of one line."""
     path.write_text(_laid_out(measured, "") + "\n", encoding="utf-8", newline="\n")
 
 

@@ -1,4 +1,4 @@
-"""Which ways to train are compared, and in which tables: ``configs/evidence.json``."""
+"""Which ways to train are compared, and in which tables: ``plan.json``, with shared overrides in ``overrides/``."""
 
 from __future__ import annotations
 
@@ -6,94 +6,124 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-PLAN = Path("configs/evidence.json")
+from research.training.protocol import Variant
+
+PLAN = Path(__file__).with_name("plan.json")
+OVERRIDES = Path(__file__).with_name("overrides")
 
 
 @dataclass(frozen=True)
 class PlannedTable:
-    """One ablation.
+    """One ablation; its heading and its text are in ``templates/ablations.md.j2``.
 
     Attributes
     ----------
-    key, title, text : str
-        Name, heading and what the table is to show.
+    key : str
+        Its name.
     rows : tuple of str
         Names of variants, in the order of the table.
     against : str or None
         The variant that the others are tested against.
-    spread : bool
+    repetitions : bool
         Whether the rows are repetitions, whose mean and standard deviation are given.
     """
 
     key: str
-    title: str
-    text: str
     rows: tuple[str, ...]
     against: str | None
-    spread: bool = False
+    repetitions: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared; how each variant is trained, :mod:`research.evidence.variants` reads from the same file.
+    """What is compared.
 
     Attributes
     ----------
     shipped : str
-        Name of the variant whose weights the bundle carries.
-    titles : mapping
-        Name of every variant to what a person calls it.
+        Name of the variant whose weights the bundle ships.
+    variants : tuple of Variant
+        Every way to train, the shipped one first.
     tables : tuple of PlannedTable
         In the order of the report.
-    remarks : tuple of str
-        Paragraphs on how far the shipped variant got, and why; words only.
-    sources : tuple of mapping
-        ``name``, ``use`` and ``terms`` of everything that the shipped weights were made with.
     ensembles : mapping
-        Name of an ensemble to the variants whose answers it averages.
+        Name of an ensemble to the variants whose probabilities it averages.
+    ensemble_titles : mapping
+        Name of an ensemble to its title.
     """
 
     shipped: str
-    titles: Mapping[str, str]
+    variants: tuple[Variant, ...]
     tables: tuple[PlannedTable, ...]
-    remarks: tuple[str, ...] = ()
-    sources: tuple[Mapping[str, str], ...] = ()
     ensembles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ensemble_titles: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Hold the tables to the variants.
+        """Put the shipped variant first, and hold the tables to the variants.
 
         Raises
         ------
         ValueError
-            If a variant is named that does not exist.
+            If two variants share a name, or one is named that does not exist.
         """
+        names = [*(variant.name for variant in self.variants), *self.ensembles]
+        if len(set(names)) != len(names):
+            raise ValueError("two variants share a name")
         in_tables = {name for table in self.tables for name in (*table.rows, table.against) if name}
-        in_ensembles = {name for names in self.ensembles.values() for name in names}
-        named = {self.shipped} | in_tables | in_ensembles
-        if unknown := sorted(named - set(self.titles)):
+        in_ensembles = {name for members in self.ensembles.values() for name in members}
+        if unknown := sorted(({self.shipped} | in_tables | in_ensembles) - set(names)):
             raise ValueError(f"no such variant: {', '.join(unknown)}")
+        shipped_first = sorted(self.variants, key=lambda variant: variant.name != self.shipped)
+        object.__setattr__(self, "variants", tuple(shipped_first))
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Name of every variant and ensemble to the name of its row in a table."""
+        return {variant.name: variant.title for variant in self.variants} | dict(self.ensemble_titles)
 
 
-def read_plan(path: Path = PLAN) -> Plan:
+def read_plan(path: Path = PLAN, overrides: Path = OVERRIDES) -> Plan:
     """Read the plan.
+
+    Parameters
+    ----------
+    path : Path
+        A JSON file with ``shipped``, ``variants``, ``tables`` and, optionally, ``ensembles``. A variant has ``name``,
+        ``title``, ``overrides`` (names of files), ``set`` (values of ``train.json``), ``finetuning`` (values of
+        ``finetune.json``, null for a frozen backbone) and ``test_time_augmentations``.
+    overrides : Path
+        Folder of the files; later ones, and ``set``, override earlier ones.
 
     Raises
     ------
     ValueError
-        If the file is no such plan, or two variants share a name.
+        If the file is no such plan, names an override that does not exist, or does not fit together.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
-        titles = {variant["name"]: variant["title"] for variant in content["variants"]}
+        variants = tuple(_variant(entry, overrides) for entry in content["variants"])
         tables = tuple(PlannedTable(**{**table, "rows": tuple(table["rows"])}) for table in content["tables"])
-        titles |= {ensemble["name"]: ensemble["title"] for ensemble in content.get("ensembles", ())}
-        ensembles = {ensemble["name"]: tuple(ensemble["members"]) for ensemble in content.get("ensembles", ())}
-        remarks, sources = (tuple(content.get(name, ())) for name in ("remarks", "sources"))
-        plan = Plan(content["shipped"], titles, tables, remarks, sources, ensembles)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        ensembles = content.get("ensembles", ())
+        return Plan(
+            content["shipped"],
+            variants,
+            tables,
+            {entry["name"]: tuple(entry["members"]) for entry in ensembles},
+            {entry["name"]: entry["title"] for entry in ensembles},
+        )
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+    except (KeyError, TypeError, OSError) as error:
         raise ValueError(f"{path.name}: no plan of the evidence ({type(error).__name__}: {error})") from error
-    if len(titles) != len(content["variants"]) + len(ensembles):
-        raise ValueError(f"{path.name}: two variants share a name")
-    return plan
+
+
+def _variant(entry: Mapping[str, Any], folder: Path) -> Variant:
+    heads: dict[str, Any] = {}
+    for name in entry.get("overrides", ()):
+        heads |= json.loads((folder / f"{name}.json").read_text("utf-8"))
+    heads |= entry.get("set", {})
+    return Variant(
+        entry["name"], entry["title"], heads, entry.get("finetuning"), entry.get("test_time_augmentations", 1)
+    )

@@ -7,41 +7,34 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 from scipy.special import expit
 
-from research.evaluation.against_chance import by_patient
-from research.evaluation.classification import classification_figures, rsna_weights, scan_losses
-from research.evaluation.comparison import Comparison, delong, paired_bootstrap, paired_t_test
-from research.evaluation.confidence import LEVEL, RESAMPLES, Interval, auc_interval
-from research.evaluation.interpretive_tasks import attended_scans, interpretive_tasks, top_h_shares
-from research.evaluation.predictions import Predictions, ScanPrediction
 from research.evidence.plan import PlannedTable
+from research.metrics.classification import classification_metrics, rsna_weights, scan_losses
+from research.metrics.comparison import Comparison, delong, paired_bootstrap, paired_t_test
+from research.metrics.confidence import LEVEL, RESAMPLES, Interval, auc_interval
+from research.metrics.interpretive_tasks import attended_scans, interpretive_tasks, top_h_proportions
+from research.metrics.predictions import Predictions, ScanPrediction
+from research.metrics.random_baseline import by_patient
 
 ANY = "any"
-SILENT = "says nothing of single slices"
+NO_SLICE_LOGITS = "no slice classifier"
 
 Row = dict[str, Any]
 
 
-def speaks_of_slices(predictions: Predictions) -> bool:
-    """Whether the model gives slices logits of their own; heads without evidence give each the same."""
-    column = predictions.keys.index(ANY)
-    logits = [scan.slice_logits[:, column] for scan in predictions.scans if scan.slice_logits is not None]
-    return bool(logits) and float(np.ptp(np.concatenate(logits))) > 0
-
-
 def slice_auc(predictions: Predictions, key: str = ANY, count: int = RESAMPLES) -> Interval:
     """Return the AUC over single slices, patients resampled with all their slices."""
-    if not speaks_of_slices(predictions):
-        return Interval(None, None, None, LEVEL, 0, SILENT)
+    if not predictions.has_slice_logits:
+        return Interval(None, None, None, LEVEL, 0, NO_SLICE_LOGITS)
     labels, logits, patients = predictions.slice_level()
     column = predictions.keys.index(key)
     return auc_interval(labels[:, column], logits[:, column], patients, count)
 
 
 def variant_row(predictions: Predictions, count: int = RESAMPLES) -> Row:
-    """Return the few figures by which ways to train are compared.
+    """Return the few metrics by which ways to train are compared.
 
     Parameters
     ----------
@@ -51,16 +44,16 @@ def variant_row(predictions: Predictions, count: int = RESAMPLES) -> Row:
         Resamples of each interval.
     """
     column = predictions.keys.index(ANY)
-    figures = classification_figures(expit(predictions.logits), predictions.labels, predictions.keys)
+    metrics = classification_metrics(expit(predictions.logits), predictions.labels, predictions.keys)
     tasks = interpretive_tasks(attended_scans(predictions, ANY), interval=by_patient(count))
     return {
         "scans": len(predictions.scans),
         "scan_auc": auc_interval(
             predictions.labels[:, column], predictions.logits[:, column], predictions.patients, count
         ),
-        "macro_auc": figures.macro["auc"],
-        "average_precision": figures.labels[ANY].average_precision,
-        "log_loss": figures.weighted_log_loss,
+        "macro_auc": metrics.macro["auc"],
+        "average_precision": metrics.labels[ANY].average_precision,
+        "log_loss": metrics.weighted_log_loss,
         "slice_auc": slice_auc(predictions, ANY, count),
         "top_h": tasks["comprehensive"],
     }
@@ -73,9 +66,9 @@ def comparison(predictions: Predictions, against: Predictions, count: int = RESA
     -------
     dict
         ``delong`` and ``bootstrap`` (AUC of scans), ``slices`` (AUC of slices, bootstrap by patient; None where one of
-        the two says nothing of slices), ``t_test`` (log loss of each patient, RSNA's weights) and ``top_h`` (t-test of
-        each patient's share of positive slices among the h with most attention); or ``reason`` alone where the two did
-        not read the same scans.
+        the two has no slice classifier), ``t_test`` (log loss of each patient, RSNA's weights) and ``top_h`` (t-test of
+        each patient's proportion of positive slices among the h with most attention); or ``reason`` alone where the two
+        have not the same scans.
     """
     others = {scan.name: scan for scan in against.scans}
     if set(others) != {scan.name for scan in predictions.scans} or predictions.keys != against.keys:
@@ -104,9 +97,9 @@ def measured_table(
     Parameters
     ----------
     table : PlannedTable
-        Says which.
+        Which.
     rows : mapping
-        Variant to its row; a variant that was not run is missing.
+        Variant to its row; a variant that was not run is absent.
     found : mapping
         Variant to its predictions.
     count : int
@@ -116,12 +109,12 @@ def measured_table(
     comparisons = {}
     if table.against is not None and table.against in found:
         comparisons = {name: comparison(found[name], found[table.against], count) for name in tested}
-    spread = _spread([rows[name] for name in table.rows if name in rows]) if table.spread else None
-    return {**asdict(table), "comparisons": comparisons, "spread": spread}
+    repeated = _repetitions([rows[name] for name in table.rows if name in rows]) if table.repetitions else None
+    return {**asdict(table), "comparisons": comparisons, "repetitions": repeated}
 
 
 def _top_h_compared(first: Predictions, second: Predictions) -> Comparison | None:
-    one, other = (top_h_shares(attended_scans(each, ANY)) for each in (first, second))
+    one, other = (top_h_proportions(attended_scans(each, ANY)) for each in (first, second))
     if not one or set(one) != set(other):
         return None
     patients = {scan.name: scan.patient for scan in first.scans}
@@ -129,7 +122,7 @@ def _top_h_compared(first: Predictions, second: Predictions) -> Comparison | Non
 
 
 def _slices_compared(first: Predictions, second: Predictions, count: int) -> Comparison | None:
-    if not (speaks_of_slices(first) and speaks_of_slices(second)):
+    if not (first.has_slice_logits and second.has_slice_logits):
         return None
     pairs = [
         (one.slice_labels, one.slice_logits, other.slice_logits, [one.patient] * len(one.slice_attention))
@@ -149,15 +142,24 @@ def _same_slices(one: ScanPrediction, other: ScanPrediction) -> bool:
     )
 
 
-def _spread(rows: list[Row]) -> dict[str, Any] | None:
+def _repetitions(rows: list[Row]) -> dict[str, Any] | None:
     """Mean and standard deviation of repetitions; None for fewer than two."""
-    values: dict[str, NDArray[np.float64]] = {
-        "scan_auc": np.array([row["scan_auc"].estimate for row in rows], dtype=np.float64),
-        "macro_auc": np.array([row["macro_auc"].value for row in rows], dtype=np.float64),
-        "average_precision": np.array([row["average_precision"] for row in rows], dtype=np.float64),
-        "slice_auc": np.array([row["slice_auc"].estimate for row in rows], dtype=np.float64),
-        "top_h": np.array([row["top_h"].value for row in rows], dtype=np.float64),
-    }
     if len(rows) < 2:
         return None
-    return {name: {"mean": float(each.mean()), "deviation": float(each.std(ddof=1))} for name, each in values.items()}
+    values = pd.DataFrame(
+        [
+            {
+                "scan_auc": row["scan_auc"].estimate,
+                "macro_auc": row["macro_auc"].value,
+                "average_precision": row["average_precision"],
+                "slice_auc": row["slice_auc"].estimate,
+                "top_h": row["top_h"].value,
+            }
+            for row in rows
+        ],
+        dtype=np.float64,
+    )
+    return {
+        str(name): {"mean": float(column.mean(skipna=False)), "standard_deviation": float(column.std(skipna=False))}
+        for name, column in values.items()
+    }

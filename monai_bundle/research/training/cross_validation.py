@@ -23,16 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 import research.datasets.cq500
 import research.datasets.rsna  # noqa: F401 (datasets that --set may name)
-from research.evaluation.calibration_choice import platt_where_it_helps
-from research.evaluation.class_counts import class_counts, known
-from research.evaluation.key_slices import top_h_share
-from research.evaluation.operating_points import held_out_probabilities, operating_points
-from research.evaluation.predictions import Predictions
-from research.evaluation.scan_figures import FEW, label_figures
+from research.metrics.calibration import platt_where_it_helps
+from research.metrics.class_counts import class_counts
+from research.metrics.classification import FEW
+from research.metrics.eval_metrics import eval_metrics, write_eval_metrics
+from research.metrics.operating_points import held_out_probabilities, operating_points
+from research.metrics.predictions import Predictions
 from research.training.protocol import Variant, cross_validated, trained
 from scripts.calibration import Calibration
 from scripts.intake.study import IntakeError
@@ -50,53 +49,24 @@ CALIBRATION_FILE = "calibration.json"
 logger = logging.getLogger(__name__)
 
 
-def figures(predictions: Predictions) -> dict[str, Any]:
-    """Return the figures of held-out patients, as they stand in the metadata."""
-    probabilities = 1 / (1 + np.exp(-predictions.logits))
-    shares, chances = [], []
-    for scan in predictions.scans:
-        if scan.slice_labels is not None and (positive := scan.slice_labels[:, 0] == 1).any():
-            shares.append(top_h_share(scan.slice_attention, positive))
-            chances.append(float(positive.mean()))
-    return {
-        "protocol": predictions.protocol,
-        "labels": label_figures(probabilities, predictions.labels, predictions.keys),
-        "slice_auc": _slice_auc(predictions),
-        "key_slices_top_h": round(float(np.mean(shares)), 3) if shares else None,
-        "key_slices_top_h_chance": round(float(np.mean(chances)), 3) if shares else None,
-    }
-
-
-def _slice_auc(predictions: Predictions) -> float | None:
-    """Return the area under the curve of single slices for the first label; None where it cannot be said."""
-    spoken = [scan for scan in predictions.scans if scan.slice_labels is not None and scan.slice_logits is not None]
-    if not spoken or not any(scan.slice_logits.any() for scan in spoken if scan.slice_logits is not None):
-        return None
-    labels, logits, _ = predictions.slice_level()
-    true, predicted = known(labels[:, 0], logits[:, 0])
-    return round(float(roc_auc_score(true, predicted)), 3) if 0 < true.sum() < len(true) else None
-
-
 def table(metrics: Mapping[str, Any]) -> str:
     """Lay the figures out for a terminal."""
     lines = [metrics["protocol"], f"{'label':<18}{'positive':>9}{'AUC':>7}{'AP':>7}   remark"]
     for key, row in metrics["labels"].items():
         auc, precision = (f"{row[name]:.3f}" if row[name] is not None else "-" for name in ("auc", "average_precision"))
         lines.append(f"{key:<18}{row['positive']:>9}{auc:>7}{precision:>7}   {row['remark'] or ''}")
-    share, chance = metrics["key_slices_top_h"], metrics["key_slices_top_h_chance"]
-    if share is None:
+    top_h, baseline = metrics["key_slices_top_h"], metrics["key_slices_top_h_random_baseline"]
+    if top_h is None:
         lines.append("no slice labels: whether slice attention finds the positive slices is not known")
     else:
-        lines.append(
-            f"share of the h positive slices among the h with most attention: {share:.3f} (chance {chance:.3f})"
-        )
+        lines.append(f"positive among the h slices with most attention: {top_h:.3f} (random baseline {baseline:.3f})")
     return "\n".join(lines)
 
 
 def decisions(predictions: Predictions) -> tuple[Calibration, dict[str, dict[str, float]]]:
     """Fit the calibration on held-out patients, and choose the operating points where nobody is seen by his own.
 
-    Thresholds are those of :func:`research.evaluation.operating_points.achieved_points`, which also judges them.
+    Thresholds are those of :func:`research.metrics.operating_points.achieved_points`, which also judges them.
 
     Raises
     ------
@@ -136,7 +106,7 @@ def write_model(predictions: Predictions, variant: Variant, base: Mapping[str, A
     workflow.finalize()
     _write_json(folder / OPERATING_POINTS_FILE, _stated(points, predictions))
     _write_json(folder / CALIBRATION_FILE, asdict(calibration))
-    metrics = figures(predictions)
+    metrics = eval_metrics(predictions)
     _write_json(folder / "figures.json", metrics)
     return metrics
 
@@ -151,8 +121,8 @@ def ship(predictions: Predictions, variant: Variant, base: Mapping[str, Any]) ->
     path = Path("configs/metadata.json")
     metadata = json.loads(path.read_text("utf-8"))
     metadata["weights"][MODEL_FILE] = hashlib.sha256(Path(MODEL_FILE).read_bytes()).hexdigest()
-    metadata["eval_metrics"] = metrics
     _write_json(path, metadata)
+    write_eval_metrics(metrics, path)
 
 
 def own_data(studies: str, labels: str) -> dict[str, Any]:
@@ -224,7 +194,7 @@ def _measure_and_train(variant: Variant, base: Mapping[str, Any], output: Path |
     # Before hours of training, not after them.
     told = None if output is None or only_figures else inference_settings(variant.heads, output)
     predictions = cross_validated(variant, base)
-    sys.stdout.write(table(figures(predictions)) + "\n")
+    sys.stdout.write(table(eval_metrics(predictions)) + "\n")
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         predictions.to_json(output / "predictions.json")

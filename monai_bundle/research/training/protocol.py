@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from monai.bundle import ConfigWorkflow
 
-from research.evaluation.predictions import Predictions, ScanPrediction
+from research.metrics.predictions import Predictions, ScanPrediction
 from scripts.cache import Cache
 from scripts.datasets.datalist import data_key as key_of_datalists
 from scripts.networks.drct import DrCT1

@@ -1,1 +1,0 @@
-"""Figures: classification, key slices, quality of the maps."""
