@@ -54,6 +54,11 @@ def test_a_path_that_does_not_exist_is_found():
     assert [path for path in sorted(named_paths(text)) if not exists(path)] == ["absent.md", "nowhere/file.py"]
 
 
+def test_the_example_of_a_backbone_is_the_one_that_is_tested():
+    example = (ROOT / "Testing" / "bundle" / "resnet18_backbone.py").read_text(encoding="utf-8")
+    assert f"```python\n{example}```\n" in (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_of_a_page_leads_to_a_file(page: str):
     targets = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text(encoding="utf-8"))
