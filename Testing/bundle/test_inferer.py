@@ -291,5 +291,5 @@ def test_precision_is_what_the_device_computes_natively(monkeypatch: pytest.Monk
     assert choose_precision(cpu, "float16").name == "float16"
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert choose_precision(torch.device("cuda")).name == "float16"
-    with pytest.raises(ValueError, match="'half'"):
+    with pytest.raises(SettingError, match="'half'"):
         choose_precision(cpu, "half")

@@ -28,6 +28,7 @@ RENAMED = {
     "outline_weight": "mask_weight",
     "inferer#zoom_micro_batch": "inferer#high_res_micro_batch",
     "inferer#with_feature_attention": "write_feature_attention",
+    "network_def#zoom": "network_def#high_res_size",
     "network_def#heads#evidence": "network_def#heads#slice_classifier",
     "cache_dir": "cache#folder",
     "maps_dir": "cache#folder",
