@@ -227,7 +227,7 @@ class ICHDiagnosisTest(ScriptedLoadableModuleTest):
         self.delayDisplay(ending.outcome.message)
         self.assertTrue(ending.outcome.has_results, ending.outcome)
         self.assertTrue(ending.result.folder.is_dir())
-        self.assertIsNotNone(ending.shown)
+        assert ending.shown is not None and ending.result is not None
         self.assertEqual(len(ending.shown.attribution_maps), len(ending.result.findings))
         self.assertTrue(ending.log_file.is_file())
 
