@@ -178,7 +178,8 @@ class LoggingInstaller:
     """Installs what is there anyway, or fails."""
 
     def __init__(self, fails: bool = False) -> None:
-        self.fails, self.asked = fails, []
+        self.fails = fails
+        self.asked: list[str] = []
 
     def install(self, requirement: Requirement, on_log: OnLog) -> None:
         self.asked.append(requirement.text)
