@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -100,9 +100,11 @@ class StudyNetwork(nn.Module, ABC):
         Whether ``slice_logits`` are learnt ones.
     """
 
-    backbone: Backbone
-    slices: int
-    has_slice_classifier: bool = False
+    # Hidden from torch.jit.script, which reads the annotations of a module's class and knows none of these types.
+    if TYPE_CHECKING:
+        backbone: Backbone
+        slices: int
+    has_slice_classifier = False
 
     @abstractmethod
     def read_study(self, source: SliceSource) -> StudyOutput:
