@@ -1,4 +1,4 @@
-"""Another backbone by one override: ResNet18 with random weights is fine-tuned and trained like VGG16."""
+"""Another backbone by one override: ResNet18 with random weights is trained on the phantom as VGG16 is."""
 
 from __future__ import annotations
 

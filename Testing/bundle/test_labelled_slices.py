@@ -150,19 +150,24 @@ def test_draws_follow_the_seed():
 def test_scans_are_split_by_fold_and_single_slices_all_train():
     scans = [pair([[0]], fold=number % 3, scan=number) for number in range(7)]
     batches = [pair([[1]], fold=0, scan=number) for number in (10, 11)]
-    lists = [list(part) for pairs in (scans, batches) for part in zip(*pairs, strict=True)]
+    lists: dict[str, Any] = {
+        "scans": [entry for entry, _ in scans],
+        "scan_maps": [maps for _, maps in scans],
+        "batches": [entry for entry, _ in batches],
+        "batch_maps": [maps for _, maps in batches],
+    }
 
     def names(pairs: list[LabelledMaps]) -> list[str]:
         return sorted(entry["name"] for entry, _ in pairs)
 
     for fold in range(3):
-        split = split_slices(*lists, validation_fold=fold)
+        split = split_slices(**lists, validation_fold=fold)
         assert {entry["fold"] for entry, _ in split.validation} == {fold}
         assert names([*split.validation, *split.train]) == names([*scans, *batches])
-    everything = split_slices(*lists, validation_fold=None)
+    everything = split_slices(**lists, validation_fold=None)
     assert names(everything.train) == names([*scans, *batches])
     assert names(everything.validation) == names(scans)
-    without = split_slices(*lists, validation_fold=0, with_scans=False)
+    without = split_slices(**lists, validation_fold=0, with_scans=False)
     assert names(without.train) == names(without.validation) == names(batches)
     bare, maps = pair(None, fold=1)
     assert split_slices([bare], [maps], [], [], 1).validation == [], "no slice is labelled"

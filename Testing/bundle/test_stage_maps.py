@@ -61,7 +61,7 @@ def pooled(
     """Return the features and how many slices the trained stage was given; ``bias`` stands for fine-tuning."""
     backbone = TinyBackbone()
     with torch.no_grad():
-        backbone.features[2].bias += bias
+        list(backbone.features[2].parameters())[1].add_(bias)
     features = scan_features(entries, how, backbone, Cache(folder), CPU, maps=maps)
     assert backbone.slices == 0, "the frozen stage was run though its maps were there"
     return features, backbone.trained_slices
@@ -145,7 +145,7 @@ def test_a_fine_tuned_trained_stage_needs_no_other_maps(
     maps_of(entries[:1], how, tmp_path)
     fine_tuned = TinyBackbone()
     with torch.no_grad():
-        fine_tuned.features[2].bias += 1
+        list(fine_tuned.features[2].parameters())[1].add_(1)
     cached_stage_maps(entries[:1], how, fine_tuned, Cache(tmp_path), CPU, 1)
     assert fine_tuned.slices == 0
 

@@ -202,7 +202,7 @@ def test_a_whole_scan_is_read_with_attention_that_sums_to_one(slices: int):
     key_slices = reading.key_slices.tolist()
     assert key_slices == sorted(set(key_slices))
     assert set(key_slices) <= set(range(slices))
-    augmented = ScanFeatures(features.image.flip(0), features.high_res.flip(0), features.read_slice)
+    augmented = ScanFeatures(features.image.flip(0), features.high_res.flip(0), features.input_slice)
     assert torch.equal(read_whole_scan(network, augmented, variant=1).logits, reading.logits)
 
 

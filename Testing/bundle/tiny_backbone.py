@@ -18,6 +18,8 @@ class TinyBackbone(Backbone):
     channels = 12
     stride = 8
     frozen_layers = 2
+    slices: int
+    trained_slices: int
 
     def __init__(self, seed: int = 0, fail_after: int | None = None) -> None:
         layers = [
