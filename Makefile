@@ -30,10 +30,10 @@ $(READY): pyproject.toml setup/constraints.txt setup/venv.sh
 demo: $(READY)  ## Read a made-up head CT with haemorrhage, or your own: make demo STUDY=folder-or-file [OUTPUT=folder]
 	@PYTHONPATH=monai_bundle $(VENV)/bin/python -m scripts.demo $(if $(STUDY),--study "$(STUDY)") --output "$(OUTPUT)"
 
-# One thread each: the workers share the cores. A file's tests stay on one worker, which then makes their fixtures once.
+# A file's tests stay on one worker, which then makes their fixtures once; files come in the order of Testing/conftest.py.
 test: $(READY)  ## Run the whole test suite
 	@setup/debian-packages.sh test || true
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile --cov --cov-report term Testing
+	@$(VENV)/bin/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report term Testing
 
 lint: $(READY)  ## Check style, format, types and who may import whom
 	@$(VENV)/bin/python -m ruff check .

@@ -4,6 +4,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import qt
 import slicer
@@ -31,6 +32,9 @@ from ICHDiagnosisLib.logic import AnalysisLogic, record_analysis, settings_of
 from ICHDiagnosisLib.messages import message
 from ICHDiagnosisLib.parameters import NOT_CHOSEN, Parameters, rename_earlier_parameters
 from ICHDiagnosisLib.sample_data import load_phantom, phantom_command, register_sample_data
+
+if TYPE_CHECKING:
+    from ICHDiagnosisLib.panel.panel import Panel
 
 KEEP_HISTORY_SETTING = "ICHDiagnosis/KeepHistory"
 
@@ -94,7 +98,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         node = super().getParameterNode()
         is_new = not node.GetParameterCount()
         rename_earlier_parameters(node)
-        parameters = Parameters(node)
+        parameters = Parameters(node)  # type: ignore[call-arg] # its decorator makes the constructor
         if is_new:
             keep = slicer.util.settingsValue(KEEP_HISTORY_SETTING, True, converter=slicer.util.toBool)
             parameters.keepHistory = keep
@@ -140,8 +144,8 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent: "qt.QWidget | None" = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = None
-        self.panel = None
+        self.logic: ICHDiagnosisLogic | None = None
+        self.panel: Panel | None = None
         self._entered = False
 
     def setup(self) -> None:
@@ -173,16 +177,15 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """End what runs, and let the panel go: the application ends, or the module is reloaded."""
         self.removeObservers()
+        self._end_what_runs()
         if self.panel is not None:
-            self.logic.close()
-            self.panel.set_parameters(None)
             self.panel.close()
 
     def enter(self) -> None:
         """Show the scene as it is now: the module was opened."""
         self._entered = True
+        self._show_parameters()
         if self.panel is not None:
-            self.panel.set_parameters(self.logic.getParameterNode())
             self.panel.enter()
 
     def exit(self) -> None:
@@ -193,13 +196,21 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, _caller: object, _event: object) -> None:
         """End what runs: its volume is about to go."""
-        self.logic.close()
-        self.panel.set_parameters(None)
+        self._end_what_runs()
 
     def onSceneEndClose(self, _caller: object, _event: object) -> None:
         """Take up the new scene's parameters, where the module is open."""
         if self._entered:
+            self._show_parameters()
+
+    def _show_parameters(self) -> None:
+        if self.panel is not None and self.logic is not None:
             self.panel.set_parameters(self.logic.getParameterNode())
+
+    def _end_what_runs(self) -> None:
+        if self.panel is not None and self.logic is not None:
+            self.logic.close()
+            self.panel.set_parameters(None)
 
 
 class ICHDiagnosisTest(ScriptedLoadableModuleTest):
@@ -226,9 +237,12 @@ class ICHDiagnosisTest(ScriptedLoadableModuleTest):
             ending = self._poll(logic).ending
         self.delayDisplay(ending.outcome.message)
         self.assertTrue(ending.outcome.has_results, ending.outcome)
-        self.assertTrue(ending.result.folder.is_dir())
-        self.assertIsNotNone(ending.shown)
-        self.assertEqual(len(ending.shown.attribution_maps), len(ending.result.findings))
+        result, shown = ending.result, ending.shown
+        assert result is not None
+        assert result.folder is not None
+        assert shown is not None
+        self.assertTrue(result.folder.is_dir())
+        self.assertEqual(len(shown.attribution_maps), len(result.findings))
         self.assertTrue(ending.log_file.is_file())
 
     def test_cancel_leaves_no_result(self) -> None:

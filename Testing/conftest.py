@@ -17,6 +17,23 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA_ABSENT = "real data absent"
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
+# Files that take longest, mostly because they start processes: first, so that no worker ends with them alone.
+SLOWEST_FIRST = (
+    "test_protocol.py",
+    "test_export.py",
+    "test_bundle_verification.py",
+    "test_inference_run.py",
+    "test_training.py",
+    "test_finetuning.py",
+    "test_distributed.py",
+    "test_resume.py",
+    "test_own_data_guide.py",
+    "test_training_from_pictures.py",
+    "test_demo.py",
+    "test_evidence_run.py",
+    "test_rsna_index.py",
+)
+
 # Threads change the order of sums; language and time zone change text. Child processes inherit all of them.
 os.environ.update(
     {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
@@ -53,6 +70,12 @@ def ich_data() -> Path:
     if not (folder / "ct-ich").is_dir():
         pytest.skip(f"{REAL_DATA_ABSENT}: set ICH_DATA to the folder that holds ct-ich and its neighbours")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slowest files first; the order within a file stays."""
+    places = {name: place for place, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -241,6 +241,7 @@ def test_the_documentation_states_the_figures_of_the_metadata():
     page = (BUNDLE / "docs" / "README.md").read_text("utf-8")
     for key, row in figures["labels"].items():
         assert f"| {key} | {row['positive']} | {row['auc']:.3f} | {row['average_precision']:.3f} |" in page
-    assert f"{figures['key_slices_top_h']:.3f} (random baseline {figures['key_slices_top_h_random_baseline']:.3f})" in page
+    found, baseline = figures["key_slices_top_h"], figures["key_slices_top_h_random_baseline"]
+    assert f"{found:.3f} (random baseline {baseline:.3f})" in page
     front = (BUNDLE.parent / "README.md").read_text("utf-8")
     assert f"ROC curve for any haemorrhage is {figures['labels']['any']['auc']:.2f} (".replace(" 0.", " .") in front

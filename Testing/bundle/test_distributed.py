@@ -12,10 +12,18 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from monai.bundle import ConfigWorkflow
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
-from toy_training import FINE_TUNING, WITHOUT_CHANCE, run_here, run_processes, toy_bundle, trained_weights
+from toy_training import (
+    DOUBLE,
+    FINE_TUNING,
+    WITHOUT_CHANCE,
+    run_here,
+    run_processes,
+    started_here,
+    toy_bundle,
+    trained_weights,
+)
 
 from scripts.training.distributed import distributed_network, leave_processes, mean_count, process_device, process_seed
 
@@ -24,6 +32,15 @@ torch.set_num_threads(1)
 pytestmark = pytest.mark.timeout(1200)
 
 METRIC = "val_mean_auc"
+ROUNDING = 1e-9
+"""How far weights may differ after eight steps of gradient descent in double precision, on any instruction set.
+
+Two processes add the same terms in another order. A gradient is a sum of at most n = 10 scans x 8 slices x 512 channels
+terms of order 1, so that its rounding error is at most n * 2^-53 = 5e-12 (Higham 2002, eq. 4.4). A step moves a weight
+by the learning rate, 0.003, times the gradient; over eight steps errors add up, and each is at most doubled by the
+steps that follow, for the learning rate times the curvature is far below 1: 8 * 0.003 * 2 * 5e-12 = 2e-13. The bound
+leaves a factor of 4,000 for layers in a row; a loss that is divided by the wrong count moves weights by more than 1e-5.
+"""
 IN_ORDER_ALONE = {"train#dataloader#shuffle": False}
 IN_ORDER_TOGETHER = {"train#sampler#shuffle": False}
 
@@ -33,7 +50,7 @@ class Trained:
     """The same training in one process, from train.json alone, and in two."""
 
     root: Path
-    alone: ConfigWorkflow
+    start: dict[str, torch.Tensor]
     alone_folder: Path
     together_folder: Path
     together_output: str
@@ -45,13 +62,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr(sys, "path", list(sys.path))
-        alone = run_here(("train", "toy"), {**WITHOUT_CHANCE, **IN_ORDER_ALONE, "output_dir": "alone"})
+        chosen_alone = {**WITHOUT_CHANCE, **IN_ORDER_ALONE, "output_dir": "alone"}
+        start = started_here(("train", "toy"), chosen_alone)
+        run_here(("train", "toy"), chosen_alone)
         # The last checkpoint stays, to be looked into: the weights in model.pt are rounded to half precision.
         last = ["$process_number() == 0 and save_trained(@network_def, Path(@model_path))", "$leave_processes()"]
         chosen = {**WITHOUT_CHANCE, **IN_ORDER_TOGETHER, "output_dir": "together", "finalize": last}
         child = run_processes(root, ("train", "toy", "multi_gpu_train"), chosen, processes=2)
         assert child.returncode == 0, child.stderr[-3000:]
-    return Trained(root, alone, root / "alone", root / "together", child.stderr + child.stdout)
+    return Trained(root, start, root / "alone", root / "together", child.stderr + child.stdout)
 
 
 def newest_checkpoint(folder: Path) -> dict[str, Any]:
@@ -78,8 +97,11 @@ def test_two_processes_learn_the_weights_that_one_learns(trained: Trained):
         newest_checkpoint(folder)["network"] for folder in (trained.alone_folder, trained.together_folder)
     )
     assert alone.keys() == together.keys()
+    assert {tensor.dtype for tensor in alone.values() if tensor.is_floating_point()} == {torch.float64}
     for name, tensor in alone.items():
-        torch.testing.assert_close(together[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
+        torch.testing.assert_close(together[name], tensor, atol=ROUNDING, rtol=0, msg=name)
+    first = trained.start["primary.classifier.6.bias"]
+    assert (alone["network.primary.classifier.6.bias"] - first).abs().max() > 1e5 * ROUNDING, "nothing was learnt"
 
 
 def test_only_the_first_process_writes(trained: Trained):
@@ -101,7 +123,7 @@ def test_processes_draw_differently_and_by_the_seed(trained: Trained):
 
 def test_two_processes_evaluate_as_one_does(trained: Trained, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(trained.root)
-    chosen = {"network_def#heads#normalisation": "scan", "model_file": "together/model.pt"}
+    chosen = {**DOUBLE, "network_def#heads#normalisation": "scan", "model_file": "together/model.pt"}
     run_here(("train", "evaluate", "toy"), {**chosen, "output_dir": "evaluated_alone"}, kind="eval")
     names = ("train", "evaluate", "toy", "multi_gpu_evaluate")
     child = run_processes(trained.root, names, {**chosen, "output_dir": "evaluated_together"}, processes=2)

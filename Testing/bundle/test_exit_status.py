@@ -6,15 +6,17 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from scripts import exit_status
-from scripts.exit_status import or_exit
+from scripts.exit_status import install_handlers, one_line
 from scripts.inferer import StudyInferer
 from scripts.intake.study import IntakeError, NotEvaluableError
 from scripts.networks.drct import DrCT1
@@ -40,10 +42,27 @@ class Evaluator:
 
 
 @pytest.fixture
-def keep_signal_handlers():
-    before = signal.getsignal(signal.SIGTERM)
+def keep_handlers():
+    before, hook = signal.getsignal(signal.SIGTERM), sys.excepthook
     yield
+    sys.excepthook = hook
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def handlers(keep_handlers: None) -> None:
+    install_handlers()
+
+
+def uncaught(function: Callable[[], object]) -> int | str | None:
+    """Do what Python does with an exception that leaves the main module: hand it to the hook."""
+    try:
+        function()
+    except BaseException as error:
+        uncaught_error = error
+    else:
+        pytest.fail("nothing was raised")
+    return ends_with(lambda: sys.excepthook(type(uncaught_error), uncaught_error, uncaught_error.__traceback__))
 
 
 def ends_with(function: Callable[[], object]) -> int | str | None:
@@ -60,56 +79,60 @@ def raising(error: BaseException) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize(("refused", "status"), [(0, 0), (1, 3)])
-@pytest.mark.usefixtures("keep_signal_handlers")
+@pytest.mark.usefixtures("keep_handlers")
 def test_a_run_ends_with_3_where_a_study_was_refused_and_with_0_otherwise(refused: int, status: int):
     assert ends_with(lambda: exit_status.run(Evaluator(refused=refused))) == status
 
 
 @pytest.mark.parametrize("refused", [0, 1])
-@pytest.mark.usefixtures("keep_signal_handlers")
+@pytest.mark.usefixtures("keep_handlers")
 def test_a_run_ends_with_1_where_a_study_failed(refused: int, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO)
     assert ends_with(lambda: exit_status.run(Evaluator(refused=refused, failed=2))) == 1
     assert f"1 studies evaluated, {refused} not evaluable, 2 failed" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        IntakeError("head: empty folder"),
-        NotEvaluableError("damaged_file", "head.nii: cut off"),
-        WeightsError("models/model.pt: missing"),
-        OutputError("the disk is full"),
-        SettingError("no such device"),
-    ],
-)
-@pytest.mark.usefixtures("keep_signal_handlers")
-def test_a_named_error_is_one_line_and_status_1(error: Exception, caplog: pytest.LogCaptureFixture):
-    assert ends_with(lambda: exit_status.run(Evaluator(then=raising(error)))) == 1
+EXPECTED = [
+    IntakeError("head: empty folder"),
+    NotEvaluableError("damaged_file", "head.nii: cut off"),
+    WeightsError("weights.no_sha256", file="models/model.pt"),
+    OutputError("the disk is full"),
+    SettingError("settings.device", device="toaster", fault="unknown"),
+]
+
+
+@pytest.mark.parametrize("error", EXPECTED)
+@pytest.mark.usefixtures("handlers")
+def test_an_expected_error_is_one_line_and_status_1(error: Exception, caplog: pytest.LogCaptureFixture):
+    assert uncaught(raising(error)) == 1
     assert [record.getMessage() for record in caplog.records] == [str(error)]
     assert caplog.records[0].levelno == logging.ERROR
     assert caplog.records[0].exc_info is None
 
 
-@pytest.mark.usefixtures("keep_signal_handlers")
+@pytest.mark.parametrize("error", EXPECTED)
+def test_an_expected_error_is_found_behind_what_monai_wraps_around_it(error: Exception):
+    engine = {"_target_": "Compose", "transforms": "@wrong"}
+    parser = ConfigParser({"raising": raising(error), "wrong": "$@raising()", "engine": engine})
+    with pytest.raises(RuntimeError) as caught:
+        parser.get_parsed_content("engine")
+    assert one_line(caught.value) == str(error)
+
+
+@pytest.mark.usefixtures("handlers")
 def test_a_full_gpu_says_what_to_do(caplog: pytest.LogCaptureFixture):
-    assert ends_with(lambda: or_exit(raising(torch.cuda.OutOfMemoryError("2 GiB")))) == 1
+    assert uncaught(raising(torch.cuda.OutOfMemoryError("2 GiB"))) == 1
     assert "--device cpu" in caplog.text
 
 
-@pytest.mark.usefixtures("keep_signal_handlers")
-def test_an_error_that_nobody_foresaw_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        or_exit(raising(ZeroDivisionError()))
-
-
-@pytest.mark.usefixtures("keep_signal_handlers")
-def test_what_succeeds_returns_its_value():
-    assert or_exit(max, 2, 5) == 5
+@pytest.mark.usefixtures("handlers")
+def test_an_error_that_nobody_foresaw_keeps_its_traceback(capsys: pytest.CaptureFixture[str]):
+    assert uncaught(raising(ZeroDivisionError("by nothing"))) == 1
+    assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.usefixtures("keep_signal_handlers")
+@pytest.mark.usefixtures("keep_handlers")
 def test_a_signal_cancels(number: signal.Signals, caplog: pytest.LogCaptureFixture):
     cancelled = Evaluator(evaluated=2, then=lambda: os.kill(os.getpid(), number))
     assert ends_with(lambda: exit_status.run(cancelled)) == 130
@@ -117,20 +140,21 @@ def test_a_signal_cancels(number: signal.Signals, caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.usefixtures("keep_signal_handlers")
+@pytest.mark.usefixtures("handlers")
 def test_a_signal_cancels_what_comes_before_the_run(number: signal.Signals, caplog: pytest.LogCaptureFixture):
-    assert ends_with(lambda: or_exit(os.kill, os.getpid(), number)) == 130
+    assert uncaught(lambda: os.kill(os.getpid(), number)) == 130
     assert [(record.levelname, record.getMessage(), record.exc_info) for record in caplog.records] == [
         ("WARNING", "cancelled", None)
     ]
 
 
-def test_a_step_may_run_in_another_thread_where_no_handler_can_be_set():
-    found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(or_exit(max, 2, 5)))
+@pytest.mark.usefixtures("keep_handlers")
+def test_handlers_may_be_installed_from_another_thread_which_cannot_take_signals():
+    thread = threading.Thread(target=install_handlers)
+    before = signal.getsignal(signal.SIGTERM)
     thread.start()
     thread.join()
-    assert found == [5]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_progress_is_a_line_per_step_over_all_studies(capsys: pytest.CaptureFixture[str]):

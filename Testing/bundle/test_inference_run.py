@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,13 +66,24 @@ class Run:
         return Ended(self.process.returncode, output, log)
 
 
-def start(bundle: Path, dataset_dir: Path, output_dir: Path, *more: str, cwd: Path | None = None) -> Run:
+def start(
+    bundle: Path,
+    dataset_dir: Path,
+    output_dir: Path,
+    *more: str,
+    cwd: Path | None = None,
+    files: str = "configs/inference.json",
+    quick: Sequence[str] = QUICK,
+    path: Path | None = None,
+) -> Run:
     """Start the bundle; from its own folder with relative paths, or from another with absolute ones."""
     root = str(bundle) if cwd else "."
-    config = str(bundle / "configs" / "inference.json") if cwd else "configs/inference.json"
+    config = str(bundle / "configs" / "inference.json") if cwd else files
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", config, "--bundle_root", root]
-    command += ["--dataset_dir", str(dataset_dir), "--output_dir", str(output_dir), *QUICK, *more]
+    command += ["--dataset_dir", str(dataset_dir), "--output_dir", str(output_dir), *quick, *more]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+    if path is not None:
+        environment["PYTHONPATH"] = os.pathsep.join([str(path), environment.get("PYTHONPATH", "")])
     process = subprocess.Popen(
         command,
         cwd=cwd or bundle,
@@ -167,9 +178,7 @@ def test_the_map_of_every_label_lies_on_the_voxels_of_the_file(
 ):
     ct = nib.load(studies / "größer als gedacht.nii.gz")
     kinds = {(entry["kind"], entry["label"]) for entry in result["maps"]}
-    assert kinds == {("attention", None), ("feature_attention", None)} | {
-        ("gradcam", finding["key"]) for finding in result["findings"]
-    }
+    assert kinds == {("attention", None)} | {("gradcam", finding["key"]) for finding in result["findings"]}
     outside = np.asanyarray(ct.dataobj) < -900
     for entry in result["maps"]:
         stored = nib.load(finished[1] / "größer als gedacht" / entry["file"])
@@ -229,6 +238,7 @@ def failures(bundle: Path, studies: Path, tmp_path_factory: pytest.TempPathFacto
         "no such folder": start(bundle, folder / "no such folder", folder / "first"),
         "changed weights": start(changed, studies, folder / "second"),
         "operating point": start(bundle, studies, folder / "third", "--operating_point", "fearless"),
+        "old name": start(bundle, studies, folder / "fourth", "--picture_size=112"),
     }
     return {mistake: (run.end(), run.output_dir) for mistake, run in runs.items()}
 
@@ -239,6 +249,7 @@ def failures(bundle: Path, studies: Path, tmp_path_factory: pytest.TempPathFacto
         ("no such folder", "no such folder: no such file or folder"),
         ("changed weights", "models/model.pt: sha256"),
         ("operating point", "'fearless'"),
+        ("old name", "picture_size is called image_size since version 0.4"),
     ],
 )
 def test_a_mistake_ends_with_1_one_line_and_nothing_written(
@@ -253,6 +264,35 @@ def test_a_mistake_ends_with_1_one_line_and_nothing_written(
     assert not output_dir.exists()
 
 
+def test_old_names_are_read_with_a_warning_where_the_overlay_is_among_the_files(
+    bundle: Path, studies: Path, tmp_path: Path
+):
+    files = "['configs/inference.json','configs/renamed_keys_0_3.json']"
+    names = ("--picture_size", "32", "--zoom_size", "48", "--sample_size", "8", "--network_def#key_slices", "4")
+    study = studies / "größer als gedacht.nii.gz"
+    ended = start(bundle, study, tmp_path / "out", *names, files=files, quick=("--device", "cpu")).end()
+    assert ended.status == 0, ended.log
+    assert "picture_size is called image_size" in ended.log
+    assert "zoom_size is called high_res_size" in ended.log
+    assert "head_margin" not in ended.log.split("picture_size is called")[1]
+    assert (tmp_path / "out" / "größer als gedacht" / "result.json").is_file()
+
+
+def test_another_backbone_takes_one_file_and_one_override(bundle: Path, studies: Path, tmp_path: Path):
+    files = f"['configs/inference.json','{Path(__file__).with_name('resnet18.json')}']"
+    study = studies / "größer als gedacht.nii.gz"
+    ended = start(bundle, study, tmp_path / "out", files=files, path=Path(__file__).parent).end()
+    assert ended.status == 0, ended.log
+    assert "ResNet18Features names no weights_file: it has random weights" in ended.log
+    folder = tmp_path / "out" / "größer als gedacht"
+    model = json.loads((folder / "result.json").read_text(encoding="utf-8"))["model"]
+    assert model["weights_sha256"] == {}
+    assert model["trained_on"] == "nothing: heads with random weights, backbone too"
+    maps = [np.asanyarray(nib.load(path).dataobj) for path in folder.glob("gradcam_*.nii.gz")]
+    assert len(maps) == 6
+    assert all(voxels.any() for voxels in maps)
+
+
 def test_sigterm_in_the_middle_cancels_and_leaves_no_half_folder(bundle: Path, studies: Path, tmp_path: Path):
     run = start(bundle, studies / "größer als gedacht.nii.gz", tmp_path / "out")
     assert run.process.stdout is not None
@@ -260,9 +300,7 @@ def test_sigterm_in_the_middle_cancels_and_leaves_no_half_folder(bundle: Path, s
         if line.startswith("PROGRESS") and "slices" in line:
             break
     run.process.send_signal(signal.SIGTERM)
-    asked = time.monotonic()
     ended = run.end()
-    assert time.monotonic() - asked < 60
     assert ended.status == 130, ended.log
     assert "Traceback" not in ended.log
     assert ended.errors == []

@@ -1,4 +1,4 @@
-"""One study through the network: every read slice seen, maps equal to the whole network's, bounded and reported."""
+"""One study through the network: every input slice read, maps equal to the whole network's, bounded and reported."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from resnet18_backbone import ResNet18Features
 from torch import Tensor, nn
 from torch.nn import functional
 
 from scripts.inferer import ImageSource, StudyInferer, StudyReading
-from scripts.networks.backbone import pool
+from scripts.networks.backbone import Backbone, pool
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features
 from scripts.precision import choose_precision
@@ -23,15 +24,15 @@ from scripts.training.scan_features import ScanFeatures
 torch.set_num_threads(1)
 
 SIDE, ZOOM = 32, 48
-READ_SLICES = 5
+INPUT_SLICES = 5
 
 
-def a_network(kind: type[DrCT1] = DrCT2, **settings: Any) -> Any:
-    """A small network whose labels differ; VGG16 itself, with activations of a usable size."""
+def a_network(kind: type[DrCT1] = DrCT2, backbone: type[Backbone] = VGG16Features, **settings: Any) -> Any:
+    """A small network whose labels differ; its backbone is whole, with activations of a usable size."""
     torch.manual_seed(7)
     if kind is DrCT2:
         settings = {"key_slices": 2, "high_res_size": ZOOM} | settings
-    network = kind(VGG16Features(), **({"slices": 3} | settings))
+    network = kind(backbone(), **({"slices": 3} | settings))
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -40,15 +41,15 @@ def a_network(kind: type[DrCT1] = DrCT2, **settings: Any) -> Any:
     return network.eval()
 
 
-def an_entry(read_slices: int = READ_SLICES, high_res: bool = False) -> dict[str, Any]:
-    """Pictures that are the stored slices themselves."""
-    image = torch.rand(3, read_slices, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+def an_entry(input_slices: int = INPUT_SLICES, high_res: bool = False) -> dict[str, Any]:
+    """Images that are the original slices themselves."""
+    image = torch.rand(3, input_slices, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     plane = CropPlane(0, SIDE, 0, SIDE, flip_rows=False, flip_columns=False)
-    stored_shape = (read_slices, SIDE, SIDE)
+    original_shape = (input_slices, SIDE, SIDE)
     entry = {
         "image": image,
-        "geometry": ReadingGeometry(plane, tuple((index,) for index in range(read_slices)), stored_shape),
-        "head": np.ones(stored_shape, dtype=bool),
+        "geometry": ReadingGeometry(plane, tuple((index,) for index in range(input_slices)), original_shape),
+        "head": np.ones(original_shape, dtype=bool),
     }
     if high_res:
         enlarged = functional.interpolate(image.movedim(0, 1), size=(ZOOM, ZOOM), mode="bilinear")
@@ -66,7 +67,7 @@ def network() -> DrCT2:
 
 
 def whole_network_maps(network: DrCT2, entry: dict[str, Any]) -> tuple[Tensor, list[Tensor]]:
-    """The plain way: each sample through ``forward``, a gradient for each call of the backbone, added by read slice."""
+    """Each sub-stack through ``forward``, a gradient for each call of the backbone, added by input slice."""
     calls: list[Tensor] = []
 
     keys: list[Tensor] = []
@@ -99,8 +100,9 @@ def whole_network_maps(network: DrCT2, entry: dict[str, Any]) -> tuple[Tensor, l
     return logits.detach(), maps
 
 
-def test_samples_of_shared_features_give_what_the_whole_network_gives(network: DrCT2):
-    entry = an_entry()
+@pytest.mark.parametrize("backbone", [VGG16Features, ResNet18Features])
+def test_sub_stacks_of_shared_embeddings_give_what_the_whole_network_gives(backbone: type[Backbone]):
+    network, entry = a_network(backbone=backbone), an_entry()
     logits, maps = whole_network_maps(network, entry)
     reading = read(network, entry)
     torch.testing.assert_close(reading.probabilities, logits.sigmoid().mean(dim=0), atol=1e-5, rtol=0)
@@ -111,7 +113,7 @@ def test_samples_of_shared_features_give_what_the_whole_network_gives(network: D
         assert ours.voxels.any()
 
 
-def test_zoomed_pictures_are_used_where_there_are_any(network: DrCT2):
+def test_high_resolution_images_are_used_where_there_are_any(network: DrCT2):
     without, with_zoom, other = an_entry(), an_entry(high_res=True), an_entry(high_res=True)
     other["high_res"] = -other["high_res"]
     expected = read(network, without).probabilities
@@ -119,22 +121,22 @@ def test_zoomed_pictures_are_used_where_there_are_any(network: DrCT2):
     assert not torch.allclose(read(network, other).probabilities, expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("read_slices", [1, 2, 3, 7])
-def test_a_study_of_any_length_is_read(network: DrCT2, read_slices: int):
-    reading = read(network, an_entry(read_slices))
-    assert reading.slice_attention.shape == (read_slices,)
+@pytest.mark.parametrize("input_slices", [1, 2, 3, 7])
+def test_a_study_of_any_length_is_read(network: DrCT2, input_slices: int):
+    reading = read(network, an_entry(input_slices))
+    assert reading.slice_attention.shape == (input_slices,)
     assert reading.slice_attention.sum().item() == pytest.approx(1.0, abs=1e-5)
     assert (reading.slice_attention > 0).all()
     assert reading.feature_attention is None
     assert len(reading.label_maps) == 6
-    assert all(stored.voxels.shape == (read_slices, SIDE, SIDE) for stored in reading.label_maps)
+    assert all(stored.voxels.shape == (input_slices, SIDE, SIDE) for stored in reading.label_maps)
     assert ((reading.probabilities > 0) & (reading.probabilities < 1)).all()
 
 
-def test_the_attention_of_a_read_slice_is_its_share_in_the_samples(network: DrCT2):
+def test_the_attention_of_an_input_slice_is_its_mean_over_the_sub_stacks(network: DrCT2):
     entry = an_entry()
-    samples = sub_stacks(READ_SLICES, network.slices)
-    expected = torch.zeros(READ_SLICES)
+    samples = sub_stacks(INPUT_SLICES, network.slices)
+    expected = torch.zeros(INPUT_SLICES)
     with torch.no_grad():
         for sample in samples:
             image = entry["image"][None, :, sample]
@@ -161,7 +163,7 @@ def test_every_slice_passes_the_backbone_once_and_only_key_slices_again(network:
     zoomed = [shape[0] for shape in seen if shape[-1] == ZOOM]
     assert pictures == [2, 2, 1]
     assert set(zoomed) == {1}
-    assert len(zoomed) <= 2 * len(sub_stacks(READ_SLICES, network.slices))
+    assert len(zoomed) <= 2 * len(sub_stacks(INPUT_SLICES, network.slices))
 
 
 def test_the_caller_may_have_turned_gradients_off(network: DrCT2):
@@ -273,7 +275,7 @@ def test_held_out_scans_are_scored_as_studies_are_read(network: DrCT2):
     entry = an_entry(high_res=True)
     with torch.no_grad():
         image, high_res = (pool(network.backbone(entry[key].movedim(0, 1)))[None] for key in ("image", "high_res"))
-    expected = read_whole_scan(network, ScanFeatures(image, high_res, torch.arange(READ_SLICES)))
+    expected = read_whole_scan(network, ScanFeatures(image, high_res, torch.arange(INPUT_SLICES)))
     reading = read(network, entry)
     torch.testing.assert_close(expected.probabilities, reading.probabilities, atol=1e-5, rtol=0)
     torch.testing.assert_close(expected.slice_attention, reading.slice_attention, atol=1e-5, rtol=0)
@@ -289,5 +291,5 @@ def test_precision_is_what_the_device_computes_natively(monkeypatch: pytest.Monk
     assert choose_precision(cpu, "float16").name == "float16"
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert choose_precision(torch.device("cuda")).name == "float16"
-    with pytest.raises(ValueError, match="'half'"):
+    with pytest.raises(SettingError, match="'half'"):
         choose_precision(cpu, "half")

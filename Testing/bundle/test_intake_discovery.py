@@ -161,7 +161,7 @@ def test_one_bad_study_does_not_stop_the_others(tmp_path: Path):
     write_series(tmp_path / "mr", another(modality="MR"))
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 nothing")
     save_nifti(tmp_path / "cut.nii").write_bytes(b"cut")
-    outcomes = {}
+    outcomes: dict[str, object] = {}
     for source in find_studies(tmp_path):
         try:
             outcomes[source.study_id] = len(read_study(source).voxels)

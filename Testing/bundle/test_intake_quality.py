@@ -28,7 +28,7 @@ def study_of_voxels(
     affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
     affine[1, 2] = shear
     if positions is None:
-        positions = spacing[2] * np.arange(len(voxels))
+        positions = spacing[2] * np.arange(len(voxels), dtype=np.float64)
     return CTStudy(voxels.astype(np.int16), affine, positions.copy(), Provenance("head", "phantom", kernel=kernel))
 
 

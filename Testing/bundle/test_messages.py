@@ -63,7 +63,7 @@ def literals(node: ast.expr) -> Iterator[str]:
         yield from literals(node.body)
         yield from literals(node.orelse)
     elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
-        yield f"{node.values[0].value}*"
+        yield f"{node.values[0].value!s}*"
 
 
 def name_of(function: ast.expr) -> str:

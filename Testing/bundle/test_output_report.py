@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,12 @@ FLAGS = (
 HOSTILE = "<script>window.hacked = 1</script><img src='x' onerror='window.hacked = 2'>\"'&"
 WARNING = QualityWarning("gantry_tilt", degrees=18)
 DEFAULT_THRESHOLD = message("report.default_threshold")
+
+
+@cache
+def report_of(*, negative: bool = False) -> str:
+    """Render the report of the sample study once: tests of the page share it."""
+    return render_report(a_diagnosis(probabilities=NEGATIVE if negative else None))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +122,7 @@ def test_its_sections_have_headings_and_its_images_a_text(show):
 
 
 def test_the_findings_table_names_what_is_positive(show):
-    rows = show(render_report(a_diagnosis())).find_elements(By.CSS_SELECTOR, ".findings tbody tr")
+    rows = show(report_of()).find_elements(By.CSS_SELECTOR, ".findings tbody tr")
     stated = {row.find_element(By.TAG_NAME, "th").text: row.find_element(By.CLASS_NAME, "badge").text for row in rows}
     positive = {"Any intracranial haemorrhage", "Intraparenchymal haemorrhage", "Subdural haemorrhage"}
     assert stated == {label.name: "▲ Positive" if label.name in positive else "Negative" for label in RSNA}
@@ -123,7 +130,7 @@ def test_the_findings_table_names_what_is_positive(show):
 
 def test_a_default_threshold_has_a_star_and_a_sentence(show):
     diagnosis = a_diagnosis()
-    assert DEFAULT_THRESHOLD not in render_report(diagnosis)
+    assert DEFAULT_THRESHOLD not in report_of()
     findings = tuple(replace(finding, default_threshold=finding.label.key != "any") for finding in diagnosis.findings)
     browser = show(render_report(replace(diagnosis, findings=findings)))
     rows = [row.text for row in browser.find_elements(By.CSS_SELECTOR, ".findings tbody tr")]
@@ -142,7 +149,7 @@ def test_the_threshold_mark_stands_where_the_threshold_is(show):
 def test_key_slices_are_identified_by_number_position_and_rank(show):
     diagnosis = a_diagnosis()
     first = next(entry for entry in diagnosis.slices if entry.key_rank == 1)
-    browser = show(render_report(diagnosis))
+    browser = show(report_of())
     captions = [caption.text for caption in browser.find_elements(By.CSS_SELECTOR, ".key figcaption")]
     assert len(captions) == 5
     assert f"Slice {first.index + 1}" in captions[0]
@@ -152,7 +159,7 @@ def test_key_slices_are_identified_by_number_position_and_rank(show):
 
 
 def test_the_report_of_a_negative_study_warns_that_bright_is_not_positive(show):
-    text = show(render_report(a_diagnosis(probabilities=NEGATIVE))).find_element(By.TAG_NAME, "body").text
+    text = show(report_of(negative=True)).find_element(By.TAG_NAME, "body").text
     assert "No haemorrhage found above the operating point" in text
     assert "does not exclude haemorrhage" in text
     assert "Bright does not mean positive" in text
@@ -176,7 +183,7 @@ def test_names_from_files_stay_text(show):
 
 
 def test_a_script_that_slips_in_would_be_stopped_by_the_page_s_own_policy(show):
-    html = render_report(a_diagnosis()).replace("</main>", "<script>window.hacked = 1</script></main>")
+    html = report_of().replace("</main>", "<script>window.hacked = 1</script></main>")
     assert show(html).execute_script("return window.hacked === undefined")
 
 
@@ -188,7 +195,7 @@ def test_nothing_sticks_out_at_any_width(show, width):
 
 
 def test_the_impression_stands_first_with_its_caution(show):
-    section = show(render_report(a_diagnosis(probabilities=NEGATIVE))).find_element(By.CLASS_NAME, "impression").text
+    section = show(report_of(negative=True)).find_element(By.CLASS_NAME, "impression").text
     _, heading, sentence, caution, *_ = section.replace("\u00a0", " ").splitlines()
     assert (heading.lower(), sentence) == ("impression", "No haemorrhage found above the operating point")
     assert caution == message("impression.caution_negative")
@@ -201,7 +208,7 @@ def test_it_prints_on_a_few_pages(show):
 
 @pytest.mark.parametrize(("medium", "shown"), [("screen", "on-dark"), ("print", "on-light")])
 def test_paper_is_light_even_when_the_screen_is_dark(show, medium, shown):
-    browser = show(render_report(a_diagnosis()), dark=True)
+    browser = show(report_of(), dark=True)
     scheme = {"name": "prefers-color-scheme", "value": "dark"}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium, "features": [scheme]})
     histograms = browser.find_elements(By.CLASS_NAME, "histogram")

@@ -176,7 +176,7 @@ def test_a_fault_in_the_middle_leaves_the_earlier_result(tmp_path: Path):
 
 
 def test_a_user_who_interrupts_finds_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    written = []
+    written: list[int] = []
 
     def interrupted(path: Path, content: bytes) -> None:
         if len(written) == 3:

@@ -61,11 +61,11 @@ def test_dicom_identifiers_follow_from_the_phantom(tmp_path) -> None:
 def test_nifti_and_masks_overlay_voxel_on_voxel(tmp_path) -> None:
     grid = Grid((8, 60, 70), (3.0, 3.4, 15.0), tilt_degrees=10.0, rotation_degrees=(0.0, 5.0, 8.0))
     phantom = make_phantom(grid, [Haemorrhage("epidural", "right", 30.0)])
-    image = nib.load(write_nifti(phantom, tmp_path / "ct.nii.gz"))
+    image = nib.Nifti1Image.from_filename(write_nifti(phantom, tmp_path / "ct.nii.gz"))
     assert np.array_equal(np.asarray(image.dataobj).transpose(2, 1, 0), phantom.voxels)
     assert image.affine == pytest.approx(phantom.affine, abs=1e-4)
     (mask_path,) = write_masks(phantom, tmp_path)
-    mask = nib.load(mask_path)
+    mask = nib.Nifti1Image.from_filename(mask_path)
     assert mask_path.name == "truth_epidural.nii.gz"
     assert np.array_equal(np.asarray(mask.dataobj).transpose(2, 1, 0) == 1, phantom.masks["epidural"])
     assert mask.affine == pytest.approx(phantom.affine, abs=1e-4)
@@ -86,7 +86,7 @@ def test_command_line_reports_what_cannot_be_made_in_one_line(tmp_path, caplog: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_montage_is_a_small_picture(tmp_path) -> None:
+def test_montage_is_a_small_image(tmp_path) -> None:
     image = np.asarray(Image.open(write_montage(tmp_path / "montage.png", pixels=32)).convert("L"))
     assert image.shape == (8 * 32, 8 * 26)
     assert image.max() == 255

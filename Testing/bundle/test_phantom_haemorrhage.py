@@ -14,7 +14,7 @@ from scripts.phantom.brain import ventricle_distance
 KINDS = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
 
 
-def cavity_depth(points: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+def cavity_depth(points: NDArray[np.float64], seed: int) -> NDArray[np.floating]:
     """Depth in mm below the inner table of the skull."""
     anatomy = Anatomy.individual(seed)
     return -anatomy.cavity(anatomy.to_head(points.T.astype(np.float32)))

@@ -119,7 +119,7 @@ def test_a_backbone_without_trained_layers_is_refused():
 
 
 def test_a_network_without_evidence_is_refused():
-    network = a_network(evidence=False)
+    network = a_network(slice_classifier=False)
     with pytest.raises(ExpectedError, match="needs network_def#heads#slice_classifier true"):
         SliceReading(network, FREQUENCIES)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ from torch import nn
 
 from scripts.calibration import identity
 from scripts.diagnosis import Diagnosis
-from scripts.exit_status import or_exit
+from scripts.exit_status import one_line
 from scripts.intake.discovery import StudySource
 from scripts.intake.study import NotEvaluableError
 from scripts.labels import RSNA
 from scripts.output import result
 from scripts.output.folder import OutputFolderError
 from scripts.progress import Progress
-from scripts.study_evaluator import Reader, StudyEvaluator
+from scripts.settings import SettingError
+from scripts.study_evaluator import Reader, StudyDataset, StudyEvaluator
 
 torch.set_num_threads(1)
 
@@ -106,8 +108,59 @@ def test_a_disk_that_refuses_stops_the_batch(tmp_path: Path, monkeypatch: pytest
     assert evaluator.failures == []
 
 
-def test_a_disk_that_refuses_ends_the_process_with_1(tmp_path: Path):
+def test_a_disk_that_refuses_is_an_expected_error_of_the_run(tmp_path: Path):
     (tmp_path / "output").write_text("a file")
-    with pytest.raises(SystemExit) as caught:
-        or_exit(MadeUpEvaluator([an_entry("first", refusal=REFUSED)], tmp_path / "output").run)
-    assert caught.value.code == 1
+    with pytest.raises(OutputFolderError) as caught:
+        MadeUpEvaluator([an_entry("first", refusal=REFUSED)], tmp_path / "output").run()
+    assert one_line(caught.value) == str(caught.value)
+
+
+class UnforeseenError(Exception):
+    """Nothing that the bundle knows of."""
+
+
+def raising_transform(error: Exception) -> Callable[[Any], Any]:
+    def transform(entry: Any) -> Any:
+        raise error
+
+    return transform
+
+
+def test_an_unforeseen_error_in_reading_one_study_leaves_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    dataset = StudyDataset([an_entry("broken")["source"]], raising_transform(UnforeseenError("odd\nfile")))
+    evaluator = MadeUpEvaluator([dataset[0], an_entry("good", diagnosis=a_diagnosis())], tmp_path)
+    evaluator.run()
+    assert (evaluator.diagnoses, [refusal.study_id for refusal in evaluator.refusals]) == (["good"], ["broken"])
+    reason = json.loads((tmp_path / "broken" / "result.json").read_text(encoding="utf-8"))["reason"]
+    assert reason["code"] == "unforeseen_error"
+    assert reason["message"] == "broken: could not be read: UnforeseenError: odd file; the log has the details"
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+    assert "UnforeseenError" in caplog.text
+
+
+@pytest.mark.parametrize("error", [UnforeseenError("odd"), RuntimeError("size mismatch")])
+def test_an_unforeseen_error_in_evaluating_one_study_leaves_the_others(tmp_path: Path, error: Exception):
+    class Failing(MadeUpEvaluator):
+        def _diagnosis(self, study_id: str, entry: dict[str, Any], reading: None) -> Diagnosis:
+            if study_id == "broken":
+                raise error
+            return super()._diagnosis(study_id, entry, reading)
+
+    entries = [an_entry(name, diagnosis=a_diagnosis()) for name in ("broken", "good")]
+    evaluator = Failing(entries, tmp_path)
+    evaluator.run()
+    assert (evaluator.diagnoses, [refusal.study_id for refusal in evaluator.refusals]) == (["good"], ["broken"])
+
+
+@pytest.mark.parametrize(
+    "error", [SettingError("settings.device", device="cuda", fault="gone"), torch.cuda.OutOfMemoryError("2 GiB")]
+)
+def test_what_is_wrong_with_the_run_ends_it(tmp_path: Path, error: Exception):
+    class Failing(MadeUpEvaluator):
+        def _diagnosis(self, study_id: str, entry: dict[str, Any], reading: None) -> Diagnosis:
+            raise error
+
+    evaluator = Failing([an_entry(name, diagnosis=a_diagnosis()) for name in ("first", "second")], tmp_path)
+    with pytest.raises(type(error)):
+        evaluator.run()
+    assert evaluator.refusals == []

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features
-from scripts.training.cached_scans import CachedReading, CachedScans, parameter_groups, read_whole_scan, split
+from scripts.training.cached_scans import CachedReading, CachedScans, parameter_groups, read_whole_scan, split_scans
 from scripts.training.mean_auc import MeanAUCMetric
 from scripts.training.scan_features import ScanFeatures
 from scripts.weights import load_backbone, read_state, save_trained
@@ -77,20 +77,20 @@ def test_without_a_label_to_judge_the_key_metric_says_nothing():
     assert mean_auc(np.array([[0.9], [0.8]]), np.zeros((2, 1)), batch=2) == 0.5
 
 
-def test_held_out_scans_and_the_others_are_disjoint_and_complete():
+def test_validation_and_training_scans_are_disjoint_and_complete():
     entries = [{"name": number, "fold": number % 3} for number in range(8)]
     features = [numbered_features(4)] * 8
     for fold in range(3):
-        watched, fitted = (split(entries, features, fold, side) for side in (True, False))
-        assert [entry["name"] for entry, _ in watched] == [number for number in range(8) if number % 3 == fold]
-        assert sorted(entry["name"] for entry, _ in [*watched, *fitted]) == list(range(8))
-    assert len(split(entries, features, None, False)) == 8
-    assert split(entries, features, None, True) == []
+        split = split_scans(entries, features, fold)
+        assert [entry["name"] for entry, _ in split.validation] == [number for number in range(8) if number % 3 == fold]
+        assert sorted(entry["name"] for entry, _ in [*split.validation, *split.train]) == list(range(8))
+    everyone = split_scans(entries, features, None)
+    assert len(everyone.train) == len(everyone.validation) == 8
 
 
 def test_features_of_another_number_of_scans_are_refused():
     with pytest.raises(ValueError, match="zip"):
-        split([{"fold": 0}], [], 0, True)
+        split_scans([{"fold": 0}], [], 0)
 
 
 def random_samples(slices: int, variants: int, sub_stack_size: int, draws: int) -> list[Tensor]:
@@ -199,8 +199,9 @@ def test_a_whole_scan_is_read_with_attention_that_sums_to_one(slices: int):
     assert reading.slice_attention.shape == (slices,)
     assert (reading.slice_attention > 0).all()
     assert float(reading.slice_attention.sum()) == pytest.approx(1.0, abs=1e-5)
-    assert list(reading.key_slices) == sorted(set(reading.key_slices))
-    assert set(reading.key_slices) <= set(range(slices))
+    key_slices = reading.key_slices.tolist()
+    assert key_slices == sorted(set(key_slices))
+    assert set(key_slices) <= set(range(slices))
     augmented = ScanFeatures(features.image.flip(0), features.high_res.flip(0), features.read_slice)
     assert torch.equal(read_whole_scan(network, augmented, variant=1).logits, reading.logits)
 
@@ -215,7 +216,7 @@ def test_every_slice_of_a_whole_scan_says_what_it_says_alone(slices: int):
     torch.testing.assert_close(read_whole_scan(network, features).slice_logits, alone, atol=1e-5, rtol=1e-4)
     without = DrCT1(VGG16Features(), labels=6, slices=8)
     assert not read_whole_scan(without, features).slice_logits.any()
-    assert read_whole_scan(without, features).key_slices == ()
+    assert read_whole_scan(without, features).key_slices.tolist() == []
 
 
 def test_trained_weights_leave_the_backbone_out_and_come_back_to_a_thousandth(tmp_path: Path):

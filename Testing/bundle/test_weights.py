@@ -206,8 +206,8 @@ def test_the_identity_of_a_missing_file_is_refused_by_name(bundle: Path):
 def test_inference_loads_and_states_one_and_the_same_file():
     config = json.loads((BUNDLE / "configs" / "inference.json").read_text(encoding="utf-8"))
     assert config["model_file"] == "models/model.pt"
-    assert "$load_network(@network_def, @bundle_root, @model_file)" in config["initialize"]
-    assert "@model_file" in config["reader"]["model"]
+    assert config["initialize"][-1]["_target_"] == "scripts.weights.load_network"
+    assert config["initialize"][-1]["model_file"] == config["reader"]["model"]["model_file"] == "@model_file"
 
 
 OLD_NAMES = {"slice_classifier": "evidence", "encoder": "dependencies"}
@@ -216,8 +216,8 @@ OLD_NAMES = {"slice_classifier": "evidence", "encoder": "dependencies"}
 def test_weights_that_were_written_before_parameters_were_renamed_are_read(bundle: Path, trained_network: DrCT2):
     def old(name: str) -> str:
         parts = [OLD_NAMES.get(part, part) for part in name.split(".")]
-        if name.startswith("primary.") and "normalisation" in name:
-            parts[-3:-1] = ["standardise", "norm"]
+        if name.startswith("primary."):
+            parts = ["standardise" if part == "normalisation" else part for part in parts]
         return ".".join(parts)
 
     path = bundle / "models" / "model.pt"

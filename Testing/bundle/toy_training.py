@@ -38,12 +38,17 @@ TOY = {
     "network_def#key_slices": 4,
 }
 """Overrides of train.json: 20 scans to learn from, 11 held out; all else is as it stands there."""
+DOUBLE = {"network": "$CachedReading(@network_def).double().to(@device)", "features#double": True}
 WITHOUT_CHANCE = {
+    **DOUBLE,
     "network_def#heads#dropout": 0.0,
     "network_def#heads#normalisation": "scan",
     "train#dataset#random": False,
+    "optimizer#_target_": "torch.optim.SGD",
 }
-"""Every scan's contribution to a step is then its own, whatever else lies in its process's share of the batch."""
+"""Every scan's contribution to a step is then its own, whatever else lies in its process's part of the batch; and
+rounding stays rounding: Adam divides each gradient by its own size, and so makes a whole step of one that is nothing
+but the rounding of a sum, whose sign depends on the order of its terms."""
 
 FINE_TUNING = {
     "datalist#scans": 9,
@@ -74,8 +79,8 @@ def toy_datalist(scans: int, folds: int) -> list[dict[str, Any]]:
     return entries
 
 
-def toy_features(entries: Sequence[Mapping[str, Any]]) -> list[ScanFeatures]:
-    """Return features that hint at the labels."""
+def toy_features(entries: Sequence[Mapping[str, Any]], double: bool = False) -> list[ScanFeatures]:
+    """Return features that hint at the labels, in single or double precision."""
     features = []
     for number, entry in enumerate(entries):
         generator = torch.Generator().manual_seed(number)
@@ -83,6 +88,7 @@ def toy_features(entries: Sequence[Mapping[str, Any]]) -> list[ScanFeatures]:
         if entry["slice_labels"] is not None:
             hints = torch.from_numpy(entry["slice_labels"]).repeat_interleave(10, dim=1)
             made[..., : hints.shape[1]] += 0.3 * hints
+        made = made.double() if double else made
         features.append(ScanFeatures(made[0], made[1], torch.arange(SLICES)))
     return features
 
@@ -128,6 +134,16 @@ def run_here(names: Sequence[str], overrides: Mapping[str, Any], kind: str = "tr
     workflow.initialize()
     workflow.run()
     return workflow
+
+
+def started_here(names: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the weights that a training starts from."""
+    files = configurations(*names)
+    workflow = ConfigWorkflow(files, workflow_type="train", meta_file=None, logging_file=False, **overrides)
+    workflow.initialize()
+    return {
+        name: tensor.clone() for name, tensor in workflow.parser.get_parsed_content("network_def").state_dict().items()
+    }
 
 
 def run_processes(

@@ -20,7 +20,8 @@ FORBIDDEN = {
     "bundle-without-slicer": ("monai_bundle/research/planted.py", "import slicer.util\n"),
     "module-without-bundle": ("ICHDiagnosis/ICHDiagnosisLib/panel/planted.py", "import torch\n"),
     "standard-library": ("ICHDiagnosis/ICHDiagnosisLib/result/planted.py", "import numpy as np\n"),
-    "module-layers": ("ICHDiagnosis/ICHDiagnosisLib/scene/planted.py", "from ..panel import banner\n"),
+    "module-layers": ("ICHDiagnosis/ICHDiagnosisLib/scene/planted.py", "from ..panel import widgets\n"),
+    "qt": ("ICHDiagnosis/ICHDiagnosisLib/batch/planted.py", "def later():\n    import qt\n"),
 }
 
 

@@ -16,6 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path.name for path in ROOT.glob("*.md"))
 # What runs and readers make; it is in no clone.
+LIBRARY = "ICHDiagnosis/ICHDiagnosisLib"
 MADE_LATER = {"build/site", "result.json"}
 
 
@@ -28,9 +29,16 @@ def named_paths(text: str) -> set[str]:
 
 
 def exists(path: str) -> bool:
-    """Return whether a page's path exists: from the root, in the bundle, its scripts or the module's library."""
-    places = (ROOT, ROOT / "monai_bundle", ROOT / "monai_bundle" / "scripts", ROOT / "ICHDiagnosis" / "ICHDiagnosisLib")
-    return path in MADE_LATER or any((place / path).exists() for place in places)
+    """Return whether a page's path exists, from the root or from one of the folders that hold the parts."""
+    folders = (
+        "",
+        "monai_bundle",
+        "monai_bundle/configs",
+        "monai_bundle/scripts",
+        "ICHDiagnosis/ICHDiagnosisLib",
+        "Testing",
+    )
+    return path in MADE_LATER or any((ROOT / folder / path).exists() for folder in folders)
 
 
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md"])
@@ -44,6 +52,11 @@ def test_a_path_that_does_not_exist_is_found():
     text = "`scripts/labels.py`, `nowhere/file.py`, `absent.md`, `function`, `<id>/a.html`\n```\n`no/path.py`\n```\n"
     assert named_paths(text) == {"scripts/labels.py", "nowhere/file.py", "absent.md"}
     assert [path for path in sorted(named_paths(text)) if not exists(path)] == ["absent.md", "nowhere/file.py"]
+
+
+def test_the_example_of_a_backbone_is_the_one_that_is_tested():
+    example = (ROOT / "Testing" / "bundle" / "resnet18_backbone.py").read_text(encoding="utf-8")
+    assert f"```python\n{example}```\n" in (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES)

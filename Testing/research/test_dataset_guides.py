@@ -6,17 +6,16 @@ import inspect
 import json
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cq500_files import write_reads, write_study
 from monai.bundle import ConfigParser
 
-from research.datasets import cq500, rsna
+from research.training import cross_validation
 from scripts.datasets.ct_ich import find_scans
 from scripts.datasets.own_tables import read_slices, read_studies
+from scripts.datasets.registry import DATASETS
 from scripts.labels import CQ500, RSNA
 
 DOCS = Path(__file__).resolve().parents[2] / "monai_bundle" / "docs"
@@ -47,8 +46,12 @@ def test_the_configuration_for_cq500_makes_its_datalist(tmp_path: Path):
         write_study(tmp_path / f"CQ500CT{number}", f"1.2.3.{number}")
     write_reads(tmp_path / "reads.csv", {0: {"ICH": "111"}, 1: {}})
     assert written["folds"] == 10
-    written["datalist"] |= {"cq500": str(tmp_path), "record": str(tmp_path / "record.json"), "folds": 2}
-    parser = ConfigParser(written | {"label_keys": [label.key for label in CQ500]})
+    written |= {"dataset_dir": str(tmp_path), "folds": 2, "bundle_root": str(tmp_path)}
+    (tmp_path / "cq500.json").write_text(json.dumps(written), encoding="utf-8")
+    parser = ConfigParser()
+    parser.read_config([DOCS.parent / "configs" / "train.json", tmp_path / "cq500.json"])
+    parser.get_parsed_content("imports")
+    assert parser.get_parsed_content("label_keys") == tuple(label.key for label in CQ500)
     entries = parser.get_parsed_content("datalist")
     assert [(entry["name"], entry["label"][0]) for entry in entries] == [("CQ500CT0", 1), ("CQ500CT1", 0)]
 
@@ -60,16 +63,20 @@ def test_the_guide_to_ct_ich_counts_what_is_there(ich_data: Path):
     assert f"{len(scans)} head CT of patients with a head injury ({positive} with haemorrhage)" in text
 
 
-@pytest.mark.parametrize(
-    ("guide", "datalist"), [("datasets_rsna.md", rsna.datalist), ("datasets_cq500.md", cq500.datalist)]
-)
-def test_the_cross_validation_of_a_guide_fits_its_program(guide: str, datalist: Callable[..., Any]):
-    (block,) = (block for block in blocks(guide) if block.startswith("python -m research.training.cross_validation"))
+@pytest.mark.parametrize("name", ["rsna", "cq500"])
+def test_the_cross_validation_of_a_guide_fits_its_program(name: str):
+    (block,) = (
+        block
+        for block in blocks(f"datasets_{name}.md")
+        if block.startswith("python -m research.training.cross_validation")
+    )
     words = shlex.split(block.replace("\\\n", " "))[3:]
     assert words.pop(0) == "--frozen"
     assert words.pop(0) == "--output", "without it the shipped weights would be replaced"
     settings = {words[place + 1]: json.loads(words[place + 2]) for place in range(1, len(words), 3)}
-    assert set(settings) <= set(json.loads((DOCS.parent / "configs" / "train.json").read_text("utf-8")))
-    listed = settings["datalist"]
-    assert listed.pop("_target_") == f"{datalist.__module__}.{datalist.__name__}"
-    inspect.signature(datalist).bind(**listed)
+    configuration = json.loads((DOCS.parent / "configs" / "train.json").read_text("utf-8"))
+    assert {key.split("#")[0] for key in settings} <= set(configuration)
+    assert settings["dataset"] == name
+    own = {key.partition("#")[2]: value for key, value in settings.items() if key.startswith("datalist#")}
+    assert cross_validation.__doc__
+    inspect.signature(DATASETS[name]).bind("a folder", labels=KEYS, folds=5, **own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -20,7 +21,7 @@ from training_runs import BUNDLE
 
 from research.export.__main__ import main
 from research.export.agreement import LARGEST_DIFFERENCE, Study, differences, read_study
-from research.export.exporting import Configured, as_settings, export
+from research.export.exporting import Configured, as_settings, complete_checkpoint, export
 from research.export.parts import KeySlices
 from scripts.intake.study import IntakeError
 from scripts.messages import message
@@ -124,7 +125,7 @@ def test_an_onnx_file_says_which_model_it_is(exported: Path, configured: Configu
 def test_the_backbone_takes_any_number_of_slices_of_any_size(
     exported: Path, network: DrCT2, count: int, height: int, width: int
 ):
-    slices = torch.rand(count, 3, height, width) * 4 - 2
+    slices = torch.rand(count, 3, height, width)
     maps, features = run_onnx(exported / "backbone.onnx", slices=slices)
     torch.testing.assert_close(maps, network.backbone(slices), atol=1e-4, rtol=1e-4)
     assert torch.equal(features, maps.amax(dim=(-2, -1)))
@@ -221,3 +222,18 @@ def test_the_shipped_weights_agree_on_a_real_scan(ich_data: Path, tmp_path: Path
     found = differences(configured, tmp_path, given)
     shutil.rmtree(tmp_path)
     assert max(found.values()) <= LARGEST_DIFFERENCE, found
+
+
+def test_another_backbone_is_exported_by_one_override_file(head: Path, tmp_path: Path):
+    override = Path(__file__).parents[1] / "bundle" / "resnet18.json"
+    configured = replace(a_bundle(tmp_path / "bundle_copy"), overrides=(override,))
+    torch.manual_seed(5)
+    checkpoint = complete_checkpoint(configured.network(), tmp_path / "own.pt")
+    own = tmp_path / "network.pt"
+    torch.save(torch.load(checkpoint, weights_only=True)["network"], own)
+    configured = replace(configured, settings={**SMALL, "model_file": str(own)})
+    files = export(configured, tmp_path / "exported")
+    found = differences(configured, files[0].parent, read_study(configured, head, SMALL["sub_stack_size"]))
+    assert max(found.values()) <= LARGEST_DIFFERENCE
+    assert configured.network().backbone.channels == 512
+    assert type(configured.network().backbone).__name__ == "ResNet18Features"

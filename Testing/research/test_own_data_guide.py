@@ -66,9 +66,10 @@ def trained(folder: Path, run: Callable[..., subprocess.CompletedProcess[str]]) 
 
 
 def test_the_training_knows_what_the_check_has_read(folder: Path, trained: str):
-    record = command("scripts.datasets.own_data")[-1]
-    assert (folder / record).is_file()
-    assert record in own_data("studies", "labels.csv", None)["datalist"]
+    cache = command("scripts.datasets.own_data")[-1]
+    assert own_data("studies", "labels.csv")["cache#folder"] == cache
+    kept = list((folder / cache / "readings").rglob("output.pkl"))
+    assert len(kept) == 6, "each of six studies is to be read once, by the check, and not again"
     assert "any" in trained
 
 

@@ -21,7 +21,7 @@ from research.evidence.fold_explanations import explain_folds
 from research.evidence.predicting import fine_tune, make_maps, predict, predict_side_by_side
 from research.metrics.predictions import Predictions
 from research.training import protocol
-from research.training.protocol import Variant, cross_validated, fine_tuned, prepared, scan_prediction, trained
+from research.training.protocol import Variant, cross_validated, fine_tuned, scan_prediction, trained
 from scripts.calibration import identity
 from scripts.explanation.methods import METHODS
 from scripts.labels import RSNA
@@ -85,13 +85,10 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     return observe(monkeypatch)
 
 
-def seen_in(workflow: ConfigWorkflow, fine_tuning: bool) -> set[str]:
+def seen_in(workflow: ConfigWorkflow) -> set[str]:
     """Names of the scans that a training's own dataset holds."""
-    dataset = workflow.parser.get_parsed_content("train#dataset")
-    if not fine_tuning:
-        return {entry["name"] for entry, _ in dataset.data}
-    held = {id(maps) for maps in dataset.maps}
-    return {entry["name"] for entry, maps in workflow.parser.get_parsed_content("labelled_scans") if id(maps) in held}
+    scans = {entry["name"] for entry in workflow.parser.get_parsed_content("datalist")}
+    return scans & {entry["name"] for entry, _ in workflow.parser.get_parsed_content("train#dataset").data}
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +103,10 @@ def test_nobody_who_is_held_out_is_seen_in_fine_tuning_or_in_training(observed: 
     assert [len(configurations) for configurations, _ in runs] == [2, 1, 2, 1]
     judged = []
     for (_, tuning), (_, heads) in zip(runs[::2], runs[1::2], strict=True):
-        unseen = {entry["name"] for entry, _ in heads.parser.get_parsed_content("validation_scans")}
+        unseen = {entry["name"] for entry, _ in heads.parser.get_parsed_content("split").validation}
         judged += sorted(unseen)
-        for workflow, is_tuning in ((tuning, True), (heads, False)):
-            assert seen_in(workflow, is_tuning) == NAMES - unseen
+        for workflow in (tuning, heads):
+            assert seen_in(workflow) == NAMES - unseen
     assert sorted(judged) == sorted(NAMES)
 
 
@@ -216,8 +213,8 @@ def test_variants_side_by_side_are_predicted_as_in_one_process(base: dict[str, A
 @pytest.mark.usefixtures("observed")
 def test_the_maps_of_the_evidence_are_made_once(base: dict[str, Any], variant: Variant):
     assert make_maps(variant, base), "the folds have made them already"
-    maps = Path(prepared(protocol.HEADS, base).parser.get_parsed_content("maps_dir"))
-    next(maps.glob("*.pt")).unlink()
+    (kept, *_) = Path("cache/maps").rglob("output.pkl")
+    kept.unlink()
     assert [make_maps(variant, base) for _ in range(2)] == [False, True]
 
 
@@ -251,9 +248,9 @@ def test_folds_dealt_otherwise_are_fine_tuned_anew(base: dict[str, Any], variant
     three = Variant("tried", "", {**HEADS, "folds": 3}, variant.finetuning)
     workflow = trained(three, 2, base)
     assert [len(configurations) for configurations, _ in runs] == [2, 1]
-    unseen = {entry["name"] for entry, _ in workflow.parser.get_parsed_content("validation_scans")}
+    unseen = {entry["name"] for entry, _ in workflow.parser.get_parsed_content("split").validation}
     assert len(unseen) == 2
-    assert seen_in(runs[0][1], fine_tuning=True) == NAMES - unseen
+    assert seen_in(runs[0][1]) == NAMES - unseen
 
 
 def test_other_data_in_the_same_place_are_learnt_from_anew(
@@ -290,7 +287,7 @@ def test_a_fine_tuning_that_was_cut_off_is_not_taken_for_a_whole_one(
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             fine_tuned(variant, 1, elsewhere)
-    assert [path.suffix for path in Path("cache/cut_off/finetuned").iterdir()] == [".partial"]
+    assert {path.suffix for path in Path("cache/cut_off/finetuned").iterdir()} == {".partial"}
 
 
 def test_a_frozen_variant_needs_no_slices(base: dict[str, Any], runs: Runs):

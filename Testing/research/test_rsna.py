@@ -209,6 +209,7 @@ def test_the_configuration_in_the_guide_gives_the_datalist(tree: Path, tmp_path:
     (tmp_path / "rsna.json").write_text(json.dumps(override), encoding="utf-8")
     parser = ConfigParser()
     parser.read_config([BUNDLE / "configs" / "train.json", tmp_path / "rsna.json"])
+    parser.get_parsed_content("imports")
     entries = parser.get_parsed_content("datalist")
     assert sorted(entry["name"] for entry in entries) == sorted(series.series_uid for series in THREE_PATIENTS)
     assert parser.get_parsed_content("sub_stack_size") == 28

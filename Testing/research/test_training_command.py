@@ -17,8 +17,12 @@ from research.metrics.predictions import Predictions, ScanPrediction
 from research.training import cross_validation
 from research.training.cross_validation import own_data
 from research.training.protocol import Variant
+from scripts.datasets.registry import DATASETS
+from scripts.labels import RSNA
+from scripts.messages import ExpectedError
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
+CONFIGURATION = BUNDLE / "configs" / "train.json"
 OWN = ("--studies", "studies", "--labels", "labels.csv")
 
 
@@ -127,11 +131,11 @@ def test_ones_own_studies_go_on_from_the_shipped_weights_in_caches_of_their_own(
     cross_validation.main([*OWN, "--output", "mine", "--set", "folds", "3"])
     ((variant, base),) = recorder.validated
     assert base["start_from"] == "models/model.pt"
-    assert base["cache_dir"] != "cache/features"
-    assert base["maps_dir"] != "cache/maps"
+    assert base["cache#folder"] != "cache"
     assert variant.finetuning is None
     assert "shipped weights" in variant.title
-    assert ", @label_keys, 3, record=" in base["datalist"]
+    assert base["dataset"] == "own"
+    assert variant.heads == {"folds": 3}
     assert recorder.written == [Path("mine")]
 
 
@@ -150,27 +154,32 @@ def test_a_folder_of_any_name_reaches_the_dataset(studies: str, tmp_path: Path, 
     monkeypatch.chdir(tmp_path)
     asked = []
 
-    def own_datalist(*arguments: object, record: str) -> list[dict[str, Any]]:
-        asked.append((*arguments, record))
+    def own_datalist(folder: str, **settings: Any) -> list[dict[str, Any]]:
+        asked.append((folder, settings.pop("cache").folder, settings))
         return []
 
-    parser = ConfigParser(globals={"own_datalist": own_datalist})
-    parser.update({"label_keys": ("any",), "folds": 4, "bundle_root": "."})
-    parser["datalist"] = own_data(studies, "labels.csv", None)["datalist"]
+    monkeypatch.setitem(DATASETS, "own", own_datalist)
+    parser = ConfigParser()
+    parser.read_config(CONFIGURATION)
+    for key, value in own_data(studies, "labels.csv").items():
+        if key != "cache_root":
+            parser[key] = value
+    parser["folds"] = 4
+    parser.get_parsed_content("imports")
     parser.get_parsed_content("datalist")
-    assert asked == [(str(tmp_path / studies), str(tmp_path / "labels.csv"), ("any",), 4, "./cache/own_studies.json")]
+    expected = {"labels": tuple(label.key for label in RSNA), "folds": 4, "table": str(tmp_path / "labels.csv")}
+    assert asked == [(str(tmp_path / studies), Path("cache/own"), expected)]
 
 
 def test_the_overrides_of_ones_own_data_are_keys_of_the_configuration():
-    configuration = json.loads(
-        (Path(cross_validation.__file__).parents[2] / "configs" / "train.json").read_text("utf-8")
-    )
-    assert own_data("studies", "labels.csv", 2).keys() - {"cache_root"} <= configuration.keys()
+    configuration = json.loads(CONFIGURATION.read_text("utf-8"))
+    overridden = {key.split("#")[0] for key in own_data("studies", "labels.csv")} - {"cache_root"}
+    assert overridden <= configuration.keys()
 
 
-@pytest.mark.parametrize("key", ["network_def", "load", "to_input#transforms#1#divisor"])
+@pytest.mark.parametrize("key", ["network_def", "train#preprocessing#transforms#2#_target_"])
 def test_what_inference_could_not_repeat_is_refused_before_the_training(key: str, recorder: Recorder):
-    with pytest.raises(ValueError, match=f"--set {key.split('#', maxsplit=1)[0]}: inference could not read"):
+    with pytest.raises(ExpectedError, match=f"--set {key}: inference could not read"):
         cross_validation.main([*OWN, "--output", "mine", "--set", key, "{}"])
     assert not recorder.validated
     cross_validation.main([*OWN, "--only-figures", "--set", key, "{}"])

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-CONTRACTS = sorted((Path(__file__).resolve().parents[2] / "monai_bundle").rglob("result.schema.json"))
+CONTRACTS = sorted((Path(__file__).resolve().parents[2] / "monai_bundle").rglob("result.schema*.json"))
 LABELS = {
     "any": ("Any intracranial haemorrhage", ("12738006", "Brain"), (230, 75, 53)),
     "intraparenchymal": ("Intraparenchymal haemorrhage", ("12738006", "Brain"), (190, 60, 160)),
@@ -99,7 +99,7 @@ def document(
             "kernel": None,
             "slice_thickness_mm": 5.0,
             "series_choice": [],
-            "quality": [{"name": "thick_slices", "message": "Slices of 5 mm"}],
+            "quality": [{"code": "thick_slices", "message": "Slices of 5 mm"}],
         },
         "model": {
             "name": "ICHDiagnosis",
@@ -136,6 +136,7 @@ def of_version_1(content: dict[str, Any]) -> dict[str, Any]:
     findings = [dict(finding) for finding in content["findings"]]
     for found in findings:
         found["threshold_chosen"] = not found.pop("default_threshold")
+    quality = [{"name": warning["code"], "message": warning["message"]} for warning in content["study"]["quality"]]
     slices_then = [{**original, "read": True} for original in content["slices"]]
     for original in slices_then:
         del original["sop_instance_uid"]
@@ -143,6 +144,7 @@ def of_version_1(content: dict[str, Any]) -> dict[str, Any]:
     return {
         **earlier,
         "schema": "ich-diagnosis-result/1",
+        "study": {**content["study"], "quality": quality},
         "findings": findings,
         "slices": slices_then,
         "seconds": seconds,
@@ -154,9 +156,8 @@ def write_folder(folder: Path, content: dict[str, Any], voxels: dict[str | None,
 
     ``voxels`` holds one uint8 array per label (None: attention) in the axis order of the map files.
     """
-    for contract in (json.loads(file.read_text(encoding="utf-8")) for file in CONTRACTS):
-        if contract["$id"] == content["schema"]:
-            jsonschema.Draft202012Validator(contract).validate(content)
+    contracts = {contract["$id"]: contract for contract in map(json.loads, map(Path.read_text, CONTRACTS))}
+    jsonschema.Draft202012Validator(contracts[content["schema"]]).validate(content)
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps(content), encoding="utf-8")
     (folder / "report.html").write_text("<!DOCTYPE html><title>Report</title>", encoding="utf-8")

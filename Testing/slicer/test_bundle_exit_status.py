@@ -80,6 +80,12 @@ def test_known_failures_get_their_remedy(status, line, remedy):
     assert outcome.suggestion
 
 
+@pytest.mark.parametrize("logger", ["root", "scripts.exit_status"])
+def test_the_message_is_the_bundles_own_without_what_its_log_puts_before_it(logger: str):
+    outcome = explain_ending(1, [f"2026-11-29 07:50:09,063 ERROR {logger}: ct.nii: 4D volumes are not supported"])
+    assert outcome.message == "ct.nii: 4D volumes are not supported"
+
+
 def test_a_warning_about_the_driver_is_not_taken_for_the_failure():
     tail = ["UserWarning: CUDA initialization: The NVIDIA driver is too old", "ERROR no DICOM file in the folder"]
     outcome = explain_ending(1, tail)

@@ -160,7 +160,7 @@ def test_a_value_out_of_range_is_refused(panel, field: str, value: object):
 def test_parameters_survive_saving_and_reloading_the_scene(panel, tmp_path: Path):
     panel.parameters.inputVolume = slicer.util.addVolumeFromArray(np.zeros((2, 2, 2)), name="CT")
     panel.parameters.opacity = 0.3
-    panel.parameters.device = list(type(panel.parameters.device))[1]
+    panel.parameters.device = list(type(panel.parameters.device))[1]  # type: ignore[call-overload] # an enumeration
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     host.empty_scene()
     assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), True)

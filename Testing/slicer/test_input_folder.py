@@ -6,16 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from ICHDiagnosisLib.bundle.input_folder import PREFIX, TemporaryInputFolder, sweep_stale_input_folders
 from process_cases import MODULE_FOLDER
 
 
-def test_the_input_folder_is_removed_also_after_an_error(tmp_path):
-    with pytest.raises(KeyError), TemporaryInputFolder(tmp_path) as folder:
-        (folder / "ct.nrrd").write_bytes(b"voxels")
-        raise KeyError
+def test_the_input_folder_is_removed_with_all_that_lies_in_it(tmp_path):
+    folder = TemporaryInputFolder(tmp_path)
+    (folder.path / "ct.nrrd").write_bytes(b"voxels")
+    folder.remove()
+    folder.remove()
     assert list(tmp_path.iterdir()) == []
 
 

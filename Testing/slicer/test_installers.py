@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +18,7 @@ from package_cases import nothing
 
 
 @pytest.fixture
-def a_slicer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str, ModuleType]]]:
+def a_slicer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, ModuleType]]:
     def make(**functions: dict[str, object]) -> dict[str, ModuleType]:
         modules = {"slicer": ModuleType("slicer")}
         modules["slicer"].__path__ = []

@@ -72,7 +72,7 @@ def test_the_installed_bundle_reads_a_tilted_series_and_its_evidence_lies_on_the
     run = BundleRun(BundleProcess(), Path(sys.executable), find_bundle(modules / "ICHDiagnosis.py"), temporary)
     logic = logic_module.AnalysisLogic(run, tuple, history, database)
     # Small images: this is about the way through the bundle, not about what it finds.
-    logic.start(ct, replace(settings, overrides={"picture_size": "112", "zoom_size": "128"}))
+    logic.start(ct, replace(settings, overrides={"image_size": "112", "high_res_size": "128"}))
     stages, ending = [], None
     while ending is None:
         update = logic.poll()

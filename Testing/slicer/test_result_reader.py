@@ -83,6 +83,7 @@ def test_a_result_of_version_1_is_read_with_a_count_in_place_of_an_impression(
     assert earlier.impression.certainty is Certainty(certainty)
     assert "does not exclude haemorrhage" in earlier.impression.caution
     assert earlier.findings == renewed.findings
+    assert earlier.study == renewed.study
     assert [s.attention for s in earlier.slices] == [s.attention for s in renewed.slices]
     assert {s.sop_instance_uid for s in earlier.slices} == {None}
     assert "schema ich-diagnosis-result/1" in caplog.text
@@ -102,9 +103,9 @@ def test_a_refusal_of_version_1_states_its_reason(tmp_path: Path):
     assert (result.reason.code, result.impression) == ("too_few_slices", None)
 
 
-def test_the_bundles_contract_is_one_that_this_reader_reads():
-    (contract,) = (json.loads(file.read_text(encoding="utf-8")) for file in sample.CONTRACTS)
-    assert contract["$id"] in (reader.SCHEMA, earlier_version.SCHEMA)
+def test_this_reader_reads_the_bundles_contract_and_the_one_before():
+    contracts = {json.loads(file.read_text(encoding="utf-8"))["$id"] for file in sample.CONTRACTS}
+    assert contracts == {reader.SCHEMA, earlier_version.SCHEMA}
 
 
 def test_the_text_of_a_result_is_enough_to_restore_it(a_folder: Path):

@@ -66,8 +66,8 @@ def test_the_plot_shows_attention_over_slices_with_the_key_slices_marked(ct, res
 def test_the_provenance_states_which_model_it_was_and_that_it_is_research(ct, result):
     show_result(result, ct)
     text = node_of(ct, result_nodes.PROVENANCE).GetText()
-    expected = ("Research use only", "ICHDiagnosis 0.1.0", "DrCT2", "a" * 64, "cpu", "threshold 0.500", "balanced")
-    expected += ("threshold 0.500 (default, none was chosen), negative", result.impression.text)
+    model = ("Research use only", "ICHDiagnosis 0.1.0", "DrCT2", "a" * 64, "cpu", "threshold 0.500", "balanced")
+    expected = (*model, "threshold 0.500 (default, none was chosen), negative", result.impression.text)
     assert [phrase for phrase in expected if phrase not in text] == []
 
 

@@ -15,9 +15,7 @@ from types import FrameType, TracebackType
 
 import torch
 
-from scripts.intake.study import IntakeError
 from scripts.messages import ExpectedError, message
-from scripts.output.folder import OutputError
 from scripts.study_evaluator import StudyEvaluator
 
 EVALUATED, FAILED, NOT_EVALUABLE, CANCELLED = 0, 1, 3, 130
@@ -39,7 +37,7 @@ def one_line(error: BaseException) -> str | None:
     """Return the line for an expected error or a full GPU, also behind MONAI's RuntimeErrors; None for any other."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ExpectedError | IntakeError | OutputError):
+        if isinstance(cause, ExpectedError):
             return str(cause)
         if isinstance(cause, torch.cuda.OutOfMemoryError):
             return message("run.gpu_memory")

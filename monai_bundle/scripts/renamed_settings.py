@@ -28,6 +28,7 @@ RENAMED = {
     "outline_weight": "mask_weight",
     "inferer#zoom_micro_batch": "inferer#high_res_micro_batch",
     "inferer#with_feature_attention": "write_feature_attention",
+    "network_def#zoom": "network_def#high_res_size",
     "network_def#heads#evidence": "network_def#heads#slice_classifier",
     "cache_dir": "cache#folder",
     "maps_dir": "cache#folder",
@@ -62,7 +63,8 @@ def refuse_renamed(arguments: Sequence[str] | None = None) -> None:
     Parameters
     ----------
     arguments : sequence of str, optional
-        The command line; that of this process, if not given. Nothing is refused where the overlay is among its files.
+        The command line; that of this process, if not given. Names that the overlay reads are taken where it is
+        among the files.
 
     Raises
     ------
@@ -71,10 +73,9 @@ def refuse_renamed(arguments: Sequence[str] | None = None) -> None:
     """
     given = _options(sys.argv[1:] if arguments is None else arguments)
     files = [file for value in (given.get("config_file"),) if value for file in _as_files(value)]
-    if any(file.name == OVERLAY for file in files):
-        return
+    readable = {key for file in files if file.name == OVERLAY for key in _keys_of(file)}
     for name in (*given, *(key for file in files for key in _keys_of(file))):
-        if name in RENAMED:
+        if name in RENAMED and name not in readable:
             raise SettingError("settings.renamed", old=name, new=RENAMED[name])
 
 

@@ -67,7 +67,10 @@ def _intake_error_behind(error: BaseException | None) -> IntakeError | None:
 def _unforeseen(source: StudySource, error: Exception) -> NotEvaluableError:
     """Return the refusal of a study that fails in a way that nobody foresaw; the traceback goes to the log alone."""
     logger.error("%s: unforeseen error", source.study_id, exc_info=error)
-    fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    fault = f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
     return NotEvaluableError("unforeseen_error", message("run.unforeseen", name=source.source_name, fault=fault))
 
 

@@ -1,4 +1,4 @@
-"""MONAI map transforms from a study to the network's input: quality, geometry, read slices, windows.
+"""MONAI map transforms from a study to the network's input: quality, geometry, input slices, windows.
 
 In a configuration they stand behind MONAI's ``LoadImaged``. Windows are in 0..1: the backbone normalises them itself.
 """
@@ -43,7 +43,7 @@ class StudyFromImaged(MapTransform):
 
 
 class ReadingGeometryd(MapTransform):
-    """Decides which stored voxels are read: adds ``head`` (mask) and ``geometry`` (:class:`ReadingGeometry`).
+    """Decides which original voxels are read: adds ``head`` (mask) and ``geometry`` (:class:`ReadingGeometry`).
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class ReadingGeometryd(MapTransform):
     slab_mm : float
         Thin slices are averaged to slabs of about this thickness (mm).
     margin : float
-        Side of the picture relative to the longer side of the head.
+        Side of the crop relative to the longer side of the head.
     """
 
     def __init__(self, keys: KeysCollection, slab_mm: float = 5.0, margin: float = 1.1) -> None:
@@ -81,7 +81,7 @@ class ReadingGeometryd(MapTransform):
 
 
 class ReadSlicesd(MapTransform):
-    """Adds the read slices of a study in Hounsfield units, once per resolution; everything outside the head is air.
+    """Adds the input slices of a study in Hounsfield units, once per resolution; everything outside the head is air.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class ReadSlicesd(MapTransform):
         The key that holds the study.
     sizes : dict
         New key to rows and columns, e.g. ``{"image": 224, "high_res": 512}``; the tensors are float32 of shape
-        (1, read slices, size, size).
+        (1, input slices, size, size).
     """
 
     def __init__(self, keys: KeysCollection, sizes: Mapping[str, int]) -> None:
@@ -107,7 +107,7 @@ class ReadSlicesd(MapTransform):
 
 
 class HounsfieldWindows(Transform):
-    """Shows Hounsfield units through several windows at once, one channel each, scaled to 0..1.
+    """Maps Hounsfield units through several windows at once, one channel each, scaled to 0..1.
 
     Parameters
     ----------

@@ -98,7 +98,9 @@ _RECOGNISED = (
     (_INSTALLATION, Remedy.CHECK_INSTALLATION),
 )
 _ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL|error:|\w*(Error|Exception):)")
-_LOG_PREFIX = re.compile(r"^(\d{4}-\d\d-\d\d[ T][\d:.,]+)?[\s\-|:]*(\[?(ERROR|CRITICAL)\]?[\s\-|:]+)(root[\s\-|:]+)?")
+_LOG_PREFIX = re.compile(
+    r"^(\d{4}-\d\d-\d\d[ T][\d:.,]+)?[\s\-|:]*(\[?(ERROR|CRITICAL)\]?[\s\-|:]+)((root|scripts(\.\w+)*)[\s\-|:]+)?"
+)
 
 
 def explain_ending(exit_status: int, log_tail: Sequence[str], cancelled: bool = False) -> Outcome:

@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 
 PREFIX = "ich-diagnosis-"
 _MARKER = "in-use-by-pid"
@@ -22,7 +21,7 @@ _UNMARKED_MAY_BE_NEW_SECONDS = 3600.0
 
 
 class TemporaryInputFolder:
-    """A folder of this run alone; use it in a ``with`` statement, or call :meth:`remove` when the run has ended.
+    """A folder of this run alone; call :meth:`remove` when the run has ended.
 
     Parameters
     ----------
@@ -50,16 +49,6 @@ class TemporaryInputFolder:
         os.close(self._marker)
         self._marker = -1
         _remove_tree(self._folder)
-
-    def __enter__(self) -> Path:
-        """Return the folder to write into."""
-        return self.path
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Remove the folder, also after an error."""
-        self.remove()
 
 
 def sweep_stale_input_folders(parent: Path | None = None) -> int:

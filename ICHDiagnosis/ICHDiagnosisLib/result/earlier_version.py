@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from ..messages import message
@@ -23,13 +24,14 @@ def brought_up_to_date(root: dict[str, Any]) -> dict[str, Any]:
     What is not of the expected type stays as it is, for the reader to refuse by name.
     """
     warn_once()
-    renewed = dict(root)
-    findings = [finding for finding in _items(root.get("findings")) if isinstance(finding, dict)]
-    if len(findings) == len(_items(root.get("findings"))) > 0:
-        renewed["findings"] = [_finding(finding) for finding in findings]
-    slices = [entry for entry in _items(root.get("slices")) if isinstance(entry, dict)]
-    if len(slices) == len(_items(root.get("slices"))) > 0:
-        renewed["slices"] = [{**entry, "sop_instance_uid": None} for entry in slices]
+    findings, study = _objects(root.get("findings")), root.get("study")
+    renewed = {
+        **root,
+        "findings": _each(_finding, root.get("findings")),
+        "slices": _each(lambda entry: {**entry, "sop_instance_uid": None}, root.get("slices")),
+    }
+    if isinstance(study, dict):
+        renewed["study"] = {**study, "quality": _each(_warning, study.get("quality"))}
     impression = earlier_impression(sum(finding.get("positive") is True for finding in findings))
     renewed["impression"] = {
         "code": impression.code,
@@ -58,8 +60,20 @@ def warn_once() -> None:
     _log.warning("a result of schema %s was opened: the next version will not read it", SCHEMA)
 
 
-def _items(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _each(renew: Callable[[dict[str, Any]], dict[str, Any]], value: object) -> object:
+    """Renew every object of a list; what is no list of objects stays as it is."""
+    if not isinstance(value, list):
+        return value
+    return [renew(entry) if isinstance(entry, dict) else entry for entry in value]
+
+
+def _warning(warning: dict[str, Any]) -> dict[str, Any]:
+    """Turn the ``name`` of a quality warning into its ``code``."""
+    return {"code" if key == "name" else key: value for key, value in warning.items()}
 
 
 def _finding(finding: dict[str, Any]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def _result(fields: Fields, document: str, folder: Path | None) -> Result:
         raise FieldError("result.unknown_status", status=status)
     evaluated = status == "evaluated"
     return Result(
-        reason=None if evaluated else _notice(fields.child("reason"), "code"),
+        reason=None if evaluated else _notice(fields.child("reason")),
         impression=_impression(fields.child("impression")) if evaluated else None,
         study=_study(fields.child("study")),
         model=_model(fields.child("model")),
@@ -113,8 +113,8 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _notice(fields: Fields, code_key: str) -> Notice:
-    return Notice(fields.text(code_key), fields.text("message"))
+def _notice(fields: Fields) -> Notice:
+    return Notice(fields.text("code"), fields.text("message"))
 
 
 def _impression(fields: Fields) -> Impression:
@@ -136,7 +136,7 @@ def _study(fields: Fields) -> Study:
         slices=fields.optional_integer("slices", low=0),
         shape=fields.three_integers("shape"),
         orientation=fields.optional_text("orientation"),
-        quality=tuple(_notice(child, "name") for child in fields.children("quality")),
+        quality=tuple(_notice(child) for child in fields.children("quality")),
     )
 
 

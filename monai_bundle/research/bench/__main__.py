@@ -53,7 +53,7 @@ class Measurement:
 
     @property
     def network_and_maps(self) -> float:
-        """Seconds from the windowed slices to one map per label on the stored voxels."""
+        """Seconds from the windowed slices to one map per label on the original voxels."""
         return sum(seconds for stage, seconds in self.seconds.items() if stage not in NOT_THE_NETWORKS)
 
     def with_all_labels_explained(self, explained: int) -> Measurement:

@@ -34,8 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--set", nargs=2, action="append", default=[], metavar=("NAME", "JSON"), help="replace a setting"
     )
+    parser.add_argument(
+        "--override",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="lay a configuration on top",
+    )
     options = parser.parse_args(arguments)
-    configured = Configured(options.bundle_root.resolve(), as_settings(options.set))
+    configured = Configured(options.bundle_root.resolve(), as_settings(options.set), tuple(options.override))
     if options.checkpoint_only:
         written = complete_checkpoint(configured.network(), options.output_dir / CHECKPOINT)
         sys.stdout.write(f"{written}\n")
@@ -58,7 +66,7 @@ def check(configured: Configured, folder: Path, study: Path | None) -> int:
     largest = max(found.values())
     sys.stdout.write(f"largest difference {largest:.1e}, allowed {LARGEST_DIFFERENCE:.0e}\n")
     if largest > LARGEST_DIFFERENCE:
-        logger.error("the exported files do not say what torch says; do not use them")
+        logger.error("the exported files do not give what torch gives; do not use them")
         return FAILED
     return 0
 

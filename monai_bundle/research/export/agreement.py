@@ -1,4 +1,4 @@
-"""Whether exported files say of one study what torch says, each step of the way."""
+"""Whether exported files give for one study what torch gives, each step of the way."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ MICRO_BATCH = 4
 
 @dataclass(frozen=True)
 class Study:
-    """What the network is given of one study: its first sample of m slices.
+    """What the network is given of one study: its first sub-stack of m slices.
 
     Attributes
     ----------
-    image, high_res : Tensor, shapes (m, 3, picture size, picture size) and (m, 3, high_res size, high_res size)
-        The same slices in both sizes, windowed and normalised.
+    image, high_res : Tensor, shapes (m, 3, image size, image size) and (m, 3, high_res size, high_res size)
+        The same slices in both sizes, windows in 0..1.
     """
 
     image: Tensor
@@ -53,8 +53,8 @@ def read_study(configured: Configured, dataset_dir: Path, slices: int) -> Study:
     if "refusal" in entry:
         raise entry["refusal"]
     image, high_res = (convert_to_tensor(entry[key]).movedim(0, 1) for key in ("image", "high_res"))
-    sample = torch.from_numpy(sub_stacks(len(image), slices)[0])
-    return Study(image[sample], high_res[sample])
+    stack = torch.from_numpy(sub_stacks(len(image), slices)[0])
+    return Study(image[stack], high_res[stack])
 
 
 @torch.no_grad()
@@ -78,18 +78,18 @@ def differences(configured: Configured, folder: Path, study: Study) -> dict[str,
     network = configured.network().requires_grad_(False)
     ours, theirs = _through_torch(network, study), _through_onnx(folder, study)
     found = {name: _largest(ours[name], theirs[name]) for name in ours}
-    sample = study.image.movedim(0, 1)[None]
-    scripted = torch.jit.load(str(folder / TORCHSCRIPT))(sample)
-    return found | {f"{TORCHSCRIPT}: logits": _largest(network(sample).numpy(), scripted.detach().numpy())}
+    stack = study.image.movedim(0, 1)[None]
+    scripted = torch.jit.load(str(folder / TORCHSCRIPT))(stack)
+    return found | {f"{TORCHSCRIPT}: logits": _largest(network(stack).numpy(), scripted.detach().numpy())}
 
 
 def _through_torch(network: DrCT2, study: Study) -> dict[str, NDArray[Any]]:
-    backbone, first_look, heads = SliceFeatures(network), KeySlices(network), Heads(network)
+    backbone, key_slices, heads = SliceFeatures(network), KeySlices(network), Heads(network)
 
     def run(part: torch.nn.Module, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return [result.numpy() for result in part(*map(torch.from_numpy, inputs.values()))]
 
-    steps = {BACKBONE: backbone, KEY_SLICES: first_look, HEADS: heads}
+    steps = {BACKBONE: backbone, KEY_SLICES: key_slices, HEADS: heads}
     return dict(_steps(lambda name, inputs: run(steps[name], inputs), study))
 
 
@@ -106,18 +106,18 @@ def _through_onnx(folder: Path, study: Study) -> dict[str, NDArray[Any]]:
 def _steps(run: RunFile, study: Study) -> Iterator[tuple[str, NDArray[Any]]]:
     """Read a study in the steps of docs/export.md; ``run`` takes a file's name and named inputs."""
 
-    def look(pictures: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
-        batches = [run(BACKBONE, {"slices": batch.numpy()}) for batch in pictures.split(MICRO_BATCH)]
+    def embed(images: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
+        batches = [run(BACKBONE, {"slices": batch.numpy()}) for batch in images.split(MICRO_BATCH)]
         maps, features = (np.concatenate(results) for results in zip(*batches, strict=True))
         return maps, features
 
-    maps, features = look(study.image)
+    maps, features = embed(study.image)
     yield f"{BACKBONE}: maps", maps
     key_slices, slice_attention = run(KEY_SLICES, {"features": features[None]})
     yield f"{KEY_SLICES}: key_slices", key_slices
     yield f"{KEY_SLICES}: slice_attention", slice_attention
-    zoomed_maps, high_res_features = look(study.high_res[key_slices[0]])
-    yield f"{BACKBONE}: maps of key slices", zoomed_maps
+    high_res_maps, high_res_features = embed(study.high_res[key_slices[0]])
+    yield f"{BACKBONE}: maps of key slices", high_res_maps
     results = run(HEADS, {"features": features[None], "high_res_features": high_res_features[None]})
     for name, result in zip(Heads.interface.outputs, results, strict=True):
         yield f"{HEADS}: {name}", result

@@ -39,15 +39,18 @@ class Configured:
         The bundle's folder.
     settings : dict
         Replace entries of the configuration.
+    overrides : tuple of Path
+        Configurations laid over the bundle's, e.g. one that names another backbone.
     """
 
     bundle_root: Path
     settings: dict[str, Any] = field(default_factory=dict)
+    overrides: tuple[Path, ...] = ()
 
     @property
     def config_files(self) -> list[str]:
         """Return the configuration's files."""
-        return [str(self.bundle_root / name) for name in CONFIG_FILES]
+        return [*(str(self.bundle_root / name) for name in CONFIG_FILES), *map(str, self.overrides)]
 
     def parser(self) -> ConfigParser:
         """Return the configuration, settings replaced."""

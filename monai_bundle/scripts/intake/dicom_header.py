@@ -96,7 +96,16 @@ class SliceHeader:
     frame : int or None
         Frame of a multi-frame file, 0-based; None for a classic single slice.
     study_uid, series_uid : str
-        As written, even where they are no valid UIDs (RSNA 2019: ``"ID_1f6d1e8aeb"``).
+        Study and Series Instance UID (0020,000D), (0020,000E) as written, even where they are no valid UIDs (RSNA 2019:
+        ``"ID_1f6d1e8aeb"``).
+    series_number, acquisition : int or None
+        Series Number (0020,0011), Acquisition Number (0020,0012).
+    modality : str
+        Modality (0008,0060); without it ``"CT"`` where the storage class is one of CT's.
+    image_type : tuple of str
+        Image Type (0008,0008), in capitals.
+    rows, columns, samples : int
+        Rows (0028,0010), Columns (0028,0011), Samples per Pixel (0028,0002).
     orientation : tuple of float or None
         Image Orientation (Patient) (0020,0037), six direction cosines in LPS.
     position : tuple of float or None
@@ -105,7 +114,13 @@ class SliceHeader:
         Pixel Spacing (0028,0030): between rows, between columns (mm).
     sop_instance_uid : str
         SOP Instance UID (0008,0018) as written, else Media Storage SOP Instance UID (0002,0003); empty without either.
-        All frames of a multi-frame file share it.
+        All frames of a multi-frame file have the same.
+    thickness_mm : float or None
+        Slice Thickness (0018,0050).
+    kernel : str or None
+        Convolution Kernel (0018,1210).
+    contrast : bool
+        Whether Contrast/Bolus Agent (0018,0010) or its sequence (0018,0012) names a medium.
     """
 
     location: FileLocation

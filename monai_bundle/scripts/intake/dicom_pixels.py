@@ -105,9 +105,16 @@ def hounsfield_units(
     stored : ndarray of int, shape (rows, columns)
         Pixels as decoded.
     dataset : Dataset
-        Rescale, padding and bit attributes of the file.
+        Rescale Slope (0028,1053) and Intercept (0028,1052), Pixel Padding Value (0028,0120) and Range Limit
+        (0028,0121), Bits Allocated, Bits Stored, Pixel Representation (0028,0100), (0028,0101), (0028,0103) and
+        Photometric Interpretation (0028,0004) of the file.
     frame : int or None
         Frame of a multi-frame file.
+
+    Returns
+    -------
+    ndarray of int16, shape (rows, columns); _Conversion
+        Hounsfield units, and how they were computed.
 
     Raises
     ------

@@ -51,11 +51,11 @@ def stack_affine(
     Parameters
     ----------
     orientation : sequence of float
-        Image Orientation (Patient): direction of increasing column index, then of increasing row index (LPS).
+        Image Orientation (Patient) (0020,0037): direction of increasing column index, then of row index (LPS).
     pixel_spacing : sequence of float
-        Pixel Spacing: between rows, between columns (mm).
+        Pixel Spacing (0028,0030): between rows, between columns (mm).
     positions : ndarray of float64, shape (slices, 3)
-        Image Position (Patient) of each slice in order (LPS, mm).
+        Image Position (Patient) (0020,0032) of each slice in order (LPS, mm).
 
     Returns
     -------

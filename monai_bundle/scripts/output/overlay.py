@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from functools import cache
 
 import matplotlib
 import numpy as np
@@ -61,6 +62,7 @@ def data_uri(media_type: str, content: bytes) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
+@cache
 def _inferno() -> NDArray[np.float32]:
     colours = matplotlib.colormaps["inferno"](np.arange(256))[:, :3]
     return (colours * 255).astype(np.float32)

@@ -151,7 +151,7 @@ def _small_maps(diagnosis: Diagnosis, index: int, display: Display) -> tuple[Sma
             scale=f"{entry.scale:.2g}",
             image=jpeg_uri(overlay(grey, display.sized(entry.voxels[index], _SMALL_PIXELS))),
         )
-        for entry in diagnosis.maps
+        for entry in sorted(diagnosis.maps, key=lambda entry: entry.label is None)
         # Slice attention is one value per slice: its place is the plot.
         if entry.kind != "attention"
     )

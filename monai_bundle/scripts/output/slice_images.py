@@ -49,7 +49,7 @@ class Display:
 
     def oriented(self, stored: NDArray[np.generic]) -> NDArray[np.generic]:
         """Crop and orient one original slice (rows, columns) for the screen; no value changes."""
-        shown: NDArray[np.generic] = self.plane.cut(torch.from_numpy(np.array(stored))).numpy()
+        shown: NDArray[np.generic] = self.plane.crop(torch.from_numpy(np.array(stored))).numpy()
         return shown
 
     def sized(self, stored: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:

@@ -215,7 +215,7 @@ def _near_head(anatomy: Anatomy, points: Values, shape: tuple[int, int]) -> NDAr
     return near.repeat(step, axis=0).repeat(step, axis=1)[: shape[0], : shape[1]].ravel()
 
 
-def make_phantom(
+def make_phantom(  # noqa: PLR0913 (each is one property of the scan)
     grid: Grid | None = None,
     haemorrhages: Sequence[Haemorrhage] = (),
     *,
@@ -225,6 +225,7 @@ def make_phantom(
     beam_hardening: float = 1.0,
     headrest: bool = True,
     variation: float = 1.0,
+    anatomy: Anatomy | None = None,
 ) -> Phantom:
     """Render a head CT.
 
@@ -246,6 +247,8 @@ def make_phantom(
         Whether the scanner's headrest is in the image.
     variation : float
         How far the individual head departs from the mean one, 0 to 1.
+    anatomy : Anatomy, optional
+        The head itself, in place of one drawn from seed and variation.
 
     Raises
     ------
@@ -255,7 +258,7 @@ def make_phantom(
     if abs(midline_shift_mm) > 20.0:
         raise ValueError(f"midline shift of {midline_shift_mm} mm; at most 20 mm either way")
     grid = grid or Grid()
-    head = Head(Anatomy.individual(seed, variation), midline_shift_mm=midline_shift_mm)
+    head = Head(anatomy or Anatomy.individual(seed, variation), midline_shift_mm=midline_shift_mm)
     if haemorrhages:
         head = _settle_bleeds(head, haemorrhages, seed)
     mean, masks = _render_slices(head, grid, beam_hardening, headrest)

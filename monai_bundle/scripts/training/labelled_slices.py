@@ -86,6 +86,8 @@ class LabelledSlices(Dataset[dict[str, Tensor]], Randomizable):
         self.data = labelled
         self.maps = [maps for _, maps in labelled]
         self.masks = [(masks or {}).get(entry["name"]) for entry, _ in labelled]
+        # Cells of the last maps, which may be fewer than those of the frozen stage; none where there is no mask at all.
+        self.cells = next((mask.shape[-2:] for mask in (masks or {}).values()), (0, 0))
         self.labels = [labels_of_input_slices(entry["slice_labels"], maps.input_slice) for entry, maps in labelled]
         self.random = random
         self.places = [(scan, slice_) for scan, rows in enumerate(self.labels) for slice_ in range(len(rows))]
@@ -95,12 +97,12 @@ class LabelledSlices(Dataset[dict[str, Tensor]], Randomizable):
         return len(self.places)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return ``image`` (maps, h, w), bfloat16, and ``label`` (labels + h * w,): the labels, then the mask."""
+        """Return ``image`` (maps, h, w), bfloat16, and ``label`` (labels + cells,): the labels, then the mask."""
         scan, slice_ = self.places[index]
         maps, masks = self.maps[scan], self.masks[scan]
         variant = int(self.R.randint(len(maps.image))) if self.random else 0
         image = maps.image[variant, slice_].permute(2, 0, 1)
-        mask = torch.zeros(image.shape[1:]) if masks is None else masks[variant, slice_].float()
+        mask = torch.zeros(self.cells) if masks is None else masks[variant, slice_].float()
         if self.random and self.R.random_sample() < 0.5:
             image, mask = image.flip(-1), mask.flip(-1)
         return {"image": image, "label": torch.cat([self.labels[scan][slice_], mask.flatten()])}

@@ -143,13 +143,13 @@ class SliceLoss(nn.Module):
         reading : mapping
             What SliceReading gives in training.
         target : Tensor, shape (batch, labels + cells)
-            Labels, 0, 1 or NaN; then the cells of the mask.
+            Labels, 0, 1 or NaN; then the cells of the mask, none where no scan has one.
         """
         logits, partner, weight = reading["logits"], reading["partner"], reading["weight"][:, None]
         labels, mask = target[:, : logits.shape[1]], target[:, logits.shape[1] :]
         blended = weight * labels + (1 - weight) * labels[partner]
         loss = known_mean(functional.binary_cross_entropy_with_logits, logits, blended)
-        if self.mask_weight > 0:
+        if self.mask_weight > 0 and mask.shape[1] > 0:
             unmixed = torch.where(weight == 1, mask, 0.0)
             shown = labels if self.of_haemorrhage is None else labels * self.of_haemorrhage.to(labels)
             loss = loss + self.mask_weight * mask_loss(reading["cells"], shown, unmixed)
