@@ -184,18 +184,12 @@ def test_mapped_tensors_keep_no_file_open_and_outlive_it(tmp_path: Path):
 
 
 def test_what_one_process_computes_another_finds_in_every_folder(tmp_path: Path):
-    for folder in ("first", "second"):
-        Cache(tmp_path / folder).get("numbers", [1], lambda: 2)
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        Cache(folder).get("numbers", [1], lambda: 2)
+    script = "import sys; from scripts.cache import Cache\n"
+    script += "for folder in sys.argv[1:]: print(Cache(folder).get('numbers', [1], lambda: 3))"
     bundle = Path(__file__).resolve().parents[2] / "monai_bundle"
-    script = "import sys; from scripts.cache import Cache; print(Cache(sys.argv[1]).get('numbers', [1], lambda: 3))"
-    found = [
-        subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path / folder)],
-            cwd=bundle,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        for folder in ("first", "second")
-    ]
-    assert [done.stdout.strip() for done in found] == ["2", "2"], found
+    command = [sys.executable, "-c", script, *map(str, folders)]
+    done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "2"]

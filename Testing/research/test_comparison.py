@@ -135,7 +135,8 @@ def test_a_model_does_not_differ_from_itself():
 def test_repeating_every_scan_of_a_patient_does_not_make_a_difference_more_certain():
     labels, first, second = two_models(5, 40, better=0.5)
     once = paired_bootstrap(labels, first, second, names(40), count=500)
-    tenfold = paired_bootstrap(*(np.repeat(part, 10) for part in (labels, first, second, names(40))), count=500)
+    repeated = [np.repeat(part, 10) for part in (labels, first, second, names(40))]
+    tenfold = paired_bootstrap(repeated[0], repeated[1], repeated[2], repeated[3], count=500)
     assert tenfold.units == 40
     assert (tenfold.low, tenfold.high, tenfold.p) == pytest.approx((once.low, once.high, once.p))
 

@@ -113,8 +113,13 @@ def test_the_time_of_an_interrupted_stage_is_added_to_that_of_the_run_that_finis
 ):
     clock = iter([0.0, 30.0, 100.0, 112.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
-    with pytest.raises(KeyboardInterrupt), RunLog.opened(tmp_path / "run.json").stage("maps"):
-        raise KeyboardInterrupt
+
+    def interrupt() -> None:
+        with RunLog.opened(tmp_path / "run.json").stage("maps"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
     assert RunLog.opened(tmp_path / "run.json").stages["maps"]["unfinished"]
     with RunLog.opened(tmp_path / "run.json").stage("maps"):
         pass
