@@ -51,17 +51,21 @@ def test_every_file_says_that_it_is_synthetic(written: Path):
     assert "Research use only" in told["notice"]
 
 
+def stored(path: Path) -> np.ndarray:
+    return np.asarray(nib.Nifti1Image.from_filename(path).dataobj)
+
+
 def test_ct_masks_and_labels_agree(written: Path):
     told = json.loads((written / "head_SYNTHETIC_labels.json").read_text())
     made = read_nifti(written / "head_SYNTHETIC_ct.nii.gz")
     assert np.allclose(made.affine, host().affine, atol=1e-4)
-    label_map = np.asarray(nib.load(written / "head_SYNTHETIC_label_map.nii.gz").dataobj)
+    label_map = stored(written / "head_SYNTHETIC_label_map.nii.gz")
     assert label_map.dtype == np.uint8
     changed = (made.voxels != host().voxels).transpose(2, 1, 0)
     assert changed[label_map > 0].mean() > 0.9
     voxel_ml = abs(np.linalg.det(host().affine[:3, :3])) / 1000.0
     for subtype in ("subdural", "intraparenchymal"):
-        mask = np.asarray(nib.load(written / f"head_SYNTHETIC_mask_{subtype}.nii.gz").dataobj)
+        mask = stored(written / f"head_SYNTHETIC_mask_{subtype}.nii.gz")
         assert np.array_equal(mask > 0, label_map == LABEL_VALUES[subtype])
         assert told["volume_ml"][subtype] == pytest.approx(20.0, rel=0.15)
         assert mask.sum() * voxel_ml == pytest.approx(20.0, rel=0.3)

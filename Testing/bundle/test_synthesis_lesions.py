@@ -31,7 +31,7 @@ def made(subtype: str, pattern: str, volume_ml: float = 9.0, seed: int = 1, grid
 
 
 def depth(grid: Grid = SMALL) -> NDArray[np.float32]:
-    return on_stored_voxels(anatomy(grid), anatomy(grid).cavity.depth)
+    return np.asarray(on_stored_voxels(anatomy(grid), anatomy(grid).cavity.depth), dtype=np.float32)
 
 
 @pytest.mark.parametrize(("subtype", "pattern"), WAYS)

@@ -38,8 +38,8 @@ class Sample:
         Only every so many-th row and column is there.
     head, atlas : ndarray of float32, shape (3, n, rows, columns)
         Coordinates in the head and in the mean head, in mm.
-    depth : ndarray of float32, shape (n, rows, columns)
-        Distance to the inner table in mm, positive inside.
+    depth, depth_in_plane : ndarray of float32, shape (n, rows, columns)
+        Distance to the inner table in mm, positive inside; in space and within the slice.
     """
 
     box: Box
@@ -48,6 +48,7 @@ class Sample:
     head: Field
     atlas: Field
     depth: Field
+    depth_in_plane: Field
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ class HeadAnatomy:
         head = self.grid.points(box, heights, self.frame.to_head, stride)
         scale = np.array(self.frame.scale, dtype=np.float32)[:, None, None, None]
         depth = self.grid.at_heights(self.cavity.depth, box, heights, stride)
-        return Sample(box, planes, stride, head, head / scale, depth)
+        in_plane = self.grid.at_heights(self.cavity.depth_in_plane, box, heights, stride)
+        return Sample(box, planes, stride, head, head / scale, depth, in_plane)
 
 
 def find_anatomy(study: CTStudy) -> HeadAnatomy:

@@ -32,6 +32,8 @@ class Cavity:
         Bone; everything inside the inner table.
     depth : ndarray of float32, same shape
         Distance to the inner table in mm, positive inside.
+    depth_in_plane : ndarray of float32, same shape
+        The same within the slice: bone in the slices above and below does not count.
     saturated : bool
         Whether the source ends at a narrow window, so that bone is only its brightest value.
     highest_hu : float
@@ -41,6 +43,7 @@ class Cavity:
     bone: NDArray[np.bool_]
     inside: NDArray[np.bool_]
     depth: Field
+    depth_in_plane: Field
     saturated: bool
     highest_hu: float
 
@@ -85,8 +88,8 @@ def find_cavity(hounsfield: Field, grid: WorkingGrid) -> Cavity:
         planes = [[part for part in planes[0] if part[0] >= _COMPANION * best[0]]]
     _chain(planes, inside, range(start, len(planes)))
     _chain(planes, inside, range(start - 1, -1, -1))
-    depth = _depth(inside, grid)
-    return Cavity(bone, inside, depth, saturated, highest)
+    depth, in_plane = _depth(inside, grid)
+    return Cavity(bone, inside, depth, in_plane, saturated, highest)
 
 
 def _thick(bone: NDArray[np.bool_], grid: WorkingGrid) -> NDArray[np.bool_]:
@@ -173,7 +176,8 @@ def _chain(planes: list[list[tuple[float, float, NDArray[np.bool_]]]], inside: N
             inside[index] |= region
 
 
-def _depth(inside: NDArray[np.bool_], grid: WorkingGrid) -> Field:
+def _depth(inside: NDArray[np.bool_], grid: WorkingGrid) -> tuple[Field, Field]:
+    """Distance to the inner table in mm, in space and within the slice."""
     rows, columns = _frame(np.asarray(inside.any(axis=0), dtype=np.bool_), 12)
     part: NDArray[np.bool_] = inside[:, rows, columns]
     # What is left out holds some bone already, so that the inner table runs through about its middle.
@@ -182,6 +186,9 @@ def _depth(inside: NDArray[np.bool_], grid: WorkingGrid) -> Field:
     outer = np.stack([ndimage.distance_transform_edt(~plane, sampling=grid.spacing[1:]) for plane in part])
     empty = np.array([not plane.any() for plane in part])
     outer[empty] = 30.0
+    flat = np.stack([ndimage.distance_transform_edt(plane, sampling=grid.spacing[1:]) for plane in part])
     depth = np.full(inside.shape, -30.0, dtype=np.float32)
+    in_plane = depth.copy()
     depth[:, rows, columns] = np.where(part, inner, pixel - outer)
-    return depth
+    in_plane[:, rows, columns] = np.where(part, flat, pixel - outer)
+    return depth, in_plane

@@ -67,7 +67,11 @@ class Layer:
             above = tentorium_distance(sample.atlas)
             depth = np.where(above < 50.0, np.float32(0.8 * self.scale[2]) * above, np.float32(-60.0))
         else:
-            depth = sample.depth
+            # Over the base of the skull the nearest bone is the floor, which the slices below show; the blood lies on
+            # the wall. Towards the vertex the wall itself leans into the slices above.
+            leaning = smooth_step(sample.atlas[2], 14.0, 36.0)
+            wall = np.maximum(sample.depth, sample.depth_in_plane)
+            depth = wall + leaning * (sample.depth - wall)
         along, across, surface = self._along_surface(sample)
         radius = np.hypot(along / np.float32(self.extent_mm[0]), across / np.float32(self.extent_mm[1]))
         profile = np.zeros_like(sample.depth)
@@ -77,7 +81,20 @@ class Layer:
             rim = np.maximum(1.0 - np.power(radius[chosen] * (1.0 + 0.07 * lumps), self.rim), 0.0) ** self.edge
             uneven = 0.05 if self.pattern == "lens" else 0.16
             profile[chosen] = rim * (1.0 + uneven * lumps) * self._bounds(picked(sample.atlas, chosen))
+        if self.pattern in ("lens", "convexity"):
+            profile *= self._against_vault(sample, surface)
         return LayerOnSample(self, sample, profile, np.asarray(depth, dtype=np.float32))
+
+    def _against_vault(self, sample: Sample, surface: Field) -> Field:
+        """1 where the nearest bone is the vault, 0 where it is a ridge or a wing that reaches into the cavity."""
+        smooth = ndimage.gaussian_filter(sample.depth, (0.0, 1.5, 1.5), truncate=2.0)
+        down, right = np.gradient(smooth, axis=(1, 2))
+        row, column, _ = (axis.astype(np.float32) for axis in self.plane)
+        outward = np.tensordot(row, surface, 1), np.tensordot(column, surface, 1)
+        in_plane = np.hypot(*outward)
+        cosine = -(down * outward[0] + right * outward[1]) / (np.hypot(down, right) * in_plane + 1e-3)
+        # Near the vertex the way outwards hardly lies in the slice.
+        return np.where(in_plane > 0.35 * RADIUS_MM, smooth_step(cosine, 0.1, 0.5), np.float32(1.0))
 
     def _along_surface(self, sample: Sample) -> tuple[Field, Field, Field]:
         """Lengths (mm) along the surface in both directions from the middle, and the place on the surface."""

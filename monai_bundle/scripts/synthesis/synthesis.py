@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from scripts.intake.study import CTStudy
 from scripts.labels import RSNA
@@ -203,7 +204,7 @@ def _place_shape(
         box = box_of(anatomy, coarse, on_coarse.distance(size), 2.5)
         fraction = stored_coverage(shape, anatomy, box, size)
         fillable = canvas.fillable(anatomy.sample(box))
-        fraction = np.where(fillable, fraction, 0.0).astype(np.float32)
+        fraction = _main_parts(np.where(fillable, fraction, 0.0).astype(np.float32))
         held = float(fraction.sum()) * anatomy.grid.voxel_ml
         if anatomy.single_slice or abs(held - volume_ml) < _CLOSE * volume_ml or held <= 0.0:
             break
@@ -221,6 +222,17 @@ def _checked(anatomy: HeadAnatomy, subtype: str, pattern: str, painted: Painted,
     if not painted.mask.any():
         raise SynthesisError("nothing_placed", f"{volume_ml:.2g} ml of {subtype} blood fill no voxel of this host")
     return placed_lesion(anatomy, subtype, pattern, painted, volume_ml)
+
+
+def _main_parts(fraction: Field) -> Field:
+    """Leave out what is cut off from the lesion by bone: pieces of less than a tenth of its main part."""
+    components, count = ndimage.label(fraction > 0.05)
+    if count < 2:
+        return fraction
+    sizes = np.bincount(components.ravel(), weights=fraction.ravel())
+    sizes[0] = 0.0
+    kept = sizes >= 0.1 * sizes.max()
+    return np.where(kept[components], fraction, np.float32(0.0))
 
 
 def box_of(anatomy: HeadAnatomy, coarse: Sample, distance: Field, reach_mm: float) -> Box:
