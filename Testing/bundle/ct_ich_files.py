@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from scripts.phantom import Grid, Haemorrhage, Phantom, make_phantom
 from scripts.phantom.haemorrhage import Kind
@@ -142,10 +143,11 @@ def separable_features(entries: Sequence[Mapping[str, Any]], variants: int = 2, 
     for entry in entries:
         shown = torch.as_tensor(np.asarray(entry["slice_labels"], dtype=np.float32))
         signal = 6.0 * shown.repeat_interleave(20, dim=1)
-        sizes = []
+        sizes: list[Tensor] = []
         for _ in ("image", "high_res"):
             noise = torch.rand(variants, len(shown), 512, generator=generator)
             noise[:, :, : signal.shape[1]] += signal
             sizes.append(noise)
-        features.append(ScanFeatures(*sizes, torch.arange(len(shown))))
+        image, high_res = sizes
+        features.append(ScanFeatures(image, high_res, torch.arange(len(shown))))
     return features

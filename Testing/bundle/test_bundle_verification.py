@@ -154,7 +154,9 @@ def test_inference_has_every_property_that_monai_requires(a_study: Path, tmp_pat
 @pytest.mark.usefixtures("in_bundle")
 def test_a_missing_property_is_noticed(a_study: Path):
     workflow = workflow_of("inference.json", kind="infer", dataset_dir=str(a_study))
-    del workflow.parser.config["evaluator"]
+    configuration = workflow.parser.get()
+    del configuration["evaluator"]
+    workflow.parser.set(configuration)
     workflow.parser.parse(reset=True)
     with pytest.raises(KeyError, match="evaluator"):
         workflow.check_properties()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scripts.datasets.ct_ich import CTICHScan, find_scans
+from scripts.datasets.ct_ich_pictures import PictureStack
 from scripts.intake.head import head_mask
 from scripts.intake.study import NotEvaluableError
 from scripts.labels import RSNA
@@ -28,6 +29,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> CTICHTree:
 @pytest.fixture
 def one_patient(tmp_path: Path) -> CTICHTree:
     return write_ct_ich(tmp_path, [Patient(49)], slices=3, size=64)
+
+
+def images_of(scan: CTICHScan) -> PictureStack:
+    assert isinstance(scan.source, PictureStack)
+    return scan.source
 
 
 def scans_by_number(folder: Path) -> dict[int, CTICHScan]:
@@ -74,7 +80,7 @@ def test_an_even_slice_keeps_its_value_across_the_ends_of_both_windows(tmp_path:
     phantom = replace(tree.phantoms[49], voxels=np.full_like(tree.phantoms[49].voxels, hounsfield))
     folder = tmp_path / "even" / "Patients_CT" / "049"
     write_pictures(folder, phantom)
-    read = replace(find_scans(tree.folder)[0].source, folder=folder).read().voxels
+    read = replace(images_of(find_scans(tree.folder)[0]), folder=folder).read().voxels
     step = 3200 / 255
     tolerance = 1 if -18 < hounsfield < 98 else step
     assert np.abs(read.astype(np.float64) - hounsfield).max() <= tolerance
@@ -99,7 +105,7 @@ def test_masks_are_not_taken_for_slices(tree: CTICHTree):
 
 def test_a_picture_that_vanished_is_named(one_patient: CTICHTree):
     scan = find_scans(one_patient.folder)[0]
-    (scan.source.folder / "bone" / "2.jpg").unlink()
+    (images_of(scan).folder / "bone" / "2.jpg").unlink()
     with pytest.raises(NotEvaluableError, match=r"049: slice 2 .*No such file") as raised:
         scan.read()
     assert raised.value.code == "missing_slice"
@@ -108,14 +114,14 @@ def test_a_picture_that_vanished_is_named(one_patient: CTICHTree):
 @pytest.mark.parametrize("content", [b"", b"no picture"])
 def test_a_damaged_picture_is_named(one_patient: CTICHTree, content: bytes):
     scan = find_scans(one_patient.folder)[0]
-    (scan.source.folder / "brain" / "3.jpg").write_bytes(content)
+    (images_of(scan).folder / "brain" / "3.jpg").write_bytes(content)
     with pytest.raises(NotEvaluableError, match=r"049: slice 3 .*damaged"):
         scan.read()
 
 
 def test_a_truncated_picture_is_named(one_patient: CTICHTree):
     scan = find_scans(one_patient.folder)[0]
-    picture = scan.source.folder / "brain" / "2.jpg"
+    picture = images_of(scan).folder / "brain" / "2.jpg"
     picture.write_bytes(picture.read_bytes()[:-200])
     with pytest.raises(NotEvaluableError, match=r"049: slice 2 .*damaged"):
         scan.read()
@@ -140,7 +146,7 @@ def test_windows_of_two_sizes_are_refused(one_patient: CTICHTree, tmp_path: Path
 
 def test_a_real_scan_reads_as_a_head(ich_data: Path):
     scan = scans_by_number(ich_data / "ct-ich")[84]
-    study = replace(scan.source, numbers=scan.source.numbers[12:16]).read()
+    study = replace(images_of(scan), numbers=images_of(scan).numbers[12:16]).read()
     assert study.voxels.shape == (4, 650, 650)
     head = head_mask(study.voxels, study.spacing_mm)
     assert 0.2 < head.mean() < 0.8
@@ -151,7 +157,7 @@ def test_a_real_scan_reads_as_a_head(ich_data: Path):
 
 def test_beside_the_skull_ringing_is_not_taken_for_soft_tissue(tmp_path: Path):
     tree = write_ct_ich(tmp_path, [Patient(49)], slices=2, size=384)
-    source = find_scans(tree.folder)[0].source
+    source = images_of(find_scans(tree.folder)[0])
     read, true = source.read().voxels, tree.phantoms[49].voxels
     bone = true > 400
     brain = np.stack([grey(source.folder / "brain" / f"{number}.jpg") for number in source.numbers])
@@ -200,7 +206,7 @@ def test_every_file_that_is_read_is_listed_and_no_other(tree: CTICHTree):
 @pytest.mark.parametrize("damage", ["no picture", "another size"])
 def test_a_bad_outline_is_named(one_patient: CTICHTree, damage: str):
     scan = find_scans(one_patient.folder)[0]
-    outline = scan.source.folder / "brain" / "2_HGE_Seg.jpg"
+    outline = images_of(scan).folder / "brain" / "2_HGE_Seg.jpg"
     if damage == "no picture":
         outline.write_bytes(b"no picture")
     else:
@@ -213,7 +219,7 @@ def test_a_bad_outline_is_named(one_patient: CTICHTree, damage: str):
 
 
 def test_real_bone_reads_as_bone(ich_data: Path):
-    source = scans_by_number(ich_data / "ct-ich")[84].source
+    source = images_of(scans_by_number(ich_data / "ct-ich")[84])
     middle = replace(source, numbers=source.numbers[12:16])
     read = middle.read().voxels
     wide = (

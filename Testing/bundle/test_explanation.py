@@ -130,7 +130,8 @@ def a_geometry(slabs: tuple[tuple[int, ...], ...] = ((0,), (1,), (2,)), side: in
 
 def linear_logit(readings: tuple[FeatureMaps, ...], weights: list[Tensor]) -> Tensor:
     """A head whose contributions are known: weights times pooled features, added over slices and readings."""
-    return sum(((pool(reading.maps) * weight).sum() for reading, weight in zip(readings, weights, strict=True)))
+    contributions = [(pool(reading.maps) * weight).sum() for reading, weight in zip(readings, weights, strict=True)]
+    return torch.stack(contributions).sum()
 
 
 def test_a_map_shows_contributions_in_logits_whatever_the_resolution():

@@ -176,12 +176,12 @@ def test_the_refusal_names_the_file_and_the_fault(finished: tuple[Ended, Path]):
 def test_the_map_of_every_label_lies_on_the_voxels_of_the_file(
     finished: tuple[Ended, Path], result: dict[str, Any], studies: Path
 ):
-    ct = nib.load(studies / "größer als gedacht.nii.gz")
+    ct = nib.Nifti1Image.from_filename(studies / "größer als gedacht.nii.gz")
     kinds = {(entry["kind"], entry["label"]) for entry in result["maps"]}
     assert kinds == {("attention", None)} | {("gradcam", finding["key"]) for finding in result["findings"]}
     outside = np.asanyarray(ct.dataobj) < -900
     for entry in result["maps"]:
-        stored = nib.load(finished[1] / "größer als gedacht" / entry["file"])
+        stored = nib.Nifti1Image.from_filename(finished[1] / "größer als gedacht" / entry["file"])
         values = np.asanyarray(stored.dataobj)
         assert stored.shape == ct.shape
         assert values.dtype == np.uint8
@@ -287,7 +287,7 @@ def test_another_backbone_takes_one_file_and_one_override(bundle: Path, studies:
     model = json.loads((folder / "result.json").read_text(encoding="utf-8"))["model"]
     assert model["weights_sha256"] == {}
     assert model["trained_on"] == "nothing: heads with random weights, backbone too"
-    maps = [np.asanyarray(nib.load(path).dataobj) for path in folder.glob("gradcam_*.nii.gz")]
+    maps = [np.asanyarray(nib.Nifti1Image.from_filename(path).dataobj) for path in folder.glob("gradcam_*.nii.gz")]
     assert len(maps) == 6
     assert all(voxels.any() for voxels in maps)
 

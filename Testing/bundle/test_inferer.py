@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ SIDE, ZOOM = 32, 48
 INPUT_SLICES = 5
 
 
-def a_network(kind: type[DrCT1] = DrCT2, backbone: type[Backbone] = VGG16Features, **settings: Any) -> Any:
+def a_network(kind: type[DrCT1] = DrCT2, backbone: Callable[[], Backbone] = VGG16Features, **settings: Any) -> Any:
     """A small network whose labels differ; its backbone is whole, with activations of a usable size."""
     torch.manual_seed(7)
     if kind is DrCT2:
@@ -79,12 +81,9 @@ def whole_network_maps(network: DrCT2, entry: dict[str, Any]) -> tuple[Tensor, l
 
     samples = torch.from_numpy(sub_stacks(entry["image"].shape[1], network.slices))
     hook = network.backbone.register_forward_hook(lambda _module, _inputs, output: calls.append(output))
-    try:
-        network.high_res_embeddings = observed
+    with patch.object(network, "high_res_embeddings", observed):
         logits = torch.cat([network(entry["image"][None, :, sample]) for sample in samples])
-    finally:
-        del network.high_res_embeddings
-        hook.remove()
+    hook.remove()
     maps = []
     for label in range(logits.shape[1]):
         gradients = torch.autograd.grad(logits[:, label].mean(), calls, retain_graph=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_networks import drct1, drct2, inputs_of, outputs_of
+from small_networks import SmallBackbone, drct1, drct2, inputs_of, outputs_of
 from torch.nn import functional
 
 from scripts.networks.attention import BiGRUEncoder, FeatureAttention, FeatureNormalisation, SliceAttention
@@ -44,7 +44,7 @@ TORCHVISION_CONVOLUTIONS = {
 
 
 def test_the_backbone_has_torchvisions_parameters():
-    expected = {}
+    expected: dict[str, tuple[int, ...]] = {}
     for place, (channels_in, channels_out) in TORCHVISION_CONVOLUTIONS.items():
         expected[f"features.{place}.weight"] = (channels_out, channels_in, 3, 3)
         expected[f"features.{place}.bias"] = (channels_out,)
@@ -204,6 +204,7 @@ def test_key_slices_are_those_of_most_attention_in_anatomical_order():
 
 def test_key_slices_are_enlarged_and_looked_at_again():
     network = drct2()
+    assert isinstance(network.backbone, SmallBackbone)
     image = torch.randn(2, 3, 6, 16, 16, generator=torch.Generator().manual_seed(1))
     reading = network.read(network.embeddings_of(image), network.high_resolution_of(image))
     all_slices, key_slices = network.backbone.seen

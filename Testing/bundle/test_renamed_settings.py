@@ -60,6 +60,6 @@ def test_the_overlay_changes_nothing_where_no_old_name_is_used(caplog: pytest.Lo
     plain = ConfigParser()
     plain.read_config(str(CONFIGS / "inference.json"))
     overlaid = an_overlaid_parser()
-    for name in set(RENAMED.values()) & set(json.loads(OVERLAY.read_text("utf-8"))) & set(plain.config):
+    for name in set(RENAMED.values()) & set(json.loads(OVERLAY.read_text("utf-8"))) & plain.get().keys():
         assert overlaid.get_parsed_content(name) == plain.get_parsed_content(name)
     assert caplog.text == ""

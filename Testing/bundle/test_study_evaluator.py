@@ -19,6 +19,7 @@ from torch import nn
 from scripts.calibration import identity
 from scripts.diagnosis import Diagnosis
 from scripts.exit_status import one_line
+from scripts.inferer import StudyReading
 from scripts.intake.discovery import StudySource
 from scripts.intake.study import NotEvaluableError
 from scripts.labels import RSNA
@@ -49,7 +50,7 @@ class MadeUpEvaluator(StudyEvaluator):
             progress=Progress(studies=len(entries)),
         )
 
-    def _diagnosis(self, study_id: str, entry: dict[str, Any], reading: None) -> Diagnosis:
+    def _diagnosis(self, study_id: str, entry: dict[str, Any], reading: StudyReading) -> Diagnosis:
         return replace(entry["diagnosis"], study_id=study_id)
 
 
@@ -141,7 +142,7 @@ def test_an_unforeseen_error_in_reading_one_study_leaves_the_others(tmp_path: Pa
 @pytest.mark.parametrize("error", [UnforeseenError("odd"), RuntimeError("size mismatch")])
 def test_an_unforeseen_error_in_evaluating_one_study_leaves_the_others(tmp_path: Path, error: Exception):
     class Failing(MadeUpEvaluator):
-        def _diagnosis(self, study_id: str, entry: dict[str, Any], reading: None) -> Diagnosis:
+        def _diagnosis(self, study_id: str, entry: dict[str, Any], reading: StudyReading) -> Diagnosis:
             if study_id == "broken":
                 raise error
             return super()._diagnosis(study_id, entry, reading)
@@ -157,7 +158,7 @@ def test_an_unforeseen_error_in_evaluating_one_study_leaves_the_others(tmp_path:
 )
 def test_what_is_wrong_with_the_run_ends_it(tmp_path: Path, error: Exception):
     class Failing(MadeUpEvaluator):
-        def _diagnosis(self, study_id: str, entry: dict[str, Any], reading: None) -> Diagnosis:
+        def _diagnosis(self, study_id: str, entry: dict[str, Any], reading: StudyReading) -> Diagnosis:
             raise error
 
     evaluator = Failing([an_entry(name, diagnosis=a_diagnosis()) for name in ("first", "second")], tmp_path)

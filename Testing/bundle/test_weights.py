@@ -285,7 +285,7 @@ def fine_tuned(bundle: Path) -> str:
     load_backbone(network, bundle)
     with torch.no_grad():
         for place in (24, 26, 28):
-            network.backbone.features[place].weight += 1
+            network.backbone.get_parameter(f"features.{place}.weight").add_(1)
         network.fusion[0].bias.fill_(0.25)
     save_trained(network, bundle / "own.pt", bundle)
     return "own.pt"

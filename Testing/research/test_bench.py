@@ -109,6 +109,7 @@ def test_both_paths_run_in_the_bundles_own_engine(path: str, tmp_path: Path):
     evaluator = evaluator_of(path, study, tmp_path / "out", explained_labels=3)
     assert evaluator.progress.studies == 1
     if path == "plain":
+        assert isinstance(evaluator.study_inferer, PlainInferer)
         assert evaluator.study_inferer.explained_labels == 3
     else:
         assert type(evaluator.study_inferer) is StudyInferer

@@ -11,6 +11,7 @@ from cq500_files import FINDINGS, write_reads, write_study
 
 from research.datasets.cq500 import datalist, find_scans
 from research.datasets.cq500_reads import read_votes
+from scripts.datasets.datalist import LabelledScan
 from scripts.intake.study import NotEvaluableError
 from scripts.labels import CQ500
 
@@ -53,7 +54,8 @@ def test_the_intakes_rules_choose_the_thick_soft_tissue_series(tree: Path):
         assert study.provenance.kernel == "H31s"
         assert len(study.provenance.series_choice) == 4
         assert scan.slice_labels is None
-        assert scan.mask(study) is None
+        labelled: LabelledScan = scan
+        assert labelled.mask(study) is None
 
 
 def test_the_files_of_a_scan_are_those_of_its_whole_study(tree: Path):

@@ -75,7 +75,8 @@ def test_slices_come_in_order_and_every_label_stands_at_its_own_slice(tree: Path
         assert (scan.slice_labels[kind] == series.truth(kind)[number]).all()
         assert scan.labels[kind] == series.truth(kind)[number].any()
     assert (study.voxels == marked_head(series.seed).voxels[number]).all()
-    assert scan.mask(study) is None
+    labelled: LabelledScan = scan
+    assert labelled.mask(study) is None
 
 
 def test_a_missing_slice_is_warned_of(tree: Path):

@@ -19,7 +19,7 @@ from ICHDiagnosisLib.scene.layers import shown_result
 from reading_runner import ReadingRunner
 
 
-def run_twice(batch_maker, between, studies, settings, second_settings=None) -> tuple[list[Path], tuple[BatchRow, ...]]:
+def run_twice(batch_maker, between, studies, settings, second_settings=None) -> tuple[list[str], tuple[BatchRow, ...]]:
     """Run a folder, change something, run it again; return what the second batch had to read, and its table."""
     first = batch_maker(ReadingRunner())
     first.start(studies_in_folder(studies, settings.output_folder), settings)

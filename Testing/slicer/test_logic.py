@@ -231,7 +231,7 @@ def test_a_result_of_another_volume_is_refused_and_the_scene_stays(a_logic, sett
 
 def test_a_run_that_leaves_no_result_or_half_of_one_is_a_failure(a_logic, settings):
     class Nothing(ReadingRunner):
-        content = None
+        content: str | None = None
 
         def poll(self):
             output_dir = self.requests[-1].output_dir

@@ -165,7 +165,8 @@ def test_original_files_can_be_declined(tmp_path, a_logic, settings):
 
 
 def test_what_the_user_chose_reaches_the_bundle(a_logic, tmp_path):
-    parameters = Parameters(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    parameters = Parameters(node)  # type: ignore[call-arg] # its decorator makes the constructor
     assert (parameters.outputFolder, parameters.device) == (NOT_CHOSEN, DeviceChoice.AUTOMATIC)
     assert parameters.mapThreshold == 50.0
     parameters.device, parameters.operatingPoint = DeviceChoice.CPU, "sensitive"

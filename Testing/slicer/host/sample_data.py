@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import slicer
 
@@ -60,7 +61,7 @@ class SampleDataLogic:
         if source not in sources:
             sources.append(source)
 
-    def downloadSample(self, name: str) -> object:
+    def downloadSample(self, name: str) -> Any:
         """Do what a click on the button of a sample does; return the first node."""
         for sources in slicer.modules.sampleDataSources.values():
             for source in sources:
