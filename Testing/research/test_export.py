@@ -202,7 +202,7 @@ def test_a_study_that_cannot_be_read_is_a_named_error(configured: Configured, tm
 
 
 def test_only_drct2_is_exported_in_pieces(configured: Configured):
-    drct1 = {"_target_": "scripts.networks.drct.DrCT1"}
+    drct1 = {"_target_": "scripts.networks.drct.DrCT1", "backbone": "@backbone"}
     with pytest.raises(SettingError, match="DrCT1; only DrCT2"):
         Configured(configured.bundle_root, {"network_def": drct1}).network()
 
