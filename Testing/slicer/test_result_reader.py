@@ -172,6 +172,16 @@ def test_the_attention_within_slices_is_a_map_of_the_whole_scan(a_folder: Path):
     assert [evidence.kind for evidence in result.maps if evidence.label is None] == ["attention", "feature_attention"]
 
 
+def test_a_map_of_a_method_that_the_bundle_learnt_later_is_read(a_folder: Path):
+    def by_another_method(content: dict) -> None:
+        for entry in content["maps"]:
+            if entry["label"] is not None:
+                entry["kind"] = "occlusion"
+
+    result = read_result(rewrite(a_folder, by_another_method))
+    assert {found.kind for found in result.maps if found.label is not None} == {"occlusion"}
+
+
 def test_a_missing_map_is_refused(a_folder: Path):
     (a_folder / "gradcam_subdural.nii.gz").unlink()
     with pytest.raises(ResultError, match=r"gradcam_subdural\.nii\.gz' is missing"):

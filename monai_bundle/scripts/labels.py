@@ -40,6 +40,11 @@ class Label:
     region: Code
     colour: tuple[int, int, int]
 
+    @property
+    def is_haemorrhage(self) -> bool:
+        """Whether it is an intracranial haemorrhage, and not a fracture, a mass effect or the like."""
+        return self.finding == _HAEMORRHAGE
+
 
 _HAEMORRHAGE = Code("SCT", "50960005", "Hemorrhage")
 _FRACTURE = Code("SCT", "125605004", "Fracture of bone")

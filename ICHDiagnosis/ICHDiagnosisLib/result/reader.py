@@ -29,7 +29,7 @@ from .json_fields import FieldError, Fields
 
 SCHEMA = "ich-diagnosis-result/2"
 WHOLE_SCAN_KINDS = ("attention", "feature_attention")
-MAP_KINDS = (*WHOLE_SCAN_KINDS, "gradcam", "gradcam++", "slice_gradcam")
+"""Maps without a label. Every other kind is an attribution map of one label: the bundle may add methods."""
 
 
 def read_result(folder: str | Path) -> Result:
@@ -181,9 +181,10 @@ def _original_slice(fields: Fields) -> OriginalSlice:
 
 def _result_map(fields: Fields) -> ResultMap:
     kind = fields.text("kind")
-    if kind not in MAP_KINDS:
+    label = fields.optional_text("label")
+    if label is None and kind not in WHOLE_SCAN_KINDS:
         raise FieldError("result.unknown_map", kind=kind)
-    return ResultMap(kind, fields.optional_text("label"), fields.text("file"))
+    return ResultMap(kind, label, fields.text("file"))
 
 
 def _check_consistency(result: Result) -> None:

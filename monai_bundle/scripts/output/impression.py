@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scripts.diagnosis import Finding
-from scripts.labels import RSNA, Label
+from scripts.labels import Label
 from scripts.messages import Message, Translation
 
 CLOSE = 0.05
@@ -20,7 +20,6 @@ LIKELY = 0.5
 """Least probability that is called likely."""
 
 Certainty = Literal["positive", "borderline", "negative"]
-_HAEMORRHAGES = {label.key for label in RSNA}
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,8 @@ def impression(findings: Sequence[Finding], translation: Translation | None = No
     translation = translation or Translation()
     overall = next((finding for finding in findings if finding.label.key == "any"), None)
     positive = [finding for finding in findings if finding.positive]
-    types = [finding for finding in positive if finding.label.key in _HAEMORRHAGES and finding is not overall]
-    others = [finding for finding in positive if finding.label.key not in _HAEMORRHAGES]
+    types = [finding for finding in positive if finding.label.is_haemorrhage and finding is not overall]
+    others = [finding for finding in positive if not finding.label.is_haemorrhage]
     if types or (overall and overall.positive):
         sentence, certainty = _haemorrhage(overall, types, translation)
     else:
@@ -123,7 +122,7 @@ def _haemorrhage(overall: Finding | None, types: list[Finding], translation: Tra
 
 
 def _no_haemorrhage(findings: Sequence[Finding], translation: Translation) -> tuple[Message, Certainty]:
-    close = [finding for finding in findings if finding.label.key in _HAEMORRHAGES and is_close(finding)]
+    close = [finding for finding in findings if finding.label.is_haemorrhage and is_close(finding)]
     if not close:
         return Message("impression.no_haemorrhage"), "negative"
     return Message("impression.close_to_threshold", findings=_listed(close, translation)), "borderline"

@@ -12,7 +12,7 @@ INFERENCE_FILE = "inference.json"
 
 SHARED = (
     *("label_vocabulary", "sub_stack_size", "image_size", "high_res_size", "image_sizes", "slab_mm", "crop_margin"),
-    *("windows", "network_def"),
+    *("windows", "backbone", "network_def"),
 )
 """Keys that train.json and inference.json both have: weights that learnt with others read wrongly without a word."""
 
