@@ -114,7 +114,6 @@ CATALOGUE = {
     "result.other_schema": _("result.json is of schema {found!r}; this version reads {known!r}"),
     "result.unknown_status": _("result.status is {status!r}, not 'evaluated' or 'not_evaluable'"),
     "result.unknown_certainty": _("the certainty of the impression is {certainty!r}, which is none"),
-    "result.unknown_map": _("a map is of unknown kind {kind!r}"),
     "result.colour": _("the colour of a finding must be three whole numbers in 0..255"),
     "result.refusal_with_findings": _("a study that was not evaluated must have no findings, slices or maps"),
     "result.incomplete": _("an evaluated study must have findings, slices, maps and a shape"),

@@ -223,7 +223,6 @@ CONTRADICTIONS: dict[str, Callable[[dict[str, Any]], object]] = {
     r"slices\[2\]\.index": lambda c: c["slices"][2].update(index=-1),
     "does not fit the shape": lambda c: c["study"].update(shape=[12, 16, 21]),
     "three numbers": lambda c: c["study"].update(shape=[12, 16]),
-    "unknown kind": lambda c: c["maps"][0].update(kind="saliency"),
     "none of anything else": lambda c: c["maps"][1].update(label="fracture"),
     "at most one map": lambda c: c["maps"].append(c["maps"][1]),
     "attention has no label": lambda c: c["maps"][0].update(kind="gradcam"),

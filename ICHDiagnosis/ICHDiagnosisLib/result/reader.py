@@ -180,11 +180,7 @@ def _original_slice(fields: Fields) -> OriginalSlice:
 
 
 def _result_map(fields: Fields) -> ResultMap:
-    kind = fields.text("kind")
-    label = fields.optional_text("label")
-    if label is None and kind not in WHOLE_SCAN_KINDS:
-        raise FieldError("result.unknown_map", kind=kind)
-    return ResultMap(kind, label, fields.text("file"))
+    return ResultMap(fields.text("kind"), fields.optional_text("label"), fields.text("file"))
 
 
 def _check_consistency(result: Result) -> None:
