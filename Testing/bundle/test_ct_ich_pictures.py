@@ -212,7 +212,7 @@ def test_a_bad_outline_is_named(one_patient: CTICHTree, damage: str):
     else:
         Image.new("L", (30, 30)).save(outline)
     with pytest.raises(
-        NotEvaluableError, match=r"049: outline 2_HGE_Seg\.jpg (cannot be read|has another size)"
+        NotEvaluableError, match=r"049: mask 2_HGE_Seg\.jpg (cannot be read|has another size)"
     ) as raised:
         scan.mask(scan.read())
     assert raised.value.code == "bad_mask"

@@ -25,6 +25,7 @@ from toy_training import (
     trained_weights,
 )
 
+from scripts.messages import ExpectedError
 from scripts.training.distributed import distributed_network, leave_processes, mean_count, process_device, process_seed
 
 torch.set_num_threads(1)
@@ -172,7 +173,7 @@ def test_a_count_of_nothing_still_divides():
 
 def test_outside_of_torch_distributed_run_the_configuration_says_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    with pytest.raises(RuntimeError, match=r"torch\.distributed\.run"):
+    with pytest.raises(ExpectedError, match=r"torch\.distributed\.run"):
         process_device()
 
 

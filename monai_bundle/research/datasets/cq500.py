@@ -80,7 +80,7 @@ class CQ500Scan:
         try:
             return check_quality(read_dicom_study(headers, self.place.name))
         except NotEvaluableError as fault:
-            raise NotEvaluableError(fault.code, f"{self.name}: {fault}") from None
+            raise fault.within(self.name) from None
 
     def mask(self, study: CTStudy) -> None:
         """Nobody outlined haemorrhage."""
@@ -155,7 +155,7 @@ def _headers(place: Path) -> tuple[SliceHeader, ...]:
     except NotEvaluableError:
         raise
     except IntakeError as fault:
-        raise NotEvaluableError("no_study", str(fault)) from None
+        raise NotEvaluableError("no_study.because", fault=fault.message) from None
     sound = [source for source in sources if source.headers and source.fault is None]
     if not sound:
         read_study(sources[0])

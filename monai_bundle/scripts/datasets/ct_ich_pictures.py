@@ -58,8 +58,7 @@ class PictureStack:
         """
         slices = [_read_slice(self.folder, number) for number in self.numbers]
         if len({picture.shape for picture in slices}) != 1:
-            message = f"CT-ICH patient {self.folder.name}: slices of different sizes"
-            raise NotEvaluableError("mixed_sizes", message)
+            raise NotEvaluableError("mixed_sizes.slices").within(_place(self.folder))
         return CTStudy(
             voxels=np.stack(slices),
             affine=np.diag([-PLANE_MM, -PLANE_MM, SLICE_MM, 1.0]),
@@ -104,6 +103,10 @@ def find_pictures(ct_ich: Path, patient: str, described: Iterable[int]) -> Pictu
     return PictureStack(folder, tuple(number for number in sorted(described) if _has_pictures(folder, number)))
 
 
+def _place(folder: Path) -> str:
+    return f"CT-ICH patient {folder.name}"
+
+
 def _has_pictures(folder: Path, number: int) -> bool:
     return all((folder / window / f"{number}.jpg").is_file() for window in ("brain", "bone"))
 
@@ -112,11 +115,10 @@ def _read_slice(folder: Path, number: int) -> NDArray[np.int16]:
     try:
         brain, bone = (_read_picture(folder / window / f"{number}.jpg") for window in ("brain", "bone"))
     except OSError as error:
-        message = f"CT-ICH patient {folder.name}: slice {number} cannot be read ({error.strerror or 'damaged'})"
-        raise NotEvaluableError("missing_slice", message) from error
+        refusal = NotEvaluableError("missing_slice", number=number, fault=error.strerror or "damaged")
+        raise refusal.within(_place(folder)) from error
     if brain.shape != bone.shape:
-        message = f"CT-ICH patient {folder.name}: slice {number} has pictures of different sizes"
-        raise NotEvaluableError("mixed_sizes", message)
+        raise NotEvaluableError("mixed_sizes.windows", number=number).within(_place(folder))
     soft = _BRAIN_WINDOW[0] + brain * (_BRAIN_WINDOW[1] - _BRAIN_WINDOW[0]) / 255
     wide = _BONE_WINDOW[0] + bone * (_BONE_WINDOW[1] - _BONE_WINDOW[0]) / 255
     # JPEG noise blurs both ends of the brain window by a few grey values, and rings beside the skull far into it.
@@ -125,13 +127,14 @@ def _read_slice(folder: Path, number: int) -> NDArray[np.int16]:
 
 
 def _read_outline(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    name = f"CT-ICH patient {path.parent.parent.name}: outline {path.name}"
+    place = _place(path.parent.parent)
     try:
         outline = _read_picture(path) > _OUTLINE_GREY
     except OSError as error:
-        raise NotEvaluableError("bad_mask", f"{name} cannot be read ({error.strerror or 'damaged'})") from error
+        refusal = NotEvaluableError("bad_mask.unreadable", name=path.name, fault=error.strerror or "damaged")
+        raise refusal.within(place) from error
     if outline.shape != shape:
-        raise NotEvaluableError("bad_mask", f"{name} has another size than its slice")
+        raise NotEvaluableError("bad_mask.size", name=path.name).within(place)
     return outline
 
 

@@ -50,10 +50,9 @@ class VolumeFiles:
         """
         study = read_nifti(self.volume)
         if study.file_axes[2] != _SLICE_AXIS:
-            message = f"{self.volume.name}: slices lie along axis {study.file_axes[2] + 1}, the labels along axis 3"
-            raise NotEvaluableError("bad_geometry", message)
+            raise NotEvaluableError("bad_geometry.slice_axis", name=self.volume.name, axis=study.file_axes[2] + 1)
         if not self.numbers:
-            raise NotEvaluableError("labels_do_not_fit", f"{self.volume.name}: the table describes none of its slices")
+            raise NotEvaluableError("labels_do_not_fit.no_slice", name=self.volume.name)
         return _only(study, np.array(self.numbers) - 1)
 
     def mask(self, study: CTStudy) -> NDArray[np.bool_] | None:
@@ -72,7 +71,7 @@ class VolumeFiles:
         by_slice = inside.transpose(2, 1, 0)
         last = max(self.numbers)
         if len(by_slice) < last or by_slice.shape[1:] != study.voxels.shape[1:]:
-            raise NotEvaluableError("bad_mask", f"mask {self.outline.name} has other voxels than its volume")
+            raise NotEvaluableError("bad_mask.volume", name=self.outline.name)
         return np.ascontiguousarray(by_slice[np.array(self.numbers) - 1])
 
 

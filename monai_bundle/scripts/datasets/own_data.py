@@ -24,8 +24,8 @@ from scripts.datasets.datalist import as_datalist
 from scripts.datasets.own_studies import OwnScan, match_studies
 from scripts.datasets.own_tables import KINDS, SliceRow, StudyRow, TableError, read_slices, read_studies
 from scripts.datasets.reading_record import Reading, leave_out_refused, read_each
-from scripts.intake.study import IntakeError
 from scripts.labels import VOCABULARIES, vocabulary
+from scripts.messages import ExpectedError
 
 logger = logging.getLogger(__name__)
 
@@ -239,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         data = read_own_data(given.folder, given.table, keys, given.slices, Cache(given.cache) if given.cache else None)
         text = overview(data, keys, given.folds)
-    except (IntakeError, ValueError) as error:
+    except (ExpectedError, ValueError) as error:
         sys.stdout.write(f"{error}\n")
         return 1
     sys.stdout.write(text)

@@ -101,11 +101,11 @@ def read_slice(slice_: LabelledSlice) -> tuple[NDArray[np.float32], NDArray[np.b
         with Image.open(slice_.path) as picture:
             grey = np.asarray(picture.convert("L"))
     except OSError as error:
-        message = f"{slice_.path.name}: cannot be read ({error.strerror or 'damaged'}); copy it again"
-        raise NotEvaluableError("unreadable_file", message) from error
+        fault = error.strerror or "damaged"
+        raise NotEvaluableError("unreadable_file.image", name=slice_.path.name, fault=fault) from error
     if grey.shape != PICTURE_SIZE:
-        message = f"{slice_.path.name}: {grey.shape[1]} x {grey.shape[0]} pixels, 384 x 384 needed"
-        raise NotEvaluableError("mixed_sizes", message)
+        rows, columns = grey.shape
+        raise NotEvaluableError("mixed_sizes.image", name=slice_.path.name, columns=columns, rows=rows)
     low, high = WINDOW_HU
     hounsfield = low + grey.astype(np.float32) * np.float32((high - low) / 255)
     return hounsfield, head_in_picture(grey)
