@@ -66,7 +66,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         chosen_alone = {**WITHOUT_CHANCE, **IN_ORDER_ALONE, "output_dir": "alone"}
         start = started_here(("train", "toy"), chosen_alone)
         run_here(("train", "toy"), chosen_alone)
-        # The last checkpoint stays, to be looked into: the weights in model.pt are rounded to half precision.
+        # The last checkpoint stays, for inspection: the weights in model.pt are rounded to half precision.
         last = ["$process_number() == 0 and save_trained(@network_def, Path(@model_path))", "$leave_processes()"]
         chosen = {**WITHOUT_CHANCE, **IN_ORDER_TOGETHER, "output_dir": "together", "finalize": last}
         child = run_processes(root, ("train", "toy", "multi_gpu_train"), chosen, processes=2)

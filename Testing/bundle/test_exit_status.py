@@ -1,4 +1,4 @@
-"""How a run ends and what it says on the way: exit status, one line for a user's mistake, progress, settings."""
+"""How a run ends and what it logs on the way: exit status, one line for a user's mistake, progress, settings."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class CQ500Scan:
             raise fault.within(self.name) from None
 
     def mask(self, study: CTStudy) -> None:
-        """Nobody outlined haemorrhage."""
+        """Return None: CQ500 has no masks."""
         return
 
 
@@ -198,7 +198,7 @@ def datalist(
         Number of folds; DrCT2 takes 10.
     split : str
         ``"patient"`` keeps all series of a study in one fold. ``"series"`` deals series by themselves, as the paper's
-        count suggests: figures from such folds are not of patients never seen, which a warning says.
+        count suggests: metrics from such folds are not of patients never seen, which a warning says.
     cache : Cache, optional
         Keeps which scans can be read; see :func:`scripts.datasets.reading_record.read_each`.
 
@@ -211,7 +211,7 @@ def datalist(
         raise ValueError(f"split is {split!r}; choose 'patient' or 'series'")
     scans = find_scans(Path(cq500), Path(reads) if reads else None, series)
     if split == "series":
-        logger.warning("CQ500: folds are dealt by series, as asked: this leaks patients from training into the test")
+        logger.warning("CQ500: folds are assigned by series, as asked: this leaks patients from training into the test")
     elif series == "all":
         logger.warning(
             "CQ500: patients have several series; folds by series would leak patients, these keep them whole"

@@ -89,7 +89,7 @@ class RSNAScan:
         return read_stack(stack, self.name, choice)
 
     def mask(self, study: CTStudy) -> None:
-        """Return None: nobody drew outlines in RSNA 2019's own release."""
+        """Return None: there are no masks in RSNA 2019's own release."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def datalist(
     labels : sequence of str
         Keys of the vocabulary, in its order.
     folds : int
-        Number of folds; dealt by patient.
+        Number of folds; assigned by patient.
     index : path, optional
         The index of ``stage_2_train``; ``index.sqlite`` in ``rsna_folder`` if None.
 

@@ -16,7 +16,7 @@ from scripts.intake.dicom_header import READING_ERRORS, DamagedFileError, SliceH
 from scripts.intake.file_location import FileLocation, FileOpener
 
 KNOWN_CORRUPT = {"ID_6431af929.dcm"}
-"""Left out even where its header looks whole."""
+"""Left out even where its header is whole."""
 
 _FURTHER_ATTRIBUTES = ("PatientID", "BitsAllocated")
 _IN_COLUMNS = {"location", "series_uid"}
@@ -25,7 +25,7 @@ _KEPT = [field.name for field in fields(SliceHeader) if field.name not in _IN_CO
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells whether a file has changed since it was read: name, size (bytes), time of change (ns)."""
+    """What shows whether a file has changed since it was read: name, size (bytes), time of change (ns)."""
 
     name: str
     size: int
@@ -95,7 +95,7 @@ def _read_file(location: FileLocation, state: FileState, opener: FileOpener) -> 
 
 
 def _lacks_pixels(header: SliceHeader, dataset: FileDataset, size: int) -> bool:
-    """Whether the file is too short for its image; the size of compressed pixels cannot be told from the header."""
+    """Whether the file is too short for its image; the size of compressed pixels does not follow from the header."""
     return (
         not dataset.file_meta.TransferSyntaxUID.is_compressed
         and size < header.rows * header.columns * header.samples * int(dataset.get("BitsAllocated") or 16) // 8
@@ -107,7 +107,7 @@ def _as_tuple(value: object) -> object:
 
 
 def file_state(entry: os.DirEntry[str]) -> FileState | None:
-    """Look at one file of a folder; None where it has gone in the meantime."""
+    """Return the state of one file of a folder; None where it has gone in the meantime."""
     try:
         status = entry.stat()
     except FileNotFoundError:

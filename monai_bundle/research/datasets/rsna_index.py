@@ -33,7 +33,7 @@ FILES_AT_ONCE = 256
 FILES_PER_COMMIT = 1024
 """What a run that is killed has to read again at most, besides what was being read."""
 RSNA_FILES = 870_000
-"""All images of stage 2, in round figures: 752,803 to train and 121,232 to test."""
+"""All images of stage 2, rounded: 752,803 to train and 121,232 to test."""
 FAILED, CANCELLED = 1, 130
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def index_folder(
     Parameters
     ----------
     folder : path
-        Holds ``ID_<9 hex digits>.dcm``, and no folders that are looked into.
+        Holds ``ID_<9 hex digits>.dcm``, the folders in it are not read.
     index : path
         The SQLite database; made where there is none. One index serves one folder.
     processes : int, optional
@@ -93,7 +93,7 @@ def index_folder(
 
 
 def _states(folder: Path) -> Iterator[FileState]:
-    """Look at the files of a folder one by one; its listing is never held."""
+    """Yield the state of a folder's files one by one; its listing is never held."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:

@@ -1,4 +1,4 @@
-"""Outlines of haemorrhage in NIfTI files, brought onto the voxels of a study."""
+"""Masks of haemorrhage in NIfTI files, brought onto the voxels of a study."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DAMAGED = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDat
 _SAME_PLACE_MM = 1.0
 
 
-def read_outline(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def load_mask(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Read a mask file.
 
     Returns
@@ -57,7 +57,7 @@ def read_mask(path: Path, study: CTStudy) -> NDArray[np.bool_]:
     Returns
     -------
     ndarray of bool, shape (slices, rows, columns)
-        On the study's stored voxels.
+        On the study's original voxels.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def read_mask(path: Path, study: CTStudy) -> NDArray[np.bool_]:
         ``"bad_mask"`` if the file cannot be read, or has other voxels than the study or lies elsewhere (the corners
         are more than 1 mm apart).
     """
-    inside, affine = read_outline(path)
+    inside, affine = load_mask(path)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
         raise NotEvaluableError("bad_mask.affine", name=path.name)
     orientation = io_orientation(np.linalg.inv(study.affine) @ affine)

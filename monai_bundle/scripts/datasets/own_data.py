@@ -130,7 +130,7 @@ def _with_slice_labels(
 def _slice_labels(
     row: StudyRow, slice_rows: Sequence[SliceRow], columns: Sequence[str], reading: Reading
 ) -> tuple[dict[str, NDArray[np.bool_]], list[str]]:
-    """Place a study's rows on its stored slices, and say where they contradict the study."""
+    """Place a study's rows on its original slices, and say where they contradict the study."""
     shown = {key: np.zeros(reading.slices, dtype=bool) for key in columns}
     faults = []
     for slice_row in slice_rows:
@@ -165,7 +165,7 @@ def too_few(scans: Sequence[OwnScan], keys: Sequence[str], folds: int) -> list[s
     for key in keys:
         patients = {scan.patient for scan in scans if scan.labels.get(key)}
         if len(patients) < folds:
-            found.append(f"{key}: {len(patients)} positive patients for {folds} folds; its figures will mean little")
+            found.append(f"{key}: {len(patients)} positive patients for {folds} folds; its metrics will mean little")
     return found
 
 

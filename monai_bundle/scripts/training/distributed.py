@@ -78,7 +78,7 @@ def join_processes(backend: str, device: torch.device, patience_hours: float) ->
 def leave_processes() -> None:
     """End the work together; afterwards this process may train on its own."""
     dist.destroy_process_group()
-    # Ignite keeps what it found when it first looked.
+    # Ignite keeps what it found when it was first asked.
     idist.sync()
 
 

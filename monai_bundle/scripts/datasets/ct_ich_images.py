@@ -1,4 +1,4 @@
-"""Slices of CT-ICH's JPEG release: Hounsfield units from two windowed 8-bit pictures, and the outlines."""
+"""Slices of CT-ICH's JPEG release: Hounsfield units from two windowed 8-bit images, and the masks."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from PIL import Image
 from scripts.intake.study import CTStudy, NotEvaluableError, Provenance
 
 PLANE_MM = 0.45
-"""In-plane spacing that is assumed: the release does not state it, and the network's picture does not depend on it."""
+"""In-plane spacing that is assumed: the release does not state it, and the network's image does not depend on it."""
 SLICE_MM = 5.0
 
 _BRAIN_WINDOW = (-20.0, 100.0)
 _BONE_WINDOW = (-900.0, 2300.0)
 _BONE_AGREES = (-120.0, 200.0)
-"""HU in the bone picture between which the brain picture is believed: its window, and 100 HU for JPEG's error."""
-_OUTLINE_GREY = 127
+"""HU in the bone image between which the brain image is believed: its window, and 100 HU for JPEG's error."""
+_MASK_GREY = 127
 
 
 @dataclass(frozen=True)
-class PictureStack:
-    """Pictures of one patient.
+class ImageStack:
+    """Images of one patient.
 
     Attributes
     ----------
     folder : Path
-        Holds ``brain/<k>.jpg``, ``bone/<k>.jpg`` and, where blood was outlined, ``brain/<k>_HGE_Seg.jpg``.
+        Holds ``brain/<k>.jpg``, ``bone/<k>.jpg`` and, where a mask of the blood was drawn, ``brain/<k>_HGE_Seg.jpg``.
     numbers : tuple of int
-        Numbers of the slices that have both pictures, from the lowest slice upwards.
+        Numbers of the slices that have both images, from the lowest slice upwards.
     """
 
     folder: Path
@@ -40,24 +40,24 @@ class PictureStack:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All pictures of the slices, and the outlines that there are."""
-        pictures = [self.folder / window / f"{k}.jpg" for k in self.numbers for window in ("brain", "bone")]
-        return (*pictures, *(path for path in map(self._outline, self.numbers) if path.is_file()))
+        """All images of the slices, and the masks that there are."""
+        images = [self.folder / window / f"{k}.jpg" for k in self.numbers for window in ("brain", "bone")]
+        return (*images, *(path for path in map(self._mask_file, self.numbers) if path.is_file()))
 
     def read(self) -> CTStudy:
-        """Rebuild Hounsfield units from the two pictures of each slice.
+        """Rebuild Hounsfield units from the two images of each slice.
 
-        The brain picture (centre 40, width 120) is exact to half a unit inside its window; where it is at either end,
-        or where the bone picture contradicts it, the bone picture (centre 700, width 3200) gives the value in steps of
+        The brain image (centre 40, width 120) is exact to half a unit inside its window; where it is at either end,
+        or where the bone image contradicts it, the bone image (centre 700, width 3200) gives the value in steps of
         12.5 HU.
 
         Raises
         ------
         NotEvaluableError
-            ``"missing_slice"`` or ``"mixed_sizes"``: a picture cannot be read, or the sizes differ.
+            ``"missing_slice"`` or ``"mixed_sizes"``: an image cannot be read, or the sizes differ.
         """
         slices = [_read_slice(self.folder, number) for number in self.numbers]
-        if len({picture.shape for picture in slices}) != 1:
+        if len({image.shape for image in slices}) != 1:
             raise NotEvaluableError("mixed_sizes.slices").within(_place(self.folder))
         return CTStudy(
             voxels=np.stack(slices),
@@ -67,26 +67,26 @@ class PictureStack:
         )
 
     def mask(self, study: CTStudy) -> NDArray[np.bool_]:
-        """Read the outlines of all haemorrhage; a slice without one is empty.
+        """Read the masks of all haemorrhage; a slice without one is empty.
 
         Raises
         ------
         NotEvaluableError
-            ``"bad_mask"``: an outline cannot be read or has another size than its slice.
+            ``"bad_mask"``: a mask cannot be read or has another size than its slice.
         """
         mask = np.zeros(study.voxels.shape, dtype=bool)
         for index, number in enumerate(self.numbers):
-            path = self._outline(number)
+            path = self._mask_file(number)
             if path.is_file():
-                mask[index] = _read_outline(path, study.voxels.shape[1:])
+                mask[index] = _read_mask(path, study.voxels.shape[1:])
         return mask
 
-    def _outline(self, number: int) -> Path:
+    def _mask_file(self, number: int) -> Path:
         return self.folder / "brain" / f"{number}_HGE_Seg.jpg"
 
 
-def find_pictures(ct_ich: Path, patient: str, described: Iterable[int]) -> PictureStack | None:
-    """Return the pictures of one patient, or None where the release has none of it.
+def find_images(ct_ich: Path, patient: str, described: Iterable[int]) -> ImageStack | None:
+    """Return the images of one patient, or None where the release has none of it.
 
     Parameters
     ----------
@@ -95,25 +95,25 @@ def find_pictures(ct_ich: Path, patient: str, described: Iterable[int]) -> Pictu
     patient : str
         Three-digit number.
     described : iterable of int
-        Slice numbers of the table; slices that lack one of their two pictures are left out.
+        Slice numbers of the table; slices that lack one of their two images are left out.
     """
     folder = ct_ich / "Patients_CT" / patient
     if not folder.is_dir():
         return None
-    return PictureStack(folder, tuple(number for number in sorted(described) if _has_pictures(folder, number)))
+    return ImageStack(folder, tuple(number for number in sorted(described) if _has_images(folder, number)))
 
 
 def _place(folder: Path) -> str:
     return f"CT-ICH patient {folder.name}"
 
 
-def _has_pictures(folder: Path, number: int) -> bool:
+def _has_images(folder: Path, number: int) -> bool:
     return all((folder / window / f"{number}.jpg").is_file() for window in ("brain", "bone"))
 
 
 def _read_slice(folder: Path, number: int) -> NDArray[np.int16]:
     try:
-        brain, bone = (_read_picture(folder / window / f"{number}.jpg") for window in ("brain", "bone"))
+        brain, bone = (_read_image(folder / window / f"{number}.jpg") for window in ("brain", "bone"))
     except OSError as error:
         refusal = NotEvaluableError("missing_slice", number=number, fault=error.strerror or "damaged")
         raise refusal.within(_place(folder)) from error
@@ -126,18 +126,18 @@ def _read_slice(folder: Path, number: int) -> NDArray[np.int16]:
     return np.round(np.where(inside, soft, wide)).astype(np.int16)
 
 
-def _read_outline(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     place = _place(path.parent.parent)
     try:
-        outline = _read_picture(path) > _OUTLINE_GREY
+        mask = _read_image(path) > _MASK_GREY
     except OSError as error:
         refusal = NotEvaluableError("bad_mask.unreadable", name=path.name, fault=error.strerror or "damaged")
         raise refusal.within(place) from error
-    if outline.shape != shape:
+    if mask.shape != shape:
         raise NotEvaluableError("bad_mask.size", name=path.name).within(place)
-    return outline
+    return mask
 
 
-def _read_picture(path: Path) -> NDArray[np.float32]:
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("L"), dtype=np.float32)
+def _read_image(path: Path) -> NDArray[np.float32]:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L"), dtype=np.float32)
