@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 STUDY ?=
 OUTPUT ?= output/demo
 
-# Options of the training, e.g. make train TRAIN=--only-figures
+# Options of the training, e.g. make train TRAIN=--only-metrics
 TRAIN ?=
 
 # Real head CT, for training and for the tests that want it.

@@ -28,7 +28,7 @@ SLOWEST_FIRST = (
     "test_distributed.py",
     "test_resume.py",
     "test_own_data_guide.py",
-    "test_training_from_pictures.py",
+    "test_training_from_images.py",
     "test_demo.py",
     "test_evidence_run.py",
     "test_rsna_index.py",

@@ -22,14 +22,14 @@ from scripts.training.scan_features import ScanFeatures
 COLUMNS = ("Intraventricular", "Intraparenchymal", "Subarachnoid", "Epidural", "Subdural")
 """Of the table, in its order."""
 NO_FOLDER = 48
-"""Stands in the table without pictures, as the release's patients below 49 do."""
+"""Stands in the table without images, as the release's patients below 49 do."""
 JPEG_QUALITY = 75
 """Gives the release's own quantisation tables."""
 
 
 @dataclass(frozen=True)
 class Patient:
-    """What to write: kinds of haemorrhage, slices (1 is the lowest) that lack their bone picture, and whose head."""
+    """What to write: kinds of haemorrhage, slices (1 is the lowest) that lack their bone image, and whose head."""
 
     number: int
     kinds: tuple[Kind, ...] = ()
@@ -75,18 +75,18 @@ THIRTY_PATIENTS = tuple(
     for more in range(3)
     for patient in TEN_PATIENTS
 )
-"""The ten and two doubles of each, for tests that need many labels and no pictures."""
+"""The ten and two doubles of each, for tests that need many labels and no images."""
 
 
 def write_ct_ich(folder: Path, patients: Sequence[Patient], slices: int = 10, size: int = 96) -> CTICHTree:
-    """Write pictures, masks and table; the head fills the picture, as it does in the release."""
+    """Write images, masks and table; the head fills the image, as it does in the release."""
     grid = Grid((slices, size, size), (230.0 / size, 230.0 / size, 150.0 / slices))
     phantoms = {}
     for patient in patients:
         phantoms[patient.number] = _phantom(
             grid, patient.kinds, patient.number if patient.head is None else patient.head
         )
-        write_pictures(folder / "Patients_CT" / f"{patient.number:03d}", phantoms[patient.number])
+        write_images(folder / "Patients_CT" / f"{patient.number:03d}", phantoms[patient.number])
         for number in patient.without_bone:
             (folder / "Patients_CT" / f"{patient.number:03d}" / "bone" / f"{number}.jpg").unlink()
     write_table(folder / "hemorrhage_diagnosis.csv", phantoms)
@@ -103,7 +103,7 @@ def _bleed(kind: Kind) -> Haemorrhage:
     return Haemorrhage(kind, "both" if both_sides else "left", 8.0 if both_sides else 25.0)
 
 
-def write_pictures(folder: Path, phantom: Phantom) -> None:
+def write_images(folder: Path, phantom: Phantom) -> None:
     """Window every slice to 8 bit: centre 40 width 120 (brain) and centre 700 width 3200 (bone)."""
     blood = np.logical_or.reduce([*phantom.masks.values(), np.zeros(phantom.voxels.shape, dtype=bool)])
     for window, low, high in (("brain", -20, 100), ("bone", -900, 2300)):

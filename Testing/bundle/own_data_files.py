@@ -52,7 +52,7 @@ def write_volume(path: Path, by_slice: np.ndarray, affine: np.ndarray = NIFTI_AF
 
 
 def blood() -> np.ndarray:
-    """Return an outline in the third and fourth slice from the feet."""
+    """Return a mask in the third and fourth slice from the feet."""
     mask = np.zeros(VOXELS.shape, dtype=bool)
     mask[2:4, 20:30, 25:45] = True
     return mask

@@ -1,4 +1,4 @@
-"""Writes a small ``rsna-slices`` folder: a table of labels and pictures of a round head."""
+"""Writes a small ``rsna-slices`` folder: a table of labels and images of a round head."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HEADER = "ID,any,epidural,intraparenchymal,intraventricular,subarachnoid,subdura
 POSITIVE, NEGATIVE = "ID_0123456ab", "ID_fedcba987"
 
 
-def head_picture(size: int = 384) -> np.ndarray:
+def head_image(size: int = 384) -> np.ndarray:
     """A skull at 255 around brain at 120 with a ventricle at 0, over a headrest two pixels thin."""
     row, column = np.mgrid[:size, :size] - size / 2
     radius = np.hypot(row, column)
@@ -27,7 +27,7 @@ def write_extract(folder: Path, rows: list[str]) -> Path:
     (folder / "slices").mkdir(parents=True)
     (folder / "labels.csv").write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
     for row in rows:
-        Image.fromarray(head_picture()).save(folder / "slices" / f"{row.split(',')[0]}.jpg", quality=95)
+        Image.fromarray(head_image()).save(folder / "slices" / f"{row.split(',')[0]}.jpg", quality=95)
     return folder
 
 
@@ -40,7 +40,7 @@ def write_labelled_slices(folder: Path, count: int, folds: int = 2) -> Path:
     ]
     write_extract(folder, rows)
     for number in range(1, count, 2):
-        grey = head_picture()
+        grey = head_image()
         row, column = np.mgrid[: len(grey), : len(grey)]
         angle = 2 * np.pi * number / count
         centre = len(grey) / 2 + 70 * np.sin(angle), len(grey) / 2 + 70 * np.cos(angle)

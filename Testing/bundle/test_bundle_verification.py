@@ -129,18 +129,18 @@ def test_a_network_of_other_labels_than_the_metadata_says_is_noticed():
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_traced_network_still_chooses_its_key_slices_itself():
-    """Export (``ckpt_export --use_trace True``) must not freeze what the traced picture happened to choose."""
+    """Export (``ckpt_export --use_trace True``) must not freeze what the traced image happened to choose."""
     torch.manual_seed(0)
     network = DrCT2(VGG16Features(), slices=4, key_slices=2, high_res_size=64).eval()
     for parameter in network.parameters():
         parameter.data.mul_(2)
-    pictures = [torch.rand(1, 3, 4, 32, 32) * 4 - 2 for _ in range(8)]
-    traced = convert_to_torchscript(network, inputs=pictures[:1], use_trace=True)
+    images = [torch.rand(1, 3, 4, 32, 32) * 4 - 2 for _ in range(8)]
+    traced = convert_to_torchscript(network, inputs=images[:1], use_trace=True)
     chosen = set()
     with torch.no_grad():
-        for picture in pictures:
-            torch.testing.assert_close(traced(picture), network(picture))
-            reading = network.read(network.embeddings_of(picture), network.high_resolution_of(picture))
+        for image in images:
+            torch.testing.assert_close(traced(image), network(image))
+            reading = network.read(network.embeddings_of(image), network.high_resolution_of(image))
             chosen.add(tuple(reading.key_slices.flatten().tolist()))
     assert len(chosen) > 1
 
@@ -239,11 +239,11 @@ def test_the_bundle_runs_from_a_copy_elsewhere(tmp_path: Path):
 
 
 def test_the_documentation_states_the_figures_of_the_metadata():
-    figures = json.loads((BUNDLE / "configs" / "metadata.json").read_text("utf-8"))["eval_metrics"]
+    metrics = json.loads((BUNDLE / "configs" / "metadata.json").read_text("utf-8"))["eval_metrics"]
     page = (BUNDLE / "docs" / "README.md").read_text("utf-8")
-    for key, row in figures["labels"].items():
+    for key, row in metrics["labels"].items():
         assert f"| {key} | {row['positive']} | {row['auc']:.3f} | {row['average_precision']:.3f} |" in page
-    found, baseline = figures["key_slices_top_h"], figures["key_slices_top_h_random_baseline"]
+    found, baseline = metrics["key_slices_top_h"], metrics["key_slices_top_h_random_baseline"]
     assert f"{found:.3f} (random baseline {baseline:.3f})" in page
     front = (BUNDLE.parent / "README.md").read_text("utf-8")
-    assert f"ROC curve for any haemorrhage is {figures['labels']['any']['auc']:.2f} (".replace(" 0.", " .") in front
+    assert f"ROC curve for any haemorrhage is {metrics['labels']['any']['auc']:.2f} (".replace(" 0.", " .") in front

@@ -25,6 +25,7 @@ from toy_training import (
     trained_weights,
 )
 
+from scripts.messages import ExpectedError
 from scripts.training.distributed import distributed_network, leave_processes, mean_count, process_device, process_seed
 
 torch.set_num_threads(1)
@@ -65,7 +66,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         chosen_alone = {**WITHOUT_CHANCE, **IN_ORDER_ALONE, "output_dir": "alone"}
         start = started_here(("train", "toy"), chosen_alone)
         run_here(("train", "toy"), chosen_alone)
-        # The last checkpoint stays, to be looked into: the weights in model.pt are rounded to half precision.
+        # The last checkpoint stays, for inspection: the weights in model.pt are rounded to half precision.
         last = ["$process_number() == 0 and save_trained(@network_def, Path(@model_path))", "$leave_processes()"]
         chosen = {**WITHOUT_CHANCE, **IN_ORDER_TOGETHER, "output_dir": "together", "finalize": last}
         child = run_processes(root, ("train", "toy", "multi_gpu_train"), chosen, processes=2)
@@ -172,7 +173,7 @@ def test_a_count_of_nothing_still_divides():
 
 def test_outside_of_torch_distributed_run_the_configuration_says_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    with pytest.raises(RuntimeError, match=r"torch\.distributed\.run"):
+    with pytest.raises(ExpectedError, match=r"torch\.distributed\.run"):
         process_device()
 
 

@@ -1,4 +1,4 @@
-"""How a run ends and what it says on the way: exit status, one line for a user's mistake, progress, settings."""
+"""How a run ends and what it logs on the way: exit status, one line for a user's mistake, progress, settings."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def test_a_run_ends_with_1_where_a_study_failed(refused: int, caplog: pytest.Log
 
 
 EXPECTED = [
-    IntakeError("head: empty folder"),
-    NotEvaluableError("damaged_file", "head.nii: cut off"),
+    IntakeError("empty_folder", name="head"),
+    NotEvaluableError("unreadable_file", name="head.nii"),
     WeightsError("weights.no_sha256", file="models/model.pt"),
-    OutputError("the disk is full"),
+    OutputError("not_a_result", folder="head"),
     SettingError("settings.device", device="toaster", fault="unknown"),
 ]
 

@@ -30,7 +30,7 @@ torch.set_num_threads(1)
 
 
 class OneSlice(nn.Module):
-    """DrCT1 as MONAI's Grad-CAM knows networks: pictures (batch, 3, height, width) in, logits out."""
+    """DrCT1 as MONAI's Grad-CAM knows networks: images (batch, 3, height, width) in, logits out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,8 +42,8 @@ class OneSlice(nn.Module):
         # Labels that differ, so that a map of the wrong label cannot pass.
         nn.init.normal_(self.network.primary.classifier[-1].weight, std=3.0)
 
-    def forward(self, picture: Tensor) -> Tensor:
-        return self.network(picture[:, :, None])
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network(image[:, :, None])
 
 
 def monais(method: type[GradCAM], one_slice: OneSlice) -> GradCAM:
@@ -59,26 +59,26 @@ def one_slice() -> OneSlice:
 
 
 @pytest.fixture(scope="module")
-def picture() -> Tensor:
+def image() -> Tensor:
     return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
 
 
-def readings_of(one_slice: OneSlice, picture: Tensor) -> tuple[Tensor, tuple[FeatureMaps, ...]]:
+def readings_of(one_slice: OneSlice, image: Tensor) -> tuple[Tensor, tuple[FeatureMaps, ...]]:
     """Logits and feature maps as the inferer has them: the backbone without gradients, the heads with."""
     with torch.no_grad():
-        maps = one_slice.network.backbone(picture)
+        maps = one_slice.network.backbone(image)
     reading = FeatureMaps(maps.requires_grad_(), torch.tensor([0]))
     return one_slice.network.read(pool(reading.maps)[None], pytest.fail).logits[0], (reading,)
 
 
-def test_grad_cam_is_monais(one_slice: OneSlice, picture: Tensor):
+def test_grad_cam_is_monais(one_slice: OneSlice, image: Tensor):
     monai = monais(GradCAM, one_slice)
-    logits, readings = readings_of(one_slice, picture)
+    logits, readings = readings_of(one_slice, image)
     compared = 0
     for number, logit in enumerate(logits):
         (layer,) = layers(logit, readings, 1, grad_cam_in_logits)
         ours = layer / layer[0].numel()
-        theirs = monai(picture, class_idx=number)[0]
+        theirs = monai(image, class_idx=number)[0]
         # As a share of the map's largest value: a network without training gives small ones.
         largest = theirs.max() if theirs.any() else ours.abs().max()
         torch.testing.assert_close(ours.clamp(min=0) / largest, theirs / largest, atol=1e-5, rtol=0)
@@ -86,13 +86,13 @@ def test_grad_cam_is_monais(one_slice: OneSlice, picture: Tensor):
     assert compared >= 3
 
 
-def test_grad_cam_plus_plus_is_monais(one_slice: OneSlice, picture: Tensor):
+def test_grad_cam_plus_plus_is_monais(one_slice: OneSlice, image: Tensor):
     monai = monais(GradCAMpp, one_slice)
-    logits, readings = readings_of(one_slice, picture)
+    logits, readings = readings_of(one_slice, image)
     for number, logit in enumerate(logits):
         (ours,) = layers(logit, readings, 1, grad_cam_plus_plus)
         # MONAI explains exp(logit), as the paper does: the same map times exp(logit).
-        theirs = monai(picture, class_idx=number)[0] / logit.detach().exp()
+        theirs = monai(image, class_idx=number)[0] / logit.detach().exp()
         largest = theirs.max()
         assert largest > 0
         # MONAI adds 1e-7 to a denominator that is as small as the squared gradient.
@@ -123,7 +123,7 @@ def test_a_gradient_of_zero_leaves_the_map_dark():
 
 
 def a_geometry(slabs: tuple[tuple[int, ...], ...] = ((0,), (1,), (2,)), side: int = 32) -> ReadingGeometry:
-    """The whole matrix is the picture, as it is stored."""
+    """The whole matrix is the image, as it is stored."""
     plane = CropPlane(0, side, 0, side, flip_rows=False, flip_columns=False)
     return ReadingGeometry(plane, slabs, (max(map(max, slabs)) + 1, side, side))
 

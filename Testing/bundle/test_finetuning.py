@@ -1,4 +1,4 @@
-"""Fine-tuning as configs/finetune.json describes it, on small pictures, and the training of the heads that follows."""
+"""Fine-tuning as configs/finetune.json describes it, on small images, and the training of the heads that follows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def overrides(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What both configurations are told: small pictures, and where the data lie."""
+    """What both configurations are told: small images, and where the data lie."""
     folder = tmp_path_factory.mktemp("data")
     return {
         **SMALL,

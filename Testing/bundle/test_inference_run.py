@@ -29,7 +29,7 @@ from scripts.weights import save_trained
 torch.set_num_threads(1)
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
-# Small pictures: what is tested here does not depend on how well the network sees.
+# Small images: what is tested here does not depend on how well the network sees.
 QUICK = ("--image_size", "112", "--high_res_size", "160", "--device", "cpu")
 PROGRESS = re.compile(r"^PROGRESS (\d+)/(\d+) (\S.*)$")
 PATIENCE_S = 240

@@ -25,7 +25,7 @@ from scripts.training.scan_features import ScanFeatures
 
 torch.set_num_threads(1)
 
-SIDE, ZOOM = 32, 48
+SIDE, HIGH_RES = 32, 48
 INPUT_SLICES = 5
 
 
@@ -33,7 +33,7 @@ def a_network(kind: type[DrCT1] = DrCT2, backbone: Callable[[], Backbone] = VGG1
     """A small network whose labels differ; its backbone is whole, with activations of a usable size."""
     torch.manual_seed(7)
     if kind is DrCT2:
-        settings = {"key_slices": 2, "high_res_size": ZOOM} | settings
+        settings = {"key_slices": 2, "high_res_size": HIGH_RES} | settings
     network = kind(backbone(), **({"slices": 3} | settings))
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
@@ -54,7 +54,7 @@ def an_entry(input_slices: int = INPUT_SLICES, high_res: bool = False) -> dict[s
         "head": np.ones(original_shape, dtype=bool),
     }
     if high_res:
-        enlarged = functional.interpolate(image.movedim(0, 1), size=(ZOOM, ZOOM), mode="bilinear")
+        enlarged = functional.interpolate(image.movedim(0, 1), size=(HIGH_RES, HIGH_RES), mode="bilinear")
         entry["high_res"] = enlarged.movedim(0, 1)
     return entry
 
@@ -158,11 +158,11 @@ def test_every_slice_passes_the_backbone_once_and_only_key_slices_again(network:
         read(network, an_entry(), micro_batch=2, high_res_micro_batch=1)
     finally:
         hook.remove()
-    pictures = [shape[0] for shape in seen if shape[-1] == SIDE]
-    zoomed = [shape[0] for shape in seen if shape[-1] == ZOOM]
-    assert pictures == [2, 2, 1]
-    assert set(zoomed) == {1}
-    assert len(zoomed) <= 2 * len(sub_stacks(INPUT_SLICES, network.slices))
+    images = [shape[0] for shape in seen if shape[-1] == SIDE]
+    high_res = [shape[0] for shape in seen if shape[-1] == HIGH_RES]
+    assert images == [2, 2, 1]
+    assert set(high_res) == {1}
+    assert len(high_res) <= 2 * len(sub_stacks(INPUT_SLICES, network.slices))
 
 
 def test_the_caller_may_have_turned_gradients_off(network: DrCT2):

@@ -96,7 +96,7 @@ def test_a_batch_of_which_nothing_is_known_costs_nothing_but_can_be_learnt_from(
     assert not logits.grad.any()
 
 
-def test_slices_are_judged_by_their_own_labels_and_zoomed_ones_by_those_of_their_slice():
+def test_slices_are_judged_by_their_own_labels_and_high_resolution_ones_by_those_of_their_slice():
     reading = a_reading(LOGITS[:1])
     labels = torch.tensor([[1.0, 0.0], [0.0, NAN], [1.0, 1.0]])
     target = with_slices(SCAN[:1], labels)

@@ -60,7 +60,7 @@ def as_nifti(phantom: Phantom, folder: Path) -> None:
 
 
 def map_of_brightness(study: CTStudy) -> tuple[NDArray[np.float64], float]:
-    """Read the study, take each picture's brightness as its map, and bring it into the file that would be written.
+    """Read the study, take each image's brightness as its map, and bring it into the file that would be written.
 
     Returns the patient coordinates (RAS, mm) of the brightest voxels, and the thickness of the thickest slab in mm.
     """

@@ -78,11 +78,8 @@ def uses_in(source: Path) -> Iterator[Use]:
         if not (isinstance(node, ast.Call) and node.args):
             continue
         section = SECTIONS_OF.get(name_of(node.func))
-        # A second positional argument is a text of its own, in English alone.
-        if section and len(node.args) > 1:
-            continue
         for literal in literals(node.args[0]):
-            code = f"{section}.{literal}" if section and " " not in literal else literal
+            code = f"{section}.{literal}" if section else literal
             if is_code(code.removesuffix("*") + "x" * code.endswith("*")):
                 called.update(id(part) for part in ast.walk(node.args[0]))
                 starred = any(keyword.arg is None for keyword in node.keywords)

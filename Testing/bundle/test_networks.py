@@ -15,7 +15,7 @@ from scripts.networks.attention import BiGRUEncoder, FeatureAttention, FeatureNo
 from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features
-from scripts.training.cached_scans import CachedReading, parameter_groups
+from scripts.training.cached_scans import CachedFeaturesNetwork, parameter_groups
 from scripts.training.losses import DrCTLoss
 
 torch.set_num_threads(1)
@@ -266,7 +266,7 @@ def test_the_loss_reaches_every_weight_of_the_heads(settings: dict[str, Any]):
     network = drct2(**settings).train()
     torch.manual_seed(0)
     features, target = torch.rand(8, 2, 6, 512) * 5, torch.randint(0, 2, (8, 7, 6)).float()
-    DrCTLoss()(CachedReading(network)(features), target).backward()
+    DrCTLoss()(CachedFeaturesNetwork(network)(features), target).backward()
     unreached = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
     # A constant added to every score leaves the softmax as it is.
     assert set(unreached) <= {"primary.slice_attention.score.bias"}
@@ -277,9 +277,9 @@ def test_cached_features_are_read_as_slices_are():
     image = torch.randn(2, 3, 6, 32, 32, generator=torch.Generator().manual_seed(1))
     reading = network.read(network.embeddings_of(image), network.high_resolution_of(image))
     slices = image.movedim(1, 2).flatten(0, 1)
-    zoomed = functional.interpolate(slices, size=(32, 32), mode="bilinear")
-    seen = [pool(network.backbone(pictures)).unflatten(0, (2, 6)) for pictures in (slices, zoomed)]
-    logits = CachedReading(network)(torch.stack(seen, dim=1))["logits"]
+    high_res = functional.interpolate(slices, size=(32, 32), mode="bilinear")
+    seen = [pool(network.backbone(images)).unflatten(0, (2, 6)) for images in (slices, high_res)]
+    logits = CachedFeaturesNetwork(network)(torch.stack(seen, dim=1))["logits"]
     assert logits.shape == (2, 3, 6)
     expected = torch.stack((reading.logits, *reading.branch_logits), dim=1)
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)

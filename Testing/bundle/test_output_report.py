@@ -167,11 +167,11 @@ def test_the_report_of_a_negative_study_warns_that_bright_is_not_positive(show):
 
 
 def test_names_from_files_stay_text(show):
-    provenance = Provenance(HOSTILE, "dicom", kernel=HOSTILE, series_choice=(Message("plain.text", text=HOSTILE),))
+    provenance = Provenance(HOSTILE, "dicom", kernel=HOSTILE, series_choice=(Message("series.chosen", series=HOSTILE),))
     study = a_study(warnings=(QualityWarning("bone_kernel", kernel=HOSTILE),), provenance=provenance)
     model = replace(MODEL, name=HOSTILE, trained_on=HOSTILE, weights_sha256={HOSTILE: "a" * 64})
     diagnosis = replace(a_diagnosis(study, study_id=HOSTILE), model=model, operating_point=HOSTILE, device=HOSTILE)
-    reason = Message("plain.text", text=HOSTILE)
+    reason = Message("intake.within", place=HOSTILE, message=HOSTILE)
     hostile_refusal = replace(a_refusal(), study_id=HOSTILE, code=HOSTILE, reason=reason, model=model)
     for html in (render_report(diagnosis), render_refusal_report(hostile_refusal)):
         browser = show(html)

@@ -113,9 +113,9 @@ def test_the_mask_is_read_on_the_studys_voxels(own: Path):
 
 def test_a_mask_beside_its_study_is_no_study(tmp_path: Path):
     write_own_data(tmp_path)
-    mask = tmp_path / "studies" / "zeta" / "outline.nii.gz"
+    mask = tmp_path / "studies" / "zeta" / "mask.nii.gz"
     write_volume(mask, np.zeros_like(blood(), dtype=np.uint8))
-    data = read(tmp_path, replaced(TABLE, {"zeta,0,,,P6,": "zeta,0,,,P6,zeta/outline.nii.gz"}))
+    data = read(tmp_path, replaced(TABLE, {"zeta,0,,,P6,": "zeta,0,,,P6,zeta/mask.nii.gz"}))
     assert data.scans[-1].source.path.name == "head.nii"
     assert data.scans[-1].mask_file == mask
     assert not data.warnings
@@ -206,7 +206,7 @@ def test_the_check_shows_counts_folds_and_what_is_thin(own: Path, capsys: pytest
     assert rows["any"] == ["3", "3", "0"]
     assert rows["subdural"] == ["2", "3", "1"]
     assert sum(int(rows[fold][0]) for fold in "012") == 6
-    assert any(line.endswith("any: 2 positive patients for 3 folds; its figures will mean little") for line in lines)
+    assert any(line.endswith("any: 2 positive patients for 3 folds; its metrics will mean little") for line in lines)
 
 
 def test_the_check_lists_what_is_not_evaluable_and_not_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

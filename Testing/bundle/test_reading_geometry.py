@@ -24,7 +24,7 @@ torch.set_num_threads(1)
 SIZE = 224
 MARGIN = 1.1
 TISSUE_HU, MARK_HU = 30, 2000
-# The picture's square snaps to whole voxels: half a voxel for its middle, a quarter for its side, and one for the mark.
+# The image's square snaps to whole voxels: half a voxel for its middle, a quarter for its side, and one for the mark.
 SNAPPED_VOXELS = 1.75
 LEFT, POSTERIOR = np.array([-1.0, 0.0, 0.0]), np.array([0.0, -1.0, 0.0])
 
@@ -86,16 +86,16 @@ def brightest(volume: NDArray[np.floating]) -> tuple[int, ...]:
 
 
 def brightest_after_reading(case: MarkedStudy) -> tuple[int, int, NDArray[np.int64]]:
-    """Read, take each picture's own brightness as its map, bring it back: slab of the mark, and where it is now."""
+    """Read, take each image's own brightness as its map, bring it back: slab of the mark, and where it is now."""
     geometry = case.geometry
-    pictures = geometry.resample(case.study.voxels, SIZE)
-    stored = geometry.resample_back(pictures - AIR_HU).numpy()
+    images = geometry.resample(case.study.voxels, SIZE)
+    stored = geometry.resample_back(images - AIR_HU).numpy()
     found = np.argwhere(stored >= stored.max() - 1e-3)
     read_index = next(index for index, slab in enumerate(geometry.slabs) if case.mark[0] in slab)
-    return read_index, int(brightest(pictures.numpy())[0]), found
+    return read_index, int(brightest(images.numpy())[0]), found
 
 
-def picture_axes(affine: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def image_axes(affine: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The in-plane direction closest to the patient's left, and the perpendicular one closest to posterior."""
     units = [sign * affine[:3, axis] / np.linalg.norm(affine[:3, axis]) for axis in (0, 1) for sign in (-1, 1)]
     across = max(units, key=lambda unit: unit @ LEFT)
@@ -128,7 +128,7 @@ def test_a_marked_voxel_comes_back_within_one_voxel_however_the_study_is_stored(
 @settings(max_examples=120)
 @given(marked_studies())
 def test_the_picture_shows_right_on_the_left_and_anterior_up_true_to_scale(case: MarkedStudy):
-    across, down = picture_axes(case.study.affine)
+    across, down = image_axes(case.study.affine)
     offset = offset_from_head_centre(case, *case.mark[1:])
     pixel_mm = side_mm(case) / SIZE
     expected_row, expected_column = offset @ down / pixel_mm + SIZE / 2, offset @ across / pixel_mm + SIZE / 2
@@ -156,7 +156,7 @@ def test_a_cell_of_a_feature_map_lies_over_the_part_of_the_picture_that_it_was_m
         case, rows @ weights[rows, columns] / total, columns @ weights[rows, columns] / total
     )
     cell_mm = side_mm(case) / cells
-    across, down = picture_axes(case.study.affine)
+    across, down = image_axes(case.study.affine)
     tolerance_mm = SNAPPED_VOXELS * max(case.study.spacing_mm[:2])
     assert abs(offset @ down - (row + 0.5 - cells / 2) * cell_mm) <= tolerance_mm
     assert abs(offset @ across - (column + 0.5 - cells / 2) * cell_mm) <= tolerance_mm
@@ -193,7 +193,7 @@ def test_a_marked_voxel_of_a_nifti_file_comes_back_in_the_files_own_axes(order: 
         geometry = case.geometry
         stored = geometry.resample_back(geometry.resample(study.voxels, SIZE) - AIR_HU).numpy()
         assert brightest(study.in_file_order(stored)) == mark, (order, signs)
-        # The mark's place in the picture follows from where it lies in the patient.
+        # The mark's place in the image follows from where it lies in the patient.
         _, row, column = brightest(geometry.resample(study.voxels, SIZE).numpy())
         right, front, _ = affine[:3, :3] @ (np.array(mark) - (np.array(shape) - 1) / 2)
         assert (column < SIZE / 2) == (right > 0), (order, signs)
@@ -207,11 +207,11 @@ def test_a_round_head_stays_round_where_pixels_are_not_square():
     voxels = np.broadcast_to(np.where(head, 1000, AIR_HU).astype(np.int16), grid.shape).copy()
     study = CTStudy(voxels, grid.affine, grid.positions_mm, Provenance("a study", "phantom"))
     plane = head_centred_crop(study, np.broadcast_to(head, grid.shape), MARGIN)
-    picture = ReadingGeometry(plane, slabs_of(study, 5.0), grid.shape).resample(voxels, SIZE)[0] > 0
-    height, width = picture.any(dim=1).sum().item(), picture.any(dim=0).sum().item()
+    image = ReadingGeometry(plane, slabs_of(study, 5.0), grid.shape).resample(voxels, SIZE)[0] > 0
+    height, width = image.any(dim=1).sum().item(), image.any(dim=0).sum().item()
     assert abs(height - SIZE / MARGIN) <= 3
     assert abs(width - SIZE / MARGIN) <= 5
-    middle_row, middle_column = (float(axis.float().mean()) for axis in torch.nonzero(picture, as_tuple=True))
+    middle_row, middle_column = (float(axis.float().mean()) for axis in torch.nonzero(image, as_tuple=True))
     assert abs(middle_row - (SIZE - 1) / 2) < 3
     assert abs(middle_column - (SIZE - 1) / 2) < 3
 
@@ -221,9 +221,9 @@ def test_what_lies_beyond_the_matrix_is_read_as_air_and_gets_no_map():
     plane = case.geometry.plane
     assert plane.first_column < 0
     assert plane.last_row > 40
-    picture = case.geometry.resample(case.study.voxels, SIZE)[1]
-    assert picture[:, 0].max() == AIR_HU
-    assert picture[-1].max() == AIR_HU
+    image = case.geometry.resample(case.study.voxels, SIZE)[1]
+    assert image[:, 0].max() == AIR_HU
+    assert image[-1].max() == AIR_HU
     everywhere = case.geometry.resample_back(torch.ones(2, 7, 7))
     assert everywhere.shape == (2, 40, 24)
     torch.testing.assert_close(everywhere[:, plane.first_row :], torch.ones(2, 40 - plane.first_row, 24))
@@ -294,8 +294,8 @@ def test_a_slab_is_the_mean_of_its_slices():
     voxels = np.broadcast_to(np.array([0, 10, 40, 80], np.int16)[:, None, None], grid.shape).copy()
     study = CTStudy(voxels, grid.affine, grid.positions_mm, Provenance("a study", "phantom"))
     plane = head_centred_crop(study, np.ones(grid.shape, bool), 1.0)
-    pictures = ReadingGeometry(plane, slabs_of(study, 5.0), grid.shape).resample(voxels, 16)
-    assert pictures[:, 8, 8].tolist() == [5.0, 60.0]
+    images = ReadingGeometry(plane, slabs_of(study, 5.0), grid.shape).resample(voxels, 16)
+    assert images[:, 8, 8].tolist() == [5.0, 60.0]
 
 
 @given(read_slices=st.integers(1, 500), sub_stack_size=st.integers(1, 48))

@@ -46,7 +46,7 @@ class Scan:
 def scans(tmp_path: Path) -> list[Scan]:
     for name in "abc":
         (tmp_path / name).write_text(name, encoding="utf-8")
-    refusal = NotEvaluableError("too_few_slices", "b: 3 slices, at least 12 needed")
+    refusal = NotEvaluableError("too_few_slices", slices=3, least=12).within("b")
     return [
         Scan("a", tmp_path / "a"),
         Scan("b", tmp_path / "b", fault=refusal),

@@ -1,4 +1,4 @@
-"""The JPEG extract of RSNA 2019: its table, its pictures in Hounsfield units, and the head in each."""
+"""The JPEG extract of RSNA 2019: its table, its images in Hounsfield units, and the head in each."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rsna_slice_files import NEGATIVE, POSITIVE, head_picture, write_extract
+from rsna_slice_files import NEGATIVE, POSITIVE, head_image, write_extract
 from scipy import ndimage
 
-from scripts.datasets.rsna_slices import LabelledSlice, find_slices, head_in_picture, read_slice
+from scripts.datasets.rsna_slices import LabelledSlice, find_slices, head_in_image, read_slice
 from scripts.intake.study import NotEvaluableError
 
 
@@ -38,7 +38,7 @@ def test_grey_values_become_hounsfield_units_of_the_header_window(extract: Path)
 
 
 def test_the_head_holds_its_ventricles_and_its_rim_but_no_headrest():
-    head = head_in_picture(head_picture())
+    head = head_in_image(head_image())
     assert head[192, 192]
     assert head[192, 192 + 152]
     assert not head[192, 192 + 156]
@@ -48,13 +48,13 @@ def test_the_head_holds_its_ventricles_and_its_rim_but_no_headrest():
 def test_the_larger_of_two_parts_is_the_head():
     grey = np.zeros((384, 384), dtype=np.uint8)
     grey[20:60, 20:60], grey[200:300, 200:300] = 100, 100
-    head = head_in_picture(grey)
+    head = head_in_image(grey)
     assert head[250, 250]
     assert not head[40, 40]
 
 
 def test_a_picture_without_a_head_is_read_whole():
-    assert head_in_picture(np.full((384, 384), 8, dtype=np.uint8)).all()
+    assert head_in_image(np.full((384, 384), 8, dtype=np.uint8)).all()
 
 
 @pytest.mark.parametrize(
@@ -77,22 +77,22 @@ def test_a_missing_column_is_named(extract: Path):
         find_slices(extract)
 
 
-def test_a_missing_picture_is_named(extract: Path):
+def test_a_missing_image_is_named(extract: Path):
     (extract / "slices" / f"{NEGATIVE}.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=f"lacks 1 pictures.*{NEGATIVE}"):
+    with pytest.raises(FileNotFoundError, match=f"lacks 1 images.*{NEGATIVE}"):
         find_slices(extract)
 
 
-def test_a_damaged_picture_is_refused_by_name(extract: Path):
+def test_a_damaged_image_is_refused_by_name(extract: Path):
     slice_ = find_slices(extract)[0]
     slice_.path.write_bytes(slice_.path.read_bytes()[:400])
     with pytest.raises(NotEvaluableError, match=f"{POSITIVE}.jpg: cannot be read"):
         read_slice(slice_)
 
 
-def test_a_picture_of_another_size_is_refused(extract: Path):
+def test_an_image_of_another_size_is_refused(extract: Path):
     slice_ = find_slices(extract)[0]
-    Image.fromarray(head_picture(256)).save(slice_.path)
+    Image.fromarray(head_image(256)).save(slice_.path)
     with pytest.raises(NotEvaluableError, match="256 x 256 pixels"):
         read_slice(slice_)
 
@@ -122,7 +122,7 @@ def test_real_heads_are_found_whole_and_in_one_piece(real_slices: list[LabelledS
         hounsfield, head = read_slice(slice_)
         assert ndimage.label(head)[1] == 1
         shares.append(head.mean())
-        # Where the picture's window holds brain, air is gone and bone is cut off.
+        # Where the image's window holds brain, air is gone and bone is cut off.
         brains.append(np.median(hounsfield[head]))
     assert 0.2 < np.median(shares) < 0.7
     assert 15 < np.median(brains) < 50

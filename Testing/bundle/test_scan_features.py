@@ -23,7 +23,7 @@ from scripts.labels import RSNA
 from scripts.messages import ExpectedError
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.training import slice_recipe
-from scripts.training.cached_scans import CachedReading
+from scripts.training.cached_scans import CachedFeaturesNetwork
 from scripts.training.scan_features import ScanFeatures, scan_features
 from scripts.training.slice_recipe import SliceRecipe
 
@@ -99,9 +99,9 @@ def test_slices_of_one_size_have_no_features_of_another(entries: list[dict[str, 
     assert found.image.isfinite().all()
     assert found.high_res.isnan().all()
     features = torch.stack((found.image[:1], found.high_res[:1]), dim=1)
-    assert CachedReading(DrCT1(TinyBackbone(), slices=SLICES))(features)["logits"].isfinite().all()
+    assert CachedFeaturesNetwork(DrCT1(TinyBackbone(), slices=SLICES))(features)["logits"].isfinite().all()
     with pytest.raises(ExpectedError, match="give `image_sizes` a `high_res`"):
-        CachedReading(DrCT2(TinyBackbone(), slices=SLICES, key_slices=2))(features)
+        CachedFeaturesNetwork(DrCT2(TinyBackbone(), slices=SLICES, key_slices=2))(features)
 
 
 def test_the_first_variant_is_the_scan_as_it_is(make: Make, entries: list[dict[str, Any]], small_recipe: SliceRecipe):

@@ -1,4 +1,4 @@
-"""Single slices dealt into batches and cut as the slices of a scan are: the head centred, air around it."""
+"""Single slices grouped into batches and cut as the slices of a scan are: the head centred, air around it."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def head_at(row: int, column: int, radii: tuple[int, int], mark: tuple[int, int]
     return grey
 
 
-def batch_of(folder: Path, *pictures: np.ndarray) -> SliceBatch:
-    write_extract(folder, rows(len(pictures), 1))
+def batch_of(folder: Path, *images: np.ndarray) -> SliceBatch:
+    write_extract(folder, rows(len(images), 1))
     slices = find_slices(folder)
-    for each, picture in zip(slices, pictures, strict=True):
-        Image.fromarray(picture).save(each.path, quality=95)
+    for each, image in zip(slices, images, strict=True):
+        Image.fromarray(image).save(each.path, quality=95)
     return SliceBatch(tuple(slices))
 
 
@@ -56,8 +56,8 @@ def extent(present: Tensor) -> tuple[int, int]:
     return int(places[0]), int(places[-1]) + 1
 
 
-def centroid(picture: Tensor, above: float) -> tuple[float, float]:
-    places = torch.nonzero(picture > above).double()
+def centroid(image: Tensor, above: float) -> tuple[float, float]:
+    places = torch.nonzero(image > above).double()
     return float(places[:, 0].mean()), float(places[:, 1].mean())
 
 
@@ -92,8 +92,8 @@ def test_slices_come_in_every_size_that_is_asked_for(tmp_path: Path):
 @pytest.mark.parametrize("margin", [1.1, 1.3])
 def test_the_square_is_centred_on_the_head_and_wider_than_it_by_the_margin(tmp_path: Path, margin: float):
     batch = batch_of(tmp_path / "extract", head_at(200, 170, (150, 110)))
-    (picture,) = read(batch, size=192, margin=margin, smallest=0.0)[0]
-    inside = picture > AIR_HU / 2
+    (image,) = read(batch, size=192, margin=margin, smallest=0.0)[0]
+    inside = image > AIR_HU / 2
     (top, bottom), (left, right) = extent(inside.any(dim=1)), extent(inside.any(dim=0))
     assert (top + bottom) / 2 == pytest.approx(96, abs=1)
     assert (left + right) / 2 == pytest.approx(96, abs=1)
@@ -114,17 +114,17 @@ def test_a_cut_near_the_vertex_is_not_enlarged_to_a_whole_head(tmp_path: Path):
 @pytest.mark.parametrize(("row", "column"), [(200, 170), (160, 230)])
 def test_a_marked_place_is_found_where_it_belongs(tmp_path: Path, row: int, column: int, mark: tuple[int, int]):
     radii = (140, 110)
-    (picture,) = read(batch_of(tmp_path / "extract", head_at(row, column, radii, mark)), size=256)[0]
+    (image,) = read(batch_of(tmp_path / "extract", head_at(row, column, radii, mark)), size=256)[0]
     side = 1.1 * (2 * (radii[0] + 3) + 1)
     expected = [128 + (place - centre) * 256 / side - 0.5 for place, centre in zip(mark, (row, column), strict=True)]
-    assert centroid(picture, above=(BRAIN_HU + MARK_HU) / 2) == pytest.approx(expected, abs=0.7)
-    assert float(picture.max()) == pytest.approx(MARK_HU, abs=4)
+    assert centroid(image, above=(BRAIN_HU + MARK_HU) / 2) == pytest.approx(expected, abs=0.7)
+    assert float(image.max()) == pytest.approx(MARK_HU, abs=4)
 
 
 def test_brain_keeps_its_hounsfield_units_and_what_is_outside_the_head_is_air(tmp_path: Path):
-    picture = head_at(192, 192, (150, 120))
-    picture[350:358] = 200
-    (seen,) = read(batch_of(tmp_path / "extract", picture), size=128)[0]
+    image = head_at(192, 192, (150, 120))
+    image[350:358] = 200
+    (seen,) = read(batch_of(tmp_path / "extract", image), size=128)[0]
     assert float(seen[64, 64]) == pytest.approx(BRAIN_HU, abs=1)
     for rim in (seen[:3], seen[-3:], seen[:, :3], seen[:, -3:]):
         assert rim.numpy() == pytest.approx(AIR_HU, abs=0.1)
@@ -157,5 +157,5 @@ def test_real_slices_are_read_with_heads_that_fill_the_square(ich_data: Path):
     widest = torch.maximum(inside.any(dim=1).sum(dim=1), inside.any(dim=2).sum(dim=1)) / 64
     assert widest.median() == pytest.approx(1 / 1.1, abs=0.04)
     assert (widest < 0.99).float().mean() > 0.9
-    brains = torch.stack([picture[picture > AIR_HU / 2].median() for picture in image])
+    brains = torch.stack([slice_[slice_ > AIR_HU / 2].median() for slice_ in image])
     assert 15 < brains.median() < 50

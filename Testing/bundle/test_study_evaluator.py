@@ -33,7 +33,7 @@ torch.set_num_threads(1)
 
 UNCALIBRATED = identity([label.key for label in RSNA])
 
-REFUSED = NotEvaluableError("too_few_slices", "7 slices, at least 12 needed")
+REFUSED = NotEvaluableError("too_few_slices", slices=7, least=12)
 
 
 class MadeUpEvaluator(StudyEvaluator):

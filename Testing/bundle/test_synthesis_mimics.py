@@ -1,4 +1,4 @@
-"""What looks like blood carries no label, changes the image where it should, and leaves the geometry alone."""
+"""What resembles blood carries no label, changes the image where it should, and leaves the geometry alone."""
 
 from __future__ import annotations
 

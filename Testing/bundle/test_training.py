@@ -57,7 +57,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> CTICHTree:
-    """Thirty patients with pictures too small to look at: labels for features that are made up."""
+    """Thirty patients with images too small for the backbone: labels for features that are made up."""
     return write_ct_ich(tmp_path_factory.mktemp("tables"), THIRTY_PATIENTS, slices=12, size=24)
 
 
@@ -161,7 +161,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory, tables: CTICHTree) -> Ship
 
 def test_figures_alone_leave_the_bundle_as_it_was(bundle: Path, toy: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
     before = sha256_of_files(bundle)
-    table = command(monkeypatch, {**toy, "epochs": 2}, "--frozen", "--only-figures")
+    table = command(monkeypatch, {**toy, "epochs": 2}, "--frozen", "--only-metrics")
     assert sha256_of_files(bundle) == before
     assert tuple(line.split()[0] for line in table[2:8]) == KEYS
 
@@ -262,9 +262,9 @@ def test_a_table_says_where_a_figure_is_missing():
 
 def test_the_table_tells_whether_attention_finds_the_positive_slices():
     shown = scans([[2.0], [1.0]], [[1], [1]], slice_labels=np.array([[1.0], [0.0]]))
-    figures = eval_metrics(shown)
-    assert (figures["key_slices_top_h"], figures["key_slices_top_h_random_baseline"]) == (1.0, 0.5)
-    assert cross_validation.table(figures).splitlines()[3].endswith("1.000 (random baseline 0.500)")
+    metrics = eval_metrics(shown)
+    assert (metrics["key_slices_top_h"], metrics["key_slices_top_h_random_baseline"]) == (1.0, 0.5)
+    assert cross_validation.table(metrics).splitlines()[3].endswith("1.000 (random baseline 0.500)")
     other = scans([[2.0], [1.0]], [[1], [1]], slice_labels=np.array([[0.0], [1.0]]))
     assert eval_metrics(other)["key_slices_top_h"] == 0.0
 

@@ -16,7 +16,13 @@ from torch import Tensor
 
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features
-from scripts.training.cached_scans import CachedReading, CachedScans, parameter_groups, read_whole_scan, split_scans
+from scripts.training.cached_scans import (
+    CachedFeaturesNetwork,
+    CachedScans,
+    parameter_groups,
+    read_whole_scan,
+    split_scans,
+)
 from scripts.training.mean_auc import MeanAUCMetric
 from scripts.training.scan_features import ScanFeatures
 from scripts.weights import load_backbone, read_state, save_trained
@@ -27,7 +33,7 @@ BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 
 
 def numbered_features(slices: int, variants: int = 1) -> ScanFeatures:
-    """Features that say which slice and variant they belong to: slice + 100 x variant, zoomed ones 1000 more."""
+    """Features that say which slice and variant they belong to: slice + 100 x variant, high-resolution ones 1000 more."""
     values = torch.arange(slices)[None, :, None] + 100.0 * torch.arange(variants)[:, None, None]
     image = values.expand(variants, slices, 512).clone()
     return ScanFeatures(image, image + 1000, torch.arange(slices))
@@ -147,19 +153,19 @@ def test_training_samples_follow_the_seed():
     assert len({tuple(sample[0, :, 0].tolist()) for sample in first}) > 3
 
 
-def test_the_network_is_given_the_zoomed_features_of_its_key_slices():
+def test_the_network_is_given_the_high_res_features_of_its_key_slices():
     torch.manual_seed(0)
     network = DrCT2(VGG16Features(), labels=3, slices=6, key_slices=2).eval()
     features = torch.rand(4, 2, 6, 512)
     asked = []
 
-    def zoomed(positions: Tensor) -> Tensor:
+    def high_res(positions: Tensor) -> Tensor:
         asked.append(positions)
         return torch.stack([features[scan, 1, keys] for scan, keys in enumerate(positions)])
 
     with torch.no_grad():
-        reading = network.read(features[:, 0], zoomed)
-        read = CachedReading(network)(features)
+        reading = network.read(features[:, 0], high_res)
+        read = CachedFeaturesNetwork(network)(features)
     assert asked[0].shape == (4, 2)
     assert read["logits"].shape == (4, 3, 3)
     for found, expected in zip(read["logits"].unbind(dim=1), (reading.logits, *reading.branch_logits), strict=True):
@@ -170,7 +176,7 @@ def test_the_network_is_given_the_zoomed_features_of_its_key_slices():
 
 def test_drct1_gives_one_reading_and_needs_no_zoom():
     network = DrCT1(VGG16Features(), labels=3, slices=6).eval()
-    assert CachedReading(network)(torch.rand(2, 2, 6, 512))["logits"].shape == (2, 1, 3)
+    assert CachedFeaturesNetwork(network)(torch.rand(2, 2, 6, 512))["logits"].shape == (2, 1, 3)
 
 
 def test_the_aps_network_learns_at_its_own_rate_and_the_backbone_not_at_all():

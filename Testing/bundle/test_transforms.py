@@ -28,7 +28,7 @@ from scripts.transforms import HounsfieldWindows
 torch.set_num_threads(1)
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
-PICTURE, ZOOM = 64, 96
+IMAGE, HIGH_RES = 64, 96
 # Lowest and highest HU of each window: 35/80, 30/30, 57.5/35.
 WINDOW_EDGES = ((-5, 75), (15, 45), (40, 75))
 
@@ -44,7 +44,7 @@ def configuration(name: str, **changes: Any) -> ConfigParser:
 
 @pytest.fixture(scope="module")
 def preprocessing() -> Compose:
-    return configuration("inference.json", image_size=PICTURE, high_res_size=ZOOM).get_parsed_content("preprocessing")
+    return configuration("inference.json", image_size=IMAGE, high_res_size=HIGH_RES).get_parsed_content("preprocessing")
 
 
 @pytest.fixture(scope="module")
@@ -79,17 +79,17 @@ def test_a_window_never_leaves_0_to_1(hounsfield: float, centre: float, width: f
     assert shown == pytest.approx(np.clip((hounsfield - centre) / width + 0.5, 0, 1), abs=1e-3)
 
 
-def test_a_file_becomes_pictures_at_both_sizes(entry: dict[str, Any], phantom: Phantom):
+def test_a_file_becomes_images_at_both_sizes(entry: dict[str, Any], phantom: Phantom):
     read_slices = phantom.grid.shape[0]
-    assert tuple(entry["image"].shape) == (3, read_slices, PICTURE, PICTURE)
-    assert tuple(entry["high_res"].shape) == (3, read_slices, ZOOM, ZOOM)
+    assert tuple(entry["image"].shape) == (3, read_slices, IMAGE, IMAGE)
+    assert tuple(entry["high_res"].shape) == (3, read_slices, HIGH_RES, HIGH_RES)
     assert entry["image"].dtype == entry["high_res"].dtype == torch.float32
     assert np.array_equal(entry["study"].voxels, phantom.voxels)
     assert entry["head"].shape == phantom.voxels.shape
     assert 0.05 < entry["head"].mean() < 0.8
 
 
-@pytest.mark.parametrize(("key", "size"), [("image", PICTURE), ("high_res", ZOOM)])
+@pytest.mark.parametrize(("key", "size"), [("image", IMAGE), ("high_res", HIGH_RES)])
 def test_images_are_windows_of_the_head_in_0_to_1(entry: dict[str, Any], key: str, size: int):
     head_alone = np.where(entry["head"], entry["study"].voxels, AIR_HU).astype(np.int16)
     hounsfield = entry["geometry"].resample(head_alone, size).numpy()
@@ -149,22 +149,22 @@ def test_training_and_inference_use_the_same_windows(preprocessing: Compose):
     recipe = configuration("train.json").get_parsed_content("recipe")
     hounsfield = {key: torch.linspace(-1024, 3000, 48).reshape(1, 3, 4, 4) for key in ("image", "high_res")}
     expected = Compose(preprocessing.transforms[-1:])(dict(hounsfield))
-    for key, pictures in recipe.variant(hounsfield, 0, 0).items():
-        torch.testing.assert_close(convert_to_tensor(pictures), convert_to_tensor(expected[key]))
+    for key, images in recipe.variant(hounsfield, 0, 0).items():
+        torch.testing.assert_close(convert_to_tensor(images), convert_to_tensor(expected[key]))
 
 
-def head_pictures(size: int) -> Tensor:
-    """Four slices in HU: a head with a bright mark on the picture's left, none in the last two slices."""
-    pictures = torch.full((1, 4, size, size), float(AIR_HU))
+def head_images(size: int) -> Tensor:
+    """Four slices in HU: a head with a bright mark on the image's left, none in the last two slices."""
+    images = torch.full((1, 4, size, size), float(AIR_HU))
     first, last = size // 5, size - size // 5
-    pictures[:, :2, first:last, first:last] = 30.0
-    pictures[:, :2, size // 3 : size // 2, size // 4 : size // 3] = 300.0
-    return pictures
+    images[:, :2, first:last, first:last] = 30.0
+    images[:, :2, size // 3 : size // 2, size // 4 : size // 3] = 300.0
+    return images
 
 
 def augmented(augmentation: Augmentation, seed: int) -> dict[str, Tensor]:
-    changed = augmentation.transform(seed)({"image": head_pictures(224), "high_res": head_pictures(512)})
-    return {key: convert_to_tensor(pictures) for key, pictures in changed.items()}
+    changed = augmentation.transform(seed)({"image": head_images(224), "high_res": head_images(512)})
+    return {key: convert_to_tensor(images) for key, images in changed.items()}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -175,8 +175,8 @@ def test_augmentation_keeps_sizes_and_changes_both_pictures_alike(augmentation: 
     image = changed["image"][0]
     reduced = functional.interpolate(changed["high_res"], size=(224, 224), mode="area")[0]
     assert ((image > -500) != (reduced > -500)).float().mean() < 0.01
-    mark, mark_zoomed = (torch.nonzero(pictures[0] > 165).float().mean(dim=0) for pictures in (image, reduced))
-    torch.testing.assert_close(mark, mark_zoomed, atol=1.5, rtol=0)
+    mark, mark_high_res = (torch.nonzero(images[0] > 165).float().mean(dim=0) for images in (image, reduced))
+    torch.testing.assert_close(mark, mark_high_res, atol=1.5, rtol=0)
     assert (image - reduced)[(image > -500) & (reduced > -500)].median().abs() < 3
 
 
@@ -199,7 +199,7 @@ def test_augmentation_is_gentle_and_repeatable(augmentation: Augmentation):
 
 
 def scans_of(slices: int, variants: int = 2) -> list[tuple[dict[str, Any], ScanFeatures]]:
-    """Features that say which variant and slice they are, at the picture's size and, negated, at the zoomed size."""
+    """Features that say which variant and slice they are, at the image's size and, negated, at the high resolution."""
     image = torch.arange(variants)[:, None] * 1000.0 + torch.arange(slices)
     maxima = image[..., None].expand(-1, -1, 512)
     entry = {"label": [1, 0, 0, 1, 0, 0], "slice_labels": None}

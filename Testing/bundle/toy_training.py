@@ -38,7 +38,7 @@ TOY = {
     "network_def#key_slices": 4,
 }
 """Overrides of train.json: 20 scans to learn from, 11 held out; all else is as it stands there."""
-DOUBLE = {"network": "$CachedReading(@network_def).double().to(@device)", "features#double": True}
+DOUBLE = {"network": "$CachedFeaturesNetwork(@network_def).double().to(@device)", "features#double": True}
 WITHOUT_CHANCE = {
     **DOUBLE,
     "network_def#heads#dropout": 0.0,
@@ -58,7 +58,7 @@ FINE_TUNING = {
     "mixup": 0.2,
     "mask_weight": 0.0,
 }
-"""Overrides of finetune.json: few slices, for the last block is as large as ever; toys have no outlines."""
+"""Overrides of finetune.json: few slices, for the last block is as large as ever; toys have no masks."""
 
 
 def toy_datalist(scans: int, folds: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A bundle with small pictures and heads of no training, exported: what the tests of the export look at."""
+"""A bundle with small images and heads of no training, exported: the input of the tests of the export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark: the plain path answers what ours answers, and the comparison says what was measured."""
+"""The benchmark: the reference implementation gives what ours gives, and the comparison says what was measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from research.bench import __main__ as bench
 from research.bench.measurement import evaluator_of, peak_gb
-from research.bench.plain_path import PlainInferer, WithTargetLayer
+from research.bench.reference_implementation import ReferenceInferer, WithTargetLayer
 from scripts.explanation.grad_cam import grad_cam_in_logits, layers
 from scripts.inferer import StudyInferer
 from scripts.networks.backbone import pool
@@ -33,7 +33,7 @@ CELLS = (SIZE // 16) ** 2
 
 
 def a_study(slices: int) -> dict[str, Any]:
-    """Random pictures that cover the stored voxels one to one."""
+    """Random images that cover the original voxels one to one."""
     generator = torch.Generator().manual_seed(1)
     plane = CropPlane(0, SIZE, 0, SIZE, flip_rows=False, flip_columns=True)
     shape = (slices, SIZE, SIZE)
@@ -64,7 +64,7 @@ def ours() -> StudyInferer:
 @pytest.mark.parametrize("slices", [4, 7])
 def test_both_paths_find_the_same_probabilities_and_slice_attention(slices: int):
     study, network = a_study(slices), a_network(DrCT2, key_slices=2, high_res_size=128)
-    expected, plain = ours()(study, network), PlainInferer()(study, network, report=silent)
+    expected, plain = ours()(study, network), ReferenceInferer()(study, network, report=silent)
     torch.testing.assert_close(plain.probabilities, expected.probabilities, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(plain.slice_attention, expected.slice_attention, atol=1e-5, rtol=1e-4)
 
@@ -74,7 +74,7 @@ def test_both_paths_explain_the_reading_of_all_slices_alike():
     image = study["image"]
     reading = FeatureMaps(network.backbone(image.movedim(0, 1)).detach().requires_grad_(), torch.arange(4))
     logits = network.read(pool(reading.maps)[None], network.high_resolution_of(image[None])).logits[0]
-    plain = PlainInferer().layers(image, network, silent, labels=6)
+    plain = ReferenceInferer().layers(image, network, silent, labels=6)
     for logit, layer in zip(logits, plain, strict=True):
         # MONAI averages the gradient over a map's cells where ours adds, and drops negative cells before it enlarges.
         (cells,) = layers(logit, (reading,), 4, grad_cam_in_logits)
@@ -88,7 +88,7 @@ def test_the_layer_for_hooks_changes_no_logit():
     torch.testing.assert_close(WithTargetLayer(network)(image), network(image), rtol=0, atol=0)
 
 
-def test_the_plain_path_runs_the_whole_network_once_per_explained_label():
+def test_the_reference_implementation_runs_the_whole_network_once_per_explained_label():
     network, passes = a_network(DrCT2, key_slices=2, high_res_size=128), []
     network.backbone.features[0].weight.register_hook(lambda gradient: passes.append("backwards"))
 
@@ -96,7 +96,7 @@ def test_the_plain_path_runs_the_whole_network_once_per_explained_label():
         passes.append(f"forwards at {inputs[0].shape[-1]}")
 
     network.backbone.register_forward_pre_hook(count)
-    reading = PlainInferer(explained_labels=2)(a_study(4), network, report=silent)
+    reading = ReferenceInferer(explained_labels=2)(a_study(4), network, report=silent)
     assert passes.count("forwards at 64") == passes.count("forwards at 128") == 3
     assert passes.count("backwards") == 2
     assert len(reading.label_maps) == 6
@@ -109,7 +109,7 @@ def test_both_paths_run_in_the_bundles_own_engine(path: str, tmp_path: Path):
     evaluator = evaluator_of(path, study, tmp_path / "out", explained_labels=3)
     assert evaluator.progress.studies == 1
     if path == "plain":
-        assert isinstance(evaluator.study_inferer, PlainInferer)
+        assert isinstance(evaluator.study_inferer, ReferenceInferer)
         assert evaluator.study_inferer.explained_labels == 3
     else:
         assert type(evaluator.study_inferer) is StudyInferer

@@ -113,7 +113,7 @@ def test_slices_of_few_patients_say_less_than_as_many_of_different_ones():
     generator = np.random.default_rng(1)
     patient = np.repeat(np.arange(20), 30)
     labels = np.tile([1.0] * 10 + [0.0] * 20, 20)
-    # What a patient's positive slices look like differs from patient to patient, hardly from slice to slice.
+    # The appearance of positive slices differs from patient to patient, hardly from slice to slice.
     scores = labels * (0.5 + generator.normal(size=20)[patient]) + 0.3 * generator.normal(size=600)
     clustered = auc_interval(labels, scores, patient.astype(str), 400)
     apart = auc_interval(labels, scores, np.arange(600).astype(str), 400)

@@ -133,13 +133,13 @@ def test_the_backbone_takes_any_number_of_slices_of_any_size(
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_heads_take_any_batch_and_choose_by_what_they_are_given(exported: Path, network: DrCT2, batch: int):
-    features, zoomed = torch.randn(batch, 6, 512).abs() * 3, torch.randn(batch, 3, 512).abs() * 3
+    features, high_res = torch.randn(batch, 6, 512).abs() * 3, torch.randn(batch, 3, 512).abs() * 3
     keys, attention = run_onnx(exported / "key_slices.onnx", features=features)
     expected_keys, expected_attention = KeySlices(network)(features)
     assert torch.equal(keys, expected_keys)
     torch.testing.assert_close(attention, expected_attention, atol=1e-5, rtol=1e-4)
-    reading = network.read(features, lambda _: zoomed)
-    results = run_onnx(exported / "heads.onnx", features=features, high_res_features=zoomed)
+    reading = network.read(features, lambda _: high_res)
+    results = run_onnx(exported / "heads.onnx", features=features, high_res_features=high_res)
     for result, expected in zip(
         results, (reading.logits, reading.slice_attention, reading.feature_attention), strict=True
     ):
@@ -160,9 +160,9 @@ def test_a_traced_file_takes_another_batch_than_the_one_it_was_traced_with(
     files = {"ckpt_file": str(exported / "checkpoint.pt"), "config_file": "configs/inference.json"}
     shape = {"input_shape": (1, 3, 6, 32, 32), "use_trace": True}
     ckpt_export(filepath=str(tmp_path / "traced.ts"), key_in_ckpt="network", **files, **shape, **SMALL)
-    pictures = torch.rand(3, 3, 6, 32, 32) * 4 - 2
+    images = torch.rand(3, 3, 6, 32, 32) * 4 - 2
     traced = torch.jit.load(str(tmp_path / "traced.ts"))
-    torch.testing.assert_close(traced(pictures), network(pictures), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(traced(images), network(images), atol=1e-4, rtol=1e-4)
 
 
 def test_the_whole_network_goes_into_one_onnx_file(in_bundle: Path, exported: Path, network: DrCT2, tmp_path: Path):
@@ -177,9 +177,9 @@ def test_the_whole_network_goes_into_one_onnx_file(in_bundle: Path, exported: Pa
         converter_kwargs=names,
         **SMALL,
     )
-    picture = torch.rand(1, 3, 6, 32, 32) * 4 - 2
-    (logits,) = run_onnx(tmp_path / "model.onnx", image=picture)
-    torch.testing.assert_close(logits, network(picture), atol=LARGEST_DIFFERENCE, rtol=0)
+    image = torch.rand(1, 3, 6, 32, 32) * 4 - 2
+    (logits,) = run_onnx(tmp_path / "model.onnx", image=image)
+    torch.testing.assert_close(logits, network(image), atol=LARGEST_DIFFERENCE, rtol=0)
 
 
 def test_the_command_ends_with_failure_where_a_file_disagrees(
@@ -196,7 +196,7 @@ def test_the_command_ends_with_failure_where_a_file_disagrees(
 
 def test_a_study_that_cannot_be_read_is_a_named_error(configured: Configured, tmp_path: Path):
     broken = tmp_path / "broken.nii.gz"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     with pytest.raises(IntakeError, match="broken"):
         read_study(configured, broken, SMALL["sub_stack_size"])
 
@@ -215,7 +215,7 @@ def test_a_setting_that_is_no_json_is_named():
 
 @pytest.mark.timeout(1800)
 def test_the_shipped_weights_agree_on_a_real_scan(ich_data: Path, tmp_path: Path):
-    """Small pictures spare minutes; the command of docs/export.md does the same at full size."""
+    """Small images spare minutes; the command of docs/export.md does the same at full size."""
     configured = Configured(BUNDLE, {"image_size": 96, "high_res_size": 128})
     export(configured, tmp_path)
     given = read_study(configured, ich_data / "rsna-series-iph-ivh", configured.network().slices)

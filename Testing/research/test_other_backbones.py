@@ -15,7 +15,7 @@ from research.evidence.other_backbones import (
     untrained_vgg16,
 )
 from scripts.networks.drct import DrCT1, DrCT2
-from scripts.training.cached_scans import CachedReading
+from scripts.training.cached_scans import CachedFeaturesNetwork
 
 
 def test_efficientnet_lite0_gives_what_its_package_gives():
@@ -28,7 +28,7 @@ def test_efficientnet_lite0_gives_what_its_package_gives():
         maps = backbone(image)
         assert maps.shape == (2, EfficientNetLite0Features.channels, 2, 2)
         assert torch.equal(maps, package.extract_features((image - 0.5) / 0.5))
-    assert not maps.allclose(maps[:1]), "two pictures look the same to it"
+    assert not maps.allclose(maps[:1]), "two images have the same maps"
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch):
@@ -58,6 +58,6 @@ def test_random_weights_are_repeatable_and_keep_the_size_of_what_passes():
 @pytest.mark.parametrize("network", [DrCT1, DrCT2])
 def test_heads_read_features_of_another_width(network: type[DrCT1]):
     heads = {"slice_classifier": True}
-    reading = CachedReading(network(EfficientNetLite0Features(), labels=6, slices=32, heads=heads))
+    reading = CachedFeaturesNetwork(network(EfficientNetLite0Features(), labels=6, slices=32, heads=heads))
     features = torch.rand(3, 2, 32, EfficientNetLite0Features.channels)
     assert reading(features)["logits"][:, 0].shape == (3, 6)

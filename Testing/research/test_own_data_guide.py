@@ -1,4 +1,4 @@
-"""The guide to one's own data, followed: its check, training, figures and reading run as they stand on the page."""
+"""The guide to one's own data, followed: its check, training, metrics and reading run as they stand on the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from research.training.cross_validation import own_data
 
 GUIDE = (BUNDLE / "docs" / "train_your_own.md").read_text("utf-8")
 QUICK = {"image_size": 32, "high_res_size": 64, "folds": 2, "epochs": 2, "batch_size": 4}
-"""Pictures and trainings so small that they take seconds; the page's own settings take an hour."""
+"""Images and trainings so small that they take seconds; the page's own settings take an hour."""
 
 
 def command(beginning: str) -> list[str]:
@@ -74,7 +74,7 @@ def test_the_training_knows_what_the_check_has_read(folder: Path, trained: str):
 
 
 def test_the_training_leaves_every_file_that_the_page_names(folder: Path, trained: str):
-    section = GUIDE[GUIDE.index("| file in `my_model`") : GUIDE.index("The figures with their intervals")]
+    section = GUIDE[GUIDE.index("| file in `my_model`") : GUIDE.index("The metrics with their intervals")]
     named = re.findall(r"`(\w+\.(?:pt|json))`", section)
     assert sorted(named) == sorted(path.name for path in (folder / "my_model").iterdir())
 

@@ -1,4 +1,4 @@
-"""The whole protocol on small pictures: nobody who is held out is seen, and what was fine-tuned once is used again."""
+"""The whole protocol on small images: nobody who is held out is seen, and what was fine-tuned once is used again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NAMES = {f"{patient.number:03d}" for patient in PATIENTS}
 SLICES = 8
 HEADS = {"epochs": 1, "val_interval": 1, "folds": 2}
 SMALL_PICTURES = {key: value for key, value in SMALL.items() if key != "folds"}
-"""Folds stand with the heads here: dealt otherwise for fine-tuning, held-out patients would be seen."""
+"""Folds stand with the heads here: assigned otherwise for fine-tuning, held-out patients would be seen."""
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +258,7 @@ def test_other_data_in_the_same_place_are_learnt_from_anew(
 ):
     moved = {**base, "dataset_dir": str(write_ct_ich(tmp_path, PATIENTS, slices=SLICES, size=96).folder)}
     block = fine_tuned(variant, 0, moved)
-    # One epidural slice is called subdural now: a correction that leaves every picture as it is.
+    # One epidural slice is labelled subdural now: a correction that leaves every image as it is.
     table = Path(moved["dataset_dir"]) / "hemorrhage_diagnosis.csv"
     labels = pd.read_csv(table)
     labels.loc[labels.index[labels["Epidural"] == 1][0], ["Epidural", "Subdural"]] = (0, 1)

@@ -116,7 +116,7 @@ def test_a_file_that_names_no_patient_is_left_out(images: Path, index: Path):
     dataset.PatientID = ""
     dataset.save_as(file_of(images, 3))
     index_folder(images, index, processes=1)
-    assert faults(index) == {file_of(images, 3).name: "names no patient, so that its fold cannot be told"}
+    assert faults(index) == {file_of(images, 3).name: "names no patient, so that its fold is unknown"}
 
 
 def test_a_damaged_file_that_was_copied_again_is_read_again(images: Path, index: Path):

@@ -99,7 +99,7 @@ def test_without_arguments_the_shipped_way_is_trained_into_the_bundle(
 
 def test_overrides_go_to_the_configuration_that_they_are_meant_for(recorder: Recorder):
     cross_validation.main(
-        ["--only-figures", "--set", "epochs", "30", "--set", "device", '"cpu"', "--set-finetuning", "epochs", "2"]
+        ["--only-metrics", "--set", "epochs", "30", "--set", "device", '"cpu"', "--set-finetuning", "epochs", "2"]
     )
     ((variant, _),) = recorder.validated
     assert variant.heads == {"epochs": 30, "device": "cpu"}
@@ -108,7 +108,7 @@ def test_overrides_go_to_the_configuration_that_they_are_meant_for(recorder: Rec
 
 
 def test_a_frozen_backbone_is_called_so(recorder: Recorder):
-    cross_validation.main(["--only-figures", "--frozen"])
+    cross_validation.main(["--only-metrics", "--frozen"])
     ((variant, _),) = recorder.validated
     assert variant.finetuning is None
     assert "fine-tuned" not in variant.title
@@ -122,7 +122,7 @@ def test_predictions_and_weights_go_into_the_folder_that_is_asked_for(recorder: 
 
 
 def test_figures_alone_can_keep_their_predictions(recorder: Recorder):
-    cross_validation.main(["--only-figures", "--output", "mine"])
+    cross_validation.main(["--only-metrics", "--output", "mine"])
     assert (recorder.shipped, recorder.written) == (0, [])
     assert Path("mine/predictions.json").is_file()
 
@@ -182,12 +182,12 @@ def test_what_inference_could_not_repeat_is_refused_before_the_training(key: str
     with pytest.raises(ExpectedError, match=f"--set {key}: inference could not read"):
         cross_validation.main([*OWN, "--output", "mine", "--set", key, "{}"])
     assert not recorder.validated
-    cross_validation.main([*OWN, "--only-figures", "--set", key, "{}"])
+    cross_validation.main([*OWN, "--only-metrics", "--set", key, "{}"])
     assert recorder.validated
 
 
 def test_a_folder_that_is_not_there_ends_in_one_line(tmp_path: Path):
-    command = ["-m", "research.training.cross_validation", "--only-figures", "--studies", str(tmp_path / "none")]
+    command = ["-m", "research.training.cross_validation", "--only-metrics", "--studies", str(tmp_path / "none")]
     command += ["--labels", str(tmp_path / "labels.csv")]
     done = subprocess.run([sys.executable, *command], cwd=BUNDLE, capture_output=True, text=True, check=False)
     assert done.returncode == 1

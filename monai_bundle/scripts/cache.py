@@ -51,7 +51,7 @@ class Cache:
             Name of the sub-folder, e.g. ``"features"``.
         key : object
             Every input and setting that decides the result, as plain data, arrays and dataclasses; see
-            :func:`files_key` and :func:`weights_key`. The code of ``compute`` is not looked at.
+            :func:`files_key` and :func:`weights_key`. The code of ``compute`` is not part of the key.
         compute : callable
             Returns what joblib can pickle: plain data, NumPy arrays, dataclasses of both.
         mapped : bool

@@ -76,7 +76,7 @@ class ImageSource:
         high_res_micro_batch: int,
         report: Report,
     ) -> None:
-        # Plain tensors: the metadata that MONAI's carry is looked after in every operation.
+        # Plain tensors: the metadata that MONAI's carry is updated in every operation.
         self.images = {
             key: convert_to_tensor(images[key]).movedim(0, 1) for key in ("image", "high_res") if key in images
         }

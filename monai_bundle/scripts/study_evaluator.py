@@ -21,7 +21,7 @@ from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.discovery import StudySource
 from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
 from scripts.labels import Label
-from scripts.messages import ENGLISH, ExpectedError, Translation, message
+from scripts.messages import ENGLISH, ExpectedError, Translation
 from scripts.networks.study_network import StudyNetwork
 from scripts.operating_points import DEFAULT_THRESHOLD
 from scripts.output.folder import OutputError, OutputFolderError
@@ -71,7 +71,7 @@ def _unforeseen(source: StudySource, error: Exception) -> NotEvaluableError:
     while cause.__cause__ is not None:
         cause = cause.__cause__
     fault = f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
-    return NotEvaluableError("unforeseen_error", message("run.unforeseen", name=source.source_name, fault=fault))
+    return NotEvaluableError("unforeseen_error", name=source.source_name, fault=fault)
 
 
 def study_loader(dataset: StudyDataset) -> DataLoader:

@@ -73,7 +73,7 @@ class ReadingGeometryd(MapTransform):
             study: CTStudy = entry[key]
             head = head_mask(study.voxels, study.spacing_mm)
             if not head.any():
-                raise NotEvaluableError("no_head", f"{study.provenance.source_name}: no head found; give a head CT")
+                raise NotEvaluableError("no_head.crop", name=study.provenance.source_name)
             plane = head_centred_crop(study, head, self.margin)
             entry["head"] = head
             entry["geometry"] = ReadingGeometry(plane, slabs_of(study, self.slab_mm), study.voxels.shape)

@@ -79,7 +79,7 @@ def table(ours: Measurement, plain: Measurement) -> str:
 
 
 def run(*arguments: str) -> None:
-    """Run this Python in the bundle's folder; what it says goes to standard error.
+    """Run this Python in the bundle's folder; its output goes to standard error.
 
     Raises
     ------

@@ -41,7 +41,7 @@ def evaluator_of(path: str, study: Path, output: Path, explained_labels: int | N
     parser.update({"bundle_root": str(BUNDLE_ROOT), "dataset_dir": str(study), "output_dir": str(output)})
     if path == "plain":
         parser["inferer"] = {
-            "_target_": "research.bench.plain_path.PlainInferer",
+            "_target_": "research.bench.reference_implementation.ReferenceInferer",
             "explained_labels": explained_labels,
         }
         parser["image_sizes"] = {"image": "@image_size"}

@@ -80,10 +80,10 @@ class CQ500Scan:
         try:
             return check_quality(read_dicom_study(headers, self.place.name))
         except NotEvaluableError as fault:
-            raise NotEvaluableError(fault.code, f"{self.name}: {fault}") from None
+            raise fault.within(self.name) from None
 
     def mask(self, study: CTStudy) -> None:
-        """Nobody outlined haemorrhage."""
+        """Return None: CQ500 has no masks."""
         return
 
 
@@ -155,7 +155,7 @@ def _headers(place: Path) -> tuple[SliceHeader, ...]:
     except NotEvaluableError:
         raise
     except IntakeError as fault:
-        raise NotEvaluableError("no_study", str(fault)) from None
+        raise NotEvaluableError("no_study.because", fault=fault.message) from None
     sound = [source for source in sources if source.headers and source.fault is None]
     if not sound:
         read_study(sources[0])
@@ -198,7 +198,7 @@ def datalist(
         Number of folds; DrCT2 takes 10.
     split : str
         ``"patient"`` keeps all series of a study in one fold. ``"series"`` deals series by themselves, as the paper's
-        count suggests: figures from such folds are not of patients never seen, which a warning says.
+        count suggests: metrics from such folds are not of patients never seen, which a warning says.
     cache : Cache, optional
         Keeps which scans can be read; see :func:`scripts.datasets.reading_record.read_each`.
 
@@ -211,7 +211,7 @@ def datalist(
         raise ValueError(f"split is {split!r}; choose 'patient' or 'series'")
     scans = find_scans(Path(cq500), Path(reads) if reads else None, series)
     if split == "series":
-        logger.warning("CQ500: folds are dealt by series, as asked: this leaks patients from training into the test")
+        logger.warning("CQ500: folds are assigned by series, as asked: this leaks patients from training into the test")
     elif series == "all":
         logger.warning(
             "CQ500: patients have several series; folds by series would leak patients, these keep them whole"

@@ -81,15 +81,15 @@ class RSNAScan:
         found = scan_headers(map(FileLocation, self.files))
         if found.damaged:
             location, fault = found.damaged[0]
-            raise NotEvaluableError("damaged_file", f"{self.name}: {location.name} {fault}")
+            refusal = NotEvaluableError("damaged_file", name=location.name, fault=fault.message)
+            raise refusal.within(self.name)
         stack, choice = choose_stack(found.headers)
         if tuple(header.location.name for header in stack.headers) != self.slices:
-            message = f"{self.name}: its files are not those that were indexed; run the index again"
-            raise NotEvaluableError("changed_files", message)
+            raise NotEvaluableError("changed_files").within(self.name)
         return read_stack(stack, self.name, choice)
 
     def mask(self, study: CTStudy) -> None:
-        """Return None: nobody drew outlines in RSNA 2019's own release."""
+        """Return None: there are no masks in RSNA 2019's own release."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,7 @@ def find_scans(images: str | Path, table: str | Path, index: str | Path) -> tupl
     scans: list[RSNAScan] = []
     with open_store(index) as store:
         if not store.is_complete:
-            message = "the last run was interrupted, and scans would lack slices; run the same command again"
-            raise IntakeError(f"{Path(index).name}: {message}")
+            raise IntakeError("index.incomplete", name=Path(index).name)
         left_out = [LeftOut(row.state.name, "damaged_file", row.fault or "") for row in store.faults()]
         if (missing := len(labels) - store.files) > 0:
             left_out.append(LeftOut(Path(table).name, "missing_files", f"names {missing} slices that have no file"))
@@ -192,7 +191,7 @@ def datalist(
     labels : sequence of str
         Keys of the vocabulary, in its order.
     folds : int
-        Number of folds; dealt by patient.
+        Number of folds; assigned by patient.
     index : path, optional
         The index of ``stage_2_train``; ``index.sqlite`` in ``rsna_folder`` if None.
 

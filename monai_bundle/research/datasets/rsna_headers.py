@@ -15,8 +15,8 @@ from pydicom.dataset import FileDataset
 from scripts.intake.dicom_header import READING_ERRORS, DamagedFileError, SliceHeader, read_attributes, slice_headers
 from scripts.intake.file_location import FileLocation, FileOpener
 
-KNOWN_CORRUPT = {"ID_6431af929.dcm": "is known to be corrupt in every copy of the dataset"}
-"""Left out even where its header looks whole."""
+KNOWN_CORRUPT = {"ID_6431af929.dcm"}
+"""Left out even where its header is whole."""
 
 _FURTHER_ATTRIBUTES = ("PatientID", "BitsAllocated")
 _IN_COLUMNS = {"location", "series_uid"}
@@ -25,7 +25,7 @@ _KEPT = [field.name for field in fields(SliceHeader) if field.name not in _IN_CO
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells whether a file has changed since it was read: name, size (bytes), time of change (ns)."""
+    """What shows whether a file has changed since it was read: name, size (bytes), time of change (ns)."""
 
     name: str
     size: int
@@ -65,7 +65,7 @@ def read_files(folder: str, states: Sequence[FileState]) -> list[IndexedFile]:
             except DamagedFileError as fault:
                 rows.append(IndexedFile(state, fault=str(fault)))
             except READING_ERRORS:
-                rows.append(IndexedFile(state, fault="has a damaged header; copy it again"))
+                rows.append(IndexedFile(state, fault=str(DamagedFileError("header"))))
     return rows
 
 
@@ -81,21 +81,21 @@ def _read_file(location: FileLocation, state: FileState, opener: FileOpener) -> 
     dataset = read_attributes(location, opener, _FURTHER_ATTRIBUTES)
     headers = [] if dataset is None else slice_headers(location, dataset)
     if dataset is None or len(headers) != 1 or headers[0].frame is not None:
-        raise DamagedFileError("is no single CT slice")
+        raise DamagedFileError("not_one_slice")
     header = headers[0]
     patient = str(dataset.get("PatientID") or "")
     if not patient:
-        raise DamagedFileError("names no patient, so that its fold cannot be told")
+        raise DamagedFileError("no_patient")
     if _lacks_pixels(header, dataset, state.size):
-        raise DamagedFileError("is cut off in its image; copy it again")
+        raise DamagedFileError("cut_off.image")
     if state.name in KNOWN_CORRUPT:
-        raise DamagedFileError(KNOWN_CORRUPT[state.name])
+        raise DamagedFileError("known_corrupt")
     kept = {name: value for name in _KEPT if (value := getattr(header, name)) not in (None, "", ())}
     return IndexedFile(state, patient, header.series_uid, json.dumps(kept, separators=(",", ":")))
 
 
 def _lacks_pixels(header: SliceHeader, dataset: FileDataset, size: int) -> bool:
-    """Whether the file is too short for its image; the size of compressed pixels cannot be told from the header."""
+    """Whether the file is too short for its image; the size of compressed pixels does not follow from the header."""
     return (
         not dataset.file_meta.TransferSyntaxUID.is_compressed
         and size < header.rows * header.columns * header.samples * int(dataset.get("BitsAllocated") or 16) // 8
@@ -107,7 +107,7 @@ def _as_tuple(value: object) -> object:
 
 
 def file_state(entry: os.DirEntry[str]) -> FileState | None:
-    """Look at one file of a folder; None where it has gone in the meantime."""
+    """Return the state of one file of a folder; None where it has gone in the meantime."""
     try:
         status = entry.stat()
     except FileNotFoundError:

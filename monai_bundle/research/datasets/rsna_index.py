@@ -33,7 +33,7 @@ FILES_AT_ONCE = 256
 FILES_PER_COMMIT = 1024
 """What a run that is killed has to read again at most, besides what was being read."""
 RSNA_FILES = 870_000
-"""All images of stage 2, in round figures: 752,803 to train and 121,232 to test."""
+"""All images of stage 2, rounded: 752,803 to train and 121,232 to test."""
 FAILED, CANCELLED = 1, 130
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def index_folder(
     Parameters
     ----------
     folder : path
-        Holds ``ID_<9 hex digits>.dcm``, and no folders that are looked into.
+        Holds ``ID_<9 hex digits>.dcm``, the folders in it are not read.
     index : path
         The SQLite database; made where there is none. One index serves one folder.
     processes : int, optional
@@ -79,7 +79,7 @@ def index_folder(
     with open_store(index, create=True) as store:
         there, gone, waiting = store.compare(_states(root))
         if there == 0:
-            raise IntakeError(f"{root.name}: holds no ID_*.dcm; give the folder stage_2_train of RSNA 2019")
+            raise IntakeError("index.no_files", name=root.name)
         count = min(processes or os.cpu_count() or 1, -(-waiting // files_at_once))
         with (
             tqdm(total=waiting, desc="headers", unit="file", disable=not waiting) as progress,
@@ -93,14 +93,14 @@ def index_folder(
 
 
 def _states(folder: Path) -> Iterator[FileState]:
-    """Look at the files of a folder one by one; its listing is never held."""
+    """Yield the state of a folder's files one by one; its listing is never held."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("ID_") and entry.name.endswith(".dcm") and (state := file_state(entry)):
                     yield state
     except OSError as error:
-        raise IntakeError(f"{folder.name}: cannot be listed ({error.strerror}); give the folder of ID_*.dcm") from None
+        raise IntakeError("index.unlisted", name=folder.name, fault=error.strerror) from None
 
 
 def _read(folder: Path, batches: Iterable[list[FileState]], processes: int) -> Generator[list[IndexedFile], None, None]:
@@ -121,10 +121,7 @@ def _read(folder: Path, batches: Iterable[list[FileState]], processes: int) -> G
         while running:
             yield from _first_of(running)
     except BrokenProcessPool:
-        message = (
-            f"{folder.name}: a reading process was ended from outside; run the command again, it goes on from there"
-        )
-        raise IntakeError(message) from None
+        raise IntakeError("index.ended", name=folder.name) from None
     finally:
         executor.shutdown(cancel_futures=True)
 

@@ -158,7 +158,7 @@ def open_store(path: str | Path, create: bool = False) -> Iterator[HeaderStore]:
     file = Path(path)
     if not file.is_file() and not create:
         command = "python -m research.datasets.rsna_index"
-        raise IntakeError(f"{file.name}: no such index; make it with {command} FOLDER --index {file.name}")
+        raise IntakeError("index.missing", name=file.name, command=command)
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with closing(sqlite3.connect(file)) as connection:
@@ -167,7 +167,7 @@ def open_store(path: str | Path, create: bool = False) -> Iterator[HeaderStore]:
             _prepare(connection, file.name)
             yield HeaderStore(connection)
     except sqlite3.Error as error:
-        raise IntakeError(f"{file.name}: cannot be used as an index ({error})") from error
+        raise IntakeError("index.unusable", name=file.name, fault=str(error)) from error
 
 
 def _prepare(connection: sqlite3.Connection, name: str) -> None:
@@ -176,7 +176,7 @@ def _prepare(connection: sqlite3.Connection, name: str) -> None:
     if empty:
         connection.executescript(_SCHEMA)
     elif version != VERSION:
-        raise IntakeError(f"{name}: no index of version {VERSION}; delete it and make it again")
+        raise IntakeError("index.version", name=name, version=VERSION)
 
 
 def _row(values: Sequence[str | int | None]) -> IndexedFile:

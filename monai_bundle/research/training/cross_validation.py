@@ -1,10 +1,10 @@
-"""``make train``: honest figures on held-out patients first, then weights from all of them.
+"""``make train``: honest metrics on held-out patients first, then weights from all of them.
 
 Every fold trains networks of its own that never see the fold's patients; what they say of them, pooled over the folds,
-gives the figures, the calibration and the operating points. The last training uses all patients.
+gives the metrics, the calibration and the operating points. The last training uses all patients.
 
     python -m research.training.cross_validation                         the shipped weights, into the bundle
-    python -m research.training.cross_validation --only-figures          figures alone
+    python -m research.training.cross_validation --only-metrics          metrics alone
     python -m research.training.cross_validation --studies <folder> --labels <csv> --output <folder>    your own data
 
 A value after ``--set`` or ``--set-finetuning`` is read as JSON: ``--set epochs 30``, ``--set device '"cuda:0"'``.
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 
 def table(metrics: Mapping[str, Any]) -> str:
-    """Lay the figures out for a terminal."""
+    """Lay the metrics out for a terminal."""
     lines = [metrics["protocol"], f"{'label':<18}{'positive':>9}{'AUC':>7}{'AP':>7}   remark"]
     for key, row in metrics["labels"].items():
         auc, precision = (f"{row[name]:.3f}" if row[name] is not None else "-" for name in ("auc", "average_precision"))
@@ -93,7 +93,7 @@ def _stated(points: Mapping[str, Mapping[str, float]], predictions: Predictions)
 
 
 def write_model(predictions: Predictions, variant: Variant, base: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Train on all patients and write weights, calibration, operating points and figures into a folder.
+    """Train on all patients and write weights, calibration, operating points and metrics into a folder.
 
     Raises
     ------
@@ -107,12 +107,12 @@ def write_model(predictions: Predictions, variant: Variant, base: Mapping[str, A
     _write_json(folder / OPERATING_POINTS_FILE, _stated(points, predictions))
     _write_json(folder / CALIBRATION_FILE, asdict(calibration))
     metrics = eval_metrics(predictions)
-    _write_json(folder / "figures.json", metrics)
+    _write_json(folder / "metrics.json", metrics)
     return metrics
 
 
 def ship(predictions: Predictions, variant: Variant, base: Mapping[str, Any]) -> None:
-    """Train on all patients and put weights, figures, calibration and operating points into the bundle."""
+    """Train on all patients and put weights, metrics, calibration and operating points into the bundle."""
     made = Path("cache/shipped")
     metrics = write_model(predictions, variant, base, made)
     (made / "model.pt").replace(MODEL_FILE)
@@ -145,7 +145,9 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only-figures", action="store_true", help="train no network on all patients")
+    parser.add_argument(
+        "--only-metrics", "--only-figures", action="store_true", help="train no network on all patients"
+    )
     parser.add_argument("--frozen", action="store_true", help="leave VGG16 as it is: no fine-tuning on slices")
     parser.add_argument("--studies", help="folder of your own studies; VGG16 stays as shipped, unless --fine-tune")
     parser.add_argument("--labels", help="their labels, a CSV file")
@@ -166,13 +168,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--fine-tune belongs to --studies; without them the last block is fine-tuned unless --frozen")
     if arguments.set_finetuning and arguments.studies is not None and not arguments.fine_tune:
         parser.error("--set-finetuning belongs to --fine-tune: without it your studies train the heads alone")
-    if arguments.studies is not None and arguments.output is None and not arguments.only_figures:
+    if arguments.studies is not None and arguments.output is None and not arguments.only_metrics:
         parser.error("--studies needs --output: your weights are not to replace the shipped ones")
     return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Cross-validate, print the figures and, unless only those are wanted, train on all patients."""
+    """Cross-validate, print the metrics and, unless only those are wanted, train on all patients."""
     arguments = _arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("ignite").setLevel(logging.WARNING)
@@ -187,18 +189,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             variant = Variant("own_data_fine_tuned", OWN_DATA_FINE_TUNED, arguments.set, finetuning)
     elif arguments.frozen:
         variant = Variant("frozen", FROZEN, arguments.set, None)
-    _measure_and_train(variant, base, arguments.output, arguments.only_figures)
+    _measure_and_train(variant, base, arguments.output, arguments.only_metrics)
 
 
-def _measure_and_train(variant: Variant, base: Mapping[str, Any], output: Path | None, only_figures: bool) -> None:
+def _measure_and_train(variant: Variant, base: Mapping[str, Any], output: Path | None, only_metrics: bool) -> None:
     # Before hours of training, not after them.
-    told = None if output is None or only_figures else inference_settings(variant.heads, output)
+    told = None if output is None or only_metrics else inference_settings(variant.heads, output)
     predictions = cross_validated(variant, base)
     sys.stdout.write(table(eval_metrics(predictions)) + "\n")
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         predictions.to_json(output / "predictions.json")
-    if only_figures:
+    if only_metrics:
         return
     if output is None:
         ship(predictions, variant, base)

@@ -111,7 +111,7 @@ def fine_tuned(variant: Variant, validation_fold: int | None, base: Mapping[str,
     Parameters
     ----------
     variant : Variant
-        Says how.
+        States how.
     validation_fold : int or None
         Its patients' slices are not seen; None for all patients.
     base : mapping
@@ -125,7 +125,7 @@ def fine_tuned(variant: Variant, validation_fold: int | None, base: Mapping[str,
     # With another fold assignment than the heads', fine-tuning would see their held-out patients.
     own = {key: value for key, value in variant.finetuning.items() if key not in FOLDS}
     overrides = {**base, **own, **_of_keys(variant.heads, (*FOLDS, *INPUT)), "validation_fold": validation_fold}
-    # Where the heads go, or the caches lie, says nothing of the weights in front of them.
+    # Where the heads go, or the caches lie, does not change the weights in front of them.
     for elsewhere in ("model_path", "cache_root"):
         overrides.pop(elsewhere, None)
     key = [settings_of(HEADS, FINETUNING), overrides, data_key([HEADS, FINETUNING], overrides)]
@@ -193,7 +193,7 @@ def cross_validated(variant: Variant, base: Mapping[str, Any], keep: Path | None
 
 
 def scan_prediction(network: DrCT1, entry: Mapping[str, Any], features: ScanFeatures, views: int = 1) -> ScanPrediction:
-    """Read one held-out scan and bring what is said of read slices to the stored ones.
+    """Read one held-out scan and carry the values of input slices over to the original slices.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def scan_prediction(network: DrCT1, entry: Mapping[str, Any], features: ScanFeat
 
 
 def _stored_key_slices(reading: StudyOutput, input_slice: np.ndarray) -> tuple[int, ...]:
-    """Return the middle stored slice of each read slice that was read again, the one with most attention first."""
+    """Return the middle original slice of each input slice that was read again, the one with most attention first."""
     ranked = sorted(reading.key_slices.tolist(), key=lambda number: -float(reading.slice_attention[number]))
     members = (np.flatnonzero(input_slice == number) for number in ranked)
     return tuple(int(stored[len(stored) // 2]) for stored in members)

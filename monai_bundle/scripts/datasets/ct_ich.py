@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.datasets.ct_ich_pictures import find_pictures
+from scripts.datasets.ct_ich_images import find_images
 from scripts.datasets.ct_ich_volumes import find_volume
 from scripts.datasets.datalist import as_datalist
 from scripts.intake.study import CTStudy
@@ -44,7 +44,7 @@ class ScanFiles(Protocol):
         """Read the voxels; NotEvaluableError if they cannot be read well."""
 
     def mask(self, study: CTStudy) -> NDArray[np.bool_] | None:
-        """Read the outline of all haemorrhage, on the study's stored voxels."""
+        """Read the mask of all haemorrhage, on the study's original voxels."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class CTICHScan:
         return self.source.read()
 
     def mask(self, study: CTStudy) -> NDArray[np.bool_] | None:
-        """Read the outline of all haemorrhage, on the study's stored voxels; empty where none was seen."""
+        """Read the mask of all haemorrhage, on the study's original voxels; empty where none was seen."""
         return self.source.mask(study)
 
 
@@ -111,7 +111,7 @@ class _Release:
 
 _RELEASES = (
     _Release("hemorrhage_diagnosis_raw_ct.csv", find_volume),
-    _Release("hemorrhage_diagnosis.csv", find_pictures),
+    _Release("hemorrhage_diagnosis.csv", find_images),
 )
 
 
@@ -123,7 +123,7 @@ def find_scans(ct_ich: Path) -> list[CTICHScan]:
     the NIfTI release is read, because it holds the whole range of HU.
 
     Patients in the table without a scan are left out (82 scans in the JPEG release, 75 in the NIfTI release), and so
-    are slices that lack one of their two pictures (one, the last of patient 084) or that the volume does not hold.
+    are slices that lack one of their two images (one, the last of patient 084) or that the volume does not hold.
 
     Raises
     ------

@@ -11,7 +11,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
-from scripts.datasets.mask_file import read_outline
+from scripts.datasets.mask_file import load_mask
 from scripts.intake.study import CTStudy, NotEvaluableError
 from scripts.intake.volume_file import read_nifti
 
@@ -24,20 +24,20 @@ class VolumeFiles:
 
     Attributes
     ----------
-    volume, outline : Path
+    volume, mask_file : Path
         ``ct_scans/<nnn>.nii`` in HU, ``masks/<nnn>.nii``.
     numbers : tuple of int
         Numbers of the slices that the table describes and the volume holds; number k is the file's k-th slice.
     """
 
     volume: Path
-    outline: Path
+    mask_file: Path
     numbers: tuple[int, ...]
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The volume, and the mask where there is one."""
-        return (self.volume, self.outline) if self.outline.is_file() else (self.volume,)
+        return (self.volume, self.mask_file) if self.mask_file.is_file() else (self.volume,)
 
     def read(self) -> CTStudy:
         """Read the slices that the table describes.
@@ -50,14 +50,13 @@ class VolumeFiles:
         """
         study = read_nifti(self.volume)
         if study.file_axes[2] != _SLICE_AXIS:
-            message = f"{self.volume.name}: slices lie along axis {study.file_axes[2] + 1}, the labels along axis 3"
-            raise NotEvaluableError("bad_geometry", message)
+            raise NotEvaluableError("bad_geometry.slice_axis", name=self.volume.name, axis=study.file_axes[2] + 1)
         if not self.numbers:
-            raise NotEvaluableError("labels_do_not_fit", f"{self.volume.name}: the table describes none of its slices")
+            raise NotEvaluableError("labels_do_not_fit.no_slice", name=self.volume.name)
         return _only(study, np.array(self.numbers) - 1)
 
     def mask(self, study: CTStudy) -> NDArray[np.bool_] | None:
-        """Read the outline of all haemorrhage; None where the release has no mask of the patient.
+        """Read the mask of all haemorrhage; None where the release has no mask of the patient.
 
         Only the numbers of voxels are compared: volume and mask are one release's.
 
@@ -66,13 +65,13 @@ class VolumeFiles:
         NotEvaluableError
             ``"bad_mask"`` if the mask cannot be read or has other voxels than the volume.
         """
-        if not self.outline.is_file():
+        if not self.mask_file.is_file():
             return None
-        inside, _ = read_outline(self.outline)
+        inside, _ = load_mask(self.mask_file)
         by_slice = inside.transpose(2, 1, 0)
         last = max(self.numbers)
         if len(by_slice) < last or by_slice.shape[1:] != study.voxels.shape[1:]:
-            raise NotEvaluableError("bad_mask", f"mask {self.outline.name} has other voxels than its volume")
+            raise NotEvaluableError("bad_mask.volume", name=self.mask_file.name)
         return np.ascontiguousarray(by_slice[np.array(self.numbers) - 1])
 
 
@@ -88,11 +87,11 @@ def find_volume(ct_ich: Path, patient: str, described: Iterable[int]) -> VolumeF
     described : iterable of int
         Slice numbers of the table; those beyond the volume's last slice are left out.
     """
-    volume, outline = (_file(ct_ich / folder, patient) for folder in ("ct_scans", "masks"))
+    volume, mask_file = (_file(ct_ich / folder, patient) for folder in ("ct_scans", "masks"))
     if not volume.is_file():
         return None
     slices = _slices(volume)
-    return VolumeFiles(volume, outline, tuple(k for k in sorted(described) if slices is None or 1 <= k <= slices))
+    return VolumeFiles(volume, mask_file, tuple(k for k in sorted(described) if slices is None or 1 <= k <= slices))
 
 
 def _file(folder: Path, patient: str) -> Path:

@@ -183,8 +183,8 @@ class ReadLabelledStudyd(MapTransform):
             study = scan.read()
             labels = entry.get("slice_labels")
             if labels is not None and len(labels) != len(study.voxels):
-                message = f"{scan.name}: labels for {len(labels)} slices, but {len(study.voxels)} were read"
-                raise NotEvaluableError("labels_do_not_fit", message)
+                counts = {"labels": len(labels), "slices": len(study.voxels)}
+                raise NotEvaluableError("labels_do_not_fit", name=scan.name, **counts)
             entry[key] = study
             if self.with_mask:
                 entry["mask"] = scan.mask(study)

@@ -1,4 +1,4 @@
-"""Outlines of haemorrhage in NIfTI files, brought onto the voxels of a study."""
+"""Masks of haemorrhage in NIfTI files, brought onto the voxels of a study."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DAMAGED = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDat
 _SAME_PLACE_MM = 1.0
 
 
-def read_outline(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def load_mask(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Read a mask file.
 
     Returns
@@ -40,9 +40,9 @@ def read_outline(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         values = np.asarray(image.dataobj, dtype=np.float32)
     except _DAMAGED as error:
         reason = getattr(error, "strerror", None) or "damaged or no NIfTI"
-        raise NotEvaluableError("bad_mask", f"mask {path.name} cannot be read ({reason})") from None
+        raise NotEvaluableError("bad_mask.unreadable", name=path.name, fault=reason) from None
     if values.ndim != 3 or not np.isfinite(values).all():
-        raise NotEvaluableError("bad_mask", f"mask {path.name} is no single volume of finite values")
+        raise NotEvaluableError("bad_mask.not_one_volume", name=path.name)
     largest = float(values.max(initial=0.0))
     inside = values >= largest / 2 if largest > 0 else np.zeros(values.shape, dtype=bool)
     return inside, np.asarray(image.affine, dtype=np.float64)
@@ -57,7 +57,7 @@ def read_mask(path: Path, study: CTStudy) -> NDArray[np.bool_]:
     Returns
     -------
     ndarray of bool, shape (slices, rows, columns)
-        On the study's stored voxels.
+        On the study's original voxels.
 
     Raises
     ------
@@ -65,19 +65,18 @@ def read_mask(path: Path, study: CTStudy) -> NDArray[np.bool_]:
         ``"bad_mask"`` if the file cannot be read, or has other voxels than the study or lies elsewhere (the corners
         are more than 1 mm apart).
     """
-    inside, affine = read_outline(path)
+    inside, affine = load_mask(path)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        raise NotEvaluableError("bad_mask", f"mask {path.name}: its affine has no volume")
+        raise NotEvaluableError("bad_mask.affine", name=path.name)
     orientation = io_orientation(np.linalg.inv(study.affine) @ affine)
     turned = apply_orientation(inside, orientation)
     expected = study.voxels.shape[::-1]
     if turned.shape != expected:
         found, wanted = (" x ".join(map(str, shape)) for shape in (turned.shape, expected))
-        raise NotEvaluableError("bad_mask", f"mask {path.name} has {found} voxels, the study {wanted}")
+        raise NotEvaluableError("bad_mask.voxels", name=path.name, found=found, expected=wanted)
     distance = _farthest_corner(affine @ inv_ornt_aff(orientation, inside.shape), study.affine, expected)
     if distance > _SAME_PLACE_MM:
-        message = f"mask {path.name} lies {distance:.1f} mm beside the study; save it on the CT's own grid"
-        raise NotEvaluableError("bad_mask", message)
+        raise NotEvaluableError("bad_mask.position", name=path.name, distance_mm=distance)
     return np.ascontiguousarray(turned.transpose(2, 1, 0))
 
 

@@ -24,8 +24,8 @@ from scripts.datasets.datalist import as_datalist
 from scripts.datasets.own_studies import OwnScan, match_studies
 from scripts.datasets.own_tables import KINDS, SliceRow, StudyRow, TableError, read_slices, read_studies
 from scripts.datasets.reading_record import Reading, leave_out_refused, read_each
-from scripts.intake.study import IntakeError
 from scripts.labels import VOCABULARIES, vocabulary
+from scripts.messages import ExpectedError
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def _with_slice_labels(
 def _slice_labels(
     row: StudyRow, slice_rows: Sequence[SliceRow], columns: Sequence[str], reading: Reading
 ) -> tuple[dict[str, NDArray[np.bool_]], list[str]]:
-    """Place a study's rows on its stored slices, and say where they contradict the study."""
+    """Place a study's rows on its original slices, and say where they contradict the study."""
     shown = {key: np.zeros(reading.slices, dtype=bool) for key in columns}
     faults = []
     for slice_row in slice_rows:
@@ -165,7 +165,7 @@ def too_few(scans: Sequence[OwnScan], keys: Sequence[str], folds: int) -> list[s
     for key in keys:
         patients = {scan.patient for scan in scans if scan.labels.get(key)}
         if len(patients) < folds:
-            found.append(f"{key}: {len(patients)} positive patients for {folds} folds; its figures will mean little")
+            found.append(f"{key}: {len(patients)} positive patients for {folds} folds; its metrics will mean little")
     return found
 
 
@@ -239,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         data = read_own_data(given.folder, given.table, keys, given.slices, Cache(given.cache) if given.cache else None)
         text = overview(data, keys, given.folds)
-    except (IntakeError, ValueError) as error:
+    except (ExpectedError, ValueError) as error:
         sys.stdout.write(f"{error}\n")
         return 1
     sys.stdout.write(text)

@@ -32,9 +32,9 @@ class OwnScan:
     labels : mapping
         Label key to the scan's label, where known.
     slice_labels : mapping or None
-        Label key to a boolean per stored slice; None where the slices were not labelled.
+        Label key to a boolean per original slice; None where the slices were not labelled.
     mask_file : Path or None
-        NIfTI file of the outline.
+        NIfTI file of the mask.
     """
 
     name: str
@@ -61,7 +61,7 @@ class OwnScan:
         return check_quality(read_study(self.source))
 
     def mask(self, study: CTStudy) -> NDArray[np.bool_] | None:
-        """Read the outline; ``"bad_mask"`` (NotEvaluableError) unless it was drawn on the study's own grid."""
+        """Read the mask; ``"bad_mask"`` (NotEvaluableError) unless it was drawn on the study's own grid."""
         return read_mask(self.mask_file, study) if self.mask_file else None
 
 
@@ -80,7 +80,7 @@ def match_studies(
     rows : sequence of StudyRow
         Of the table of studies.
     beside : Path
-        Folder of the table: masks are looked for there, then in ``folder``.
+        Folder of the table: masks are searched for there, then in ``folder``.
 
     Returns
     -------
@@ -94,8 +94,8 @@ def match_studies(
     """
     faults: list[str] = []
     masks = {row.place: _mask_file(row, (beside, folder), faults) for row in rows}
-    outlines = {mask.resolve() for mask in masks.values() if mask}
-    sources = [source for source in find_studies(folder) if source.path.resolve() not in outlines]
+    mask_files = {mask.resolve() for mask in masks.values() if mask}
+    sources = [source for source in find_studies(folder) if source.path.resolve() not in mask_files]
     by_name = _names(sources, folder)
     matched: list[tuple[StudyRow, OwnScan]] = []
     taken: dict[str, StudyRow] = {}

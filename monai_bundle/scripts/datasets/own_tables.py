@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.labels import RSNA
+from scripts.messages import ExpectedError
 
 KINDS = tuple(label.key for label in RSNA if label.key != "any")
 """The kinds of haemorrhage: ``any`` is true where one of them is."""
@@ -23,7 +24,7 @@ _ABBREVIATIONS = {
 }
 
 
-class TableError(ValueError):
+class TableError(ExpectedError):
     """The tables cannot be used; :attr:`faults` holds one line for each fault.
 
     Parameters
@@ -33,8 +34,11 @@ class TableError(ValueError):
     """
 
     def __init__(self, faults: Sequence[str]) -> None:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        super().__init__("\n  ".join([f"{count} to correct:", *faults]))
+        lines = "\n  ".join(faults)
+        if len(faults) == 1:
+            super().__init__("datasets.tables.one", faults=lines)
+        else:
+            super().__init__("datasets.tables", count=len(faults), faults=lines)
         self.faults = tuple(faults)
 
 

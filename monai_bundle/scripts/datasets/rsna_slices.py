@@ -1,4 +1,4 @@
-"""Single slices of RSNA 2019 as 8-bit pictures (``rsna-slices``): labels per slice, no whole scans, no bone."""
+"""Single slices of RSNA 2019 as 8-bit images (``rsna-slices``): labels per slice, no whole scans, no bone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from scripts.intake.study import NotEvaluableError
 from scripts.labels import RSNA
 
 WINDOW_HU = (-5.0, 75.0)
-"""What grey values 0 and 255 stand for: about, because each picture was made in its own header's window."""
-PICTURE_SIZE = (384, 384)
+"""What grey values 0 and 255 stand for: about, because each image was made in its own header's window."""
+IMAGE_SIZE = (384, 384)
 
 _HEAD_GREY = 8
 """Above the noise that JPEG leaves in black air."""
@@ -27,14 +27,14 @@ _VALUES = {"0": False, "1": True}
 
 @dataclass(frozen=True)
 class LabelledSlice:
-    """One picture and what the readers saw in it.
+    """One image and what the readers saw in it.
 
     Attributes
     ----------
     name : str
         RSNA's own pseudonym of the slice, ``ID_<9 hex digits>``.
     path : Path
-        The picture.
+        The image.
     labels : dict
         RSNA's six label keys to whether the slice shows them.
     fold : int
@@ -53,7 +53,7 @@ def find_slices(folder: str | Path) -> list[LabelledSlice]:
     Raises
     ------
     FileNotFoundError
-        If the table or a picture that it names is missing.
+        If the table or an image that it names is missing.
     ValueError
         If the table lacks a column, names a slice twice, or holds anything but 0 and 1 as a label.
     """
@@ -78,41 +78,41 @@ def find_slices(folder: str | Path) -> list[LabelledSlice]:
         for row in table.to_dict("records")
     ]
     if without := [each.path.name for each in slices if not each.path.is_file()]:
-        raise FileNotFoundError(f"slices: lacks {len(without)} pictures that labels.csv names, {without[0]} among them")
+        raise FileNotFoundError(f"slices: lacks {len(without)} images that labels.csv names, {without[0]} among them")
     return slices
 
 
 def read_slice(slice_: LabelledSlice) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Read one picture and find the head in it.
+    """Read one image and find the head in it.
 
     Returns
     -------
     ndarray of float32, shape (384, 384)
-        Hounsfield units, -5 to 75: what lies outside this window is not in the picture.
+        Hounsfield units, -5 to 75: what lies outside this window is not in the image.
     ndarray of bool, shape (384, 384)
-        The head (see :func:`head_in_picture`).
+        The head (see :func:`head_in_image`).
 
     Raises
     ------
     NotEvaluableError
-        ``"unreadable_file"`` if the picture is damaged, ``"mixed_sizes"`` if it has another size.
+        ``"unreadable_file"`` if the image is damaged, ``"mixed_sizes"`` if it has another size.
     """
     try:
-        with Image.open(slice_.path) as picture:
-            grey = np.asarray(picture.convert("L"))
+        with Image.open(slice_.path) as image:
+            grey = np.asarray(image.convert("L"))
     except OSError as error:
-        message = f"{slice_.path.name}: cannot be read ({error.strerror or 'damaged'}); copy it again"
-        raise NotEvaluableError("unreadable_file", message) from error
-    if grey.shape != PICTURE_SIZE:
-        message = f"{slice_.path.name}: {grey.shape[1]} x {grey.shape[0]} pixels, 384 x 384 needed"
-        raise NotEvaluableError("mixed_sizes", message)
+        fault = error.strerror or "damaged"
+        raise NotEvaluableError("unreadable_file.image", name=slice_.path.name, fault=fault) from error
+    if grey.shape != IMAGE_SIZE:
+        rows, columns = grey.shape
+        raise NotEvaluableError("mixed_sizes.image", name=slice_.path.name, columns=columns, rows=rows)
     low, high = WINDOW_HU
     hounsfield = low + grey.astype(np.float32) * np.float32((high - low) / 255)
-    return hounsfield, head_in_picture(grey)
+    return hounsfield, head_in_image(grey)
 
 
-def head_in_picture(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Find the head in an 8-bit picture in a brain window.
+def head_in_image(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Find the head in an 8-bit image in a brain window.
 
     The largest component brighter than 8 that is left when everything thinner than a few pixels (the headrest's shell)
     is gone; its holes are filled, and it grows by three pixels, because skin and fat are black in this window.
@@ -120,12 +120,12 @@ def head_in_picture(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
     Parameters
     ----------
     grey : ndarray of uint8, shape (rows, columns)
-        The picture.
+        The image.
 
     Returns
     -------
     ndarray of bool, shape (rows, columns)
-        The whole picture where no head is found.
+        The whole image where no head is found.
     """
     bright = ndimage.binary_opening(grey > _HEAD_GREY, iterations=_HEADREST_PIXELS)
     components, count = ndimage.label(bright)

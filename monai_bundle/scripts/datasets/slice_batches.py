@@ -1,4 +1,4 @@
-"""Single labelled slices, without their scans, dealt into small batches that are read as a scan is."""
+"""Single labelled slices, without their scans, grouped into small batches that are read as a scan is."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class SliceBatch:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The pictures."""
+        """The images."""
         return tuple(each.path for each in self.slices)
 
 
 def slice_datalist(folder: str | Path | None, labels: Sequence[str], size: int = 16) -> list[dict[str, Any]]:
-    """List the pictures of ``rsna-slices`` as data entries of several slices each.
+    """List the images of ``rsna-slices`` as data entries of several slices each.
 
     Parameters
     ----------
@@ -72,10 +72,10 @@ def slice_datalist(folder: str | Path | None, labels: Sequence[str], size: int =
 
 
 class ReadSliceBatchd(MapTransform):
-    """Map transform that adds the pictures of a :class:`SliceBatch` as the network sees slices of a scan.
+    """Map transform that adds the images of a :class:`SliceBatch` as the network sees slices of a scan.
 
     The square around the head is :func:`~scripts.reading_geometry.head_centred_crop`'s, but near the vertex it would
-    enlarge a small cut to a whole head: it never gets smaller than ``smallest`` of the picture.
+    enlarge a small cut to a whole head: it never gets smaller than ``smallest`` of the image.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class ReadSliceBatchd(MapTransform):
     margin : float
         Side of the square relative to the longer side of the head.
     smallest : float
-        Smallest side relative to the picture's.
+        Smallest side relative to the image's.
     """
 
     def __init__(self, keys: str, sizes: Mapping[str, int], margin: float = 1.1, smallest: float = 0.78) -> None:
@@ -102,11 +102,11 @@ class ReadSliceBatchd(MapTransform):
         for key in self.key_iterator(entry):
             cut = [self._cut(*read_slice(each)) for each in entry[key].slices]
             for name, size in self.sizes.items():
-                pictures = [
+                images = [
                     functional.interpolate(square[None, None], size=(size, size), mode="bilinear", antialias=True)[0, 0]
                     for square in cut
                 ]
-                entry[name] = torch.stack(pictures)[None]
+                entry[name] = torch.stack(images)[None]
         return entry
 
     def _cut(self, hounsfield: NDArray[np.float32], head: NDArray[np.bool_]) -> Tensor:

@@ -84,7 +84,7 @@ def key_slice_ranks(slice_attention: Tensor, geometry: ReadingGeometry, count: i
     slice_attention : Tensor, shape (input slices,)
         Attention of each input slice.
     geometry : ReadingGeometry
-        Says which original slices an input slice is made of.
+        States which original slices an input slice is made of.
     count : int
         How many key slices to name.
 

@@ -78,11 +78,11 @@ class DamagedFileError(ExpectedError):
     Parameters
     ----------
     code : str
-        Name in the catalogue's section ``damage``, e.g. ``"header"``. Whole sentences are taken as they are.
+        Name in the catalogue's section ``damage``, e.g. ``"header"``.
     """
 
     def __init__(self, code: str, /) -> None:
-        super().__init__(code if " " in code else f"damage.{code}")
+        super().__init__(f"damage.{code}")
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ class IntakeError(ExpectedError):
     Parameters
     ----------
     code : str
-        Name in the catalogue's section ``intake``, e.g. ``"empty_folder"``. Whole sentences are taken as they are.
+        Name in the catalogue's section ``intake``, e.g. ``"empty_folder"``.
     **values
         One per placeholder of its text.
     """
 
     def __init__(self, code: str, /, **values: Any) -> None:
-        super().__init__(code if " " in code else f"intake.{code}", **values)
+        super().__init__(f"intake.{code}", **values)
 
 
 class NotEvaluableError(IntakeError):
@@ -38,14 +38,12 @@ class NotEvaluableError(IntakeError):
     code : str
         Name of the refusal in the catalogue's section ``intake``, e.g. ``"too_few_slices"``. Several texts may share
         one name: what follows a dot (``"no_geometry.pixel_spacing"``) chooses the text and is no part of :attr:`code`.
-    text : str, optional
-        A text of its own, English only; the code then need not be in the catalogue.
     **values
         One per placeholder of the text.
     """
 
-    def __init__(self, code: str, text: str | None = None, /, **values: Any) -> None:
-        super().__init__(code, **values) if text is None else ExpectedError.__init__(self, "plain.text", text=text)
+    def __init__(self, code: str, /, **values: Any) -> None:
+        super().__init__(code, **values)
         self.code = code.partition(".")[0]
 
     def within(self, place: str) -> NotEvaluableError:

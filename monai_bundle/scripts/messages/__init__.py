@@ -130,7 +130,7 @@ class ExpectedError(Exception):
     Parameters
     ----------
     code : str
-        Of the catalogue, ``section.name``. A whole sentence is taken as it is, and has the code ``plain.text``.
+        Of the catalogue, ``section.name``.
     **values
         One per placeholder of its text.
 
@@ -143,7 +143,7 @@ class ExpectedError(Exception):
     """
 
     def __init__(self, code: str, /, **values: Any) -> None:
-        self.message = Message("plain.text", text=code) if " " in code else Message(code, **values)
+        self.message = Message(code, **values)
         self.code = self.message.message_code
         super().__init__(str(self.message))
 

@@ -36,13 +36,13 @@ class OutputError(ExpectedError):
     Parameters
     ----------
     code : str
-        Name in the catalogue's section ``output``, e.g. ``"disk_full"``. A whole sentence is taken as it is.
+        Name in the catalogue's section ``output``, e.g. ``"disk_full"``.
     **values
         One per placeholder of its text.
     """
 
     def __init__(self, code: str, /, **values: Any) -> None:
-        super().__init__(code if " " in code else f"output.{code}", **values)
+        super().__init__(f"output.{code}", **values)
 
 
 class OutputFolderError(OutputError):

@@ -1,1 +1,1 @@
-"""Haemorrhages, and what looks like them, set into real head CT: research use only."""
+"""Haemorrhages, and what resembles them, set into real head CT: research use only."""

@@ -26,14 +26,14 @@ _MIDDLE_REACH_MM = 5.0
 
 @dataclass(frozen=True)
 class Sample:
-    """Where the working pixels of a box lie, on ``planes`` planes across each stored slice.
+    """Where the working pixels of a box lie, on ``planes`` planes across each original slice.
 
     Attributes
     ----------
     box : Box
         The part of the grid.
     planes : int
-        Planes per stored slice; plane p of the box's slice k has index ``k * planes + p``.
+        Planes per original slice; plane p of the box's slice k has index ``k * planes + p``.
     stride : int
         Only every so many-th row and column is there.
     head, atlas : ndarray of float32, shape (3, n, rows, columns)

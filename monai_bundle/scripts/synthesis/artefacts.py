@@ -1,4 +1,4 @@
-"""What scanner and patient add that looks like blood: hardening, streaks, metal, motion, partial volume. No label."""
+"""What scanner and patient add that resembles blood: hardening, streaks, metal, motion, partial volume. No label."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ class HostCanvas:
         Parameters
         ----------
         sample : Sample
-            One plane per stored slice.
+            One plane per original slice.
         distance : ndarray
             Signed distance (mm) to the lesion on the sample's points.
         width_mm : float
@@ -173,7 +173,7 @@ class HostCanvas:
         Parameters
         ----------
         sample : Sample
-            One plane per stored slice.
+            One plane per original slice.
         fraction : ndarray of float32, shape (slices, rows, columns)
             Part of each stored voxel under the sample's box, 0 where blood cannot lie (see :meth:`fillable`).
         density : Density

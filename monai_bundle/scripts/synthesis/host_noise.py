@@ -81,7 +81,7 @@ def measure_noise(voxels: NDArray[np.number], inside: NDArray[np.bool_], pixel_m
     variance = stack.var(axis=(1, 2))
     quiet = stack[variance <= np.quantile(variance, _QUIET)]
     power = np.square(np.abs(fft.fft2(quiet * window))).mean(axis=0)
-    # Noise has no direction to speak of: both mirror images of the spectrum steady the estimate.
+    # Noise has hardly any direction: both mirror images of the spectrum steady the estimate.
     power = 0.5 * (power + np.roll(power[::-1], 1, axis=0))
     amplitude = np.sqrt(ndimage.gaussian_filter(power, 0.8, mode="wrap"))
     amplitude /= np.sqrt(np.square(amplitude).mean())

@@ -48,7 +48,7 @@ class LesionRequest:
 
 @dataclass(frozen=True)
 class PlacedLesion:
-    """One haemorrhage, or one finding that looks like it, as it was placed.
+    """One haemorrhage, or one finding that resembles it, as it was placed.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class PlacedLesion:
     hounsfield : float
         Mean HU where it fills its voxels.
     slices : tuple of int
-        First and last stored slice with it, in the order of the study.
+        First and last original slice with it, in the order of the study.
     """
 
     kind: str

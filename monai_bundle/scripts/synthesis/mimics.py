@@ -1,4 +1,4 @@
-"""What looks like blood and is not: calcifications, dense vessels, tumours. They carry no label."""
+"""What resembles blood and is not: calcifications, dense vessels, tumours. They carry no label."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class SynthesisSettings:
     second : float
         Probability that a host with a haemorrhage gets a second one.
     mimic : float
-        Probability of a finding that looks like blood, with or without a haemorrhage.
+        Probability of a finding that resembles blood, with or without a haemorrhage.
     artefact : float
         Probability of an artefact, likewise.
     """

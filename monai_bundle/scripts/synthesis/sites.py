@@ -30,7 +30,7 @@ class Points:
     depth : ndarray of float32, shape (n,)
         Distance to the inner table in mm.
     stored_slice : ndarray of int, shape (n,)
-        Turned stored slice of each.
+        Turned original slice of each.
     """
 
     atlas: Field
@@ -111,7 +111,7 @@ def _points(anatomy: HeadAnatomy, sample: Sample, index: tuple[NDArray[np.intp],
 
 
 def pick(points: Points, weights: NDArray[np.floating], generator: np.random.Generator) -> tuple[Field, float, int]:
-    """Draw one point by weight: its atlas coordinates, depth and stored slice.
+    """Draw one point by weight: its atlas coordinates, depth and original slice.
 
     Raises
     ------

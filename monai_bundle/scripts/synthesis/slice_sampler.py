@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from scripts.datasets.ct_ich import CTICHScan
-from scripts.datasets.ct_ich_pictures import PictureStack
+from scripts.datasets.ct_ich_images import ImageStack
 from scripts.datasets.rsna_slices import LabelledSlice, read_slice
 from scripts.intake.study import AIR_HU, CTStudy
 from scripts.labels import RSNA
@@ -78,7 +78,7 @@ def ct_ich_sources(scans: Sequence[CTICHScan], fold_of: Callable[[str], int]) ->
     """
     sources = []
     for scan in scans:
-        if not isinstance(scan.source, PictureStack):
+        if not isinstance(scan.source, ImageStack):
             raise ValueError(f"CT-ICH patient {scan.patient}: only the JPEG release is read slice by slice")
         for index, number in enumerate(scan.source.numbers):
             labels = np.array([scan.slice_labels[key][index] for key in LABELS], dtype=np.float32)
@@ -90,7 +90,7 @@ def ct_ich_sources(scans: Sequence[CTICHScan], fold_of: Callable[[str], int]) ->
 
 @dataclass(frozen=True)
 class _CTICHReader:
-    stack: PictureStack
+    stack: ImageStack
 
     def __call__(self) -> tuple[CTStudy, NDArray[np.bool_]]:
         study = self.stack.read()

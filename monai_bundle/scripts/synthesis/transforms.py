@@ -23,7 +23,7 @@ _LABELS = tuple(label.key for label in RSNA)
 
 
 class SynthesiseHaemorrhage(RandomizableTransform):
-    """Sets haemorrhages, and findings that look like them, into a head CT.
+    """Sets haemorrhages, and findings that resemble them, into a head CT.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ class Box:
     Attributes
     ----------
     slices : tuple of int
-        Stored slices, counted upwards from the lowest.
+        Original slices, counted upwards from the lowest.
     rows, columns : tuple of int
         Rows and columns of the working grid.
     """
@@ -69,9 +69,9 @@ class WorkingGrid:
     factor : int
         Stored pixels per working pixel, along each axis in plane.
     group : int
-        Stored slices per working slice.
+        Original slices per working slice.
     thickness_mm : float
-        Extent over which each stored slice averages.
+        Extent over which each original slice averages.
     """
 
     shape: tuple[int, int, int]
@@ -84,7 +84,7 @@ class WorkingGrid:
 
     @property
     def stored_spacing(self) -> tuple[float, float, float]:
-        """Distance in mm between neighbouring stored slices (along the normal), rows and columns."""
+        """Distance in mm between neighbouring original slices (along the normal), rows and columns."""
         column, row = self.affine[:3, 0], self.affine[:3, 1]
         normal = np.cross(column, row)
         normal /= np.linalg.norm(normal)
@@ -139,7 +139,7 @@ class WorkingGrid:
         return total / np.float32(self.group * self.factor**2)
 
     def heights(self, slices: tuple[int, int], samples: int) -> Field:
-        """Positions on the working grid's slice axis of ``samples`` planes across each stored slice's thickness."""
+        """Positions on the working grid's slice axis of ``samples`` planes across each original slice's thickness."""
         offsets = (np.arange(samples) + 0.5) / samples - 0.5
         offsets *= min(1.5, self.thickness_mm / self.stored_spacing[0])
         stored = np.arange(*slices)[:, None] + offsets

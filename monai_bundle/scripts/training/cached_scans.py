@@ -95,7 +95,7 @@ class CachedScans(Dataset[dict[str, Tensor]], Randomizable):
 
 
 def _slice_labels(entry: Mapping[str, Any], scan: ScanFeatures) -> Tensor:
-    """Labels (read slices, labels), NaN where unknown."""
+    """Labels (input slices, labels), NaN where unknown."""
     if entry["slice_labels"] is None:
         return torch.full((scan.image.shape[1], len(entry["label"])), torch.nan)
     return labels_of_input_slices(entry["slice_labels"], scan.input_slice)
@@ -108,16 +108,16 @@ class ScanProbabilitiesd(MapTransform):
         super().__init__(("pred", "label"))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return both as tensors of shape (labels,), from what :class:`CachedReading` and :class:`CachedScans` give."""
+        """Return both as tensors of shape (labels,), from what :class:`CachedFeaturesNetwork` and :class:`CachedScans` give."""
         return {**data, "pred": data["pred"]["logits"][0].sigmoid(), "label": data["label"][0]}
 
 
-class CachedReading(nn.Module):
+class CachedFeaturesNetwork(nn.Module):
     """A DrCT network that is fed cached features instead of slices.
 
-    Its ``forward`` takes features (batch, 2, m, 512), at the picture's size and at the zoomed size, and returns the
-    fields of a :class:`~scripts.networks.drct.Reading` that training looks at; ``logits`` (batch, readings, labels)
-    holds the answer first, then the branches.
+    Its ``forward`` takes features (batch, 2, m, 512), at the image size and in high resolution, and returns the
+    fields of a :class:`~scripts.networks.drct.Reading` that training uses; ``logits`` (batch, readings, labels)
+    holds the fused logits first, then the branches.
     """
 
     def __init__(self, network: DrCT1) -> None:

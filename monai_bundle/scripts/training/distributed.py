@@ -17,6 +17,8 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from scripts.messages import ExpectedError
+
 SEED_STEP = 100_003
 """Between the seeds of two processes; far enough that no two trainings with small seeds share a stream."""
 
@@ -45,11 +47,11 @@ def process_device() -> torch.device:
 
     Raises
     ------
-    RuntimeError
+    ExpectedError
         If the process was not started by ``torch.distributed.run``.
     """
     if "LOCAL_RANK" not in os.environ:
-        raise RuntimeError("a multi_gpu configuration runs under torch.distributed.run; see docs/multi_gpu.md")
+        raise ExpectedError("training.no_launcher")
     return torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu")
 
 
@@ -76,7 +78,7 @@ def join_processes(backend: str, device: torch.device, patience_hours: float) ->
 def leave_processes() -> None:
     """End the work together; afterwards this process may train on its own."""
     dist.destroy_process_group()
-    # Ignite keeps what it found when it first looked.
+    # Ignite keeps what it found when it was first asked.
     idist.sync()
 
 

@@ -69,7 +69,7 @@ def from_torchvision(checkpoint: Path) -> dict[str, Tensor]:
     Raises
     ------
     ValueError
-        If the file's sha256 does not begin as torchvision's file name says.
+        If the file's sha256 does not begin as torchvision's file name states.
     """
     content = checkpoint.read_bytes()
     _check_sha256(content, TORCHVISION_SHA256_PREFIX, checkpoint.name)

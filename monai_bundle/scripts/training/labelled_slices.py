@@ -137,7 +137,7 @@ def labels_of_input_slices(slice_labels: NDArray[np.float32], input_slice: Tenso
 class SliceProbabilitiesd(MapTransform):
     """Postprocessing of one slice for the metric: ``pred`` to probabilities, ``label`` without the mask's cells.
 
-    In training ``pred`` is what :class:`~scripts.training.slice_reading.SliceReading` gives the loss, a dict.
+    In training ``pred`` is what :class:`~scripts.training.slice_network.SliceNetwork` gives the loss, a dict.
     """
 
     def __init__(self) -> None:

@@ -58,7 +58,7 @@ class DrCTLoss(nn.Module):
         Parameters
         ----------
         reading : mapping
-            What :class:`~scripts.training.cached_scans.CachedReading` gives.
+            What :class:`~scripts.training.cached_scans.CachedFeaturesNetwork` gives.
         target : Tensor, shape (batch, 1 + m, labels)
             Labels of the scan, then of each slice: 0, 1 or NaN.
         """
@@ -74,8 +74,8 @@ class DrCTLoss(nn.Module):
         if self.slice_weight > 0:
             of_keys = reading["key_slices"][..., None].expand(-1, -1, slices.shape[-1])
             loss = loss + self.slice_weight * known_mean(cross_entropy, reading["slice_logits"], slices)
-            zoomed = known_mean(cross_entropy, reading["key_slice_logits"], slices.gather(1, of_keys))
-            loss = loss + self.slice_weight * zoomed
+            high_res = known_mean(cross_entropy, reading["key_slice_logits"], slices.gather(1, of_keys))
+            loss = loss + self.slice_weight * high_res
         if self.attention_weight > 0:
             loss = loss + self.attention_weight * attention_loss(reading["slice_attention"], slices[..., 0])
         return loss
@@ -120,7 +120,7 @@ def mask_loss(cells: Tensor, positive: Tensor, mask: Tensor) -> Tensor:
 
 
 class SliceLoss(nn.Module):
-    """Binary cross-entropy of slices mixed by :class:`~scripts.training.slice_reading.SliceReading`.
+    """Binary cross-entropy of slices mixed by :class:`~scripts.training.slice_network.SliceNetwork`.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class SliceLoss(nn.Module):
         Parameters
         ----------
         reading : mapping
-            What SliceReading gives in training.
+            What SliceNetwork gives in training.
         target : Tensor, shape (batch, labels + cells)
             Labels, 0, 1 or NaN; then the cells of the mask, none where no scan has one.
         """

@@ -50,7 +50,7 @@ class SliceRecipe:
         """Return one variant of the ``number``-th entry: windows in 0..1, (windows, slices, height, width), by size."""
         windows = HounsfieldWindows(self.windows)
         augmented = self.augmented(loaded, number, variant)
-        # Without MONAI's metadata, which is looked after in every operation.
+        # Without MONAI's metadata, which is updated in every operation.
         return {key: convert_to_tensor(windows(slices), track_meta=False) for key, slices in augmented.items()}
 
     def augmented(self, loaded: Mapping[str, Tensor], number: int, variant: int) -> dict[str, Tensor]:

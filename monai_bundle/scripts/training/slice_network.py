@@ -15,7 +15,7 @@ from scripts.networks.drct import DrCT1
 from scripts.precision import PrecisionName, choose_precision
 
 
-class SliceReading(nn.Module):
+class SliceNetwork(nn.Module):
     """Labels slices from the maps of the backbone's frozen stage; trains the network's own layers.
 
     Parameters

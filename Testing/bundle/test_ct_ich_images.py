@@ -1,4 +1,4 @@
-"""CT-ICH's pictures: Hounsfield units from two 8-bit windows, outlines of blood, damaged files."""
+"""CT-ICH's images: Hounsfield units from two 8-bit windows, masks of blood, damaged files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ct_ich_files import TEN_PATIENTS, CTICHTree, Patient, write_ct_ich, write_pictures
+from ct_ich_files import TEN_PATIENTS, CTICHTree, Patient, write_ct_ich, write_images
 from numpy.typing import NDArray
 from PIL import Image
 
 from scripts.datasets.ct_ich import CTICHScan, find_scans
-from scripts.datasets.ct_ich_pictures import PictureStack
+from scripts.datasets.ct_ich_images import ImageStack
 from scripts.intake.head import head_mask
 from scripts.intake.study import NotEvaluableError
 from scripts.labels import RSNA
@@ -31,8 +31,8 @@ def one_patient(tmp_path: Path) -> CTICHTree:
     return write_ct_ich(tmp_path, [Patient(49)], slices=3, size=64)
 
 
-def images_of(scan: CTICHScan) -> PictureStack:
-    assert isinstance(scan.source, PictureStack)
+def images_of(scan: CTICHScan) -> ImageStack:
+    assert isinstance(scan.source, ImageStack)
     return scan.source
 
 
@@ -49,7 +49,7 @@ def test_hounsfield_units_inside_the_brain_window_are_those_of_the_phantom(tree:
     error = read[inside].astype(np.float64) - true[inside]
     assert abs(error.mean()) < 0.5
     assert np.abs(error).mean() < 3
-    # Beside the skull the bone picture decides, in steps of 12.5 HU.
+    # Beside the skull the bone image decides, in steps of 12.5 HU.
     assert np.quantile(np.abs(error), 0.99) < 3200 / 255
 
 
@@ -79,7 +79,7 @@ def test_an_even_slice_keeps_its_value_across_the_ends_of_both_windows(tmp_path:
     tree = write_ct_ich(tmp_path / "made", [Patient(49)], slices=2, size=32)
     phantom = replace(tree.phantoms[49], voxels=np.full_like(tree.phantoms[49].voxels, hounsfield))
     folder = tmp_path / "even" / "Patients_CT" / "049"
-    write_pictures(folder, phantom)
+    write_images(folder, phantom)
     read = replace(images_of(find_scans(tree.folder)[0]), folder=folder).read().voxels
     step = 3200 / 255
     tolerance = 1 if -18 < hounsfield < 98 else step
@@ -111,8 +111,8 @@ def test_a_picture_that_vanished_is_named(one_patient: CTICHTree):
     assert raised.value.code == "missing_slice"
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture"])
-def test_a_damaged_picture_is_named(one_patient: CTICHTree, content: bytes):
+@pytest.mark.parametrize("content", [b"", b"no image"])
+def test_a_damaged_image_is_named(one_patient: CTICHTree, content: bytes):
     scan = find_scans(one_patient.folder)[0]
     (images_of(scan).folder / "brain" / "3.jpg").write_bytes(content)
     with pytest.raises(NotEvaluableError, match=r"049: slice 3 .*damaged"):
@@ -121,8 +121,8 @@ def test_a_damaged_picture_is_named(one_patient: CTICHTree, content: bytes):
 
 def test_a_truncated_picture_is_named(one_patient: CTICHTree):
     scan = find_scans(one_patient.folder)[0]
-    picture = images_of(scan).folder / "brain" / "2.jpg"
-    picture.write_bytes(picture.read_bytes()[:-200])
+    image = images_of(scan).folder / "brain" / "2.jpg"
+    image.write_bytes(image.read_bytes()[:-200])
     with pytest.raises(NotEvaluableError, match=r"049: slice 2 .*damaged"):
         scan.read()
 
@@ -168,8 +168,8 @@ def test_beside_the_skull_ringing_is_not_taken_for_soft_tissue(tmp_path: Path):
 
 
 def grey(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
 def test_the_mask_is_the_outline_of_all_blood_on_the_studys_grid(tree: CTICHTree):
@@ -179,7 +179,7 @@ def test_the_mask_is_the_outline_of_all_blood_on_the_studys_grid(tree: CTICHTree
     true = np.logical_or.reduce(list(tree.phantoms[104].masks.values()))
     assert mask.shape == study.voxels.shape
     assert mask.dtype == bool
-    # JPEG moves the edge of an outline by less than a pixel.
+    # JPEG moves the edge of a mask by less than a pixel.
     assert 2 * (mask & true).sum() / (mask.sum() + true.sum()) > 0.98
     assert (mask.any(axis=(1, 2)) == true.any(axis=(1, 2))).all()
 
@@ -203,16 +203,16 @@ def test_every_file_that_is_read_is_listed_and_no_other(tree: CTICHTree):
     assert set(scan.files) == set(folder.rglob("*.jpg")) - unpaired
 
 
-@pytest.mark.parametrize("damage", ["no picture", "another size"])
+@pytest.mark.parametrize("damage", ["no image", "another size"])
 def test_a_bad_outline_is_named(one_patient: CTICHTree, damage: str):
     scan = find_scans(one_patient.folder)[0]
-    outline = images_of(scan).folder / "brain" / "2_HGE_Seg.jpg"
-    if damage == "no picture":
-        outline.write_bytes(b"no picture")
+    mask = images_of(scan).folder / "brain" / "2_HGE_Seg.jpg"
+    if damage == "no image":
+        mask.write_bytes(b"no image")
     else:
-        Image.new("L", (30, 30)).save(outline)
+        Image.new("L", (30, 30)).save(mask)
     with pytest.raises(
-        NotEvaluableError, match=r"049: outline 2_HGE_Seg\.jpg (cannot be read|has another size)"
+        NotEvaluableError, match=r"049: mask 2_HGE_Seg\.jpg (cannot be read|has another size)"
     ) as raised:
         scan.mask(scan.read())
     assert raised.value.code == "bad_mask"
@@ -233,7 +233,7 @@ def test_real_bone_reads_as_bone(ich_data: Path):
 def test_every_real_outline_lies_on_a_slice_that_the_table_calls_positive(ich_data: Path):
     scan = scans_by_number(ich_data / "ct-ich")[51]
     study = scan.read()
-    outlined = scan.mask(study).any(axis=(1, 2))
-    assert outlined.sum() == 19
-    assert (outlined == scan.slice_labels["any"]).all()
+    positive = scan.mask(study).any(axis=(1, 2))
+    assert positive.sum() == 19
+    assert (positive == scan.slice_labels["any"]).all()
     assert 40 < np.median(study.voxels[scan.mask(study)]) < 90

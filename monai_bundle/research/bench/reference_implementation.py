@@ -69,7 +69,7 @@ class WithTargetLayer(nn.Module):
         return self.network.read(features, self.network.high_resolution_of(image)).logits
 
 
-class PlainInferer(Inferer):
+class ReferenceInferer(Inferer):
     """Reads one study as :class:`~scripts.inferer.StudyInferer` does, by the reference implementation.
 
     Parameters

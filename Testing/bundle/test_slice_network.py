@@ -14,7 +14,7 @@ from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features
 from scripts.training.losses import SliceLoss
-from scripts.training.slice_reading import SliceReading, with_high_res_classifier
+from scripts.training.slice_network import SliceNetwork, with_high_res_classifier
 
 torch.set_num_threads(1)
 
@@ -37,13 +37,13 @@ def maps() -> Tensor:
     return torch.rand(8, 512, 2, 2, generator=torch.Generator().manual_seed(3)).mul(4).to(torch.bfloat16)
 
 
-def slice_reading(network: DrCT1, mixup: float = 0.0) -> SliceReading:
-    return SliceReading(network, FREQUENCIES, mixup, precision="float32")
+def slice_network(network: DrCT1, mixup: float = 0.0) -> SliceNetwork:
+    return SliceNetwork(network, FREQUENCIES, mixup, precision="float32")
 
 
 def changed_by_training(network: DrCT1, maps: Tensor) -> set[str]:
     """Take two steps as configs/finetune.json does and name the weights that are others then."""
-    reading = slice_reading(network).train()
+    reading = slice_network(network).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     optimiser = torch.optim.AdamW([*reading.block.parameters(), *reading.evidence.parameters()], lr=1e-3)
     labels = torch.randint(0, 2, (len(maps), 6), generator=torch.Generator().manual_seed(0)).float()
@@ -65,7 +65,7 @@ def test_the_last_block_and_the_primary_evidence_are_trained_and_nothing_else(ma
 
 def test_gradients_end_in_front_of_the_last_block(maps: Tensor):
     network = a_network()
-    reading = slice_reading(network)
+    reading = slice_network(network)
     trainable = {name for name, weight in network.backbone.named_parameters() if weight.requires_grad}
     assert trainable == {f"features.{place}.{kind}" for place in (24, 26, 28) for kind in ("weight", "bias")}
     SliceLoss()(reading.train()(maps), torch.zeros(8, 6)).backward()
@@ -78,19 +78,19 @@ def test_gradients_end_in_front_of_the_last_block(maps: Tensor):
 
 def test_a_slice_is_read_as_the_network_itself_reads_it():
     network = a_network().eval()
-    pictures = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         network.primary.slice_classifier.normalisation.norm.running_mean.uniform_(0, 3)
-        reading = slice_reading(network).eval()
-        found = reading(network.backbone.frozen_stage()(pictures))
-        expected = network.primary.slice_classifier(pool(network.backbone(pictures))[None])[0]
+        reading = slice_network(network).eval()
+        found = reading(network.backbone.frozen_stage()(images))
+        expected = network.primary.slice_classifier(pool(network.backbone(images))[None])[0]
     assert found.shape == (3, 6)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_evidence_starts_at_how_often_each_label_is_shown():
     network = a_network()
-    slice_reading(network)
+    slice_network(network)
     bias = network.primary.slice_classifier.output.bias.detach().sigmoid()
     torch.testing.assert_close(bias, torch.tensor([0.5, 0.1, 0.001, 0.999, 0.2, 0.3]))
 
@@ -99,15 +99,15 @@ def test_what_was_known_of_a_label_stays_where_no_slice_tells_of_it():
     network = a_network()
     with torch.no_grad():
         network.primary.slice_classifier.output.bias.fill_(-2.5)
-    SliceReading(network, (0.5, float("nan"), 0.5, 0.5, 0.5, 0.5))
+    SliceNetwork(network, (0.5, float("nan"), 0.5, 0.5, 0.5, 0.5))
     assert network.primary.slice_classifier.output.bias.tolist() == [0.0, -2.5, 0.0, 0.0, 0.0, 0.0]
 
 
 def test_a_norm_shared_by_several_processes_has_a_slope_too(maps: Tensor):
     network = a_network()
-    alone = slice_reading(network).evidence.slope()
+    alone = slice_network(network).evidence.slope()
     shared = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    torch.testing.assert_close(slice_reading(shared).evidence.slope(), alone)
+    torch.testing.assert_close(slice_network(shared).evidence.slope(), alone)
 
 
 def test_a_backbone_without_trained_layers_is_refused():
@@ -115,25 +115,25 @@ def test_a_backbone_without_trained_layers_is_refused():
     network.backbone = TinyBackbone()
     network.backbone.frozen_layers = 4
     with pytest.raises(ExpectedError, match="TinyBackbone has no layers that are trained"):
-        slice_reading(network)
+        slice_network(network)
 
 
 def test_a_network_without_evidence_is_refused():
     network = a_network(slice_classifier=False)
     with pytest.raises(ExpectedError, match="needs network_def#heads#slice_classifier true"):
-        SliceReading(network, FREQUENCIES)
+        SliceNetwork(network, FREQUENCIES)
 
 
 def test_a_network_that_compares_slices_with_their_scan_cannot_learn_from_single_ones():
     network = a_network(normalisation="scan")
     with pytest.raises(ExpectedError, match="normalisation 'batch'"):
-        SliceReading(network, FREQUENCIES)
+        SliceNetwork(network, FREQUENCIES)
     with pytest.raises(ValueError, match="'batch' only"):
         network.primary.slice_classifier.slope()
 
 
 def test_without_mixup_every_slice_is_its_own_partner(maps: Tensor):
-    reading = slice_reading(a_network()).train()
+    reading = slice_network(a_network()).train()
     mixed = reading(maps)
     assert mixed["logits"].shape == (8, 6)
     assert mixed["partner"].tolist() == list(range(8))
@@ -142,7 +142,7 @@ def test_without_mixup_every_slice_is_its_own_partner(maps: Tensor):
 
 def test_mixed_slices_are_the_mean_of_both_by_their_weights(maps: Tensor):
     network = a_network(dropout=0.0)
-    reading = slice_reading(network, mixup=0.4).train()
+    reading = slice_network(network, mixup=0.4).train()
     torch.manual_seed(0)
     maps = maps.float()
     mixed = reading(maps)
@@ -154,13 +154,13 @@ def test_mixed_slices_are_the_mean_of_both_by_their_weights(maps: Tensor):
     assert weight.unique().numel() > 4
     of_maps = weight[:, None, None, None]
     blended = of_maps * maps + (1 - of_maps) * maps[partner]
-    expected = slice_reading(network).train()(blended)["logits"]
+    expected = slice_network(network).train()(blended)["logits"]
     torch.testing.assert_close(mixed["logits"], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_cells_of_a_slice_are_its_grad_cam_before_rectification(maps: Tensor):
     network = a_network(dropout=0.0)
-    reading = slice_reading(network).requires_grad_(False)
+    reading = slice_network(network).requires_grad_(False)
     norm = network.primary.slice_classifier.normalisation.norm
     for values, low, high in ((norm.running_mean, 0, 3), (norm.running_var, 0.5, 2), (norm.weight, 0.5, 2)):
         values.data.uniform_(low, high)
@@ -179,7 +179,7 @@ def test_the_cells_of_a_slice_are_its_grad_cam_before_rectification(maps: Tensor
 
 def test_masks_draw_attribution_to_where_they_are(maps: Tensor):
     network = a_network(dropout=0.0)
-    reading = slice_reading(network).train()
+    reading = slice_network(network).train()
     mask = torch.zeros(8, 4)
     mask[:, 3] = 1.0
     target = torch.cat([torch.ones(8, 6), mask], dim=1)
@@ -197,7 +197,7 @@ def test_masks_draw_attribution_to_where_they_are(maps: Tensor):
 
 
 def test_slices_are_not_mixed_in_validation(maps: Tensor):
-    reading = slice_reading(a_network(), mixup=0.4).eval()
+    reading = slice_network(a_network(), mixup=0.4).eval()
     with torch.no_grad():
         assert torch.equal(reading(maps), reading(maps))
         assert reading(maps).shape == (8, 6)
@@ -209,8 +209,8 @@ def test_the_zoomed_evidence_starts_where_the_other_one_ends():
         network.primary.slice_classifier.output.weight.fill_(0.25)
         network.primary.slice_classifier.normalisation.norm.running_mean.fill_(3.0)
     assert with_high_res_classifier(network) is network
-    zoomed, primary = network.aps.slice_classifier.state_dict(), network.primary.slice_classifier.state_dict()
-    assert all(torch.equal(zoomed[name], value) for name, value in primary.items())
+    high_res, primary = network.aps.slice_classifier.state_dict(), network.primary.slice_classifier.state_dict()
+    assert all(torch.equal(high_res[name], value) for name, value in primary.items())
     with torch.no_grad():
         network.primary.slice_classifier.output.weight.fill_(1.0)
     assert network.aps.slice_classifier.output.weight.unique().tolist() == [0.25]

@@ -1,4 +1,4 @@
-"""One training of the bundle's own configuration on pictures that VGG16 really looks at, and its evaluation."""
+"""One training of the bundle's own configuration on images that really pass through VGG16, and its evaluation."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> CTICHTree:
+def images(tmp_path_factory: pytest.TempPathFactory) -> CTICHTree:
     patients = (Patient(49, ("epidural",)), Patient(50), Patient(51, ("subdural",)))
-    return write_ct_ich(tmp_path_factory.mktemp("pictures"), patients, slices=9, size=96)
+    return write_ct_ich(tmp_path_factory.mktemp("images"), patients, slices=9, size=96)
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def overrides(pictures: CTICHTree) -> dict[str, Any]:
+def overrides(images: CTICHTree) -> dict[str, Any]:
     return {
         **SMALL,
-        "dataset_dir": str(pictures.folder),
+        "dataset_dir": str(images.folder),
         "validation_fold": 0,
         "epochs": 3,
         "val_interval": 1,

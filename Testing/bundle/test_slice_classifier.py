@@ -1,4 +1,4 @@
-"""What each slice says by itself: how it moves attention and answers, and that nothing is left of it where unwanted."""
+"""The slice classifier: how its logits move attention and outputs, and that nothing is left of it where unwanted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def features(slices: int, seed: int = 1) -> Tensor:
     return torch.rand(2, slices, 512, generator=torch.Generator().manual_seed(seed)) * 5
 
 
-def zoomed(keys: Tensor) -> Tensor:
+def high_res_embeddings(keys: Tensor) -> Tensor:
     """Other features for every slice, the same ones whenever it is asked for."""
     table = features(6, seed=9)
     return table.gather(1, keys[..., None].expand(-1, -1, 512))
@@ -33,7 +33,7 @@ def zoomed(keys: Tensor) -> Tensor:
 
 def read(network: DrCT1, of: Tensor | None = None) -> Reading:
     with torch.no_grad():
-        return network.read(features(network.slices) if of is None else of, zoomed)
+        return network.read(features(network.slices) if of is None else of, high_res_embeddings)
 
 
 def silenced(network: DrCT1) -> DrCT1:
@@ -44,7 +44,7 @@ def silenced(network: DrCT1) -> DrCT1:
     return network
 
 
-def outspoken(network: DrCT1) -> DrCT1:
+def decisive(network: DrCT1) -> DrCT1:
     """Let slices differ in what they say by some units."""
     for name, parameter in network.named_parameters():
         if name.endswith("slice_classifier.output.weight"):
@@ -83,7 +83,7 @@ def test_evidence_that_says_nothing_leaves_every_answer_as_it_was(make: Callable
 def test_what_a_slice_says_of_the_first_label_shifts_attention_to_it():
     network = silenced(drct2(**WITH_CLASSIFIER))
     before = read(network).slice_attention
-    outspoken(network)
+    decisive(network)
     after = read(network)
     expected = (before.log() + after.slice_logits[..., 0]).softmax(dim=1)
     torch.testing.assert_close(after.slice_attention, expected, atol=1e-5, rtol=1e-4)
@@ -108,7 +108,7 @@ def test_a_slice_that_is_sure_of_a_haemorrhage_is_read_again():
 
 
 def test_a_slice_says_the_same_whatever_its_neighbours_are():
-    network = outspoken(drct2(**WITH_CLASSIFIER))
+    network = decisive(drct2(**WITH_CLASSIFIER))
     of = features(6)
     changed = of.clone()
     changed[:, 3] += 2
@@ -119,7 +119,7 @@ def test_a_slice_says_the_same_whatever_its_neighbours_are():
 
 
 def test_the_mean_of_the_slices_by_attention_is_added_to_the_primary_answer():
-    network = outspoken(drct1(**WITH_CLASSIFIER))
+    network = decisive(drct1(**WITH_CLASSIFIER))
     of_rows = outputs_of(network.primary.classifier)
     reading = read(network)
     by_hand = torch.stack(
@@ -136,22 +136,24 @@ def test_the_mean_of_the_slices_by_attention_is_added_to_the_primary_answer():
 
 
 def test_the_key_slices_speak_by_their_shares_and_both_networks_by_halves():
-    network = outspoken(drct2(**WITH_CLASSIFIER))
+    network = decisive(drct2(**WITH_CLASSIFIER))
     of_aps, of_fusion = outputs_of(network.aps.classifier), outputs_of(network.fusion)
     reading = read(network)
     attention = reading.slice_attention.gather(1, reading.key_slices)
     shares = attention / attention.sum(dim=1, keepdim=True)
-    zoomed_says = torch.einsum("bk,bkl->bl", shares, reading.key_slice_logits)
+    high_res_embeddings_says = torch.einsum("bk,bkl->bl", shares, reading.key_slice_logits)
     all_say = torch.einsum("bm,bml->bl", reading.slice_attention, reading.slice_logits)
-    torch.testing.assert_close(reading.branch_logits[1], of_aps[0] + zoomed_says)
-    torch.testing.assert_close(reading.logits, of_fusion[0] + (all_say + zoomed_says) / 2)
+    torch.testing.assert_close(reading.branch_logits[1], of_aps[0] + high_res_embeddings_says)
+    torch.testing.assert_close(reading.logits, of_fusion[0] + (all_say + high_res_embeddings_says) / 2)
     with torch.no_grad():
-        torch.testing.assert_close(reading.key_slice_logits, network.aps.slice_classifier(zoomed(reading.key_slices)))
+        torch.testing.assert_close(
+            reading.key_slice_logits, network.aps.slice_classifier(high_res_embeddings(reading.key_slices))
+        )
 
 
 @pytest.mark.parametrize("make", [drct1, drct2])
 def test_forward_and_read_agree_with_evidence(make: Callable[..., Any]):
-    network = outspoken(make(**WITH_CLASSIFIER))
+    network = decisive(make(**WITH_CLASSIFIER))
     image = torch.randn(2, 3, network.slices, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         reading = network.read(network.embeddings_of(image), network.high_resolution_of(image))
