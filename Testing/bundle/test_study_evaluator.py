@@ -150,7 +150,7 @@ def test_an_unforeseen_error_in_evaluating_one_study_leaves_the_others(tmp_path:
     entries = [an_entry(name, diagnosis=a_diagnosis()) for name in ("broken", "good")]
     evaluator = Failing(entries, tmp_path)
     evaluator.run()
-    assert (evaluator.diagnoses, [refusal.study_id for refusal in evaluator.refusals]) == (["good"], ["broken"])
+    assert (evaluator.diagnoses, evaluator.failures, evaluator.refusals) == (["good"], ["broken"], [])
 
 
 @pytest.mark.parametrize(

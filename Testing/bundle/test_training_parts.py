@@ -33,7 +33,7 @@ BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 
 
 def numbered_features(slices: int, variants: int = 1) -> ScanFeatures:
-    """Features that say which slice and variant they belong to: slice + 100 x variant, high-resolution ones 1000 more."""
+    """Features numbered by slice and variant: slice + 100 x variant, 1000 more in high resolution."""
     values = torch.arange(slices)[None, :, None] + 100.0 * torch.arange(variants)[:, None, None]
     image = values.expand(variants, slices, 512).clone()
     return ScanFeatures(image, image + 1000, torch.arange(slices))

@@ -173,7 +173,9 @@ class StudyEvaluator(SupervisedEvaluator):
             # Of the run, not of this study.
             raise
         except Exception as error:
-            self._refuse(source, _unforeseen(source, error))
+            # A fault of the program, not of the study: no result is better than one that calls the study unreadable.
+            logger.error("%s: no result: unforeseen error", source.study_id, exc_info=error)
+            self.failures.append(source.study_id)
         self.progress.finish_study()
         return {}
 

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from scripts.datasets.rsna_slices import LabelledSlice, find_slices, read_slice
 from scripts.intake.study import AIR_HU
+from scripts.reading_geometry import CropPlane
 
 
 @dataclass(frozen=True)
@@ -100,20 +99,17 @@ class ReadSliceBatchd(MapTransform):
         """Add one tensor per size."""
         entry = dict(data)
         for key in self.key_iterator(entry):
-            cut = [self._cut(*read_slice(each)) for each in entry[key].slices]
+            read = [read_slice(each) for each in entry[key].slices]
+            planes = [self._plane(head) for _, head in read]
+            heads = [torch.from_numpy(np.where(head, hounsfield, np.float32(AIR_HU))) for hounsfield, head in read]
             for name, size in self.sizes.items():
-                images = [
-                    functional.interpolate(square[None, None], size=(size, size), mode="bilinear", antialias=True)[0, 0]
-                    for square in cut
-                ]
+                images = [plane.resample(head, size) for plane, head in zip(planes, heads, strict=True)]
                 entry[name] = torch.stack(images)[None]
         return entry
 
-    def _cut(self, hounsfield: NDArray[np.float32], head: NDArray[np.bool_]) -> Tensor:
+    def _plane(self, head: NDArray[np.bool_]) -> CropPlane:
         rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
         longest = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
-        side = int(max(self.margin * longest, self.smallest * len(hounsfield)))
+        side = int(max(self.margin * longest, self.smallest * len(head)))
         top, left = (int(ends[0] + ends[-1] + 1 - side) // 2 for ends in (rows, columns))
-        seen = torch.from_numpy(np.where(head, hounsfield, np.float32(AIR_HU)))
-        padding = (-left, left + side - seen.shape[1], -top, top + side - seen.shape[0])
-        return functional.pad(seen, padding, value=float(AIR_HU))
+        return CropPlane(top, top + side, left, left + side, flip_rows=False, flip_columns=False)
