@@ -54,7 +54,6 @@ def test_no_folder_of_research_is_installed_under_another_one(package: PackageTr
 
 def test_what_the_product_is_made_of_is_installed_whole(package: PackageTrees):
     wanted = {f"{folder}/{name}" for folder in ("configs", "models", "scripts") for name in files_in(BUNDLE / folder)}
-    wanted -= {"configs/evidence.json"}
     assert {"configs/inference.json", "configs/metadata.json", "scripts/__init__.py"} <= wanted
     docs = {name for name in IN_DOCS if (BUNDLE / name).is_file()}
     assert bundle_files(package.installed) == wanted | docs | {"LICENSE"}
