@@ -33,7 +33,7 @@ BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 
 
 def numbered_features(slices: int, variants: int = 1) -> ScanFeatures:
-    """Features that say which slice and variant they belong to: slice + 100 x variant, high-resolution ones 1000 more."""
+    """Features that number slice and variant: slice + 100 x variant, high-resolution ones 1000 more."""
     values = torch.arange(slices)[None, :, None] + 100.0 * torch.arange(variants)[:, None, None]
     image = values.expand(variants, slices, 512).clone()
     return ScanFeatures(image, image + 1000, torch.arange(slices))
@@ -174,7 +174,7 @@ def test_the_network_is_given_the_high_res_features_of_its_key_slices():
         torch.testing.assert_close(read[name], getattr(reading, name))
 
 
-def test_drct1_gives_one_reading_and_needs_no_zoom():
+def test_drct1_gives_one_reading_and_needs_no_high_resolution():
     network = DrCT1(VGG16Features(), labels=3, slices=6).eval()
     assert CachedFeaturesNetwork(network)(torch.rand(2, 2, 6, 512))["logits"].shape == (2, 1, 3)
 

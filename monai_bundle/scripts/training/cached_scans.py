@@ -108,7 +108,7 @@ class ScanProbabilitiesd(MapTransform):
         super().__init__(("pred", "label"))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return both as tensors of shape (labels,), from what :class:`CachedFeaturesNetwork` and :class:`CachedScans` give."""
+        """Return both as tensors of shape (labels,), from the output of :class:`CachedFeaturesNetwork`."""
         return {**data, "pred": data["pred"]["logits"][0].sigmoid(), "label": data["label"][0]}
 
 
