@@ -342,9 +342,7 @@ def test_a_scan_seen_in_several_augmentations_gets_the_mean_of_their_probabiliti
     torch.manual_seed(0)
     network = DrCT2(VGG16Features(), labels=2, slices=3, key_slices=2, heads={"slice_classifier": True}).eval()
     image = torch.rand(2, 3, 512)
-    single = [
-        scan_prediction(network, an_entry(), ScanFeatures(view, view, torch.arange(3))) for view in image.split(1)
-    ]
+    single = [scan_prediction(network, an_entry(), ScanFeatures(one, one, torch.arange(3))) for one in image.split(1)]
     found = scan_prediction(network, an_entry(), ScanFeatures(image, image, torch.arange(3)), augmentations=2)
     probabilities = [1 / (1 + np.exp(-each.logits)) for each in (*single, found)]
     np.testing.assert_allclose(probabilities[2], (probabilities[0] + probabilities[1]) / 2, rtol=1e-5)

@@ -63,9 +63,7 @@ class SliceNetwork(nn.Module):
             output = self.slice_classifier.output
             bias = torch.as_tensor(frequencies).to(output.bias).clamp(1e-3, 1 - 1e-3).logit()
             # Of a label that no slice is known for nothing is learnt here: what was known of it stays.
-            self.slice_classifier.output.bias.copy_(
-                torch.where(bias.isfinite(), bias, self.slice_classifier.output.bias)
-            )
+            output.bias.copy_(torch.where(bias.isfinite(), bias, output.bias))
 
     def forward(self, maps: Tensor) -> Tensor | dict[str, Tensor]:
         """Return slice logits (batch, labels) for maps (batch, maps, h, w) of the frozen stage.
