@@ -238,7 +238,7 @@ def test_the_bundle_runs_from_a_copy_elsewhere(tmp_path: Path):
     assert "none" in done.stderr.splitlines()[-1]
 
 
-def test_the_documentation_states_the_figures_of_the_metadata():
+def test_the_documentation_states_the_metrics_of_the_metadata():
     metrics = json.loads((BUNDLE / "configs" / "metadata.json").read_text("utf-8"))["eval_metrics"]
     page = (BUNDLE / "docs" / "README.md").read_text("utf-8")
     for key, row in metrics["labels"].items():

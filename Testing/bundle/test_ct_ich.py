@@ -50,7 +50,7 @@ def test_a_table_in_another_order_gives_the_same_scans(tree: CTICHTree, tmp_path
         assert all((first.slice_labels[key] == second.slice_labels[key]).all() for key in KEYS)
 
 
-def test_a_slice_without_its_bone_picture_is_left_out_together_with_its_label(tree: CTICHTree):
+def test_a_slice_without_its_bone_image_is_left_out_together_with_its_label(tree: CTICHTree):
     patient = next(p for p in TEN_PATIENTS if p.number == 102)
     scan = scans_by_number(tree.folder)[102]
     kept = np.arange(1, 11) != 5
@@ -127,7 +127,7 @@ def test_the_real_release_holds_what_its_readme_states(ich_data: Path):
     assert list(of_slices.values()) == [318, 173, 73, 24, 18, 56]
 
 
-def test_the_real_release_lacks_the_bone_picture_of_one_slice_without_blood(ich_data: Path):
+def test_the_real_release_lacks_the_bone_image_of_one_slice_without_blood(ich_data: Path):
     with (ich_data / "ct-ich" / "hemorrhage_diagnosis.csv").open(encoding="utf-8-sig", newline="") as table:
         rows = list(csv.DictReader(table))
     scans = scans_by_number(ich_data / "ct-ich")

@@ -103,7 +103,7 @@ def test_masks_are_not_taken_for_slices(tree: CTICHTree):
     assert len(scans_by_number(tree.folder)[49].source.numbers) == 10
 
 
-def test_a_picture_that_vanished_is_named(one_patient: CTICHTree):
+def test_an_image_that_vanished_is_named(one_patient: CTICHTree):
     scan = find_scans(one_patient.folder)[0]
     (images_of(scan).folder / "bone" / "2.jpg").unlink()
     with pytest.raises(NotEvaluableError, match=r"049: slice 2 .*No such file") as raised:
@@ -119,7 +119,7 @@ def test_a_damaged_image_is_named(one_patient: CTICHTree, content: bytes):
         scan.read()
 
 
-def test_a_truncated_picture_is_named(one_patient: CTICHTree):
+def test_a_truncated_image_is_named(one_patient: CTICHTree):
     scan = find_scans(one_patient.folder)[0]
     image = images_of(scan).folder / "brain" / "2.jpg"
     image.write_bytes(image.read_bytes()[:-200])
@@ -127,7 +127,7 @@ def test_a_truncated_picture_is_named(one_patient: CTICHTree):
         scan.read()
 
 
-def test_pictures_of_two_sizes_are_refused(one_patient: CTICHTree, tmp_path: Path):
+def test_images_of_two_sizes_are_refused(one_patient: CTICHTree, tmp_path: Path):
     other = write_ct_ich(tmp_path / "other", [Patient(49)], slices=3, size=48)
     for window in ("brain", "bone"):
         source = other.folder / "Patients_CT" / "049" / window / "1.jpg"
@@ -172,7 +172,7 @@ def grey(path: Path) -> NDArray[np.uint8]:
         return np.asarray(image)
 
 
-def test_the_mask_is_the_outline_of_all_blood_on_the_studys_grid(tree: CTICHTree):
+def test_the_mask_is_the_mask_of_all_blood_on_the_studys_grid(tree: CTICHTree):
     scan = scans_by_number(tree.folder)[104]
     study = scan.read()
     mask = scan.mask(study)
@@ -204,7 +204,7 @@ def test_every_file_that_is_read_is_listed_and_no_other(tree: CTICHTree):
 
 
 @pytest.mark.parametrize("damage", ["no image", "another size"])
-def test_a_bad_outline_is_named(one_patient: CTICHTree, damage: str):
+def test_a_bad_mask_is_named(one_patient: CTICHTree, damage: str):
     scan = find_scans(one_patient.folder)[0]
     mask = images_of(scan).folder / "brain" / "2_HGE_Seg.jpg"
     if damage == "no image":
@@ -230,7 +230,7 @@ def test_real_bone_reads_as_bone(ich_data: Path):
     assert read[bone].min() > 200
 
 
-def test_every_real_outline_lies_on_a_slice_that_the_table_calls_positive(ich_data: Path):
+def test_every_real_mask_lies_on_a_slice_that_the_table_calls_positive(ich_data: Path):
     scan = scans_by_number(ich_data / "ct-ich")[51]
     study = scan.read()
     positive = scan.mask(study).any(axis=(1, 2))

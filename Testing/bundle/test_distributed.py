@@ -79,7 +79,7 @@ def newest_checkpoint(folder: Path) -> dict[str, Any]:
     return torch.load(path, weights_only=True)
 
 
-def watched(folder: Path) -> list[float]:
+def validation_metrics(folder: Path) -> list[float]:
     """Return the validation metric of each epoch, as TensorBoard's file has it; there must be one such file."""
     (path,) = [
         path for path in folder.glob("events.out*") if METRIC in EventAccumulator(str(path)).Reload().Tags()["scalars"]
@@ -88,7 +88,7 @@ def watched(folder: Path) -> list[float]:
 
 
 def test_two_processes_validate_as_one_does(trained: Trained):
-    alone, together = watched(trained.alone_folder), watched(trained.together_folder)
+    alone, together = validation_metrics(trained.alone_folder), validation_metrics(trained.together_folder)
     assert len(set(alone)) > 1
     assert together == pytest.approx(alone, abs=1e-6)
 
@@ -131,7 +131,7 @@ def test_two_processes_evaluate_as_one_does(trained: Trained, monkeypatch: pytes
     assert child.returncode == 0, child.stderr[-3000:]
     alone, together = (metric(trained.root / folder) for folder in ("evaluated_alone", "evaluated_together"))
     assert together == pytest.approx(alone, abs=1e-6)
-    assert alone == pytest.approx(watched(trained.together_folder)[-1], abs=0.02)
+    assert alone == pytest.approx(validation_metrics(trained.together_folder)[-1], abs=0.02)
 
 
 def metric(folder: Path) -> float:

@@ -287,7 +287,7 @@ def test_attention_is_painted_on_the_head_alone():
     assert not stored.voxels[~head].any()
 
 
-def test_key_slices_are_ranked_by_the_attention_of_read_slices():
+def test_key_slices_are_ranked_by_the_attention_of_input_slices():
     geometry = a_geometry(((4, 5), (2, 3), (0, 1)))
     assert key_slice_ranks(torch.tensor([0.2, 0.5, 0.3]), geometry, 2) == {3: 1, 1: 2}
 

@@ -75,13 +75,13 @@ def test_the_loss_falls(fine_tuned: Run):
 
 def test_slices_of_held_out_patients_are_evaluated_and_never_learnt_from(fine_tuned: Run):
     content = fine_tuned[0].parser.get_parsed_content
-    learnt, watched = content("split").train, content("split").validation
+    train_pairs, validation_pairs = content("split").train, content("split").validation
     batches = {entry["name"] for entry in content("slice_datalist")}
-    assert {entry["fold"] for entry, _ in watched} == {0}
-    assert {entry["fold"] for entry, _ in learnt if entry["name"] not in batches} == {1}
-    assert not {entry["patient"] for entry, _ in watched} & {entry.get("patient") for entry, _ in learnt}
-    assert batches <= {entry["name"] for entry, _ in learnt}
-    for name, pairs in (("train", learnt), ("validate", watched)):
+    assert {entry["fold"] for entry, _ in validation_pairs} == {0}
+    assert {entry["fold"] for entry, _ in train_pairs if entry["name"] not in batches} == {1}
+    assert not {entry["patient"] for entry, _ in validation_pairs} & {entry.get("patient") for entry, _ in train_pairs}
+    assert batches <= {entry["name"] for entry, _ in train_pairs}
+    for name, pairs in (("train", train_pairs), ("validate", validation_pairs)):
         dataset = content(f"{name}#dataset")
         assert [id(maps) for maps in dataset.maps] == [id(maps) for _, maps in pairs]
         assert dataset.random == (name == "train")
@@ -95,11 +95,11 @@ def test_the_learning_rates_rise_and_fall(fine_tuned: Run):
     assert all(group["lr"] < 0.05 * group["max_lr"] for group in groups)
     network = plain.get_parsed_content("network")
     assert [len(group["params"]) for group in groups] == [
-        len(list(part.parameters())) for part in (network.block, network.evidence)
+        len(list(part.parameters())) for part in (network.block, network.slice_classifier)
     ]
 
 
-def test_the_file_holds_the_last_block_and_the_heads_and_nothing_of_the_trunk(written: Path):
+def test_the_file_holds_the_last_block_and_the_heads_and_nothing_of_the_frozen_stage(written: Path):
     state = torch.load(written, weights_only=True)
     of_backbone = {name for name in state if name.startswith("backbone.")}
     block = {f"backbone.features.{place}.{kind}" for place in (24, 26, 28) for kind in ("weight", "bias")}
@@ -110,7 +110,7 @@ def test_the_file_holds_the_last_block_and_the_heads_and_nothing_of_the_trunk(wr
     assert all(torch.equal(state[name.replace("primary", "aps", 1)], value) for name, value in primary.items())
 
 
-def test_the_trunk_is_still_imagenets_and_the_block_is_not(fine_tuned: Run, root: Path):
+def test_the_frozen_stage_is_still_imagenets_and_the_block_is_not(fine_tuned: Run, root: Path):
     kept = fine_tuned[0].parser.get_parsed_content("network_def").backbone.state_dict()
     original = torch.load(root / "models" / "backbone.pt", weights_only=True)
     changed = {name for name, tensor in original.items() if not torch.equal(kept[name], tensor.float())}

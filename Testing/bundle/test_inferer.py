@@ -113,10 +113,10 @@ def test_sub_stacks_of_shared_embeddings_give_what_the_whole_network_gives(backb
 
 
 def test_high_resolution_images_are_used_where_there_are_any(network: DrCT2):
-    without, with_zoom, other = an_entry(), an_entry(high_res=True), an_entry(high_res=True)
+    without, with_high_res, other = an_entry(), an_entry(high_res=True), an_entry(high_res=True)
     other["high_res"] = -other["high_res"]
     expected = read(network, without).probabilities
-    torch.testing.assert_close(read(network, with_zoom).probabilities, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(read(network, with_high_res).probabilities, expected, atol=1e-5, rtol=0)
     assert not torch.allclose(read(network, other).probabilities, expected, atol=1e-3)
 
 

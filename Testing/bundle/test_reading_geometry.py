@@ -91,8 +91,8 @@ def brightest_after_reading(case: MarkedStudy) -> tuple[int, int, NDArray[np.int
     images = geometry.resample(case.study.voxels, SIZE)
     stored = geometry.resample_back(images - AIR_HU).numpy()
     found = np.argwhere(stored >= stored.max() - 1e-3)
-    read_index = next(index for index, slab in enumerate(geometry.slabs) if case.mark[0] in slab)
-    return read_index, int(brightest(images.numpy())[0]), found
+    input_index = next(index for index, slab in enumerate(geometry.slabs) if case.mark[0] in slab)
+    return input_index, int(brightest(images.numpy())[0]), found
 
 
 def image_axes(affine: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -119,15 +119,15 @@ def side_mm(case: MarkedStudy) -> float:
 @settings(max_examples=120)
 @given(marked_studies())
 def test_a_marked_voxel_comes_back_within_one_voxel_however_the_study_is_stored(case: MarkedStudy):
-    read_index, brightest_picture, found = brightest_after_reading(case)
-    assert brightest_picture == read_index
-    assert set(found[:, 0]) == set(case.geometry.slabs[read_index])
+    input_index, brightest_image, found = brightest_after_reading(case)
+    assert brightest_image == input_index
+    assert set(found[:, 0]) == set(case.geometry.slabs[input_index])
     assert np.abs(found[:, 1:] - case.mark[1:]).max() <= 1
 
 
 @settings(max_examples=120)
 @given(marked_studies())
-def test_the_picture_shows_right_on_the_left_and_anterior_up_true_to_scale(case: MarkedStudy):
+def test_the_image_shows_right_on_the_left_and_anterior_up_true_to_scale(case: MarkedStudy):
     across, down = image_axes(case.study.affine)
     offset = offset_from_head_centre(case, *case.mark[1:])
     pixel_mm = side_mm(case) / SIZE
@@ -140,7 +140,7 @@ def test_the_picture_shows_right_on_the_left_and_anterior_up_true_to_scale(case:
 
 @settings(max_examples=60)
 @given(marked_studies(), st.sampled_from((14, 32)), st.data())
-def test_a_cell_of_a_feature_map_lies_over_the_part_of_the_picture_that_it_was_made_from(
+def test_a_cell_of_a_feature_map_lies_over_the_part_of_the_image_that_it_was_made_from(
     case: MarkedStudy, cells: int, data: st.DataObject
 ):
     row, column = data.draw(st.integers(2, cells - 3)), data.draw(st.integers(2, cells - 3))
@@ -298,14 +298,14 @@ def test_a_slab_is_the_mean_of_its_slices():
     assert images[:, 8, 8].tolist() == [5.0, 60.0]
 
 
-@given(read_slices=st.integers(1, 500), sub_stack_size=st.integers(1, 48))
-def test_every_read_slice_is_seen_in_as_few_samples_as_can_be(read_slices: int, sub_stack_size: int):
-    samples = sub_stacks(read_slices, sub_stack_size)
-    assert samples.shape == (-(-read_slices // sub_stack_size), sub_stack_size)
-    assert set(samples.flatten().tolist()) == set(range(read_slices))
-    steps = np.diff(samples, axis=1)
-    assert (steps >= (1 if read_slices >= sub_stack_size else 0)).all()
-    times_seen = np.bincount(samples.flatten())
+@given(input_slices=st.integers(1, 500), sub_stack_size=st.integers(1, 48))
+def test_every_input_slice_is_seen_in_as_few_sub_stacks_as_can_be(input_slices: int, sub_stack_size: int):
+    stacks = sub_stacks(input_slices, sub_stack_size)
+    assert stacks.shape == (-(-input_slices // sub_stack_size), sub_stack_size)
+    assert set(stacks.flatten().tolist()) == set(range(input_slices))
+    steps = np.diff(stacks, axis=1)
+    assert (steps >= (1 if input_slices >= sub_stack_size else 0)).all()
+    times_seen = np.bincount(stacks.flatten())
     assert times_seen.max() - times_seen.min() <= 1
 
 
@@ -318,12 +318,12 @@ def test_a_long_scan_is_dealt_out_in_turns():
     assert sub_stacks(6, 3).tolist() == [[0, 2, 4], [1, 3, 5]]
 
 
-@given(read_slices=st.integers(32, 500))
-def test_a_sample_spans_the_whole_head(read_slices: int):
-    samples = sub_stacks(read_slices, 32)
-    widest_step = read_slices / 32
-    assert (samples[:, 0] <= widest_step).all()
-    assert (samples[:, -1] >= read_slices - 1 - widest_step).all()
+@given(input_slices=st.integers(32, 500))
+def test_a_sub_stack_spans_the_whole_head(input_slices: int):
+    stacks = sub_stacks(input_slices, 32)
+    widest_step = input_slices / 32
+    assert (stacks[:, 0] <= widest_step).all()
+    assert (stacks[:, -1] >= input_slices - 1 - widest_step).all()
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.booleans(), st.randoms(use_true_random=False))

@@ -53,7 +53,7 @@ def test_the_larger_of_two_parts_is_the_head():
     assert not head[40, 40]
 
 
-def test_a_picture_without_a_head_is_read_whole():
+def test_an_image_without_a_head_is_read_whole():
     assert head_in_image(np.full((384, 384), 8, dtype=np.uint8)).all()
 
 

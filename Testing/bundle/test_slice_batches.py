@@ -130,7 +130,7 @@ def test_brain_keeps_its_hounsfield_units_and_what_is_outside_the_head_is_air(tm
         assert rim.numpy() == pytest.approx(AIR_HU, abs=0.1)
 
 
-def test_a_head_at_the_pictures_rim_is_filled_up_with_air(tmp_path: Path):
+def test_a_head_at_the_images_rim_is_filled_up_with_air(tmp_path: Path):
     (seen,) = read(batch_of(tmp_path / "extract", head_at(60, 192, (150, 150))), size=128)[0]
     inside = seen > AIR_HU / 2
     top, bottom = extent(inside.any(dim=1))
@@ -138,7 +138,7 @@ def test_a_head_at_the_pictures_rim_is_filled_up_with_air(tmp_path: Path):
     assert seen[: top - 2].numpy() == pytest.approx(AIR_HU, abs=0.1)
 
 
-def test_a_picture_without_a_head_is_read_whole(tmp_path: Path):
+def test_an_image_without_a_head_is_read_whole(tmp_path: Path):
     (seen,) = read(batch_of(tmp_path / "extract", np.full((SIZE, SIZE), 4, dtype=np.uint8)), size=110, margin=1.1)[0]
     assert extent((seen > AIR_HU / 2).any(dim=1)) == pytest.approx((5, 105), abs=1)
 

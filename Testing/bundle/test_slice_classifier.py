@@ -37,7 +37,7 @@ def read(network: DrCT1, of: Tensor | None = None) -> Reading:
 
 
 def silenced(network: DrCT1) -> DrCT1:
-    """Let the evidence layers say 0."""
+    """Set the output layers of the slice classifiers to 0."""
     for name, parameter in network.named_parameters():
         if "slice_classifier.output" in name:
             nn.init.zeros_(parameter)
@@ -45,7 +45,7 @@ def silenced(network: DrCT1) -> DrCT1:
 
 
 def decisive(network: DrCT1) -> DrCT1:
-    """Let slices differ in what they say by some units."""
+    """Let the logits of slices differ by some units."""
     for name, parameter in network.named_parameters():
         if name.endswith("slice_classifier.output.weight"):
             nn.init.normal_(parameter, std=0.2)
@@ -57,7 +57,7 @@ def heads_of(network: DrCT1) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("make", [drct1, drct2])
-def test_without_evidence_the_network_has_no_weights_for_it_and_slices_say_nothing(make: Callable[..., DrCT1]):
+def test_without_a_slice_classifier_the_network_has_no_weights_for_it_and_no_slice_logits(make: Callable[..., DrCT1]):
     without, with_it = make(), make(**WITH_CLASSIFIER)
     added = heads_of(with_it).keys() - heads_of(without).keys()
     assert not heads_of(without).keys() - heads_of(with_it).keys()
@@ -71,7 +71,7 @@ def test_without_evidence_the_network_has_no_weights_for_it_and_slices_say_nothi
 
 
 @pytest.mark.parametrize("make", [drct1, drct2])
-def test_evidence_that_says_nothing_leaves_every_answer_as_it_was(make: Callable[..., DrCT1]):
+def test_slice_logits_of_0_leave_every_output_as_it_was(make: Callable[..., DrCT1]):
     without, with_it = make(), silenced(make(**WITH_CLASSIFIER))
     with_it.load_state_dict(heads_of(without), strict=False)
     before, after = read(without), read(with_it)
@@ -80,7 +80,7 @@ def test_evidence_that_says_nothing_leaves_every_answer_as_it_was(make: Callable
     assert all(torch.equal(*pair) for pair in zip(before.branch_logits, after.branch_logits, strict=True))
 
 
-def test_what_a_slice_says_of_the_first_label_shifts_attention_to_it():
+def test_a_slices_logit_of_the_first_label_shifts_attention_to_it():
     network = silenced(drct2(**WITH_CLASSIFIER))
     before = read(network).slice_attention
     decisive(network)
@@ -107,7 +107,7 @@ def test_a_slice_that_is_sure_of_a_haemorrhage_is_read_again():
     assert 1 in reading.key_slices[1]
 
 
-def test_a_slice_says_the_same_whatever_its_neighbours_are():
+def test_a_slices_logits_do_not_depend_on_its_neighbours():
     network = decisive(drct2(**WITH_CLASSIFIER))
     of = features(6)
     changed = of.clone()
@@ -141,10 +141,10 @@ def test_the_key_slices_speak_by_their_shares_and_both_networks_by_halves():
     reading = read(network)
     attention = reading.slice_attention.gather(1, reading.key_slices)
     shares = attention / attention.sum(dim=1, keepdim=True)
-    high_res_embeddings_says = torch.einsum("bk,bkl->bl", shares, reading.key_slice_logits)
-    all_say = torch.einsum("bm,bml->bl", reading.slice_attention, reading.slice_logits)
-    torch.testing.assert_close(reading.branch_logits[1], of_aps[0] + high_res_embeddings_says)
-    torch.testing.assert_close(reading.logits, of_fusion[0] + (all_say + high_res_embeddings_says) / 2)
+    high_res_logits = torch.einsum("bk,bkl->bl", shares, reading.key_slice_logits)
+    all_logits = torch.einsum("bm,bml->bl", reading.slice_attention, reading.slice_logits)
+    torch.testing.assert_close(reading.branch_logits[1], of_aps[0] + high_res_logits)
+    torch.testing.assert_close(reading.logits, of_fusion[0] + (all_logits + high_res_logits) / 2)
     with torch.no_grad():
         torch.testing.assert_close(
             reading.key_slice_logits, network.aps.slice_classifier(high_res_embeddings(reading.key_slices))
@@ -152,7 +152,7 @@ def test_the_key_slices_speak_by_their_shares_and_both_networks_by_halves():
 
 
 @pytest.mark.parametrize("make", [drct1, drct2])
-def test_forward_and_read_agree_with_evidence(make: Callable[..., Any]):
+def test_forward_and_read_agree_with_a_slice_classifier(make: Callable[..., Any]):
     network = decisive(make(**WITH_CLASSIFIER))
     image = torch.randn(2, 3, network.slices, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_forward_and_read_agree_with_evidence(make: Callable[..., Any]):
 
 
 @given(st.integers(1, 9), st.integers(1, 6), st.integers(0, 1000))
-def test_a_weighted_mean_lies_between_what_the_slices_say(slices: int, labels: int, seed: int):
+def test_a_weighted_mean_lies_between_the_logits_of_the_slices(slices: int, labels: int, seed: int):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(3, slices, labels, generator=generator)
     shares = torch.randn(3, slices, generator=generator).softmax(dim=1)
@@ -172,6 +172,6 @@ def test_a_weighted_mean_lies_between_what_the_slices_say(slices: int, labels: i
     torch.testing.assert_close(weighted_mean(alike, shares), logits[:, 0], atol=1e-5, rtol=1e-4)
 
 
-def test_the_heads_alone_say_whether_there_is_evidence():
+def test_the_heads_settings_alone_decide_whether_there_is_a_slice_classifier():
     assert not DrCT2(VGG16Features(), slices=4, key_slices=2).heads.slice_classifier
     assert DrCT2(VGG16Features(), slices=4, key_slices=2, heads={"slice_classifier": True}).heads.slice_classifier

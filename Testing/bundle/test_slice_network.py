@@ -45,7 +45,7 @@ def changed_by_training(network: DrCT1, maps: Tensor) -> set[str]:
     """Take two steps as configs/finetune.json does and name the weights that are others then."""
     reading = slice_network(network).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    optimiser = torch.optim.AdamW([*reading.block.parameters(), *reading.evidence.parameters()], lr=1e-3)
+    optimiser = torch.optim.AdamW([*reading.block.parameters(), *reading.slice_classifier.parameters()], lr=1e-3)
     labels = torch.randint(0, 2, (len(maps), 6), generator=torch.Generator().manual_seed(0)).float()
     for _ in range(2):
         optimiser.zero_grad()
@@ -105,9 +105,9 @@ def test_what_was_known_of_a_label_stays_where_no_slice_tells_of_it():
 
 def test_a_norm_shared_by_several_processes_has_a_slope_too(maps: Tensor):
     network = a_network()
-    alone = slice_network(network).evidence.slope()
+    alone = slice_network(network).slice_classifier.slope()
     shared = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    torch.testing.assert_close(slice_network(shared).evidence.slope(), alone)
+    torch.testing.assert_close(slice_network(shared).slice_classifier.slope(), alone)
 
 
 def test_a_backbone_without_trained_layers_is_refused():
@@ -165,8 +165,8 @@ def test_the_cells_of_a_slice_are_its_grad_cam_before_rectification(maps: Tensor
     for values, low, high in ((norm.running_mean, 0, 3), (norm.running_var, 0.5, 2), (norm.weight, 0.5, 2)):
         values.data.uniform_(low, high)
     seen = reading.block(maps.float()).requires_grad_(True)
-    cells = torch.einsum("bchw,lc->blhw", seen, reading.evidence.slope())
-    logits = reading.eval().evidence(pool(seen)[:, None])[:, 0]
+    cells = torch.einsum("bchw,lc->blhw", seen, reading.slice_classifier.slope())
+    logits = reading.eval().slice_classifier(pool(seen)[:, None])[:, 0]
     for label in range(6):
         # Each map weighted by the sum over its cells of the logit's gradient (Selvaraju et al. 2017, eq. 1 and 2).
         gradient = torch.autograd.grad(logits[:, label].sum(), seen, retain_graph=True)[0]
@@ -183,7 +183,7 @@ def test_masks_draw_attribution_to_where_they_are(maps: Tensor):
     mask = torch.zeros(8, 4)
     mask[:, 3] = 1.0
     target = torch.cat([torch.ones(8, 6), mask], dim=1)
-    optimiser = torch.optim.AdamW([*reading.block.parameters(), *reading.evidence.parameters()], lr=1e-3)
+    optimiser = torch.optim.AdamW([*reading.block.parameters(), *reading.slice_classifier.parameters()], lr=1e-3)
 
     def fraction_in_mask() -> float:
         return float(reading(maps)["cells"].softmax(dim=-1)[..., 3].mean().detach())
@@ -203,7 +203,7 @@ def test_slices_are_not_mixed_in_validation(maps: Tensor):
         assert reading(maps).shape == (8, 6)
 
 
-def test_the_zoomed_evidence_starts_where_the_other_one_ends():
+def test_the_high_resolution_classifier_starts_where_the_other_one_ends():
     network = a_network()
     with torch.no_grad():
         network.primary.slice_classifier.output.weight.fill_(0.25)

@@ -159,14 +159,14 @@ def shipped(tmp_path_factory: pytest.TempPathFactory, tables: CTICHTree) -> Ship
         return Shipped(root, before, command(patch, {**TOY, "dataset_dir": str(tables.folder)}, "--frozen"))
 
 
-def test_figures_alone_leave_the_bundle_as_it_was(bundle: Path, toy: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+def test_metrics_alone_leave_the_bundle_as_it_was(bundle: Path, toy: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
     before = sha256_of_files(bundle)
     table = command(monkeypatch, {**toy, "epochs": 2}, "--frozen", "--only-metrics")
     assert sha256_of_files(bundle) == before
     assert tuple(line.split()[0] for line in table[2:8]) == KEYS
 
 
-def test_the_printed_figures_show_that_held_out_patients_are_told_apart(shipped: Shipped):
+def test_the_printed_metrics_show_that_held_out_patients_are_separated(shipped: Shipped):
     rows = {line.split()[0]: line.split() for line in shipped.table[2:8]}
     assert tuple(rows) == KEYS
     assert [rows[key][1] for key in KEYS] == ["15", "6", "3", "3", "3", "6"]
@@ -176,7 +176,7 @@ def test_the_printed_figures_show_that_held_out_patients_are_told_apart(shipped:
     assert float(found[1]) > float(found[2]) + 0.2
 
 
-def test_shipping_writes_the_weights_checksum_and_figures_into_the_metadata(shipped: Shipped):
+def test_shipping_writes_the_weights_checksum_and_metrics_into_the_metadata(shipped: Shipped):
     model = shipped.root / "models" / "model.pt"
     assert model.stat().st_size < 20e6
     metadata = shipped.metadata
@@ -269,7 +269,7 @@ def test_the_table_tells_whether_attention_finds_the_positive_slices():
     assert eval_metrics(other)["key_slices_top_h"] == 0.0
 
 
-def test_the_figures_leave_out_what_nobody_judged():
+def test_the_metrics_leave_out_what_has_no_label():
     held_out = scans([[2.0], [-1.0], [3.0], [-2.0]], [[1], [0], [float("nan")], [0]])
     row = eval_metrics(held_out)["labels"]["any"]
     assert (row["positive"], row["negative"], row["auc"]) == (1, 2, 1.0)

@@ -80,9 +80,9 @@ def test_a_window_never_leaves_0_to_1(hounsfield: float, centre: float, width: f
 
 
 def test_a_file_becomes_images_at_both_sizes(entry: dict[str, Any], phantom: Phantom):
-    read_slices = phantom.grid.shape[0]
-    assert tuple(entry["image"].shape) == (3, read_slices, IMAGE, IMAGE)
-    assert tuple(entry["high_res"].shape) == (3, read_slices, HIGH_RES, HIGH_RES)
+    input_slices = phantom.grid.shape[0]
+    assert tuple(entry["image"].shape) == (3, input_slices, IMAGE, IMAGE)
+    assert tuple(entry["high_res"].shape) == (3, input_slices, HIGH_RES, HIGH_RES)
     assert entry["image"].dtype == entry["high_res"].dtype == torch.float32
     assert np.array_equal(entry["study"].voxels, phantom.voxels)
     assert entry["head"].shape == phantom.voxels.shape
@@ -111,7 +111,7 @@ def test_air_table_and_headrest_are_black(entry: dict[str, Any]):
     torch.testing.assert_close(convert_to_tensor(corners), torch.zeros_like(corners), atol=1e-4, rtol=0)
 
 
-def test_a_dicom_series_gives_the_pictures_of_the_same_nifti_file(
+def test_a_dicom_series_gives_the_images_of_the_same_nifti_file(
     entry: dict[str, Any], preprocessing: Compose, phantom: Phantom, tmp_path: Path
 ):
     write_dicom_series(phantom, tmp_path / "series")
@@ -168,7 +168,7 @@ def augmented(augmentation: Augmentation, seed: int) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_augmentation_keeps_sizes_and_changes_both_pictures_alike(augmentation: Augmentation, seed: int):
+def test_augmentation_keeps_sizes_and_changes_both_images_alike(augmentation: Augmentation, seed: int):
     changed = augmented(augmentation, seed)
     assert changed["image"].shape == (1, 4, 224, 224)
     assert changed["high_res"].shape == (1, 4, 512, 512)

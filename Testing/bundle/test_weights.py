@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from weights_files import a_fresh_network, a_trained_network, write_backbone, write_bundle, write_metadata
 
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features
@@ -30,44 +31,18 @@ BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 
 @pytest.fixture(scope="module")
 def trained_network() -> DrCT2:
-    torch.manual_seed(5)
-    network = DrCT2(VGG16Features(), slices=4, key_slices=2, high_res_size=48)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d):
-            module.running_mean.uniform_(0, 5)
-            module.running_var.uniform_(1, 30)
-    # As the shipped backbone: what half precision can hold.
-    network.backbone.half().float()
-    return network.eval()
+    return a_trained_network()
+
+
+@pytest.fixture(scope="module")
+def backbone_file(tmp_path_factory: pytest.TempPathFactory, trained_network: DrCT2) -> Path:
+    return write_backbone(tmp_path_factory.mktemp("backbone") / "backbone.pt", trained_network)
 
 
 @pytest.fixture
 def bundle(tmp_path: Path, backbone_file: Path, trained_network: DrCT2) -> Path:
     """A bundle's folder with weights that fit its metadata."""
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "backbone.pt").hardlink_to(backbone_file)
-    write_metadata(tmp_path, "not yet known")
-    digest = save_trained(trained_network, tmp_path / "models" / "model.pt", tmp_path)
-    write_metadata(tmp_path, digest)
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def backbone_file(tmp_path_factory: pytest.TempPathFactory, trained_network: DrCT2) -> Path:
-    path = tmp_path_factory.mktemp("backbone") / "backbone.pt"
-    torch.save({name: tensor.half() for name, tensor in trained_network.backbone.state_dict().items()}, path)
-    return path
-
-
-def write_metadata(bundle: Path, model_digest: str) -> None:
-    (bundle / "configs").mkdir(exist_ok=True)
-    backbone_digest = hashlib.sha256((bundle / "models" / "backbone.pt").read_bytes()).hexdigest()
-    weights = {"models/backbone.pt": backbone_digest, "models/model.pt": model_digest}
-    (bundle / "configs" / "metadata.json").write_text(json.dumps({"weights": weights}), encoding="utf-8")
-
-
-def a_fresh_network(**settings: Any) -> DrCT2:
-    return DrCT2(VGG16Features(), **({"slices": 4, "key_slices": 2, "high_res_size": 48} | settings))
+    return write_bundle(tmp_path, backbone_file, trained_network)
 
 
 def error_of_loading(bundle: Path, network: nn.Module | None = None, **settings: Any) -> str:
@@ -276,84 +251,3 @@ def test_weights_that_half_precision_cannot_hold_are_not_written(bundle: Path):
     with pytest.raises(ValueError, match=r"score\.bias: not finite in half precision"):
         save_trained(network, bundle / "own.pt", bundle)
     assert not (bundle / "own.pt").exists()
-
-
-@pytest.fixture
-def fine_tuned(bundle: Path) -> str:
-    """Weights of one's own whose last block is not ImageNet's; the name of their file."""
-    network = a_fresh_network()
-    load_backbone(network, bundle)
-    with torch.no_grad():
-        for place in (24, 26, 28):
-            network.backbone.get_parameter(f"features.{place}.weight").add_(1)
-        network.fusion[0].bias.fill_(0.25)
-    save_trained(network, bundle / "own.pt", bundle)
-    return "own.pt"
-
-
-def test_of_the_backbone_only_what_was_fine_tuned_is_written(bundle: Path, fine_tuned: str):
-    state = torch.load(bundle / fine_tuned, weights_only=True)
-    of_backbone = {name for name in state if name.startswith("backbone.")}
-    assert of_backbone == {f"backbone.features.{place}.weight" for place in (24, 26, 28)}
-    heads = {name for name in a_fresh_network().state_dict() if not name.startswith("backbone.")}
-    assert state.keys() - of_backbone == heads
-
-
-def test_training_can_go_on_from_trained_weights(bundle: Path, fine_tuned: str):
-    imagenet, going_on = a_fresh_network(), a_fresh_network()
-    load_backbone(imagenet, bundle)
-    backbone = load_backbone(going_on, bundle, fine_tuned)
-    assert not any(weight.requires_grad for weight in backbone.parameters())
-    assert going_on.fusion[0].bias.unique().tolist() == [0.25]
-    for place in (0, 21):
-        assert torch.equal(backbone.features[place].weight, imagenet.backbone.features[place].weight)
-    expected = (imagenet.backbone.features[28].weight + 1).half().float()
-    assert torch.equal(backbone.features[28].weight, expected)
-
-
-def test_training_goes_on_from_a_file_elsewhere(
-    bundle: Path, fine_tuned: str, tmp_path_factory: pytest.TempPathFactory
-):
-    elsewhere = tmp_path_factory.mktemp("elsewhere") / "own.pt"
-    elsewhere.write_bytes((bundle / fine_tuned).read_bytes())
-    network = a_fresh_network()
-    load_backbone(network, bundle, str(elsewhere))
-    assert network.fusion[0].bias.unique().tolist() == [0.25]
-
-
-def error_of_going_on(bundle: Path, network: DrCT1, start_from: str) -> str:
-    with pytest.raises(WeightsError) as caught:
-        load_backbone(network, bundle, start_from)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_the_primary_network_alone_can_start_from_both(bundle: Path, fine_tuned: str):
-    state = torch.load(bundle / fine_tuned, weights_only=True)
-    network = DrCT1(VGG16Features(), slices=4)
-    load_backbone(network, bundle, fine_tuned)
-    score = "primary.slice_attention.score.weight"
-    assert torch.equal(network.state_dict()[score], state[score].float())
-
-
-def test_training_does_not_go_on_from_weights_of_another_network(bundle: Path, fine_tuned: str):
-    assert "own.pt does not fit the configured network" in error_of_going_on(
-        bundle, a_fresh_network(labels=9), fine_tuned
-    )
-    with_evidence = a_fresh_network(heads={"slice_classifier": True})
-    save_trained(with_evidence, bundle / "evidence.pt", bundle)
-    message = error_of_going_on(bundle, a_fresh_network(), "evidence.pt")
-    assert "does not fit" in message
-    assert "it has no primary.slice_classifier." in message
-    load_backbone(with_evidence, bundle, fine_tuned)
-
-
-def test_training_goes_on_from_shipped_weights_only_if_they_are_what_the_metadata_name(bundle: Path):
-    path = bundle / "models" / "model.pt"
-    load_backbone(a_fresh_network(), bundle, "models/model.pt")
-    path.write_bytes(path.read_bytes() + b"\0")
-    assert "sha256" in error_of_going_on(bundle, a_fresh_network(), "models/model.pt")
-
-
-def test_training_does_not_go_on_from_nothing(bundle: Path):
-    assert "missing.pt: cannot be read" in error_of_going_on(bundle, a_fresh_network(), "missing.pt")

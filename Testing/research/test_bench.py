@@ -1,4 +1,4 @@
-"""The benchmark: the reference implementation gives what ours gives, and the comparison says what was measured."""
+"""The benchmark: the reference implementation gives what ours gives, and the comparison states what was measured."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def ours() -> StudyInferer:
 @pytest.mark.parametrize("slices", [4, 7])
 def test_both_paths_find_the_same_probabilities_and_slice_attention(slices: int):
     study, network = a_study(slices), a_network(DrCT2, key_slices=2, high_res_size=128)
-    expected, plain = ours()(study, network), ReferenceInferer()(study, network, report=silent)
-    torch.testing.assert_close(plain.probabilities, expected.probabilities, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(plain.slice_attention, expected.slice_attention, atol=1e-5, rtol=1e-4)
+    expected, reference = ours()(study, network), ReferenceInferer()(study, network, report=silent)
+    torch.testing.assert_close(reference.probabilities, expected.probabilities, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(reference.slice_attention, expected.slice_attention, atol=1e-5, rtol=1e-4)
 
 
 def test_both_paths_explain_the_reading_of_all_slices_alike():
@@ -74,8 +74,8 @@ def test_both_paths_explain_the_reading_of_all_slices_alike():
     image = study["image"]
     reading = FeatureMaps(network.backbone(image.movedim(0, 1)).detach().requires_grad_(), torch.arange(4))
     logits = network.read(pool(reading.maps)[None], network.high_resolution_of(image[None])).logits[0]
-    plain = ReferenceInferer().layers(image, network, silent, labels=6)
-    for logit, layer in zip(logits, plain, strict=True):
+    reference = ReferenceInferer().layers(image, network, silent, labels=6)
+    for logit, layer in zip(logits, reference, strict=True):
         # MONAI averages the gradient over a map's cells where ours adds, and drops negative cells before it enlarges.
         (cells,) = layers(logit, (reading,), 4, grad_cam_in_logits)
         expected = functional.interpolate(cells.clamp(min=0)[:, None] / CELLS, size=(SIZE, SIZE), mode="bilinear")
@@ -102,13 +102,13 @@ def test_the_reference_implementation_runs_the_whole_network_once_per_explained_
     assert len(reading.label_maps) == 6
 
 
-@pytest.mark.parametrize("path", ["ours", "plain"])
+@pytest.mark.parametrize("path", ["ours", "reference"])
 def test_both_paths_run_in_the_bundles_own_engine(path: str, tmp_path: Path):
     study = tmp_path / "head.nii.gz"
     study.write_bytes(b"not read before the engine runs")
     evaluator = evaluator_of(path, study, tmp_path / "out", explained_labels=3)
     assert evaluator.progress.studies == 1
-    if path == "plain":
+    if path == "reference":
         assert isinstance(evaluator.study_inferer, ReferenceInferer)
         assert evaluator.study_inferer.explained_labels == 3
     else:

@@ -37,7 +37,7 @@ def changed(predictions, **changes):
     )
 
 
-def test_a_row_holds_scikit_learns_figures(measured):
+def test_a_row_holds_scikit_learns_metrics(measured):
     predictions = made_up("good", 1.2)
     slice_labels, slice_logits, _ = predictions.slice_level()
     row = measured["rows"][SHIPPED]

@@ -80,7 +80,7 @@ def test_the_training_leaves_every_file_that_the_page_names(folder: Path, traine
 
 
 @pytest.mark.usefixtures("trained")
-def test_all_figures_are_printed(run: Callable[..., subprocess.CompletedProcess[str]]):
+def test_all_metrics_are_printed(run: Callable[..., subprocess.CompletedProcess[str]]):
     assert "AUC" in run(*command("research.metrics")).stdout
 
 

@@ -36,7 +36,7 @@ KEYS = tuple(label.key for label in RSNA)
 NAMES = {f"{patient.number:03d}" for patient in PATIENTS}
 SLICES = 8
 HEADS = {"epochs": 1, "val_interval": 1, "folds": 2}
-SMALL_PICTURES = {key: value for key, value in SMALL.items() if key != "folds"}
+SMALL_IMAGES = {key: value for key, value in SMALL.items() if key != "folds"}
 """Folds stand with the heads here: assigned otherwise for fine-tuning, held-out patients would be seen."""
 
 
@@ -50,7 +50,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def base(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("data")
     return {
-        **SMALL_PICTURES,
+        **SMALL_IMAGES,
         "dataset_dir": str(write_ct_ich(folder / "ct-ich", PATIENTS, slices=SLICES, size=96).folder),
         "device": "$torch.device('cpu')",
         "cache_root": "cache/here",
@@ -226,7 +226,7 @@ def test_another_way_of_fine_tuning_is_made_anew(base: dict[str, Any], variant: 
     assert [len(configurations) for configurations, _ in runs] == [2]
 
 
-def test_the_last_block_learns_from_the_pictures_that_it_will_be_shown(
+def test_the_last_block_learns_from_the_images_that_it_will_be_shown(
     base: dict[str, Any], variant: Variant, monkeypatch: pytest.MonkeyPatch
 ):
     asked: list[Mapping[str, Any]] = []
@@ -338,13 +338,13 @@ def test_a_network_without_evidence_says_nothing_of_slices():
     assert found.key_slices == ()
 
 
-def test_a_scan_seen_in_several_views_is_answered_by_their_mean():
+def test_a_scan_seen_in_several_augmentations_gets_the_mean_of_their_probabilities():
     torch.manual_seed(0)
     network = DrCT2(VGG16Features(), labels=2, slices=3, key_slices=2, heads={"slice_classifier": True}).eval()
     image = torch.rand(2, 3, 512)
-    views = [scan_prediction(network, an_entry(), ScanFeatures(view, view, torch.arange(3))) for view in image.split(1)]
-    found = scan_prediction(network, an_entry(), ScanFeatures(image, image, torch.arange(3)), views=2)
-    probabilities = [1 / (1 + np.exp(-each.logits)) for each in (*views, found)]
+    single = [scan_prediction(network, an_entry(), ScanFeatures(one, one, torch.arange(3))) for one in image.split(1)]
+    found = scan_prediction(network, an_entry(), ScanFeatures(image, image, torch.arange(3)), augmentations=2)
+    probabilities = [1 / (1 + np.exp(-each.logits)) for each in (*single, found)]
     np.testing.assert_allclose(probabilities[2], (probabilities[0] + probabilities[1]) / 2, rtol=1e-5)
     assert found.slice_attention.sum() == pytest.approx(1.0, abs=1e-5)
-    assert found.key_slices == views[0].key_slices
+    assert found.key_slices == single[0].key_slices

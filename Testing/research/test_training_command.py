@@ -121,7 +121,7 @@ def test_predictions_and_weights_go_into_the_folder_that_is_asked_for(recorder: 
     assert [scan.name for scan in written.scans] == ["a", "b"]
 
 
-def test_figures_alone_can_keep_their_predictions(recorder: Recorder):
+def test_metrics_alone_can_keep_their_predictions(recorder: Recorder):
     cross_validation.main(["--only-metrics", "--output", "mine"])
     assert (recorder.shipped, recorder.written) == (0, [])
     assert Path("mine/predictions.json").is_file()

@@ -1,1 +1,1 @@
-"""The time and memory that a reading takes, beside the plain way to get the same answer and maps."""
+"""The time and memory that a reading takes, beside the reference implementation of the same answer and maps."""

@@ -1,4 +1,6 @@
-"""Time our path beside the plain one: ``python -m research.bench [--study PATH] [--repeats N] [--plain-labels N]``.
+"""Time our path beside the reference implementation.
+
+    python -m research.bench [--study PATH] [--repeats N] [--reference-labels N]
 
 Each path runs in a process of its own, so that each has a peak memory of its own. This process stays small and imports
 the standard library alone: a child's peak would start from its parent's size.
@@ -62,18 +64,18 @@ class Measurement:
         return replace(self, seconds=seconds)
 
 
-def table(ours: Measurement, plain: Measurement) -> str:
+def table(ours: Measurement, reference: Measurement) -> str:
     """Lay the two measurements side by side."""
-    stages = list(dict.fromkeys([*ours.seconds, *plain.seconds]))
+    stages = list(dict.fromkeys([*ours.seconds, *reference.seconds]))
     stages.sort(key=lambda stage: stage == "writing")
-    lines = [f"{'seconds':<24}{'ours':>10}{'plain':>10}"]
+    lines = [f"{'seconds':<24}{'ours':>10}{'reference':>10}"]
     for stage in stages:
-        cells = (f"{path.seconds[stage]:.2f}" if stage in path.seconds else "-" for path in (ours, plain))
+        cells = (f"{path.seconds[stage]:.2f}" if stage in path.seconds else "-" for path in (ours, reference))
         lines.append(f"{stage:<24}" + "".join(f"{cell:>10}" for cell in cells))
-    totals = ours.network_and_maps, plain.network_and_maps
+    totals = ours.network_and_maps, reference.network_and_maps
     lines.append(f"{f'network + {ours.labels} maps':<24}{totals[0]:>10.2f}{totals[1]:>10.2f}")
-    lines.append(f"{'whole study':<24}{sum(ours.seconds.values()):>10.2f}{sum(plain.seconds.values()):>10.2f}")
-    lines.append(f"{'peak memory (GB)':<24}{ours.peak_gb:>10.2f}{plain.peak_gb:>10.2f}")
+    lines.append(f"{'whole study':<24}{sum(ours.seconds.values()):>10.2f}{sum(reference.seconds.values()):>10.2f}")
+    lines.append(f"{'peak memory (GB)':<24}{ours.peak_gb:>10.2f}{reference.peak_gb:>10.2f}")
     lines.append(f"ratio of network + {ours.labels} maps: {totals[1] / totals[0]:.1f}")
     return "\n".join(lines)
 
@@ -90,7 +92,7 @@ def run(*arguments: str) -> None:
 
 
 def measure(path: str, study: Path, folder: Path, *options: str) -> Measurement:
-    """Measure one path, ``"ours"`` or ``"plain"``, in a process of its own."""
+    """Measure one path, ``"ours"`` or ``"reference"``, in a process of its own."""
     measured = folder / f"{path}.json"
     logger.info("timing %s", path)
     place = ["--study", str(study), "--output", str(folder / path), "--measured", str(measured)]
@@ -105,21 +107,23 @@ def write_phantom(folder: Path) -> Path:
     return folder / "ct"
 
 
-def bench(study: Path | None, repeats: int, plain_labels: int | None, folder: Path) -> str:
+def bench(study: Path | None, repeats: int, reference_labels: int | None, folder: Path) -> str:
     """Measure both paths on a study, without one on the phantom, and return what to print."""
     study = write_phantom(folder / "phantom") if study is None else study.resolve()
     ours = measure("ours", study, folder, "--repeats", str(repeats))
-    some = [] if plain_labels is None else ["--explained-labels", str(plain_labels)]
-    plain = measure("plain", study, folder, *some)
+    some = [] if reference_labels is None else ["--explained-labels", str(reference_labels)]
+    reference = measure("reference", study, folder, *some)
     lines = [
         f"{study.name} on {ours.device}, {ours.threads} threads",
         f"ours: {ours.precision}, median of {repeats} runs",
-        f"plain: {plain.precision}, default layout, one MONAI GradCAM per label over the whole network; 1 run",
+        f"reference: {reference.precision}, default layout, one MONAI GradCAM per label over the whole network; 1 run",
     ]
-    if plain_labels is not None and plain_labels < plain.labels:
-        plain = plain.with_all_labels_explained(plain_labels)
-        lines.append(f"plain explanation: {plain_labels} of {plain.labels} labels timed, the others reckoned alike")
-    return "\n".join([*lines, table(ours, plain)])
+    if reference_labels is not None and reference_labels < reference.labels:
+        reference = reference.with_all_labels_explained(reference_labels)
+        lines.append(
+            f"reference explanation: {reference_labels} of {reference.labels} labels timed, the others reckoned alike"
+        )
+    return "\n".join([*lines, table(ours, reference)])
 
 
 def _count(text: str) -> int:
@@ -133,11 +137,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m research.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--study", type=Path, help="a head CT; without it the demo's phantom")
     parser.add_argument("--repeats", type=_count, default=3, help="runs of our path")
-    parser.add_argument("--plain-labels", type=_count, help="labels that the plain path explains; all, if not given")
+    parser.add_argument("--reference-labels", type=_count, help="labels that the reference explains; all, if not given")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="ichdiagnosis-bench-") as folder:
         try:
-            text = bench(chosen.study, chosen.repeats, chosen.plain_labels, Path(folder))
+            text = bench(chosen.study, chosen.repeats, chosen.reference_labels, Path(folder))
         except subprocess.CalledProcessError as error:
             logger.error("stopped: %s ended with status %d", " ".join(error.cmd[1:3]), error.returncode)
             return 1

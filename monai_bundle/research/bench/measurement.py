@@ -25,21 +25,21 @@ logger = logging.getLogger(__name__)
 
 
 def evaluator_of(path: str, study: Path, output: Path, explained_labels: int | None) -> StudyEvaluator:
-    """Build the bundle's own engine for one study; the plain path only has another inferer, and no slices at 512.
+    """Build the bundle's own engine for one study; the reference only has another inferer, and no slices at 512.
 
     Parameters
     ----------
-    path : {"ours", "plain"}
+    path : {"ours", "reference"}
         Which path.
     study, output : Path
         The CT, and where the result folder goes.
     explained_labels : int or None
-        How many labels the plain path explains; None for all.
+        How many labels the reference implementation explains; None for all.
     """
     parser = ConfigParser()
     parser.read_config(str(BUNDLE_ROOT / "configs" / "inference.json"))
     parser.update({"bundle_root": str(BUNDLE_ROOT), "dataset_dir": str(study), "output_dir": str(output)})
-    if path == "plain":
+    if path == "reference":
         parser["inferer"] = {
             "_target_": "research.bench.reference_implementation.ReferenceInferer",
             "explained_labels": explained_labels,
@@ -83,7 +83,7 @@ def peak_gb() -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m research.bench.measurement", description=__doc__.splitlines()[0])
-    parser.add_argument("path", choices=("ours", "plain"))
+    parser.add_argument("path", choices=("ours", "reference"))
     parser.add_argument("--study", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--explained-labels", type=int)

@@ -40,7 +40,7 @@ UPPER_BOUND = "upper_bound"
 """Listed among the methods: the annotation itself, averaged over the maps' cells; no map can be much better."""
 
 
-class BehindTrunk(VGG16Features):
+class TrainedStageBackbone(VGG16Features):
     """VGG16 whose input is the cached block-4 features in place of images."""
 
     def forward(self, image: Tensor) -> Tensor:
@@ -52,9 +52,9 @@ class BehindTrunk(VGG16Features):
 def reading_from_maps(network: DrCT1) -> DrCT1:
     """Return a copy of a network whose input is cached block-4 features; weights keep their names."""
     changed = copy.deepcopy(network).eval()
-    behind = BehindTrunk()
-    behind.load_state_dict(network.backbone.state_dict())
-    changed.backbone = behind.requires_grad_(False)
+    backbone = TrainedStageBackbone()
+    backbone.load_state_dict(network.backbone.state_dict())
+    changed.backbone = backbone.requires_grad_(False)
     return changed
 
 

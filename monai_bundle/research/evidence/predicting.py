@@ -127,4 +127,4 @@ def key_of(variant: Variant, base: Mapping[str, Any]) -> list[Any]:
     data = [data_key(HEADS, {**base, **variant.heads})]
     if variant.finetuning is not None:
         data.append(data_key([HEADS, FINETUNING], {**base, **variant.finetuning}))
-    return [variant.heads, variant.finetuning, variant.views, variant.title, dict(base), data, *settings]
+    return [variant.heads, variant.finetuning, variant.augmentations, variant.title, dict(base), data, *settings]

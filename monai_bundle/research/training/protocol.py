@@ -54,7 +54,7 @@ class Variant:
         Overrides of ``configs/train.json``.
     finetuning : mapping or None
         Overrides of ``configs/finetune.json``; None leaves the backbone as it is.
-    views : int
+    augmentations : int
         Cached variants of a held-out scan that are averaged (test-time augmentation): 1 is the scan as it is alone.
     """
 
@@ -62,7 +62,7 @@ class Variant:
     title: str
     heads: Mapping[str, Any] = field(default_factory=dict)
     finetuning: Mapping[str, Any] | None = field(default_factory=dict)
-    views: int = 1
+    augmentations: int = 1
 
 
 def run(configuration: str | list[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
@@ -185,14 +185,16 @@ def cross_validated(variant: Variant, base: Mapping[str, Any], keep: Path | None
         folds, keys = int(content("folds")), content("label_keys")
         held_out: Sequence[LabelledFeatures] = content("split").validation
         network = content("network_def")
-        scans += [scan_prediction(network, entry, features, variant.views) for entry, features in held_out]
+        scans += [scan_prediction(network, entry, features, variant.augmentations) for entry, features in held_out]
         fold += 1
         logger.info("%s: fold %d of %d done", variant.name, fold, folds)
     protocol = f"{len(scans)} scans, cross-validation by patient in {folds} folds, held-out patients pooled"
     return Predictions(keys, tuple(scans), variant.title, protocol)
 
 
-def scan_prediction(network: DrCT1, entry: Mapping[str, Any], features: ScanFeatures, views: int = 1) -> ScanPrediction:
+def scan_prediction(
+    network: DrCT1, entry: Mapping[str, Any], features: ScanFeatures, augmentations: int = 1
+) -> ScanPrediction:
     """Read one held-out scan and carry the values of input slices over to the original slices.
 
     Parameters
@@ -203,10 +205,10 @@ def scan_prediction(network: DrCT1, entry: Mapping[str, Any], features: ScanFeat
         Of the datalist.
     features : ScanFeatures
         Of the scan.
-    views : int
+    augmentations : int
         As for :class:`Variant`; the key slices are those of the scan as it is.
     """
-    readings = [read_whole_scan(network, features, view) for view in range(views)]
+    readings = [read_whole_scan(network, features, number) for number in range(augmentations)]
     probabilities, attention, slice_logits = (
         torch.stack([getattr(reading, name) for reading in readings]).mean(dim=0)
         for name in ("probabilities", "slice_attention", "slice_logits")

@@ -1,4 +1,4 @@
-"""One head: its individual sizes, the cranial cavity, the bone and the outline, all as signed distances.
+"""One head: its individual sizes, the cranial cavity, the bone and the skin, all as signed distances.
 
 Head coordinates are patient coordinates divided by the individual scale: x to the right, y to anterior, z to superior,
 in mm, with the foramina of Monro near (0, 8, 9), the brain's top at z = 73 and the foramen magnum at z = -66.
@@ -128,7 +128,7 @@ class Anatomy:
         floor = smooth_step(z, -12.0, -30.0) * smooth_step(y, -10.0, 30.0)
         return 6.3 + self.bone_mm + 1.6 * forehead + 5.0 * occiput + 0.8 * vertex - 3.2 * temple - 3.0 * floor
 
-    def outline(self, head: Values, dome: Values) -> Values:
+    def skin_distance(self, head: Values, dome: Values) -> Values:
         """Distance to the skin, from the head coordinates and the distance to the vault."""
         distance = dome - (13.0 + self.bone_mm)
         low = np.flatnonzero(head[2] < 20.0)

@@ -180,8 +180,8 @@ def _render_plane(
     dome, surface = head.anatomy.dome(located)
     cavity = head.anatomy.cavity(located, dome)
     outer = np.flatnonzero(cavity > -softness)
-    outline = np.full(chosen.size, -1e3, dtype=np.float32)
-    outline[outer] = head.anatomy.outline(located[:, outer], dome[outer])
+    skin = np.full(chosen.size, -1e3, dtype=np.float32)
+    skin[outer] = head.anatomy.skin_distance(located[:, outer], dome[outer])
     tissue = np.zeros(chosen.size, dtype=np.float32)
     blood: dict[str, NDArray[np.bool_]] = {
         bleed.haemorrhage.kind: np.zeros(points.shape[1], dtype=bool) for bleed in head.bleeds
@@ -195,12 +195,12 @@ def _render_plane(
         tissue[inner] = content
         for kind, where in inside.items():
             blood[kind][chosen[inner[where]]] = True
-    outer = outer[outline[outer] < softness]
+    outer = outer[skin[outer] < softness]
     around = tissue[outer]
     canvas = Canvas(located[:, outer], around, softness)
-    paint_skull(head.anatomy, canvas, cavity[outer], dome[outer], outline[outer])
+    paint_skull(head.anatomy, canvas, cavity[outer], dome[outer], skin[outer])
     tissue[outer] = around
-    values[chosen] += coverage(outline, softness) * (tissue - values[chosen])
+    values[chosen] += coverage(skin, softness) * (tissue - values[chosen])
     return values, blood
 
 
@@ -209,7 +209,7 @@ def _near_head(anatomy: Anatomy, points: Values, shape: tuple[int, int]) -> NDAr
     step = 4
     plane = points.reshape(3, *shape)
     coarse = anatomy.to_head(plane[:, ::step, ::step].reshape(3, -1))
-    distance = anatomy.outline(coarse, anatomy.dome(coarse)[0])
+    distance = anatomy.skin_distance(coarse, anatomy.dome(coarse)[0])
     pitch = np.linalg.norm(plane[:, -1, -1] - plane[:, 0, 0]) / max(1.0, float(np.hypot(*shape)) - 1.0)
     near = (distance < 8.0 + 1.5 * step * pitch).reshape(plane[0, ::step, ::step].shape)
     return near.repeat(step, axis=0).repeat(step, axis=1)[: shape[0], : shape[1]].ravel()

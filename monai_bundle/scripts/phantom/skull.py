@@ -16,7 +16,7 @@ SPONGY_BONE_HU = 600.0
 _TABLE_MM = 1.7
 
 
-def paint_skull(anatomy: Anatomy, canvas: Canvas, cavity: Values, dome: Values, outline: Values) -> None:
+def paint_skull(anatomy: Anatomy, canvas: Canvas, cavity: Values, dome: Values, skin: Values) -> None:
     """Paint soft tissue, bone and air outside the cranial cavity, over whatever is there.
 
     Parameters
@@ -25,14 +25,14 @@ def paint_skull(anatomy: Anatomy, canvas: Canvas, cavity: Values, dome: Values, 
         The head.
     canvas : Canvas
         Points in head coordinates, from just inside the cavity to the skin.
-    cavity, dome, outline : ndarray, shape (n,)
+    cavity, dome, skin : ndarray, shape (n,)
         Distances to the inner table, to the vault and to the skin.
     """
     softness = canvas.softness
     outside = coverage(-cavity, softness)
     inside_before = canvas.values.copy()
     canvas.values[:] = FAT_HU
-    _paint_soft_tissue(anatomy, canvas, dome, outline)
+    _paint_soft_tissue(anatomy, canvas, dome, skin)
     _paint_vault(anatomy, canvas, cavity)
     _paint_base(canvas)
     _paint_face(canvas)
@@ -41,19 +41,19 @@ def paint_skull(anatomy: Anatomy, canvas: Canvas, cavity: Values, dome: Values, 
     canvas.values[:] = inside_before + outside * (canvas.values - inside_before)
 
 
-def _paint_soft_tissue(anatomy: Anatomy, canvas: Canvas, dome: Values, outline: Values) -> None:
+def _paint_soft_tissue(anatomy: Anatomy, canvas: Canvas, dome: Values, skin: Values) -> None:
     z = canvas.mirrored[2]
     galea = sheet_coverage(dome - 9.2, 0.8, canvas.softness)
-    canvas.blend(0.6 * galea * (outline < 0), 35.0)
+    canvas.blend(0.6 * galea * (skin < 0), 35.0)
     # Below the skull's widest part muscles fill the space under a layer of fat.
-    neck = smooth_step(z, -28.0, -46.0) * smooth_step(outline, -6.0, -11.0)
+    neck = smooth_step(z, -28.0, -46.0) * smooth_step(skin, -6.0, -11.0)
     chosen = np.flatnonzero(neck > 0.0)
     strands = anatomy.bone(canvas.points[:, chosen] * np.array([[0.75], [0.35], [0.25]], dtype=np.float32))
     fleshy = neck[chosen] * smooth_step(strands, -1.1, -0.6)
     canvas.values[chosen] += fleshy * (MUSCLE_HU - canvas.values[chosen])
     canvas.paint_ellipsoid((66.0, 24.0, -16.0), (10.0, 30.0, 36.0), MUSCLE_HU)
     canvas.paint_ellipsoid((54.0, 32.0, -62.0), (12.0, 20.0, 26.0), MUSCLE_HU)
-    canvas.blend(sheet_coverage(outline + 1.0, 1.0, canvas.softness), SKIN_HU)
+    canvas.blend(sheet_coverage(skin + 1.0, 1.0, canvas.softness), SKIN_HU)
 
 
 def _paint_vault(anatomy: Anatomy, canvas: Canvas, cavity: Values) -> None:

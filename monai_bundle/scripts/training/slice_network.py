@@ -27,7 +27,7 @@ class SliceNetwork(nn.Module):
         epoch is spent on it.
     mixup : float
         Strength of mixup (Zhang et al. 2018): parameter of the Beta distribution by which two slices are blended; 0
-        for none. Few slices are soon learnt by heart.
+        for none. A network overfits few slices soon.
     precision : str
         As for :func:`scripts.precision.choose_precision`; the weights stay in float32.
 
@@ -53,16 +53,17 @@ class SliceNetwork(nn.Module):
         self.block = network.backbone.trained_stage()
         if not any(True for _ in self.block.parameters()):
             raise ExpectedError("training.no_trained_stage", backbone=type(network.backbone).__name__)
-        self.evidence = network.primary.slice_classifier
+        self.slice_classifier = network.primary.slice_classifier
         self.precision = precision
         self.mixup = torch.distributions.Beta(mixup, mixup) if mixup > 0 else None
         # The frozen stage's maps come from the cache.
         network.backbone.requires_grad_(False)
         self.block.requires_grad_(True)
         with torch.no_grad():
-            bias = torch.as_tensor(frequencies).to(self.evidence.output.bias).clamp(1e-3, 1 - 1e-3).logit()
+            output = self.slice_classifier.output
+            bias = torch.as_tensor(frequencies).to(output.bias).clamp(1e-3, 1 - 1e-3).logit()
             # Of a label that no slice is known for nothing is learnt here: what was known of it stays.
-            self.evidence.output.bias.copy_(torch.where(bias.isfinite(), bias, self.evidence.output.bias))
+            output.bias.copy_(torch.where(bias.isfinite(), bias, output.bias))
 
     def forward(self, maps: Tensor) -> Tensor | dict[str, Tensor]:
         """Return slice logits (batch, labels) for maps (batch, maps, h, w) of the frozen stage.
@@ -71,7 +72,7 @@ class SliceNetwork(nn.Module):
         (batch,), its own weight in the mixture, and ``cells`` (batch, labels, h * w), what each cell of the last maps
         adds to each logit: what :class:`scripts.training.losses.SliceLoss` takes.
         """
-        device = self.evidence.output.weight.device
+        device = self.slice_classifier.output.weight.device
         maps = maps.to(device)
         if self.training:
             partner, weight = self._draw(len(maps), device)
@@ -79,17 +80,17 @@ class SliceNetwork(nn.Module):
             maps = of_pixels * maps + (1 - of_pixels) * maps[partner]
         with choose_precision(device, self.precision).autocast():
             last_maps = self.block(maps.float().contiguous(memory_format=torch.channels_last))
-        logits: Tensor = self.evidence(pool(last_maps).float()[:, None])[:, 0]
+        logits: Tensor = self.slice_classifier(pool(last_maps).float()[:, None])[:, 0]
         if not self.training:
             return logits
-        cells = torch.einsum("bchw,lc->blhw", last_maps.float(), self.evidence.slope()).flatten(2)
+        cells = torch.einsum("bchw,lc->blhw", last_maps.float(), self.slice_classifier.slope()).flatten(2)
         return {"logits": logits, "partner": partner, "weight": weight, "cells": cells}
 
     def parameter_groups(self, learning_rate: float, classifier_learning_rate: float) -> list[dict[str, Any]]:
         """Give the slice classifier, which starts from nothing, a learning rate of its own."""
         return [
             {"params": list(self.block.parameters()), "lr": learning_rate},
-            {"params": list(self.evidence.parameters()), "lr": classifier_learning_rate},
+            {"params": list(self.slice_classifier.parameters()), "lr": classifier_learning_rate},
         ]
 
     def _draw(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
