@@ -21,7 +21,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(BUNDLE)
         command = [sys.executable, "-m", "scripts.phantom", "--format", "dicom", "--output", str(folder / "phantom")]
-        subprocess.run([*command, "--haemorrhage", "subdural"], check=True, capture_output=True)
+        subprocess.run([*command, "--haemorrhage", "subdural", "--pixels", "128"], check=True, capture_output=True)
     (folder / "phantom" / "ct").rename(folder / "rsna-series-iph-ivh")
     (folder / "labels").mkdir()
     rows = ["ID,Label"]
@@ -40,7 +40,7 @@ def in_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
 def studies(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[ExternalStudy]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(BUNDLE)
-        return external_studies(data, tmp_path_factory.mktemp("phantoms"))
+        return external_studies(data, tmp_path_factory.mktemp("phantoms"), pixels=96)
 
 
 def test_real_studies_come_first_and_three_phantoms_follow(studies: list[ExternalStudy]):
@@ -59,7 +59,7 @@ def test_real_studies_come_first_and_three_phantoms_follow(studies: list[Externa
 def test_a_study_is_read_as_a_user_reads_it_and_its_key_slices_compared_with_the_labels(
     studies: list[ExternalStudy], tmp_path: Path
 ):
-    found = read_study(studies[0], tmp_path / "result")
+    found = read_study(studies[0], tmp_path / "result", {"image_size": 64, "high_res_size": 96})
     assert (found["truth_positive"], found["study"]) == (True, "RSNA 2019, one series")
     assert set(found["findings"]) >= {"any", "subdural"}
     assert found["positive"] == (found["findings"]["any"] >= found["any_threshold"])

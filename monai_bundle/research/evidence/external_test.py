@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class ExternalStudy:
     labelled_slices: tuple[str, ...] = ()
 
 
-def external_studies(data: Path, scratch: Path) -> list[ExternalStudy]:
+def external_studies(data: Path, scratch: Path, pixels: int = 512) -> list[ExternalStudy]:
     """Return the real studies that exist, and write three phantoms.
 
     Parameters
@@ -51,6 +52,8 @@ def external_studies(data: Path, scratch: Path) -> list[ExternalStudy]:
         Folder of real head CT.
     scratch : Path
         Empty folder for the phantoms.
+    pixels : int
+        Rows and columns of a phantom.
     """
     studies = []
     rsna = data / "rsna-series-iph-ivh"
@@ -64,6 +67,7 @@ def external_studies(data: Path, scratch: Path) -> list[ExternalStudy]:
         studies.append(ExternalStudy("GE, tilted gantry", "no haemorrhage, old infarct", folder, False))
     for name, kinds in (("none", ()), ("epidural", ("epidural",)), ("two", ("intraparenchymal", "subdural"))):
         command = [sys.executable, "-m", "scripts.phantom", "--format", "dicom", "--output", str(scratch / name)]
+        command += ["--pixels", str(pixels)]
         for kind in kinds:
             command += ["--haemorrhage", kind]
         subprocess.run(command, check=True, capture_output=True)
@@ -85,8 +89,17 @@ def read_external(data: Path) -> list[dict[str, Any]]:
         return [read_study(study, Path(scratch) / f"result-{number}") for number, study in enumerate(studies)]
 
 
-def read_study(study: ExternalStudy, results: Path) -> dict[str, Any]:
+def read_study(study: ExternalStudy, results: Path, settings: Mapping[str, int] | None = None) -> dict[str, Any]:
     """Run the bundle on one study and return its result, or why there is none.
+
+    Parameters
+    ----------
+    study : ExternalStudy
+        What to read, and what is known of it.
+    results : Path
+        Folder for the result.
+    settings : mapping, optional
+        Of ``configs/inference.json``, where they are not the shipped ones.
 
     Raises
     ------
@@ -95,6 +108,7 @@ def read_study(study: ExternalStudy, results: Path) -> dict[str, Any]:
     """
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
     command += ["--dataset_dir", str(study.folder), "--output_dir", str(results)]
+    command += [part for key, value in (settings or {}).items() for part in (f"--{key}", str(value))]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     files = list(results.glob("*/result.json"))
     if done.returncode not in (0, 3) or len(files) != 1:
@@ -109,7 +123,7 @@ def read_study(study: ExternalStudy, results: Path) -> dict[str, Any]:
         "any_threshold": by_key["any"]["threshold"],
         "positive": by_key["any"]["positive"],
         "key_slices_labelled_positive": _labelled_positive(study, result),
-        "note": "; ".join(warning["name"] for warning in result["study"]["quality"]) or None,
+        "note": "; ".join(warning["code"] for warning in result["study"]["quality"]) or None,
     }
 
 

@@ -131,7 +131,7 @@ def platt_where_it_helps(
     for column, key in enumerate(keys):
         if min((class_counts(truth[rows, column]).rarest for rows in rest if rows.any()), default=0) < max(fewest, 1):
             counts = class_counts(truth[:, column])
-            reasons[key] = f"not calibrated: {counts}; {fewest} of each are needed without any one fold"
+            reasons[key] = f"not calibrated: {counts}; {fewest} of each must be left without any one fold"
     if len(reasons) < len(keys):
         fitted = cross_fitted(values, truth, keys, fold, partial(fit_platt, fewest=fewest, left_alone=reasons))
         for column, key in enumerate(keys):
