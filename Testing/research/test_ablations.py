@@ -80,6 +80,8 @@ def test_what_cannot_be_chosen_is_refused():
 
 
 def test_a_single_pass_is_the_primary_network_with_the_settings_of_both():
-    network = single_pass(VGG16Features(), labels=2, slices=6, key_slices=3, high_res_size=64, fusion="by_position")
+    network = single_pass(
+        backbone=VGG16Features(), labels=2, slices=6, key_slices=3, high_res_size=64, fusion="by_position"
+    )
     assert type(network) is DrCT1
     assert network.slices == 6
