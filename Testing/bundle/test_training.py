@@ -195,12 +195,12 @@ def test_shipping_writes_a_calibration_for_every_label(shipped: Shipped):
     assert calibration.keys == KEYS
     assert (
         calibration.remarks["subarachnoid"]
-        == "not calibrated: 3 positives, 27 negatives; 10 of each are needed without any one fold"
+        == "not calibrated: 3 positives, 27 negatives; 10 of each must be left without any one fold"
     )
     # Without one of the two folds too few are left of this label, too.
     assert (
         calibration.remarks["any"]
-        == "not calibrated: 15 positives, 15 negatives; 10 of each are needed without any one fold"
+        == "not calibrated: 15 positives, 15 negatives; 10 of each must be left without any one fold"
     )
     assert set(calibration.slope) == {1.0}
 
