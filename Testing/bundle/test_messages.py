@@ -27,6 +27,7 @@ SOURCES = sorted([*(BUNDLE / "scripts").rglob("*.py"), *(BUNDLE / "research").rg
 TEMPLATES = sorted((BUNDLE / "scripts" / "output" / "templates").glob("*.j2"))
 SECTIONS_OF = {
     "NotEvaluableError": "intake",
+    "SynthesisError": "synthesis",
     "IntakeError": "intake",
     "QualityWarning": "quality",
     "DamagedFileError": "damage",

@@ -40,18 +40,16 @@ def _requests(chosen: argparse.Namespace, generator: np.random.Generator) -> lis
     if len(volumes) == 1:
         volumes = volumes * len(subtypes)
     if len(volumes) != len(subtypes):
-        raise SynthesisError(
-            "bad_volumes", f"{len(volumes)} volumes for {len(subtypes)} subtypes; give one, or one each"
-        )
+        raise SynthesisError("bad_volumes", volumes=len(volumes), subtypes=len(subtypes))
     return [LesionRequest(subtype, volume) for subtype, volume in zip(subtypes, volumes, strict=True)]
 
 
 def _read(path: Path) -> CTStudy:
     if not path.exists():
-        raise SynthesisError("no_study", f"{path.name}: there is no such file or folder")
+        raise SynthesisError("no_study", name=path.name)
     found = find_studies(path)
     if len(found) != 1:
-        raise SynthesisError("no_study", f"{path.name}: {len(found)} studies found; give exactly one")
+        raise SynthesisError("no_study.several", name=path.name, studies=len(found))
     return read_study(found[0])
 
 

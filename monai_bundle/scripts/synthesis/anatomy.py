@@ -137,7 +137,7 @@ def find_anatomy(study: CTStudy) -> HeadAnatomy:
     cavity = find_cavity(hounsfield, grid)
     largest = float(cavity.inside.sum(axis=(1, 2)).max()) * grid.spacing[1] * grid.spacing[2]
     if largest < (_SMALLEST_SLICE_MM2 if grid.shape[0] == 1 else _SMALLEST_CAVITY_MM2):
-        raise SynthesisError("small_cavity", f"the cranial cavity covers at most {largest:.0f} mm2 of a slice")
+        raise SynthesisError("small_cavity", largest_mm2=largest)
     frame = find_head_frame(cavity, grid)
     frame = refine_midline(hounsfield, cavity, frame, grid)
     brain, fluid = _levels(hounsfield, cavity)

@@ -146,7 +146,7 @@ def _add(
     where: NDArray[np.bool_] = (host > _TISSUE_HU) if everywhere else canvas.fillable(sample) & (host > _TISSUE_HU)
     change = np.where(where, fine, 0.0)
     if not (np.abs(change) > 1.0).any():
-        raise SynthesisError("no_site", f"the host does not show where {kind} occurs")
+        raise SynthesisError("no_site.artefact", kind=kind)
     host += change
     canvas.changed[canvas.anatomy.grid.stored_range(sample.box)] |= change != 0.0
     return _described(canvas, sample, np.abs(field) > 3.0, kind, pattern)

@@ -82,7 +82,7 @@ def find_cavity(hounsfield: Field, grid: WorkingGrid) -> Cavity:
     best = [max((area for area, enclosed, _ in plane if enclosed > _ENCLOSED), default=0.0) for plane in planes]
     start = int(np.argmax(best))
     if best[start] < _SMALLEST_MM2:
-        raise SynthesisError("no_cavity", "no region that bone encloses; give a head CT with part of the brain in it")
+        raise SynthesisError("no_cavity")
     if len(planes) == 1:
         # No neighbour can confirm a small region of a single slice.
         planes = [[part for part in planes[0] if part[0] >= _COMPANION * best[0]]]

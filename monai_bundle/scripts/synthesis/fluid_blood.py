@@ -129,7 +129,7 @@ def ventricular_blood(
         ``"no_fluid"`` where no ventricle is seen.
     """
     if not anatomy.ventricles.any():
-        raise SynthesisError("no_fluid", "no ventricle is seen")
+        raise SynthesisError("no_fluid.ventricle")
     box = anatomy.grid.box_around(anatomy.ventricles, 3.0)
     sample = anatomy.sample(box)
     heights = anatomy.grid.heights(box.slices, 1)
@@ -186,7 +186,7 @@ def _filled(
     filled = fraction > 0.0
     available = float(fraction[filled].sum()) * voxel_ml
     if available < _LEAST_ML:
-        raise SynthesisError("no_fluid", f"no fluid to take the place of ({available:.2f} ml)")
+        raise SynthesisError("no_fluid", available_ml=available)
     amounts, places = fraction[filled], distance[filled]
     low, high = float(places.min()) - softness, float(places.max()) + softness
     for _ in range(14):

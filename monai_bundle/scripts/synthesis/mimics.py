@@ -54,7 +54,7 @@ def _site(anatomy: HeadAnatomy, atlas: tuple[float, float, float]) -> Field:
     height = abs(float(sample.head[2][index]) - float(head[2]))
     limit = _HEIGHT_GUESS_MM if anatomy.single_slice else anatomy.grid.spacing[0]
     if squared[index] > 36.0 or height > limit or sample.depth[index] < 3.0:
-        raise SynthesisError("no_site", "the host does not show the place of this finding")
+        raise SynthesisError("no_site.finding")
     return np.array([head[0], head[1], sample.head[2][index]]) if anatomy.single_slice else head
 
 
@@ -96,7 +96,7 @@ def plexus_calcification(canvas: HostCanvas) -> list[PlacedLesion]:
     anatomy, generator = canvas.anatomy, canvas.generator
     index = np.nonzero(ndimage.binary_dilation(anatomy.ventricles, np.ones((1, 3, 3), dtype=bool)))
     if not index[0].size:
-        raise SynthesisError("no_site", "no ventricle is seen")
+        raise SynthesisError("no_site.ventricle")
     grid = anatomy.grid
     stored = (np.stack(index[::-1]) + 0.5) * np.array([[grid.factor], [grid.factor], [grid.group]]) - 0.5
     matrix = anatomy.frame.to_head @ grid.affine
@@ -117,7 +117,7 @@ def plexus_calcification(canvas: HostCanvas) -> list[PlacedLesion]:
             )
         )
     if not placed:
-        raise SynthesisError("no_site", "no trigone is seen")
+        raise SynthesisError("no_site.trigone")
     return placed
 
 
@@ -225,7 +225,7 @@ def dense_vessel(canvas: HostCanvas) -> list[PlacedLesion]:
         side = float(generator.choice([-1.0, 1.0]))
         nodes = tuple((x * side, y, z, radius) for x, y, z, radius in _TRANSVERSE_SINUS)
         if height is not None and abs(height + 22.0) > _HEIGHT_GUESS_MM:
-            raise SynthesisError("no_site", "the slice does not show the transverse sinus")
+            raise SynthesisError("no_site.sinus")
         sinus = Vessel("transverse sinus", nodes, np.zeros(3), 8.5, None if height is None else -22.0)
         return [paint_shape(canvas, sinus, float(generator.uniform(-0.5, 1.5)), density, "dense vessel")]
     name = str(generator.choice(list(_VESSELS)))
@@ -233,7 +233,7 @@ def dense_vessel(canvas: HostCanvas) -> list[PlacedLesion]:
     nodes = tuple((x * side, y, z, radius) for x, y, z, radius in _VESSELS[name])
     middle = float(np.mean([node[2] for node in nodes]))
     if height is not None and abs(height - middle) > _HEIGHT_GUESS_MM:
-        raise SynthesisError("no_site", f"the slice does not show the {name}")
+        raise SynthesisError("no_site.structure", name=name)
     vessel = _snapped(canvas, Vessel(name, nodes, np.zeros(3), flat_height=None if height is None else middle))
     return [paint_shape(canvas, vessel, float(generator.uniform(-0.2, 0.8)), density, "dense vessel")]
 
@@ -250,7 +250,7 @@ def _snapped(canvas: HostCanvas, vessel: Vessel) -> Vessel:
     sample = anatomy.sample(anatomy.whole)
     near = np.nonzero(vessel.on(sample).distance(12.0) < 0.0)
     if not near[0].size:
-        raise SynthesisError("no_site", "the host does not show the place of this vessel")
+        raise SynthesisError("no_site.vessel")
     part = anatomy.grid.at_heights(anatomy.hounsfield, sample.box, anatomy.grid.heights(sample.box.slices, 1))[near]
     dark = np.clip((anatomy.brain_hu - 6.0 - part) / (anatomy.brain_hu - 9.0 - anatomy.fluid_hu), 0.0, 1.0)
     points = picked(sample.atlas, near)
@@ -265,7 +265,7 @@ def _snapped(canvas: HostCanvas, vessel: Vessel) -> Vessel:
             if inside.sum() > 3 and float(dark[inside].mean()) - 0.01 * np.hypot(x, y) > best[0]:
                 best = (float(dark[inside].mean()) - 0.01 * float(np.hypot(x, y)), shift)
     if best[0] < 0.25:
-        raise SynthesisError("no_site", "no cistern where this vessel runs")
+        raise SynthesisError("no_site.cistern")
     return replace(vessel, shift=best[1])
 
 

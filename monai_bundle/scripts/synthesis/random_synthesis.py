@@ -116,11 +116,11 @@ def draw_synthesis(
             continue
         # One of a lesion's kind may be hidden by another of the same host: the label map decides.
         if haemorrhage and not canvas.labels.any():
-            fault = SynthesisError("nothing_placed", "no voxel of the host counts as haemorrhage")
+            fault = SynthesisError("nothing_placed.no_voxel")
             continue
         placed += _look_alikes(canvas, settings)
         return result(study, canvas, placed)
-    raise fault or SynthesisError("nothing_placed", "no haemorrhage has a place in this host")
+    raise fault or SynthesisError("nothing_placed")
 
 
 def _look_alikes(canvas: HostCanvas, settings: SynthesisSettings) -> list[PlacedLesion]:

@@ -40,10 +40,10 @@ def slice_study(
     """
     array = np.asarray(hounsfield)
     if array.ndim != 2 or min(array.shape) < 32 or not np.isfinite(array).all():
-        raise SynthesisError("not_a_slice", f"{name}: {array.shape} is no slice of finite Hounsfield units")
+        raise SynthesisError("not_a_slice", name=name, shape=str(array.shape))
     column_mm, row_mm = pixel_mm if isinstance(pixel_mm, tuple) else (pixel_mm, pixel_mm)
     if min(column_mm, row_mm, thickness_mm) <= 0.0:
-        raise SynthesisError("bad_spacing", f"{name}: spacings must be positive")
+        raise SynthesisError("bad_spacing", name=name)
     voxels = np.clip(np.rint(array), -1024, 32767).astype(np.int16)[None]
     affine = np.diag([-column_mm, -row_mm, thickness_mm, 1.0])
     return CTStudy(voxels, affine, np.zeros(1), Provenance(name, "nifti", slice_thickness_mm=thickness_mm))

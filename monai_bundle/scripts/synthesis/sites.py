@@ -82,7 +82,7 @@ def inner_table_points(anatomy: HeadAnatomy) -> Points:
     slices = points.stored_slice // anatomy.grid.group
     kept = facing & backed[slices, index[1] + box.rows[0], index[2] + box.columns[0]]
     if not kept.any():
-        raise SynthesisError("no_inner_table", "no inner table that faces the brain")
+        raise SynthesisError("no_inner_table")
     return points.where(kept)
 
 
@@ -102,7 +102,7 @@ def brain_points(anatomy: HeadAnatomy, stride: int = 3) -> Points:
     chosen[:, ::stride, ::stride] = tissue[:, ::stride, ::stride]
     index = np.nonzero(chosen)
     if not index[0].size:
-        raise SynthesisError("no_brain", "no brain tissue")
+        raise SynthesisError("no_brain")
     return _points(anatomy, sample, index)
 
 
@@ -120,6 +120,6 @@ def pick(points: Points, weights: NDArray[np.floating], generator: np.random.Gen
     """
     total = float(weights.sum())
     if total <= 0.0:
-        raise SynthesisError("no_site", "no place in this host where such a lesion can lie")
+        raise SynthesisError("no_site")
     chosen = int(generator.choice(len(weights), p=weights / total))
     return points.atlas[:, chosen], float(points.depth[chosen]), int(points.stored_slice[chosen])

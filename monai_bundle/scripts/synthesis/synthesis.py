@@ -220,7 +220,7 @@ def _place_shape(
 
 def _checked(anatomy: HeadAnatomy, subtype: str, pattern: str, painted: Painted, volume_ml: float) -> PlacedLesion:
     if not painted.mask.any():
-        raise SynthesisError("nothing_placed", f"{volume_ml:.2g} ml of {subtype} blood fill no voxel of this host")
+        raise SynthesisError("nothing_placed.too_small", volume_ml=volume_ml, subtype=subtype)
     return placed_lesion(anatomy, subtype, pattern, painted, volume_ml)
 
 
@@ -239,7 +239,7 @@ def box_of(anatomy: HeadAnatomy, coarse: Sample, distance: Field, reach_mm: floa
     """Box around everything within some mm of a shape, from its distance on a coarse sample of the whole cavity."""
     near = (distance < 2.5) & (coarse.depth > -2.0)
     if not near.any():
-        raise SynthesisError("nothing_placed", "the lesion lies outside the cranial cavity")
+        raise SynthesisError("nothing_placed.outside")
     ranges = []
     whole = (coarse.box.slices, coarse.box.rows, coarse.box.columns)
     steps = (1, coarse.stride, coarse.stride)

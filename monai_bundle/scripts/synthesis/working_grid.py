@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.intake.study import CTStudy, IntakeError
+from scripts.messages import ExpectedError
 
 Field = NDArray[np.floating[Any]]
 
@@ -23,14 +24,14 @@ class SynthesisError(IntakeError):
     Parameters
     ----------
     code : str
-        Machine-readable name of the fault, e.g. ``"no_cavity"``.
-    message : str
-        One line for a person.
+        Name in the catalogue's section ``synthesis``, e.g. ``"no_cavity"``; what follows a dot only chooses the text.
+    **values
+        One per placeholder of its text.
     """
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    def __init__(self, code: str, /, **values: Any) -> None:
+        ExpectedError.__init__(self, f"synthesis.{code}", **values)
+        self.code = code.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ def working_grid(study: CTStudy) -> WorkingGrid:
     """
     normal = study.slice_normal
     if abs(normal[2]) < _AXIAL_COSINE:
-        raise SynthesisError("not_axial", f"{study.provenance.source_name}: slices are not axial")
+        raise SynthesisError("not_axial", name=study.provenance.source_name)
     affine = study.affine.copy()
     shape = list(study.voxels.shape)
     transposed = abs(affine[0, 0]) < abs(affine[0, 1])
