@@ -171,7 +171,7 @@ CATALOGUE = {
     ),
     "slice.no_key_slices": _("No key slices"),
     "slice.key_slices": _("{count} key slices"),
-    "slice.key_slice": _("Slice {number} · key slice {place} of {count}"),
+    "slice.key_slice": _("Slice {number} · {place} of {count} key slices, in scan order"),
     "slice.number": _("Slice {number}"),
     "slice.attention": _("Slice {number}: {percent:.1f} % of the attention"),
     "slice.attention_of_key_slice": _("Slice {number}: {percent:.1f} % of the attention, key slice (rank {rank})"),

@@ -140,7 +140,7 @@ def test_key_slices_are_stepped_through_by_buttons_and_by_keys(panel, head_ct):
     panel.result.navigation.go_to(0)
     assert panel.ui.sliceLabel.text == "Slice 1"
     click(panel.ui.nextButton)
-    assert panel.ui.sliceLabel.text == f"Slice {first + 1} · key slice 1 of 2"
+    assert panel.ui.sliceLabel.text == f"Slice {first + 1} · 1 of 2 key slices, in scan order"
     assert stands_on(first)
     press(panel, "N")
     assert stands_on(second)
