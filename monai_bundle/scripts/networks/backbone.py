@@ -58,18 +58,15 @@ class Backbone(nn.Module):
         Number of leading layers that are not trained.
     normalisation : InputNormalisation
         Of the pretrained weights.
-    weights_file : str or None
-        Path inside the bundle of the pretrained weights; None for random ones.
-    weights_from_package : bool
-        Whether the constructor fills in pretrained weights that come with a Python package.
+    pretrained : bool
+        Whether :meth:`pretrained_state` gives weights that training begins with; otherwise it begins with random ones.
     """
 
     channels: int
     stride: int
     frozen_layers: int
     normalisation: InputNormalisation = IMAGENET
-    weights_file: str | None = None
-    weights_from_package: bool = False
+    pretrained: bool = False
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -90,6 +87,18 @@ class Backbone(nn.Module):
         """
         maps: Tensor = self.features(self.normalise(image))
         return maps
+
+    def pretrained_state(self) -> dict[str, Tensor]:
+        """Return the weights that training begins with, by the names of this backbone's state dict.
+
+        A backbone is built without them, so that reading a study needs no more than the trained file.
+
+        Raises
+        ------
+        ExpectedError
+            If they cannot be read or fetched; the message says what to do.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no pretrained weights")
 
     def frozen_stage(self) -> nn.Sequential:
         """Return normalisation and the layers that keep their pretrained weights; they take windows in 0..1.
