@@ -71,10 +71,6 @@ def _examined(path: Path) -> dict[str, Tensor]:
 
 def untrained_vgg16(seed: int = 0) -> VGG16Features:
     """Return VGG16 with random weights (He et al. 2015): what is left of it without its training."""
-    backbone = VGG16Features(pretrained=False)
-    generator = torch.Generator().manual_seed(seed)
-    for layer in backbone.features:
-        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-            nn.init.zeros_(layer.bias)
-    return backbone
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VGG16Features(pretrained=False)
