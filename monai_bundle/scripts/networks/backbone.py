@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ class InputNormalisation:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
+
+Pooling = Literal["max", "max_mean"]
 
 IMAGENET = InputNormalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -58,6 +61,10 @@ class Backbone(nn.Module):
         Number of leading layers that are not trained.
     normalisation : InputNormalisation
         Of the pretrained weights.
+    pooling : {"max", "max_mean"}
+        How feature maps become one embedding, see :meth:`pool`.
+    level_channels : tuple of int
+        Feature maps of each of :meth:`levels`; empty where the backbone gives none, and has no lesion decoder.
     weights_file : str or None
         Path inside the bundle of the pretrained weights; None for random ones.
     weights_from_package : bool
@@ -68,6 +75,8 @@ class Backbone(nn.Module):
     stride: int
     frozen_layers: int
     normalisation: InputNormalisation = IMAGENET
+    pooling: ClassVar[Pooling] = "max"
+    level_channels: tuple[int, ...] = ()
     weights_file: str | None = None
     weights_from_package: bool = False
 
@@ -90,6 +99,33 @@ class Backbone(nn.Module):
         """
         maps: Tensor = self.features(self.normalise(image))
         return maps
+
+    def levels(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return feature maps of growing stride, 4 first; the last are :meth:`forward`'s.
+
+        Parameters
+        ----------
+        image : Tensor, shape (slices, 3, height, width)
+            Windows in 0..1.
+
+        Returns
+        -------
+        tuple of Tensor, shape (slices, level's channels, height / stride, width / stride)
+        """
+        return (self(image),)
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Pool feature maps to one embedding z per slice: their maximum (DrCT2, eq. 2), or maximum plus mean.
+
+        Parameters
+        ----------
+        maps : Tensor, shape (..., channels, h, w)
+
+        Returns
+        -------
+        Tensor, shape (..., channels)
+        """
+        return pool(maps) if self.pooling == "max" else pool(maps) + maps.mean(dim=(-2, -1))
 
     def frozen_stage(self) -> nn.Sequential:
         """Return normalisation and the layers that keep their pretrained weights; they take windows in 0..1.

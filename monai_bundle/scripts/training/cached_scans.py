@@ -174,6 +174,10 @@ class CachedSource:
         """Return nothing: only embeddings are cached."""
         return ()
 
+    def lesion_logits(self) -> tuple[FeatureMaps, ...]:
+        """Return nothing: only embeddings are cached."""
+        return ()
+
 
 @torch.no_grad()
 def read_whole_scan(network: StudyNetwork, features: ScanFeatures, variant: int = 0) -> StudyOutput:
