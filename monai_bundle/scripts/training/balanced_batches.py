@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from ignite.engine import Engine, Events
 from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -55,7 +56,7 @@ class BatchParts:
 
 
 class BalancedBatches(Dataset[dict[str, Tensor]]):
-    """Training batches; the same seed and number give the same batch, so that an interrupted training goes on.
+    """Training batches; the same seed, epoch and number give the same batch, so that an interrupted training goes on.
 
     Parameters
     ----------
@@ -68,13 +69,20 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
     sizes : sequence of (int, int, float)
         Image size, slices of a batch of that size, and how often it is drawn.
     count : int
-        Batches.
+        Batches of an epoch.
     parts : BatchParts
         What a batch is made of.
     augmentation : SliceAugmentation
         How slices are changed.
     seed : int
-        Source of all randomness, together with the batch's number.
+        Source of all randomness, together with the epoch and the batch's number.
+
+    Attributes
+    ----------
+    epoch : int
+        Other batches are drawn in another epoch; see :class:`EpochOfDataset`.
+    data : list of (mapping, PreparedGroup)
+        Name and labels of each group, and the group: what a training's key is made of.
 
     Raises
     ------
@@ -85,7 +93,7 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
     def __init__(
         self,
         groups: Sequence[PreparedGroup],
-        held_out: Mapping[str, int],
+        held_out: Mapping[str, int | None],
         windows: Sequence[Sequence[float]],
         sizes: Sequence[tuple[int, int, float]],
         count: int,
@@ -97,12 +105,23 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
             each for each in groups if held_out.get(each.kind.removeprefix("synthetic "), None) != each.fold
         ]
         self.windows = HounsfieldWindows(windows)
-        self.sizes, self.count, self.seed = list(sizes), count, seed
+        self.sizes, self.count, self.seed, self.epoch = [tuple(each) for each in sizes], count, seed, 0
         self.parts, self.augmentation = parts or BatchParts(), augmentation or SliceAugmentation()
-        self.labels = [_stated(each) for each in self.groups]
+        self.labels = [stated_labels(each) for each in self.groups]
         self.pools = _Pools.of(self.groups, self.labels)
         if not self.pools.negative or not (self.pools.positive or self.pools.synthetic):
             raise ExpectedError("training.no_slice_labels")
+        self.data = [
+            ({"name": each.name, "label": each.scan_labels.tolist(), "slice_labels": each.labels.numpy()}, each)
+            for each in self.groups
+        ]
+        # Drawn from by nothing: a batch is decided by its epoch and number.
+        self.R = np.random.RandomState(seed)
+
+    @property
+    def settings(self) -> list[object]:
+        """Everything but the groups that decides the batches."""
+        return [self.sizes, self.count, self.seed, self.parts, self.augmentation]
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -119,7 +138,7 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
         """
         if not 0 <= number < self.count:
             raise IndexError(number)
-        generator = np.random.default_rng([self.seed, number])
+        generator = np.random.default_rng([self.seed, self.epoch * self.count + number])
         chances = np.array([chance for _, _, chance in self.sizes])
         size, slices, _ = self.sizes[int(generator.choice(len(self.sizes), p=chances / chances.sum()))]
         places = [self.pools.draw(self.parts, generator) for _ in range(slices)]
@@ -135,6 +154,20 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
         }
 
 
+class EpochOfDataset:
+    """Handler of the trainer that tells its dataset which epoch it is."""
+
+    def __init__(self, dataset: BalancedBatches) -> None:
+        self.dataset = dataset
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._epoch)
+
+    def _epoch(self, engine: Engine) -> None:
+        self.dataset.epoch = engine.state.epoch - 1
+
+
 def windowed(image: Tensor, bone: Tensor, windows: HounsfieldWindows) -> Tensor:
     """Turn slices (slices, 1, size, size) in HU into windows (slices, windows, size, size), the last 0 without bone."""
     channels = convert_to_tensor(windows(image.movedim(0, 1)), track_meta=False).movedim(0, 1).contiguous()
@@ -142,8 +175,8 @@ def windowed(image: Tensor, bone: Tensor, windows: HounsfieldWindows) -> Tensor:
     return channels
 
 
-def _stated(group: PreparedGroup) -> Tensor:
-    """Labels without those that a few pixels of synthetic blood decide."""
+def stated_labels(group: PreparedGroup) -> Tensor:
+    """Return a group's labels (slices, labels), NaN where a few pixels of synthetic blood decide one."""
     labels = group.labels.clone()
     if group.kind in _SYNTHETIC:
         for column, key in enumerate(_KEYS):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from scripts.cache import Cache, files_key
+from scripts.cache import Cache, files_key, mapped_tensor
 from scripts.datasets.datalist import LabelledScan
 from scripts.datasets.rsna_slices import read_slice
 from scripts.datasets.slice_batches import ReadSliceBatchd, SliceBatch
@@ -40,6 +40,7 @@ UNKNOWN_SUBTYPE = 255
 
 _VERSION = 1
 _KEYS = tuple(label.key for label in RSNA)
+_TYPES = {"image": torch.int16, "mask": torch.uint8, "labels": torch.float32, "mask_known": torch.bool}
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -65,6 +66,8 @@ class PreparedGroup:
         RSNA's labels; NaN where unknown.
     mask_known : Tensor of bool, shape (slices,)
         Whether the mask states where blood is and is not.
+    key : object
+        Cache key of the slices.
     """
 
     name: str
@@ -75,6 +78,7 @@ class PreparedGroup:
     mask: Tensor
     labels: Tensor
     mask_known: Tensor
+    key: object = None
 
     @property
     def is_scan(self) -> bool:
@@ -136,7 +140,7 @@ def scan_plans(
             origin = [seed, draw, entry["name"]]
             made = partial(_synthetic_scan, scan, entry["slice_labels"], size, settings, origin, haemorrhage)
             name = f"{entry['name']}-{draw}"
-            plans.append(GroupPlan(name, "synthetic scan", entry["fold"], True, [key, settings, origin], made))
+            plans.append(GroupPlan(name, "synthetic scan", entry["fold"], True, [key, settings, origin, haemorrhage], made))
     return plans
 
 
@@ -215,8 +219,8 @@ def prepare(plans: Sequence[GroupPlan], cache: Cache, jobs: int = 1) -> list[Pre
     for plan in plans:
         arrays = cache.get("prepared", plan.key, plan.make, mapped=True)
         if len(arrays["labels"]):
-            tensors = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
-            groups.append(PreparedGroup(plan.name, plan.kind, plan.fold, plan.bone, **tensors))
+            tensors = {name: mapped_tensor(arrays[name], dtype) for name, dtype in _TYPES.items()}
+            groups.append(PreparedGroup(plan.name, plan.kind, plan.fold, plan.bone, **tensors, key=plan.key))
     return groups
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import EMAHandler
+from ignite.handlers.tqdm_logger import ProgressBar
+from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import Dataset
 
 from scripts.messages import ExpectedError
 from scripts.networks.attention import SliceClassifier
 from scripts.networks.drct import DrCT1
 from scripts.synthesis.lesion import LABEL_VALUES
-from scripts.training.prepared_slices import UNKNOWN_SUBTYPE
+from scripts.training.balanced_batches import windowed
+from scripts.training.prepared_slices import UNKNOWN_SUBTYPE, PreparedGroup
+from scripts.transforms import HounsfieldWindows
 
 _SMOOTH = 8.0
 """Added to both sides of Dice, in pixels: a slice without blood has a Dice of about 1 where nothing is found."""
@@ -95,6 +103,94 @@ class SliceReadingLoss(nn.Module):
             )
             loss = loss + self.dice_weight * _dice_loss(found["pixels"][:, 0], target[:, 0], batch["mask_known"])
         return loss
+
+
+def slice_batch(
+    batch: dict[str, Tensor], device: torch.device | str | None = None, non_blocking: bool = False, **_: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Hand a batch of :class:`~scripts.training.balanced_batches.BalancedBatches` to MONAI's trainer: input, target."""
+    moved = {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in batch.items()}
+    return moved.pop("image"), moved
+
+
+class ClippedGradients:
+    """Handler of the trainer that bounds the norm of the gradients: the first steps from new layers are wild."""
+
+    def __init__(self, network: nn.Module, norm: float = 5.0) -> None:
+        self.network, self.norm = network, norm
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
+
+    def _clip(self) -> None:
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.norm)
+
+
+class TrainingProgress:
+    """Handler of the trainer that averages the weights after every step and shows epochs done and time left.
+
+    Parameters
+    ----------
+    epochs : int
+        Of the whole training.
+    average : EMAHandler
+        ignite's exponential moving average of the network's weights.
+    """
+
+    def __init__(self, epochs: int, average: EMAHandler) -> None:
+        self.bar = ProgressBar(desc="slices", ncols=100)
+        self.epochs, self.average = epochs, average
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        self.average.attach(engine, warn_if_momentum_unset=False)
+        self.bar.attach(engine, event_name=Events.EPOCH_COMPLETED, closing_event_name=Events.COMPLETED)
+
+
+class HeldOutSlices(Dataset[dict[str, Tensor]]):
+    """Real slices of one fold, one by one, as inference reads them; all where no fold is held out.
+
+    Parameters
+    ----------
+    groups : sequence of PreparedGroup
+        Real and synthetic; only real scans and slices are taken.
+    fold : int or None
+        The fold, of either dataset.
+    windows : sequence of (float, float)
+        Centre and width in HU of each channel.
+    size : int
+        Rows and columns.
+    """
+
+    def __init__(
+        self, groups: Sequence[PreparedGroup], fold: int | None, windows: Sequence[Sequence[float]], size: int
+    ) -> None:
+        real = [group for group in groups if group.kind in ("scan", "slices")]
+        self.groups = [group for group in real if fold is None or group.fold == fold] or real
+        self.places = [(group, place) for group in self.groups for place in range(len(group.labels))]
+        self.windows, self.size = HounsfieldWindows(windows), size
+
+    def __len__(self) -> int:
+        """Return the number of slices."""
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Return ``image`` (windows, size, size) and ``label`` (labels,)."""
+        group, place = self.places[index]
+        size = (self.size, self.size)
+        image = group.image[place].float()[None, None]
+        image = functional.interpolate(image, size=size, mode="bilinear", antialias=True)
+        return {
+            "image": windowed(image, torch.tensor([group.bone]), self.windows)[0],
+            "label": group.labels[place].clone(),
+        }
+
+
+def averaged_weights(network: SliceReading, average: nn.Module) -> SliceReading:
+    """Give the network the weights that were averaged over the training's last steps, and return it."""
+    network.load_state_dict(average.state_dict())
+    return network
 
 
 def pixel_targets(mask: Tensor, mask_known: Tensor) -> tuple[Tensor, Tensor]:
