@@ -65,10 +65,8 @@ class Backbone(nn.Module):
         How feature maps become one embedding, see :meth:`pool`.
     level_channels : tuple of int
         Feature maps of each of :meth:`levels`; empty where the backbone gives none, and has no lesion decoder.
-    weights_file : str or None
-        Path inside the bundle of the pretrained weights; None for random ones.
-    weights_from_package : bool
-        Whether the constructor fills in pretrained weights that come with a Python package.
+    pretrained : bool
+        Whether :meth:`pretrained_state` gives weights that training begins with; otherwise it begins with random ones.
     """
 
     channels: int
@@ -77,8 +75,7 @@ class Backbone(nn.Module):
     normalisation: InputNormalisation = IMAGENET
     pooling: ClassVar[Pooling] = "max"
     level_channels: tuple[int, ...] = ()
-    weights_file: str | None = None
-    weights_from_package: bool = False
+    pretrained: bool = False
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -126,6 +123,18 @@ class Backbone(nn.Module):
         Tensor, shape (..., channels)
         """
         return pool(maps) if self.pooling == "max" else pool(maps) + maps.mean(dim=(-2, -1))
+
+    def pretrained_state(self) -> dict[str, Tensor]:
+        """Return the weights that training begins with, by the names of this backbone's state dict.
+
+        A backbone is built without them, so that reading a study needs no more than the trained file.
+
+        Raises
+        ------
+        ExpectedError
+            If they cannot be read or fetched; the message says what to do.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no pretrained weights")
 
     def frozen_stage(self) -> nn.Sequential:
         """Return normalisation and the layers that keep their pretrained weights; they take windows in 0..1.

@@ -38,6 +38,7 @@ class EfficientNetLite0(Backbone):
     channels = 1280
     stride = 32
     frozen_layers = 0
+    pretrained = True
     pooling = "max_mean"
     normalisation = InputNormalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     level_channels = (24, 40, 112, 1280)
@@ -64,20 +65,16 @@ class EfficientNetLite0(Backbone):
                 found.append(maps)
         return tuple(found)
 
-    def load_imagenet(self) -> None:
-        """Fill in the ImageNet weights of the pinned package.
+    def pretrained_state(self) -> dict[str, Tensor]:
+        """Return the ImageNet weights of the pinned package, by the names of this backbone's state dict.
 
         Raises
         ------
         ExpectedError
             ``training.backbone_package`` if the package is not installed, or holds other weights than those examined.
         """
-        own = self.features.state_dict()
         theirs = [value for name, value in _imagenet_state().items() if not name.startswith("_fc")]
-        for (name, value), pretrained in zip(own.items(), theirs, strict=True):
-            if value.shape != pretrained.shape:
-                raise ExpectedError("training.backbone_package", backbone=type(self).__name__, fault=name)
-            value.copy_(pretrained)
+        return dict(zip(self.state_dict(), theirs, strict=True))
 
 
 class InvertedResidual(nn.Module):
