@@ -144,7 +144,7 @@ class TrainingProgress:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
-        self.average.attach(engine, warn_if_momentum_unset=False)
+        self.average.attach(engine)
         self.bar.attach(engine, event_name=Events.EPOCH_COMPLETED, closing_event_name=Events.COMPLETED)
 
 
