@@ -13,12 +13,13 @@ from scripts.operating_points import volume_calibration
 
 
 def some_pairs(count: int, seed: int = 1, group: str = "total", spread: float = 0.3) -> list[VolumePair]:
-    """Scans of 0.5 to 80 ml, measured with a log-normal error that is twice as large below 5 ml."""
+    """Scans measured as 0.5 to 80 ml, with a log-normal error that is twice as large below 5 ml."""
     random = np.random.default_rng(seed)
-    true = np.exp(random.uniform(np.log(0.5), np.log(80), count))
-    error = random.normal(0, 1, count) * np.where(true < 5, 2 * spread, spread)
+    measured = np.exp(random.uniform(np.log(0.5), np.log(80), count))
+    error = random.normal(0, 1, count) * np.where(measured < 5, 2 * spread, spread)
     return [
-        VolumePair(f"scan {index}", group, float(ml * np.exp(error[index])), float(ml)) for index, ml in enumerate(true)
+        VolumePair(f"scan {index}", group, float(ml), float(ml * np.exp(error[index])))
+        for index, ml in enumerate(measured)
     ]
 
 
