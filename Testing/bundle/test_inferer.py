@@ -210,9 +210,7 @@ def test_slice_evidence_can_be_explained():
 def test_a_slice_that_many_sub_stacks_hold_counts_once_in_slice_evidence():
     network = a_network(heads={"slice_classifier": True}, slices=4)
     entry = an_entry(6)
-    source = ImageSource(
-        entry, network, choose_precision(torch.device("cpu"), "float32"), 8, 2, lambda *_: None
-    )
+    source = ImageSource(entry, network, choose_precision(torch.device("cpu"), "float32"), 8, 2, lambda *_: None)
     output = network.read_study(source)
     assert sub_stacks(6, 4).size > 6
     with torch.no_grad():
