@@ -175,7 +175,7 @@ CATALOGUE = {
     "volume.ml": _("{ml} ml"),
     "volume.limits": _("{low} to {high} ml"),
     "volume.no_limits": _("not measured"),
-    "volume.limits_header": _("{level:.0%} between"),
+    "volume.limits_header": _("{percent:g} % between"),
     "volume.hint": _("Measured by the network at the outlined lesion. Click to go where it is largest."),
     "volume.spacing_assumed": _("The files do not state the size of the voxels: it was assumed, and volumes with it."),
     "slice.no_key_slices": _("No key slices"),

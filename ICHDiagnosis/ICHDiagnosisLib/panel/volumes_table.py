@@ -44,7 +44,7 @@ class VolumesTable:
             return
         every_group = tuple(group.key for group in lesions.groups)
         self._table.setRowCount(len(lesions.volumes))
-        limits = qt.QTableWidgetItem(message("volume.limits_header", level=lesions.level))
+        limits = qt.QTableWidgetItem(message("volume.limits_header", percent=round(100 * lesions.level, 1)))
         self._table.setHorizontalHeaderItem(LIMITS, limits)
         for row, volume in enumerate(lesions.volumes):
             self._groups.append((volume.group,) if lesions.group(volume.group) else every_group)
