@@ -15,8 +15,8 @@ from scripts.intake.study import CTStudy
 from scripts.labels import LESION_GROUPS, TOTAL_GROUP, Label
 from scripts.volume_calibration import VolumeCalibration
 
-ASSUMED_SPACING = "assumed_spacing"
-"""Code of the quality warning of a CT whose files do not state the size of a voxel."""
+ASSUMED_SPACING = "default_geometry"
+"""Code of the quality warning of a CT whose file states no spacing but what software writes that knows none."""
 
 
 @dataclass(frozen=True)
