@@ -67,7 +67,7 @@ def test_outside_the_crop_and_outside_the_head_there_is_no_lesion():
     inside = np.zeros((20, 20), dtype=bool)
     inside[4:12, 6:14] = True
     assert np.array_equal(lesions.probability[0] > 0, inside)
-    assert np.array_equal(lesions.subtypes > 0, lesions.probability > 0)
+    assert np.array_equal(lesions.subtypes > 0, lesions.probability >= 13)
     assert not lesions.probability[1].any()
 
 
@@ -243,7 +243,17 @@ def test_limits_that_are_none_are_refused(band: tuple[float, float, float, int])
         VolumeCalibration(1.0)
 
 
-@pytest.mark.parametrize("chosen", [{"threshold": 0.0}, {"threshold": 1.1}, {"smallest_ml": -1.0}])
+def test_below_five_per_cent_a_voxel_has_no_subtype():
+    plane = CropPlane(0, 4, 0, 4, flip_rows=False, flip_columns=False)
+    geometry = ReadingGeometry(plane, ((0,), (1,), (2,)), (3, 4, 4))
+    logits = torch.full((3, 6, 4, 4), -5.0)
+    logits[1], logits[2] = -2.0, 2.0
+    lesions = read_lesions(an_output(logits), geometry, np.ones((3, 4, 4), dtype=bool))
+    assert [bool(plane.any()) for plane in lesions.subtypes] == [False, True, True]
+    assert lesions.probability[0].any()
+
+
+@pytest.mark.parametrize("chosen", [{"threshold": 0.04}, {"threshold": 1.1}, {"smallest_ml": -1.0}])
 def test_settings_out_of_range_are_refused(chosen: dict[str, float]):
     with pytest.raises(ValueError, match="out of range"):
         LesionSettings(**chosen)

@@ -136,10 +136,12 @@ def contours(
     shown = {group: _sized(mask, display, max(grey.shape)) for group, mask in masks.items()}
     lesion = np.logical_or.reduce(list(shown.values())) if shown else np.zeros(grey.shape, bool)
     for group, mask in shown.items():
-        line = _grown(mask, 1 + width) & ~_grown(mask, 1)
-        rim = _grown(mask, 2 + width) & ~mask & ~line
+        if not mask.any():
+            continue
+        distance = ndimage.distance_transform_edt(~mask)
+        rim = (distance > 0) & (distance <= 2 + width)
         coloured[rim & ~lesion] = _HALO
-        coloured[line] = group.colour
+        coloured[(distance > 1) & (distance <= 1 + width)] = group.colour
     return coloured
 
 
@@ -148,11 +150,3 @@ def _sized(mask: NDArray[np.bool_], display: Display, longest: int) -> NDArray[n
     covered = display.sized(mask.astype(np.uint8) * 255, longest)
     shown: NDArray[np.bool_] = covered >= min(128, max(1, covered.max() // 2))
     return shown
-
-
-def _grown(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
-    """Return a mask and all that lies within some pixels of it."""
-    if not mask.any():
-        return mask
-    grown: NDArray[np.bool_] = ndimage.distance_transform_edt(~mask) <= pixels
-    return grown
