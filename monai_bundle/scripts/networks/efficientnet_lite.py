@@ -99,7 +99,9 @@ class SamePadding(nn.Conv2d):
 
     def __init__(self, channels: int, width: int, kernel: int, stride: int, groups: int) -> None:
         even = stride == 1
-        super().__init__(channels, width, kernel, stride, padding=kernel // 2 if even else 0, groups=groups, bias=False)
+        super().__init__(
+            channels, width, kernel, stride, padding=kernel // 2 if even else 0, groups=groups, bias=False
+        )
         total = kernel - stride
         self.before, self.after = total // 2, total - total // 2
         self.even = even

@@ -101,7 +101,9 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
         augmentation: SliceAugmentation | None = None,
         seed: int = 0,
     ) -> None:
-        self.groups = [each for each in groups if held_out.get(each.kind.removeprefix("synthetic "), None) != each.fold]
+        self.groups = [
+            each for each in groups if held_out.get(each.kind.removeprefix("synthetic "), None) != each.fold
+        ]
         self.windows = HounsfieldWindows(windows)
         self.sizes, self.count, self.seed, self.epoch = [tuple(each) for each in sizes], count, seed, 0
         self.parts, self.augmentation = parts or BatchParts(), augmentation or SliceAugmentation()

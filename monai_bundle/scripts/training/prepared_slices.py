@@ -140,9 +140,7 @@ def scan_plans(
             origin = [seed, draw, entry["name"]]
             made = partial(_synthetic_scan, scan, entry["slice_labels"], size, settings, origin, haemorrhage)
             name = f"{entry['name']}-{draw}"
-            plans.append(
-                GroupPlan(name, "synthetic scan", entry["fold"], True, [key, settings, origin, haemorrhage], made)
-            )
+            plans.append(GroupPlan(name, "synthetic scan", entry["fold"], True, [key, settings, origin, haemorrhage], made))
     return plans
 
 
@@ -176,7 +174,9 @@ def slice_plans(
     return plans
 
 
-def phantom_plans(count: int, size: int, settings: SynthesisSettings | None = None, seed: int = 0) -> list[GroupPlan]:
+def phantom_plans(
+    count: int, size: int, settings: SynthesisSettings | None = None, seed: int = 0
+) -> list[GroupPlan]:
     """Plan phantoms of random anatomy: every third without haemorrhage, the others with."""
     settings = settings or SynthesisSettings()
     return [
