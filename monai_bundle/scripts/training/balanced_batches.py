@@ -76,6 +76,8 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
         How slices are changed.
     seed : int
         Source of all randomness, together with the epoch and the batch's number.
+    kinds : sequence of str, optional
+        Kinds of groups that are drawn from; all, if not given.
 
     Attributes
     ----------
@@ -100,9 +102,13 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
         parts: BatchParts | None = None,
         augmentation: SliceAugmentation | None = None,
         seed: int = 0,
+        kinds: Sequence[str] | None = None,
     ) -> None:
         self.groups = [
-            each for each in groups if held_out.get(each.kind.removeprefix("synthetic "), None) != each.fold
+            each
+            for each in groups
+            if held_out.get(each.kind.removeprefix("synthetic "), None) != each.fold
+            and (kinds is None or each.kind in kinds)
         ]
         self.windows = HounsfieldWindows(windows)
         self.sizes, self.count, self.seed, self.epoch = [tuple(each) for each in sizes], count, seed, 0
