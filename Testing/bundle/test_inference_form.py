@@ -9,7 +9,7 @@ import torch
 from resnet18_backbone import ResNet18Features
 from torch import nn
 
-from scripts.inferer import ImageSource
+from scripts.inferer import ImageSource, slices_at_once
 from scripts.networks.backbone import Backbone
 from scripts.networks.drct import DrCT2
 from scripts.networks.efficientnet_lite import EfficientNetLite0, EfficientNetLite2
@@ -70,3 +70,8 @@ def test_efficientnet_and_decoder_have_no_normalisation_left_and_pad_evenly():
 def test_a_network_in_training_is_refused():
     with pytest.raises(ValueError, match="evaluation mode"):
         fuse_for_inference(a_network(EfficientNetLite0).train())
+
+
+def test_a_gpu_reads_all_slices_at_once_and_a_processor_a_few():
+    assert slices_at_once(torch.device("cuda"), 8, 40) == 40
+    assert slices_at_once(torch.device("cpu"), 8, 40) == 8
