@@ -44,7 +44,7 @@ lint: $(READY)  ## Check style, format, types and who may import whom
 docs: $(READY)  ## Build the documentation site into build/site (index.html)
 	@$(VENV)/bin/python -m mkdocs build --strict --quiet
 
-bench: $(READY)  ## Time each stage of a reading beside the plain path
+bench: $(READY)  ## Time each stage of a reading beside VGG16 and the reference implementation
 	@cd monai_bundle && ../$(VENV)/bin/python -m research.bench
 
 train: $(READY)  ## Measure on held-out patients, then train the shipped weights, on the data in ICH_DATA [TRAIN=options]
