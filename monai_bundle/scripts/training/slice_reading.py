@@ -204,7 +204,7 @@ class HeldOutSlices(Dataset[dict[str, Tensor]]):
         image = group.image[place].float()[None, None]
         image = functional.interpolate(image, size=size, mode="bilinear", antialias=True)
         return {
-            "image": windowed(image, torch.tensor([group.bone]), self.windows)[0],
+            "image": windowed(image, self.windows)[0],
             "label": group.labels[place].clone(),
         }
 
