@@ -12,7 +12,16 @@ import torch
 from ct_ich_files import Patient, write_ct_ich
 from monai.bundle import ConfigWorkflow
 from rsna_slice_files import write_labelled_slices
-from training_runs import FINETUNE, SMALL, TRAIN, inside_a_copy_of_bundle, same_state, trained, weights_at_the_start
+from training_runs import (
+    FINETUNE,
+    RANDOM_VGG16,
+    SMALL,
+    TRAIN,
+    inside_a_copy_of_bundle,
+    same_state,
+    trained,
+    weights_at_the_start,
+)
 
 from research.training.protocol import FROM_MAPS
 
@@ -35,6 +44,7 @@ def overrides(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     folder = tmp_path_factory.mktemp("data")
     return {
         **SMALL,
+        **RANDOM_VGG16,
         "dataset_dir": str(write_ct_ich(folder / "ct-ich", PATIENTS, slices=SLICES, size=96).folder),
         "validation_fold": 0,
         "device": "$torch.device('cpu')",

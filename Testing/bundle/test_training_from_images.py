@@ -12,7 +12,15 @@ import pytest
 import torch
 from ct_ich_files import CTICHTree, Patient, write_ct_ich
 from monai.bundle import ConfigParser, ConfigWorkflow
-from training_runs import SMALL, inside_a_copy_of_bundle, same_state, trained, trained_state, weights_at_the_start
+from training_runs import (
+    RANDOM_VGG16,
+    SMALL,
+    inside_a_copy_of_bundle,
+    same_state,
+    trained,
+    trained_state,
+    weights_at_the_start,
+)
 
 from scripts.inferer import StudyInferer
 from scripts.training.cached_scans import read_whole_scan
@@ -36,6 +44,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def overrides(images: CTICHTree) -> dict[str, Any]:
     return {
         **SMALL,
+        **RANDOM_VGG16,
         "dataset_dir": str(images.folder),
         "validation_fold": 0,
         "epochs": 3,

@@ -15,8 +15,9 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
+RANDOM_VGG16 = {"backbone": {"_target_": "scripts.networks.vgg16.VGG16Features", "pretrained": False}}
+"""The override of tests that train: ImageNet's weights of VGG16 need not be on this machine."""
 SMALL = {
-    "backbone": {"_target_": "scripts.networks.vgg16.VGG16Features", "pretrained": False},
     "image_size": 32,
     "high_res_size": 64,
     "sub_stack_size": 8,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,14 +17,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from research.bench import __main__ as bench
-from research.bench.measurement import evaluator_of, peak_gb
+from research.bench.measurement import count_slices, evaluator_of, gflop_of, measured_peak, peak_gb
 from research.bench.reference_implementation import ReferenceInferer, WithTargetLayer
 from scripts.explanation.grad_cam import grad_cam_in_logits, layers
 from scripts.inferer import StudyInferer
 from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.efficientnet_lite import EfficientNetLite0
 from scripts.networks.study_network import FeatureMaps
 from scripts.networks.vgg16 import VGG16Features
+from scripts.progress import Progress
 from scripts.reading_geometry import CropPlane, ReadingGeometry
 
 torch.set_num_threads(1)
@@ -122,9 +126,9 @@ def a_measurement(**seconds: float) -> bench.Measurement:
 def test_the_ratio_compares_everything_between_reading_and_writing():
     fast = a_measurement(reading=50.0, slices=1.0, explanation=2.0, maps=1.0, writing=50.0)
     slow = a_measurement(reading=50.0, network=10.0, explanation=69.0, maps=1.0, writing=50.0)
-    lines = bench.table(fast, slow).splitlines()
+    lines = bench.table({"ours": fast, "reference": slow}).splitlines()
     assert lines[-1] == "ratio of network + 6 maps: 20.0"
-    assert "network                          -     10.00" in lines
+    assert f"{'network':<28}{'-':>12}{'10.00':>12}" in lines
     assert [line.split()[0] for line in lines[1:7]] == [
         "reading",
         "slices",
@@ -135,9 +139,55 @@ def test_the_ratio_compares_everything_between_reading_and_writing():
     ]
 
 
+def test_the_table_states_operations_and_which_part_of_the_peak_a_stage_reached():
+    path = replace(a_measurement(slices=2.0, writing=1.0), gflop={"slices": 30.0}, peak_gflop_per_second=60.0)
+    other = replace(a_measurement(network=4.0), gflop={"network": 24.0}, peak_gflop_per_second=60.0)
+    lines = bench.table({"ours": path, "vgg16": other, "reference": other}).splitlines()
+    assert f"{'GFLOP: slices':<28}{'30.00':>12}{'-':>12}{'-':>12}" in lines
+    assert f"{'% of the peak: slices':<28}{'25':>12}{'-':>12}{'-':>12}" in lines
+    assert f"{'% of the peak: network':<28}{'-':>12}{'10':>12}{'10':>12}" in lines
+
+
+def test_operations_are_those_of_the_layers():
+    network = a_network(DrCT2, key_slices=2, high_res_size=128)
+    expected = sum(
+        2 * layer.weight[0].numel() * layer.out_channels * (32 // 2**pools) ** 2
+        for layer, pools in zip(
+            (layer for layer in network.backbone.features if isinstance(layer, torch.nn.Conv2d)),
+            (0, 0, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4),
+            strict=True,
+        )
+    )
+    assert gflop_of(network, (3, 32, 32)) == pytest.approx(expected / 1e9)
+    lite = DrCT2(EfficientNetLite0(), slices=4, key_slices=2)
+    with_decoder = gflop_of(lite, (3, 64, 64))
+    lite.lesion_decoder = None
+    assert 0 < gflop_of(lite, (3, 64, 64)) < with_decoder
+
+
+def test_slices_are_counted_by_stage_and_shape():
+    evaluator = SimpleNamespace(network=a_network(DrCT2, key_slices=2, high_res_size=128), progress=Progress())
+    read = count_slices(evaluator)
+    ours()(a_study(5), evaluator.network, report=evaluator.progress.report)
+    assert read == {("slices", 3, 64, 64): 5, ("key slices", 3, 128, 128): read["key slices", 3, 128, 128]}
+    assert 2 <= read["key slices", 3, 128, 128] <= 4
+
+
+def test_the_peak_is_a_rate_of_this_machine():
+    assert measured_peak(torch.device("cpu"), "float32") > 0.1
+
+
+def test_another_measurement_is_appended_to_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "another_measurement.py").write_text("import sys; print('of', sys.argv[2])", encoding="utf-8")
+    assert bench.further("another_measurement", Path("head")) == "\nof head"
+
+
 def test_labels_that_were_not_timed_are_reckoned_like_those_that_were():
-    timed = a_measurement(network=10.0, explanation=20.0)
-    assert timed.with_all_labels_explained(2).seconds == {"network": 10.0, "explanation": 60.0}
+    timed = replace(a_measurement(network=10.0, explanation=20.0), gflop={"network": 1.0, "explanation": 2.0})
+    whole = timed.with_all_labels_explained(2)
+    assert whole.seconds == {"network": 10.0, "explanation": 60.0}
+    assert whole.gflop == {"network": 1.0, "explanation": 6.0}
 
 
 def test_peak_memory_counts_bytes():

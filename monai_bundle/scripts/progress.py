@@ -46,6 +46,11 @@ class Progress:
         done = self.finished * STEPS_PER_STUDY + min(STEPS_PER_STUDY, max(0, round(percent)))
         self._write(done, stage)
 
+    @property
+    def stage(self) -> str:
+        """The stage under way; empty before the first."""
+        return self._stage
+
     def begin_study(self) -> None:
         """Forget the times of the study before."""
         self.seconds = {}

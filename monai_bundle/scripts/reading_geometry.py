@@ -76,12 +76,27 @@ class CropPlane:
 
         Values between the cells are interpolated bilinearly; voxels outside the crop are 0.
         """
-        in_crop = functional.interpolate(
+        of_slice, of_crop = self.overlap(original_shape)
+        original = maps.new_zeros((len(maps), *original_shape))
+        original[(slice(None), *of_slice)] = self.enlarge(maps)[(slice(None), *of_crop)]
+        return original
+
+    def enlarge(self, maps: Tensor) -> Tensor:
+        """Resample maps of any resolution that cover the crop, shape (slices, h, w), to the crop's rows and columns."""
+        enlarged = functional.interpolate(
             self.reorient_back(maps)[:, None], size=self.shape, mode="bilinear", align_corners=False
         )
-        rows, columns = original_shape
-        padding = (self.first_column, columns - self.last_column, self.first_row, rows - self.last_row)
-        return functional.pad(in_crop[:, 0], padding)
+        return enlarged[:, 0]
+
+    def overlap(self, original_shape: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Return rows and columns that crop and original slice share, as indices of the slice and of the crop."""
+        firsts, lasts = (self.first_row, self.first_column), (self.last_row, self.last_column)
+        shared = [(max(0, a), min(b, size)) for a, b, size in zip(firsts, lasts, original_shape, strict=True)]
+        rows, columns = (slice(a, max(a, b)) for a, b in shared)
+        of_rows, of_columns = (
+            slice(a - first, max(a, b) - first) for (a, b), first in zip(shared, firsts, strict=True)
+        )
+        return (rows, columns), (of_rows, of_columns)
 
     def _flip(self, slices: Tensor) -> Tensor:
         axes = [axis for axis, flip in ((-2, self.flip_rows), (-1, self.flip_columns)) if flip]
@@ -136,12 +151,15 @@ class ReadingGeometry:
         -------
         Tensor, shape (slices, rows, columns)
         """
-        resampled = self.plane.resample_back(layers[0], self.original_shape[1:])
+        in_crop = self.plane.enlarge(layers[0])
         for layer in layers[1:]:
-            resampled += self.plane.resample_back(layer, self.original_shape[1:])
-        original = resampled.new_zeros(self.original_shape)
+            in_crop += self.plane.enlarge(layer)
+        # Written once, straight into place: a volume of thin slices is large.
+        of_slice, of_crop = self.plane.overlap(self.original_shape[1:])
+        original = in_crop.new_zeros(self.original_shape)
         for input_slice, slab in enumerate(self.slabs):
-            original[list(slab)] = resampled[input_slice]
+            for slice_index in slab:
+                original[(slice_index, *of_slice)] = in_crop[(input_slice, *of_crop)]
         return original
 
     def divide_among_original(self, weights: Tensor) -> Tensor:

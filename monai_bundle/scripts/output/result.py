@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,9 @@ REPORT_FILE = "report.html"
 SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "result.schema.json"
 
 Document = dict[str, Any]
+
+_COMPRESSING = 2
+"""Maps that are compressed at once; each holds a copy of the volume."""
 
 
 def result_document(diagnosis: Diagnosis, language: str = ENGLISH) -> Document:
@@ -131,13 +135,15 @@ def write_result_folder(diagnosis: Diagnosis, output_dir: Path, language: str = 
     OutputError
         If the result breaks the schema, something else has its name or the disk refuses.
     """
-    with whole_folder(output_dir, diagnosis.study_id) as folder:
+    with whole_folder(output_dir, diagnosis.study_id) as folder, ThreadPoolExecutor(_COMPRESSING) as pool:
+        # zlib lets other threads run: maps are compressed while the report is drawn.
+        maps = {each.file_name: pool.submit(map_file, each, diagnosis.study) for each in diagnosis.maps}
+        lesions = None if diagnosis.lesions is None else pool.submit(lesion_files, diagnosis.lesions, diagnosis.study)
         document, report = result_document(diagnosis, language), render_report(diagnosis, language)
-        for attribution in diagnosis.maps:
-            write_file(folder / attribution.file_name, map_file(attribution, diagnosis.study))
-        if diagnosis.lesions is not None:
-            for name, content in lesion_files(diagnosis.lesions, diagnosis.study).items():
-                write_file(folder / name, content)
+        for name, content in maps.items():
+            write_file(folder / name, content.result())
+        for name, encoded in ({} if lesions is None else lesions.result()).items():
+            write_file(folder / name, encoded)
         _write_texts(folder, document, report)
     return output_dir / diagnosis.study_id
 
