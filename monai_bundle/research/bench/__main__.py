@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.demo import BUNDLE_ROOT, PHANTOM_KINDS
+from scripts.demo import BUNDLE_ROOT
 
 NOT_THE_NETWORKS = ("reading", "writing")
 """Stages that both paths share; every other one is the network, its explanation and the maps."""
@@ -101,8 +101,8 @@ def measure(path: str, study: Path, folder: Path, *options: str) -> Measurement:
 
 
 def write_phantom(folder: Path) -> Path:
-    """Write the demo's phantom as a DICOM series and return its folder."""
-    kinds = [word for kind in PHANTOM_KINDS for word in ("--haemorrhage", kind)]
+    """Write a phantom with two haemorrhages as a DICOM series and return its folder."""
+    kinds = [word for kind in ("intraparenchymal", "subdural") for word in ("--haemorrhage", kind)]
     run("-m", "scripts.phantom", "--format", "dicom", "--output", str(folder), *kinds)
     return folder / "ct"
 
@@ -135,7 +135,7 @@ def _count(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the comparison; return 0, or 1 where a path failed."""
     parser = argparse.ArgumentParser(prog="python -m research.bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--study", type=Path, help="a head CT; without it the demo's phantom")
+    parser.add_argument("--study", type=Path, help="a head CT; without it a phantom")
     parser.add_argument("--repeats", type=_count, default=3, help="runs of our path")
     parser.add_argument("--reference-labels", type=_count, help="labels that the reference explains; all, if not given")
     chosen = parser.parse_args(arguments)
