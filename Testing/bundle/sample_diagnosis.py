@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from scripts.diagnosis import AttributionMap, Diagnosis, Finding, ModelIdentity, Refusal, SliceResult
+from scripts.explanation.lesion_volumes import LesionSettings, measure_lesions
+from scripts.explanation.lesions import LesionReading
 from scripts.intake.study import CTStudy, NotEvaluableError, Provenance, QualityWarning
 from scripts.labels import RSNA
+from scripts.volume_calibration import VolumeCalibration
 
 MODEL = ModelIdentity(
     name="ICHDiagnosis",
@@ -97,6 +102,17 @@ def a_diagnosis(
         precision="float32",
         seconds={"intake": 0.8, "network": 2.4, "explanation": 0.3},
     )
+
+
+def with_lesions(diagnosis: Diagnosis, calibration: VolumeCalibration | None = None) -> Diagnosis:
+    """The same run by a network with a lesion decoder: the bright crescent is subdural blood."""
+    bright = (diagnosis.study.voxels > 55) & (diagnosis.study.voxels < 80)
+    head = diagnosis.study.voxels > -200
+    reading = LesionReading(
+        np.where(bright, 230, np.where(head, 20, 0)).astype(np.uint8), np.where(head, 5, 0).astype(np.uint8)
+    )
+    settings = LesionSettings(smallest_ml=0.05, calibration=calibration or VolumeCalibration())
+    return replace(diagnosis, lesions=measure_lesions(reading, diagnosis.study, RSNA, settings))
 
 
 def a_refusal() -> Refusal:

@@ -107,6 +107,10 @@ class AttributionMap:
     scale : float
         Value that 255 stands for: slice attention (0..1), an attended activation, or a Grad-CAM value in logits. One
         for the whole scan.
+    fixed_scale : bool
+        Whether the scale is the same for every scan of the network, and not the scan's own largest value.
+    largest : float or None
+        Largest magnitude in the scan, in the unit of the scale; None where nobody kept it.
 
     Raises
     ------
@@ -118,6 +122,8 @@ class AttributionMap:
     label: Label | None
     voxels: NDArray[np.uint8]
     scale: float
+    fixed_scale: bool = False
+    largest: float | None = None
 
     def __post_init__(self) -> None:
         """Check that kind and label belong together."""
@@ -130,6 +136,57 @@ class AttributionMap:
     def file_name(self) -> str:
         """Name of the map's file in the result folder."""
         return MAP_KINDS[self.kind].file.format(label=self.label.key if self.label else None)
+
+
+@dataclass(frozen=True)
+class LesionVolume:
+    """How much blood a compartment holds.
+
+    Attributes
+    ----------
+    group : str
+        Key of a :class:`~scripts.labels.LesionGroup`, or ``"total"``.
+    ml : float
+        Measured volume.
+    low_ml, high_ml : float or None
+        Limits of the true volume; None where none were measured.
+    """
+
+    group: str
+    ml: float
+    low_ml: float | None = None
+    high_ml: float | None = None
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """Where the network finds haemorrhage, and how much of it.
+
+    Attributes
+    ----------
+    probability : ndarray of uint8, shape (slices, rows, columns)
+        Of any haemorrhage; 255 is probability 1 in every scan.
+    subtypes : ndarray of uint8, shape (slices, rows, columns)
+        Inside a lesion the number of the subtype, its place in the vocabulary; 0 elsewhere.
+    threshold : float
+        Least probability of a lesion's voxel.
+    smallest_ml : float
+        Smaller lesions were dropped.
+    level : float
+        Fraction of true volumes that limits enclose.
+    volumes : tuple of LesionVolume
+        The total first, then the compartments, the largest first; empty where there is no lesion.
+    spacing_assumed : bool
+        Whether the size of the voxels was assumed, because the files do not state it.
+    """
+
+    probability: NDArray[np.uint8]
+    subtypes: NDArray[np.uint8]
+    threshold: float
+    smallest_ml: float
+    level: float
+    volumes: tuple[LesionVolume, ...]
+    spacing_assumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,6 +227,10 @@ class Diagnosis:
         For example ``"cpu"`` and ``"bfloat16"``.
     seconds : dict
         Wall time per stage (s).
+    lesions : Lesions or None
+        None where the network has no lesion decoder.
+    draw_negative_maps : bool
+        Whether the report draws attribution maps of negative findings too.
     """
 
     study_id: str
@@ -184,6 +245,18 @@ class Diagnosis:
     device: str
     precision: str
     seconds: dict[str, float] = field(default_factory=dict)
+    lesions: Lesions | None = None
+    draw_negative_maps: bool = False
+
+    @property
+    def haemorrhage_found(self) -> bool:
+        """Whether any haemorrhage is positive."""
+        return any(finding.positive and finding.label.is_haemorrhage for finding in self.findings)
+
+    @property
+    def stated_lesions(self) -> Lesions | None:
+        """The lesions where a reader is told of them: nothing is claimed of a scan without a positive finding."""
+        return self.lesions if self.lesions and self.lesions.volumes and self.haemorrhage_found else None
 
 
 @dataclass(frozen=True)

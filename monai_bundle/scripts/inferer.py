@@ -12,6 +12,7 @@ from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.nn import functional
 
+from scripts.explanation.lesions import LesionReading, read_lesions
 from scripts.explanation.maps import StoredMap, as_stored_map, feature_attention_map
 from scripts.explanation.methods import METHODS
 from scripts.networks.backbone import Backbone, pool
@@ -38,6 +39,8 @@ class StudyReading:
         Attended activation on the original voxels, if asked for.
     precision : str
         Number format of the backbone, e.g. ``"bfloat16"``.
+    lesions : LesionReading or None
+        Lesion map on the original voxels; None where the network has no lesion decoder.
     """
 
     probabilities: Tensor
@@ -45,6 +48,7 @@ class StudyReading:
     label_maps: tuple[StoredMap, ...]
     feature_attention: StoredMap | None
     precision: str
+    lesions: LesionReading | None = None
 
 
 class ImageSource:
@@ -134,6 +138,8 @@ class StudyInferer(Inferer):
         Slices at once in the backbone, at the image size and at the high-resolution size; bounds the peak memory.
     write_feature_attention : bool
         Whether to compute the map of feature attention too.
+    attribution_scale : float or None
+        Value in logits that 255 stands for in the maps of labels; None gives each map its own scale.
     """
 
     def __init__(
@@ -143,6 +149,7 @@ class StudyInferer(Inferer):
         micro_batch: int = 8,
         high_res_micro_batch: int = 2,
         write_feature_attention: bool = False,
+        attribution_scale: float | None = None,
     ) -> None:
         super().__init__()
         self.precision: PrecisionName = precision
@@ -150,6 +157,7 @@ class StudyInferer(Inferer):
         self.micro_batch = micro_batch
         self.high_res_micro_batch = high_res_micro_batch
         self.write_feature_attention = write_feature_attention
+        self.attribution_scale = attribution_scale
 
     def __call__(  # type: ignore[override]  # MONAI's inferers take one tensor; a study is more
         self, inputs: dict[str, Any], network: StudyNetwork, *args: Any, **kwargs: Any
@@ -192,7 +200,8 @@ class StudyInferer(Inferer):
         for label in range(labels):
             report("maps", 82 + 8 * label / labels)
             # One volume of float32 at a time: thin slices make it large.
-            maps.append(as_stored_map(inputs["geometry"].resample_back(*layers[label]), inputs["head"]))
+            values = inputs["geometry"].resample_back(*layers[label])
+            maps.append(as_stored_map(values, inputs["head"], self.attribution_scale))
         attended = None
         if self.write_feature_attention and output.feature_attention is not None:
             attended = as_stored_map(feature_attention_map(output, inputs["geometry"]), inputs["head"])
@@ -202,6 +211,7 @@ class StudyInferer(Inferer):
             label_maps=tuple(maps),
             feature_attention=attended,
             precision=precision.name,
+            lesions=read_lesions(output, inputs["geometry"], inputs["head"]),
         )
 
 

@@ -54,6 +54,7 @@ _VENTRICLE = Code("SCT", "35764002", "Brain ventricle")
 _SUBARACHNOID_SPACE = Code("SCT", "35951006", "Subarachnoid space")
 _SUBDURAL_SPACE = Code("SCT", "54214006", "Subdural space")
 _SKULL = Code("SCT", "89546000", "Skull")
+_MENINGES = Code("SCT", "1231004", "Meninges")
 
 _ANY = Label("any", "Any intracranial haemorrhage", _HAEMORRHAGE, _BRAIN, (230, 75, 53))
 _EPIDURAL = Label("epidural", "Epidural haemorrhage", _HAEMORRHAGE, _SKULL, (240, 160, 40))
@@ -93,3 +94,38 @@ def vocabulary(name: str) -> tuple[Label, ...]:
         return VOCABULARIES[name]
     except KeyError:
         raise ValueError(f"unknown label vocabulary {name!r}; choose one of {', '.join(VOCABULARIES)}") from None
+
+
+@dataclass(frozen=True)
+class LesionGroup:
+    """Subtypes whose blood is measured together: what lies in one compartment.
+
+    Attributes
+    ----------
+    key : str
+        Name used in files, e.g. ``"extra_axial"``.
+    labels : tuple of str
+        Keys of its subtypes.
+    finding, region : Code
+        What it is and where it lies.
+    colour : tuple of int
+        Red, green, blue, 0..255; the same in the report and in 3D Slicer.
+    """
+
+    key: str
+    labels: tuple[str, ...]
+    finding: Code
+    region: Code
+    colour: tuple[int, int, int]
+
+
+LESION_GROUPS: tuple[LesionGroup, ...] = (
+    LesionGroup("parenchymal", ("intraparenchymal",), _HAEMORRHAGE, _BRAIN, (240, 60, 200)),
+    LesionGroup("ventricular", ("intraventricular",), _HAEMORRHAGE, _VENTRICLE, (60, 160, 255)),
+    LesionGroup("subarachnoid", ("subarachnoid",), _HAEMORRHAGE, _SUBARACHNOID_SPACE, (20, 220, 200)),
+    LesionGroup("extra_axial", ("epidural", "subdural"), _HAEMORRHAGE, _MENINGES, (150, 230, 40)),
+)
+"""Compartments of a lesion map, their colours brighter than the labels' so that a thin contour is seen on grey."""
+
+TOTAL_GROUP = "total"
+"""Key of the volume of all compartments together."""

@@ -1,4 +1,4 @@
-"""What becomes of a logit: calibrated probability, and the threshold from which it counts as positive, per label."""
+"""Numbers measured once per network and kept in files: thresholds, calibrations, the scale of attribution maps."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 
 from scripts.calibration import Calibration
 from scripts.settings import SettingError
+from scripts.volume_calibration import VolumeCalibration
 
 DEFAULT_THRESHOLD = 0.5
 """Threshold of a label that too few patients had or lacked for one to be chosen; the file has null for it."""
 
 OPERATING_POINTS_FILE = "configs/operating_points.json"
 CALIBRATION_FILE = "configs/calibration.json"
+VOLUME_CALIBRATION_FILE = "configs/volume_calibration.json"
+ATTRIBUTION_SCALE_FILE = "configs/attribution_scale.json"
 
 
 def thresholds(
@@ -52,6 +55,39 @@ def calibration(bundle_root: str | Path, labels: Sequence[str], file: str = CALI
         return Calibration.from_dict({"keys": labels, "remarks": {}, **lines})
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise SettingError("settings.calibration", file=file, labels=", ".join(labels)) from error
+
+
+def volume_calibration(bundle_root: str | Path, file: str = VOLUME_CALIBRATION_FILE) -> VolumeCalibration:
+    """Return the limits of measured lesion volumes.
+
+    Raises
+    ------
+    SettingError
+        If the file cannot be read or states no limits.
+    """
+    content = _read(bundle_root, file)
+    try:
+        return VolumeCalibration.from_dict(content)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise SettingError("settings.volume_calibration", file=file) from error
+
+
+def attribution_scale(bundle_root: str | Path, method: str, file: str = ATTRIBUTION_SCALE_FILE) -> float | None:
+    """Return the value, in logits, that the brightest colour of an attribution map stands for in every scan.
+
+    It belongs to one network and one method. None where none was measured: each map then has its own scale.
+
+    Raises
+    ------
+    SettingError
+        If the file cannot be read, or states something else than null or a number above 0.
+    """
+    stated = _read(bundle_root, file).get(method)
+    if stated is None:
+        return None
+    if isinstance(stated, bool) or not isinstance(stated, int | float) or not 0 < stated < float("inf"):
+        raise SettingError("settings.attribution_scale", file=file, method=method)
+    return float(stated)
 
 
 def _read(bundle_root: str | Path, file: str) -> dict[str, Any]:

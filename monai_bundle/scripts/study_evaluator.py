@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from scripts.calibration import Calibration
 from scripts.diagnosis import AttributionMap, Diagnosis, Finding, ModelIdentity, Refusal, SliceResult
+from scripts.explanation.lesion_volumes import LesionSettings, measure_lesions
 from scripts.explanation.maps import StoredMap, attention_map, key_slice_ranks
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.discovery import StudySource
@@ -85,7 +86,7 @@ def _only_study(batch: list[dict[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads, with which vocabulary and operating point: the constant part of every diagnosis."""
+    """Who reads, with which vocabulary, operating point and lesion threshold: the constant part of every diagnosis."""
 
     model: ModelIdentity
     labels: tuple[Label, ...]
@@ -94,6 +95,8 @@ class Reader:
     calibration: Calibration
     key_slices: int = 5
     language: str = ENGLISH
+    lesions: LesionSettings = field(default_factory=LesionSettings)
+    draw_negative_maps: bool = False
 
     def __post_init__(self) -> None:
         """Check that model, labels and thresholds belong together, and that there are texts in the language."""
@@ -198,6 +201,9 @@ class StudyEvaluator(SupervisedEvaluator):
     def _diagnosis(self, study_id: str, entry: dict[str, Any], reading: StudyReading) -> Diagnosis:
         study: CTStudy = entry["study"]
         head, geometry, reader = entry["head"], entry["geometry"], self.reader
+        lesions = None
+        if reading.lesions is not None:
+            lesions = measure_lesions(reading.lesions, study, reader.labels, reader.lesions)
         attention = geometry.divide_among_original(reading.slice_attention)
         ranks = key_slice_ranks(reading.slice_attention, geometry, reader.key_slices)
         maps = [_evidence("attention", None, attention_map(attention, head))]
@@ -226,6 +232,8 @@ class StudyEvaluator(SupervisedEvaluator):
             device=str(self.state.device),
             precision=reading.precision,
             seconds={stage: round(seconds, 3) for stage, seconds in self.progress.times().items()},
+            lesions=lesions,
+            draw_negative_maps=reader.draw_negative_maps,
         )
 
 
@@ -241,4 +249,4 @@ def _calibrated(reading: StudyReading, calibration: Calibration) -> NDArray[np.f
 
 
 def _evidence(kind: str, label: Label | None, stored: StoredMap) -> AttributionMap:
-    return AttributionMap(kind, label, stored.voxels, stored.scale)
+    return AttributionMap(kind, label, stored.voxels, stored.scale, stored.fixed_scale, stored.largest)

@@ -22,11 +22,17 @@ class StoredMap:
     voxels : ndarray of uint8, shape (slices, rows, columns)
         0 outside the head and where the value is negative.
     scale : float
-        Value that 255 stands for: the largest magnitude in the scan.
+        Value that 255 stands for: fixed for the network, or the largest magnitude in the scan.
+    fixed_scale : bool
+        Which of the two.
+    largest : float
+        Largest magnitude in the scan.
     """
 
     voxels: NDArray[np.uint8]
     scale: float
+    fixed_scale: bool
+    largest: float
 
 
 def feature_attention_map(output: StudyOutput, geometry: ReadingGeometry) -> Tensor:
@@ -56,19 +62,28 @@ def feature_attention_map(output: StudyOutput, geometry: ReadingGeometry) -> Ten
         return geometry.resample_back(weighted.sum(dim=1))
 
 
-def as_stored_map(values: Tensor, head: NDArray[np.bool_]) -> StoredMap:
-    """Bring signed values onto one scale for the whole scan, the largest magnitude inside the head.
+def as_stored_map(values: Tensor, head: NDArray[np.bool_], scale: float | None = None) -> StoredMap:
+    """Bring signed values onto one scale for the whole scan.
 
-    A scan whose strongest evidence is against the label therefore stays dark.
+    Parameters
+    ----------
+    values : Tensor, shape (slices, rows, columns)
+        Signed; negative ones count against the label and stay dark.
+    head : ndarray of bool, shape (slices, rows, columns)
+        Voxels inside the head.
+    scale : float, optional
+        Value that 255 stands for in every scan, so that weak evidence looks weak; larger values become 255. Without it
+        the largest magnitude inside the head: a scan whose strongest evidence is against the label stays dark.
     """
     inside = np.where(head, values.detach().cpu().numpy(), np.float32(0))
-    scale = max(float(inside.max()), -float(inside.min()))
-    if scale == 0.0:
-        return StoredMap(np.zeros(head.shape, dtype=np.uint8), 0.0)
+    largest = max(float(inside.max()), -float(inside.min()))
+    reference = largest if scale is None else scale
+    if reference == 0.0:
+        return StoredMap(np.zeros(head.shape, dtype=np.uint8), 0.0, False, largest)
     # In place: a volume of thin slices is large.
-    np.divide(inside.clip(min=0, out=inside), np.float32(scale), out=inside)
+    np.divide(inside.clip(min=0, max=reference, out=inside), np.float32(reference), out=inside)
     np.multiply(inside, np.float32(255), out=inside)
-    return StoredMap(np.round(inside, out=inside).astype(np.uint8), scale)
+    return StoredMap(np.round(inside, out=inside).astype(np.uint8), reference, scale is not None, largest)
 
 
 def attention_map(slice_attention: Tensor, head: NDArray[np.bool_]) -> StoredMap:

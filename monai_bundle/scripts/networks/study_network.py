@@ -61,6 +61,8 @@ class StudyOutput:
         Sums to 1 over the channels.
     feature_maps : tuple of FeatureMaps
         What attribution maps are computed from: of all slices first, then of the key slices.
+    lesion_logits : Tensor of float32, shape (input slices, labels, h, w), or None
+        Logits of every pixel of the crop, detached; None for networks without a lesion decoder.
     """
 
     sub_stack_logits: Tensor
@@ -70,6 +72,7 @@ class StudyOutput:
     key_slice_logits: Tensor
     feature_attention: Tensor | None = None
     feature_maps: tuple[FeatureMaps, ...] = ()
+    lesion_logits: Tensor | None = None
 
     @property
     def logits(self) -> Tensor:

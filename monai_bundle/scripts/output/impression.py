@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scripts.diagnosis import Finding
+from scripts.diagnosis import Finding, Lesions, LesionVolume
 from scripts.labels import Label
 from scripts.messages import Message, Translation
 
@@ -74,7 +74,22 @@ def short_name(label: Label, translation: Translation) -> str:
     return translation.optional(f"label_short.{label.key}", name[:1].lower() + name[1:])
 
 
-def impression(findings: Sequence[Finding], translation: Translation | None = None) -> Impression:
+def millilitres(ml: float) -> str:
+    """Write a volume without its unit, with no more digits than it is worth: ``"28"``, ``"2.4"``, ``"0.36"``."""
+    return f"{ml:.0f}" if ml >= 9.95 else f"{ml:.1f}" if ml >= 0.995 else f"{ml:.2f}"
+
+
+def about_volume(volume: LesionVolume) -> Message:
+    """State a volume with its limits where there are any: "about 28 ml (19 to 41)"."""
+    if volume.low_ml is None or volume.high_ml is None:
+        return Message("lesions.about", ml=millilitres(volume.ml))
+    limits = {"low": millilitres(volume.low_ml), "high": millilitres(volume.high_ml)}
+    return Message("lesions.about_within", ml=millilitres(volume.ml), **limits)
+
+
+def impression(
+    findings: Sequence[Finding], translation: Translation | None = None, lesions: Lesions | None = None
+) -> Impression:
     """Put the findings into one sentence.
 
     Parameters
@@ -83,6 +98,8 @@ def impression(findings: Sequence[Finding], translation: Translation | None = No
         One per label of the vocabulary.
     translation : Translation, optional
         The language; English unless given.
+    lesions : Lesions, optional
+        Stated with their volume where a haemorrhage is positive; no volume is claimed of a negative scan.
 
     Returns
     -------
@@ -94,11 +111,15 @@ def impression(findings: Sequence[Finding], translation: Translation | None = No
     positive = [finding for finding in findings if finding.positive]
     types = [finding for finding in positive if finding.label.is_haemorrhage and finding is not overall]
     others = [finding for finding in positive if not finding.label.is_haemorrhage]
+    volume = None
     if types or (overall and overall.positive):
         sentence, certainty = _haemorrhage(overall, types, translation)
+        volume = _volume(lesions) if lesions and lesions.volumes else None
     else:
         sentence, certainty = _no_haemorrhage(findings, translation)
     code = sentence.message_code.removeprefix("impression.")
+    if volume is not None:
+        sentence = Message("impression.with_volume", impression=sentence, volume=volume)
     if others:
         listed = _listed(others, translation)
         sentence = Message("impression.other_findings", impression=sentence, findings=listed)
@@ -119,6 +140,23 @@ def _haemorrhage(overall: Finding | None, types: list[Finding], translation: Tra
         return Message(code, types=listed), certainty
     code = "impression.haemorrhage_likely_no_type" if likely else "impression.haemorrhage_possible_no_type"
     return Message(code, probability=percent(leading[0].probability)), certainty
+
+
+def _volume(lesions: Lesions) -> Message:
+    """State the total, and of which compartments it is made."""
+    total, *groups = lesions.volumes
+    about: Message = about_volume(total)
+    if lesions.spacing_assumed:
+        about = Message("lesions.spacing_assumed", about=about)
+    if not groups:
+        return about
+    if len(groups) == 1:
+        return Message("lesions.of_one", about=about, group=Message(f"lesions.{groups[0].group}"))
+    parts = tuple(
+        Message("lesions.part", group=Message(f"lesions.{volume.group}"), ml=millilitres(volume.ml))
+        for volume in groups
+    )
+    return Message("lesions.of_several", about=about, groups=parts)
 
 
 def _no_haemorrhage(findings: Sequence[Finding], translation: Translation) -> tuple[Message, Certainty]:

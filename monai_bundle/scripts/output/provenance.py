@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from scripts.diagnosis import Diagnosis, ModelIdentity
 from scripts.intake.study import CTStudy
 from scripts.messages import Message, Translation
-from scripts.output.report_images import millimetres
+from scripts.output.slice_images import millimetres
 
 _FORMATS = {"dicom": "DICOM", "nifti": "NIfTI", "nrrd": "NRRD"}
 _DIRECTIONS = "RLAPSI"

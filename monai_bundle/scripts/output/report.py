@@ -8,11 +8,12 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from scripts.diagnosis import MAP_KINDS, Diagnosis, Finding, Refusal
+from scripts.diagnosis import MAP_KINDS, AttributionMap, Diagnosis, Finding, LesionVolume, Refusal
 from scripts.intake.study import CTStudy
+from scripts.labels import LESION_GROUPS
 from scripts.messages import ENGLISH, Message, Translation
 from scripts.output.attention_plot import DARK, LIGHT, Palette, attention_svg
-from scripts.output.impression import impression, is_close, label_name, percent
+from scripts.output.impression import impression, is_close, label_name, millilitres, percent
 from scripts.output.overlay import colour_bar, data_uri, png_uri
 from scripts.output.provenance import model_rows, run_rows, study_rows
 from scripts.output.report_images import ReportImages, key_slices_of, map_of, report_images, shown_finding
@@ -42,8 +43,27 @@ class MapCaption:
     label: str
     method: str
     choice: str
-    largest: str
+    scale: str
     positive: bool
+
+
+@dataclass(frozen=True)
+class VolumeRow:
+    """One line of the table of volumes; the total has no colour."""
+
+    name: str
+    colour: str
+    volume: str
+    limits: str
+
+
+@dataclass(frozen=True)
+class LesionTable:
+    """What the report states of the lesions besides their images; no rows where none reaches the threshold."""
+
+    volumes: tuple[VolumeRow, ...]
+    limits_heading: str
+    caption: str
 
 
 def render_report(diagnosis: Diagnosis, language: str = ENGLISH) -> str:
@@ -72,7 +92,8 @@ def render_report(diagnosis: Diagnosis, language: str = ENGLISH) -> str:
             title=translate("report.title", study_id=diagnosis.study_id),
             diagnosis=diagnosis,
             study=diagnosis.study,
-            impression=impression(diagnosis.findings, translate),
+            impression=impression(diagnosis.findings, translate, diagnosis.lesions),
+            lesions=_lesion_table(diagnosis, translate),
             findings=[_finding_row(finding, translate) for finding in diagnosis.findings],
             warnings=[warning.text(translate) for warning in diagnosis.study.warnings],
             images=images,
@@ -84,6 +105,8 @@ def render_report(diagnosis: Diagnosis, language: str = ENGLISH) -> str:
             equal=percent(1 / len(diagnosis.slices), 1),
             end=_first_slice(diagnosis.study, translate),
             shown_map=_map_caption(diagnosis, translate),
+            no_maps=not any(entry.label for entry in diagnosis.maps),
+            one_scale=all(entry.fixed_scale for entry in diagnosis.maps if entry.label),
             colour_bar=png_uri(colour_bar()),
             tables=[
                 (translate("report.study"), study_rows(diagnosis.study, translate)),
@@ -137,14 +160,14 @@ def _environment() -> Environment:
 
 
 def _unbroken(line: str) -> str:
-    """Keep a percentage with its sign and its name when a heading wraps."""
-    return line.replace(" %", "\u00a0%").replace(" (", "\u00a0(")
+    """Keep a percentage or a volume with its unit and its name when a heading wraps."""
+    return line.replace(" %", "\u00a0%").replace(" ml", "\u00a0ml").replace(" (", "\u00a0(")
 
 
 def _finding_row(finding: Finding, translate: Translation) -> FindingRow:
     return FindingRow(
         name=label_name(finding.label, translate),
-        colour="#{:02x}{:02x}{:02x}".format(*finding.label.colour),
+        colour=_hexadecimal(finding.label.colour),
         probability=percent(finding.probability, 1),
         threshold=percent(finding.threshold, 1),
         default_threshold=finding.default_threshold,
@@ -191,6 +214,48 @@ def _map_caption(diagnosis: Diagnosis, translate: Translation) -> MapCaption | N
         label=label_name(finding.label, translate),
         method=translate(MAP_KINDS[attribution.kind].caption),
         choice=choice,
-        largest=f"{attribution.scale:.2g}",
+        scale=_scale_of(attribution, translate),
         positive=finding.positive,
     )
+
+
+def _scale_of(attribution: AttributionMap, translate: Translation) -> str:
+    """State what the brightest colour stands for."""
+    if not attribution.fixed_scale:
+        return translate("report.map_scale", largest=f"{attribution.scale:.2g}")
+    largest = attribution.scale if attribution.largest is None else attribution.largest
+    return translate("report.map_fixed_scale", scale=f"{attribution.scale:.2g}", largest=f"{largest:.2g}")
+
+
+def _lesion_table(diagnosis: Diagnosis, translate: Translation) -> LesionTable | None:
+    """Lay out the volumes; None where there is no lesion map, or no finding that it would belong to."""
+    lesions = diagnosis.lesions
+    if lesions is None or not diagnosis.haemorrhage_found:
+        return None
+    threshold = percent(lesions.threshold)
+    if not lesions.volumes:
+        return LesionTable((), "", translate("report.no_lesion", threshold=threshold))
+    colours = {group.key: _hexadecimal(group.colour) for group in LESION_GROUPS}
+    rows = tuple(
+        VolumeRow(
+            name=translate(f"lesions.{volume.group}_name"),
+            colour=colours.get(volume.group, ""),
+            volume=translate("lesions.millilitres", ml=millilitres(volume.ml)),
+            limits=_limits(volume, translate),
+        )
+        for volume in lesions.volumes
+    )
+    caption = translate("report.lesion_caption", threshold=threshold, smallest=millilitres(lesions.smallest_ml))
+    if lesions.spacing_assumed:
+        caption = f"{translate('report.spacing_assumed')} {caption}"
+    return LesionTable(rows, translate("report.limits", level=percent(lesions.level)), caption)
+
+
+def _limits(volume: LesionVolume, translate: Translation) -> str:
+    if volume.low_ml is None or volume.high_ml is None:
+        return translate("report.limits_not_measured")
+    return translate("lesions.limits", low=millilitres(volume.low_ml), high=millilitres(volume.high_ml))
+
+
+def _hexadecimal(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)

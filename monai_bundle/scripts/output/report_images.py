@@ -1,17 +1,15 @@
-"""The images of one report: key slices with their attribution maps, all input slices, and one map of every label."""
+"""The images of one report: lesions, key slices with their attribution maps, all input slices, maps of the labels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from scripts.diagnosis import MAP_KINDS, AttributionMap, Diagnosis, Finding, SliceResult
 from scripts.messages import Message
 from scripts.output.impression import percent
+from scripts.output.lesion_images import LesionSlice, contours, group_masks, lesion_slices
 from scripts.output.overlay import jpeg_uri, overlay
-from scripts.output.slice_images import Display, brain_window, display_of
+from scripts.output.slice_images import Display, display_of, grey_slab, millimetres
 
 KEY_SLICES_SHOWN = 5
 _KEY_PIXELS, _SMALL_PIXELS, _TILE_PIXELS = 640, 260, 180
@@ -48,7 +46,7 @@ class SmallMap:
 
     name: Message
     finding: Finding | None
-    scale: str
+    scale: Message
     image: str
 
 
@@ -57,6 +55,7 @@ class ReportImages:
     """Everything that the report shows of the study's slices."""
 
     display: Display
+    lesion_slices: tuple[LesionSlice, ...]
     key_slices: tuple[KeySlice, ...]
     tiles: tuple[Tile, ...]
     small_maps: tuple[SmallMap, ...]
@@ -79,26 +78,24 @@ def shown_finding(findings: tuple[Finding, ...]) -> Finding:
 
 
 def map_of(diagnosis: Diagnosis, finding: Finding) -> AttributionMap | None:
-    """Return the attribution map of a finding's label, if the run made one."""
+    """Return the attribution map of a finding's label, if the run made one and it is to be drawn."""
+    if not (finding.positive or diagnosis.draw_negative_maps):
+        return None
     return next((entry for entry in diagnosis.maps if entry.label == finding.label), None)
-
-
-def millimetres(value: float, decimals: int = 1) -> str:
-    """Write a length or position with a true minus sign: ``"−12.5 mm"``."""
-    return f"{value:.{decimals}f} mm".replace("-", "−")
 
 
 def report_images(diagnosis: Diagnosis) -> ReportImages:
     """Draw all slices of a report.
 
     A key slice that was averaged with its neighbours into one input slice is shown as their mean, with the map of the
-    key slice itself.
+    key slice itself. Maps of negative findings are left out unless the diagnosis asks for them.
     """
     display = display_of(diagnosis.study, diagnosis.head)
     key_slices = key_slices_of(diagnosis)
-    shown = map_of(diagnosis, shown_finding(diagnosis.findings))
+    shown, lesions = map_of(diagnosis, shown_finding(diagnosis.findings)), diagnosis.stated_lesions
     return ReportImages(
         display=display,
+        lesion_slices=lesion_slices(diagnosis, lesions, display) if lesions else (),
         key_slices=tuple(_key_slice(diagnosis, entry, shown, display) for entry in key_slices),
         tiles=_tiles(diagnosis, key_slices, display),
         small_maps=_small_maps(diagnosis, key_slices[0].index, display) if key_slices else (),
@@ -110,14 +107,9 @@ def _input_slice(diagnosis: Diagnosis, index: int) -> tuple[int, ...]:
     return next((slab for slab in diagnosis.input_slices if index in slab), (index,))
 
 
-def _grey(diagnosis: Diagnosis, slab: tuple[int, ...], display: Display, longest: int) -> NDArray[np.uint8]:
-    stored = diagnosis.study.voxels[list(slab)]
-    return display.sized(brain_window(stored[0] if len(slab) == 1 else stored.mean(axis=0, dtype=np.float32)), longest)
-
-
 def _key_slice(diagnosis: Diagnosis, entry: SliceResult, shown: AttributionMap | None, display: Display) -> KeySlice:
     slab = _input_slice(diagnosis, entry.index)
-    grey = _grey(diagnosis, slab, display, _KEY_PIXELS)
+    grey = grey_slab(diagnosis.study, slab, display, _KEY_PIXELS)
     return KeySlice(
         rank=entry.key_rank or 0,
         number=entry.index + 1,
@@ -131,27 +123,34 @@ def _key_slice(diagnosis: Diagnosis, entry: SliceResult, shown: AttributionMap |
 
 def _tiles(diagnosis: Diagnosis, key_slices: tuple[SliceResult, ...], display: Display) -> tuple[Tile, ...]:
     ranks = {entry.index: entry.key_rank for entry in key_slices}
-    tiles = []
+    lesions, tiles = diagnosis.stated_lesions, []
     for slab in diagnosis.input_slices:
         inside = [rank for index in slab if (rank := ranks.get(index)) is not None]
         number = str(slab[0] + 1) if len(slab) == 1 else f"{slab[0] + 1}–{slab[-1] + 1}"
-        image = jpeg_uri(_grey(diagnosis, slab, display, _TILE_PIXELS))
+        grey = grey_slab(diagnosis.study, slab, display, _TILE_PIXELS)
+        if lesions is not None:
+            grey = contours(grey, group_masks(lesions, diagnosis.model.labels, slab[len(slab) // 2]), display)
+        image = jpeg_uri(grey)
         tiles.append(Tile(number=number, rank=min(inside, default=None), image=image))
     return tuple(tiles)
 
 
 def _small_maps(diagnosis: Diagnosis, index: int, display: Display) -> tuple[SmallMap, ...]:
-    """Draw the map of every label, and feature attention where it was asked for, on one slice."""
-    grey = _grey(diagnosis, _input_slice(diagnosis, index), display, _SMALL_PIXELS)
+    """Draw the maps of labels, and feature attention where it was asked for, on one slice."""
+    grey = grey_slab(diagnosis.study, _input_slice(diagnosis, index), display, _SMALL_PIXELS)
     by_label = {finding.label: finding for finding in diagnosis.findings}
     return tuple(
         SmallMap(
             name=Message(MAP_KINDS[entry.kind].caption),
             finding=by_label[entry.label] if entry.label else None,
-            scale=f"{entry.scale:.2g}",
+            scale=Message("report.scale_of_label", scale=f"{entry.scale:.2g}", largest=_largest(entry)),
             image=jpeg_uri(overlay(grey, display.sized(entry.voxels[index], _SMALL_PIXELS))),
         )
         for entry in sorted(diagnosis.maps, key=lambda entry: entry.label is None)
         # Slice attention is one value per slice: its place is the plot.
-        if entry.kind != "attention"
+        if entry.kind != "attention" and (entry.label is None or map_of(diagnosis, by_label[entry.label]))
     )
+
+
+def _largest(entry: AttributionMap) -> str:
+    return f"{entry.scale if entry.largest is None else entry.largest:.2g}"

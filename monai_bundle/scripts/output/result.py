@@ -13,12 +13,22 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from scripts.diagnosis import AttributionMap, Diagnosis, Finding, ModelIdentity, Refusal, SliceResult
+from scripts.diagnosis import (
+    AttributionMap,
+    Diagnosis,
+    Finding,
+    Lesions,
+    LesionVolume,
+    ModelIdentity,
+    Refusal,
+    SliceResult,
+)
 from scripts.intake.study import CTStudy
+from scripts.labels import LESION_GROUPS
 from scripts.messages import ENGLISH, Translation
 from scripts.output.folder import RESULT_FILE, RESULT_SCHEMA, OutputError, whole_folder, write_file
 from scripts.output.impression import impression, label_name
-from scripts.output.map_files import map_file
+from scripts.output.map_files import LESION_FILE, LESION_SUBTYPES_FILE, lesion_files, map_file
 from scripts.output.report import render_refusal_report, render_report
 
 REPORT_FILE = "report.html"
@@ -56,13 +66,14 @@ def result_document(diagnosis: Diagnosis, language: str = ENGLISH) -> Document:
             "schema": RESULT_SCHEMA,
             "status": "evaluated",
             "reason": None,
-            "impression": asdict(impression(diagnosis.findings, translation)),
+            "impression": asdict(impression(diagnosis.findings, translation, diagnosis.lesions)),
             "study": _study(diagnosis.study, translation),
             "model": _model(diagnosis.model, translation),
             "operating_point": diagnosis.operating_point,
             "findings": [_finding(finding, translation) for finding in diagnosis.findings],
             "slices": [_slice(entry, diagnosis.study) for entry in diagnosis.slices],
             "maps": [_map(entry) for entry in diagnosis.maps],
+            "lesions": _lesions(diagnosis, diagnosis.lesions, translation) if diagnosis.lesions else None,
             "device": diagnosis.device,
             "precision": diagnosis.precision,
             "seconds": {stage: float(seconds) for stage, seconds in diagnosis.seconds.items()},
@@ -124,6 +135,9 @@ def write_result_folder(diagnosis: Diagnosis, output_dir: Path, language: str = 
         document, report = result_document(diagnosis, language), render_report(diagnosis, language)
         for attribution in diagnosis.maps:
             write_file(folder / attribution.file_name, map_file(attribution, diagnosis.study))
+        if diagnosis.lesions is not None:
+            for name, content in lesion_files(diagnosis.lesions, diagnosis.study).items():
+                write_file(folder / name, content)
         _write_texts(folder, document, report)
     return output_dir / diagnosis.study_id
 
@@ -220,6 +234,40 @@ def _map(attribution: AttributionMap) -> Document:
         "label": attribution.label.key if attribution.label else None,
         "file": attribution.file_name,
         "scale": float(attribution.scale),
+        "fixed_scale": bool(attribution.fixed_scale),
+        "largest": None if attribution.largest is None else float(attribution.largest),
+    }
+
+
+def _lesions(diagnosis: Diagnosis, lesions: Lesions, translation: Translation) -> Document:
+    return {
+        "file": LESION_FILE,
+        "subtypes_file": LESION_SUBTYPES_FILE,
+        "threshold": float(lesions.threshold),
+        "smallest_ml": float(lesions.smallest_ml),
+        "level": float(lesions.level),
+        "spacing_assumed": bool(lesions.spacing_assumed),
+        "stated": diagnosis.stated_lesions is not None,
+        "volumes": [_lesion_volume(volume) for volume in lesions.volumes],
+        "groups": [
+            {
+                "key": group.key,
+                "name": translation(f"lesions.{group.key}"),
+                "labels": list(group.labels),
+                "code": {"finding": asdict(group.finding), "region": asdict(group.region)},
+                "colour": list(group.colour),
+            }
+            for group in LESION_GROUPS
+        ],
+    }
+
+
+def _lesion_volume(volume: LesionVolume) -> Document:
+    return {
+        "group": volume.group,
+        "ml": float(volume.ml),
+        "low_ml": None if volume.low_ml is None else float(volume.low_ml),
+        "high_ml": None if volume.high_ml is None else float(volume.high_ml),
     }
 
 

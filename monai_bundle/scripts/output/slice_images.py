@@ -114,6 +114,17 @@ def brain_window(hounsfield: NDArray[np.floating] | NDArray[np.int16]) -> NDArra
     return np.clip((hounsfield - low) * (255 / BRAIN_WIDTH_HU) + 0.5, 0, 255).astype(np.uint8)
 
 
+def grey_slab(study: CTStudy, slab: tuple[int, ...], display: Display, longest: int) -> NDArray[np.uint8]:
+    """Return the mean of some original slices in the brain window, sized for the screen; see :meth:`Display.sized`."""
+    stored = study.voxels[list(slab)]
+    return display.sized(brain_window(stored[0] if len(slab) == 1 else stored.mean(axis=0, dtype=np.float32)), longest)
+
+
+def millimetres(value: float, decimals: int = 1) -> str:
+    """Write a length or position with a true minus sign: ``"−12.5 mm"``."""
+    return f"{value:.{decimals}f} mm".replace("-", "−")
+
+
 def _letter(direction: NDArray[np.float64]) -> str:
     """Return the patient's side that a direction (RAS) mostly points to."""
     axis = int(np.argmax(np.abs(direction)))

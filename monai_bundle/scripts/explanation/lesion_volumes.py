@@ -1,0 +1,136 @@
+"""From a lesion map to volumes: what counts as lesion, how large it is per compartment, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from scripts.diagnosis import Lesions, LesionVolume
+from scripts.explanation.lesions import LesionReading
+from scripts.intake.study import CTStudy
+from scripts.labels import LESION_GROUPS, TOTAL_GROUP, Label
+from scripts.volume_calibration import VolumeCalibration
+
+ASSUMED_SPACING = "assumed_spacing"
+"""Code of the quality warning of a CT whose files do not state the size of a voxel."""
+
+
+@dataclass(frozen=True)
+class LesionSettings:
+    """What counts as lesion.
+
+    Attributes
+    ----------
+    threshold : float
+        Least probability of a voxel of a lesion, above 0 and at most 1.
+    smallest_ml : float
+        Smaller specks are no lesion, and a compartment with less is not listed.
+    calibration : VolumeCalibration
+        Limits of measured volumes.
+
+    Raises
+    ------
+    ValueError
+        If the threshold or the smallest volume is out of range.
+    """
+
+    threshold: float = 0.5
+    smallest_ml: float = 0.2
+    calibration: VolumeCalibration = field(default_factory=VolumeCalibration)
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 < self.threshold <= 1 or self.smallest_ml < 0:
+            raise ValueError(f"lesion threshold {self.threshold} or smallest volume {self.smallest_ml} ml out of range")
+
+    @property
+    def lowest_value(self) -> int:
+        """Least value of a map, 1..255, that reaches the threshold: the mask follows from the stored file alone."""
+        return max(1, math.ceil(self.threshold * 255))
+
+
+def voxel_ml(study: CTStudy) -> NDArray[np.float64]:
+    """Return the volume of one voxel of each original slice, ml, shape (slices,).
+
+    Area of a pixel x distance along the slice normal, half-way to either neighbour: for an even stack the determinant
+    of the affine, sheared by a gantry tilt or not; an uneven stack has slices of different thickness.
+    """
+    if len(study.positions_mm) == 1:
+        thickness = np.array([study.provenance.slice_thickness_mm or study.spacing_mm[2]])
+    else:
+        thickness = np.abs(np.gradient(study.positions_mm))
+    pixel_mm2 = float(np.linalg.norm(np.cross(study.affine[:3, 0], study.affine[:3, 1])))
+    return thickness * pixel_mm2 / 1000
+
+
+def measure_lesions(
+    reading: LesionReading, study: CTStudy, labels: tuple[Label, ...], settings: LesionSettings
+) -> Lesions:
+    """Threshold a lesion map, drop specks and measure what is left.
+
+    Parameters
+    ----------
+    reading : LesionReading
+        On the voxels of the study.
+    study : CTStudy
+        Gives the size of the voxels.
+    labels : tuple of Label
+        The vocabulary; a subtype's number is its place there.
+    settings : LesionSettings
+        Threshold, smallest lesion, calibration.
+
+    Returns
+    -------
+    Lesions
+        Volumes: the total first, then the compartments of at least ``smallest_ml``, the largest first; the total also
+        counts what smaller compartments hold. None where no lesion is left.
+    """
+    sizes = voxel_ml(study)
+    mask = _without_specks(reading.probability >= settings.lowest_value, sizes, settings.smallest_ml)
+    subtypes = np.where(mask, reading.subtypes, np.uint8(0))
+    per_slice = np.stack([np.bincount(plane.ravel(), minlength=len(labels)) for plane in subtypes])
+    subtype_ml = sizes @ per_slice
+    measured = {
+        group.key: float(sum(subtype_ml[place] for place, label in enumerate(labels) if label.key in group.labels))
+        for group in LESION_GROUPS
+    }
+    listed = sorted(
+        (key for key, ml in measured.items() if ml > 0 and ml >= settings.smallest_ml), key=lambda key: -measured[key]
+    )
+    total = sum(measured.values())
+    volumes = [_volume(TOTAL_GROUP, total, settings)] if total > 0 else []
+    volumes += [_volume(key, measured[key], settings) for key in listed]
+    return Lesions(
+        probability=reading.probability,
+        subtypes=subtypes,
+        threshold=settings.threshold,
+        smallest_ml=settings.smallest_ml,
+        level=settings.calibration.level,
+        volumes=tuple(volumes),
+        spacing_assumed=any(warning.code == ASSUMED_SPACING for warning in study.warnings),
+    )
+
+
+def _volume(group: str, ml: float, settings: LesionSettings) -> LesionVolume:
+    low, high = settings.calibration.limits(group, ml) or (None, None)
+    return LesionVolume(group, ml, low, high)
+
+
+def _without_specks(mask: NDArray[np.bool_], sizes: NDArray[np.float64], smallest_ml: float) -> NDArray[np.bool_]:
+    """Drop connected components (26 neighbours) of less than a volume; voxel sizes are those of each slice."""
+    found = ndimage.find_objects(mask.astype(np.uint8))
+    if not found:
+        return mask
+    # Only the box that holds them all: components of a whole thin stack take seconds.
+    (box,) = found
+    components, count = ndimage.label(mask[box], structure=np.ones((3, 3, 3)))
+    per_slice = np.stack([np.bincount(plane.ravel(), minlength=count + 1) for plane in components])
+    keep = sizes[box[0]] @ per_slice >= smallest_ml
+    keep[0] = False
+    kept = np.zeros_like(mask)
+    kept[box] = keep[components]
+    return kept

@@ -1,0 +1,67 @@
+"""The lesion map of one pass on the original voxels: probability of haemorrhage, and its subtype, voxel by voxel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scripts.networks.study_network import StudyOutput
+from scripts.reading_geometry import ReadingGeometry
+
+SUBTYPES = 5
+"""In every vocabulary label 0 is any haemorrhage, and labels 1 to 5 are its subtypes."""
+
+
+@dataclass(frozen=True)
+class LesionReading:
+    """Where the lesion decoder finds haemorrhage, on the original voxels.
+
+    Attributes
+    ----------
+    probability : ndarray of uint8, shape (slices, rows, columns)
+        Of any haemorrhage; 255 is probability 1 in every scan. 0 outside the head.
+    subtypes : ndarray of uint8, shape (slices, rows, columns)
+        Number of the most probable subtype, 1 to 5 in the order of the vocabulary; 0 where the probability is 0.
+    """
+
+    probability: NDArray[np.uint8]
+    subtypes: NDArray[np.uint8]
+
+
+def read_lesions(output: StudyOutput, geometry: ReadingGeometry, head: NDArray[np.bool_]) -> LesionReading | None:
+    """Resample a network's lesion logits back to the original voxels.
+
+    Probabilities are resampled, not logits: outside the crop there is no evidence, which is probability 0.
+
+    Parameters
+    ----------
+    output : StudyOutput
+        Of one pass.
+    geometry : ReadingGeometry
+        The way back to the original voxels.
+    head : ndarray of bool, shape (slices, rows, columns)
+        Voxels inside the head.
+
+    Returns
+    -------
+    LesionReading or None
+        None where the network has no lesion decoder.
+    """
+    if output.lesion_logits is None:
+        return None
+    probability = np.zeros(geometry.original_shape, dtype=np.uint8)
+    subtypes = np.zeros(geometry.original_shape, dtype=np.uint8)
+    # One input slice at a time: all labels of all voxels of a thin stack would take gigabytes.
+    for logits, slab in zip(output.lesion_logits, geometry.slabs, strict=True):
+        with torch.no_grad():
+            labels = logits[: 1 + SUBTYPES].sigmoid().cpu()
+            resampled = geometry.plane.resample_back(labels, geometry.original_shape[1:])
+            stored = (resampled[0] * 255).round().to(torch.uint8).numpy()
+            subtype = (resampled[1:].argmax(dim=0) + 1).to(torch.uint8).numpy()
+        for index in slab:
+            probability[index] = np.where(head[index], stored, 0)
+            subtypes[index] = np.where(probability[index] > 0, subtype, 0)
+    return LesionReading(probability, subtypes)

@@ -1,0 +1,151 @@
+"""Lesions in the report: the slices where they are largest, with a contour in the colour of each compartment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from scripts.diagnosis import Diagnosis, Lesions
+from scripts.labels import LESION_GROUPS, LesionGroup
+from scripts.output.overlay import jpeg_uri
+from scripts.output.slice_images import Display, grey_slab, millimetres
+
+SLICES_SHOWN = 5
+_PIXELS = 640
+_HALO = (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class LesionSlice:
+    """One slice with lesion as the report shows it; ``number`` counts from 1 as viewers do, images are data URIs.
+
+    ``averaged`` holds the numbers of the first and last original slice where the input slice is the mean of several.
+    """
+
+    number: int
+    position: str
+    area_cm2: float
+    averaged: tuple[int, int] | None
+    ct: str
+    contour: str
+
+
+def group_masks(lesions: Lesions, labels: tuple[str, ...], index: int) -> dict[LesionGroup, NDArray[np.bool_]]:
+    """Return the lesion of each compartment on one original slice, bool (rows, columns), where it holds any.
+
+    Parameters
+    ----------
+    lesions : Lesions
+        On the voxels of the study.
+    labels : tuple of str
+        Keys of the vocabulary, whose places are the numbers of the subtypes.
+    index : int
+        Original slice.
+    """
+    plane = lesions.subtypes[index]
+    masks = {}
+    for group in LESION_GROUPS:
+        mask = np.isin(plane, [labels.index(key) for key in group.labels if key in labels])
+        if mask.any():
+            masks[group] = mask
+    return masks
+
+
+def largest_slices(lesions: Lesions, labels: tuple[str, ...], slabs: tuple[tuple[int, ...], ...]) -> list[int]:
+    """Choose the original slices to show: the largest of every listed compartment, then the largest of all.
+
+    Parameters
+    ----------
+    lesions : Lesions
+        On the voxels of the study.
+    labels : tuple of str
+        As for :func:`group_masks`.
+    slabs : tuple of tuple of int
+        The original slices of every input slice; one of each is shown at most, the middle one.
+
+    Returns
+    -------
+    list of int
+        At most five, the one with the largest area first.
+    """
+    areas = {}
+    for slab in slabs:
+        index = slab[len(slab) // 2]
+        counts = np.bincount(lesions.subtypes[index].ravel(), minlength=len(labels))[1:]
+        if counts.any():
+            areas[index] = {
+                group.key: sum(int(counts[labels.index(key) - 1]) for key in group.labels if key in labels)
+                for group in LESION_GROUPS
+            }
+    if not areas:
+        return []
+    listed = [volume.group for volume in lesions.volumes if volume.group in next(iter(areas.values()))]
+    by_area = sorted(areas, key=lambda index: (-sum(areas[index].values()), index))
+    leading = [max(areas, key=lambda index, key=key: (areas[index][key], -index)) for key in listed]
+    chosen = list(dict.fromkeys([by_area[0], *leading, *by_area]))[:SLICES_SHOWN]
+    return sorted(chosen, key=by_area.index)
+
+
+def lesion_slices(diagnosis: Diagnosis, lesions: Lesions, display: Display) -> tuple[LesionSlice, ...]:
+    """Draw the slices with the largest lesions, each plain and with contours."""
+    labels, study = diagnosis.model.labels, diagnosis.study
+    pixel_mm2 = float(np.linalg.norm(np.cross(study.affine[:3, 0], study.affine[:3, 1])))
+    shown = []
+    for index in largest_slices(lesions, labels, diagnosis.input_slices):
+        slab = next(slab for slab in diagnosis.input_slices if index in slab)
+        grey = grey_slab(study, slab, display, _PIXELS)
+        contoured = contours(grey, group_masks(lesions, labels, index), display)
+        shown.append(
+            LesionSlice(
+                number=index + 1,
+                position=millimetres(float(study.positions_mm[index])),
+                area_cm2=pixel_mm2 / 100 * np.count_nonzero(lesions.subtypes[index]),
+                averaged=(slab[0] + 1, slab[-1] + 1) if len(slab) > 1 else None,
+                ct=jpeg_uri(grey),
+                contour=jpeg_uri(contoured),
+            )
+        )
+    return tuple(shown)
+
+
+def contours(
+    grey: NDArray[np.uint8], masks: Mapping[LesionGroup, NDArray[np.bool_]], display: Display
+) -> NDArray[np.uint8]:
+    """Draw a line around the lesion of each compartment, outside of it: what lies within stays readable.
+
+    Parameters
+    ----------
+    grey : ndarray of uint8, shape (height, width)
+        The slice, sized by ``display``.
+    masks : mapping of LesionGroup to ndarray of bool, shape (rows, columns)
+        On the original slice.
+    display : Display
+        How the slice is shown.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        The line has the group's colour and a black rim; its width grows with the image.
+    """
+    width = max(1, round(max(grey.shape) / 210))
+    coloured = np.repeat(grey[..., None], 3, axis=-1)
+    shown = {group: display.sized(mask.astype(np.uint8) * 255, max(grey.shape)) >= 128 for group, mask in masks.items()}
+    lesion = np.logical_or.reduce(list(shown.values())) if shown else np.zeros(grey.shape, bool)
+    for group, mask in shown.items():
+        line = _grown(mask, 1 + width) & ~_grown(mask, 1)
+        rim = _grown(mask, 2 + width) & ~mask & ~line
+        coloured[rim & ~lesion] = _HALO
+        coloured[line] = group.colour
+    return coloured
+
+
+def _grown(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    """Return a mask and all that lies within some pixels of it."""
+    if not mask.any():
+        return mask
+    grown: NDArray[np.bool_] = ndimage.distance_transform_edt(~mask) <= pixels
+    return grown
