@@ -80,27 +80,36 @@ def test_a_head_without_haemorrhage_has_no_haemorrhage_of_any_kind():
     assert [line.split()[-1] for line in lines[3:6]] == ["absent"] * 3
 
 
-def with_volumes() -> dict[str, object]:
-    volumes = [
-        {"group": "total", "ml": 61.3, "low_ml": 49.0, "high_ml": 77.2},
-        {"group": "parenchymal", "ml": 22.1, "low_ml": None, "high_ml": None},
-        {"group": "extra_axial", "ml": 39.2, "low_ml": 30.0, "high_ml": 48.4},
-    ]
-    return a_result() | {"lesions": {"volumes": volumes}}
+def with_volumes(*volumes: dict[str, object]) -> dict[str, object]:
+    return a_result() | {"lesions": {"volumes": list(volumes)}}
 
 
-def test_the_true_volume_stands_beside_each_volume_that_was_found():
+VOLUMES: tuple[dict[str, object], ...] = (
+    {"group": "total", "ml": 61.3, "low_ml": 49.0, "high_ml": 77.2},
+    {"group": "extra_axial", "ml": 39.2, "low_ml": 30.0, "high_ml": 48.4},
+    {"group": "subarachnoid", "ml": 22.1, "low_ml": None, "high_ml": None},
+)
+
+
+def test_the_true_volume_stands_beside_each_volume_that_was_found_or_is_there():
     truth = {"epidural": 10.0, "subdural": 30.2, "intraparenchymal": 29.84}
-    lines = demo.summary(with_volumes(), REPORT, truth).splitlines()
+    lines = demo.summary(with_volumes(*VOLUMES), REPORT, truth).splitlines()
     assert lines[6].split() == ["volume", "of", "blood", "ml", "interval", "truth"]
-    assert lines[7].split() == ["All", "haemorrhage", "61.3", "(49.0", "to", "77.2)", "70.0", "ml"]
-    assert lines[8].split() == ["Parenchymal", "22.1", "29.8", "ml"]
-    assert lines[9].split() == ["Extra-axial", "39.2", "(30.0", "to", "48.4)", "40.2", "ml"]
+    assert lines[7].split() == ["Total", "61.3", "(49.0", "to", "77.2)", "70.0", "ml"]
+    assert lines[8].split() == ["Parenchymal", "0.0", "29.8", "ml"]
+    assert lines[9].split() == ["Subarachnoid", "22.1", "0.0", "ml"]
+    assert lines[10].split()[-5:] == ["(30.0", "to", "48.4)", "40.2", "ml"]
+
+
+def test_a_head_without_blood_in_which_none_is_found_has_a_total_of_nothing():
+    lines = demo.summary(with_volumes(), REPORT, {}).splitlines()
+    assert lines[7].split() == ["Total", "0.0", "0.0", "ml"]
+    assert lines[8].startswith("head is a phantom")
 
 
 def test_a_study_of_ones_own_has_volumes_without_a_truth():
-    lines = demo.summary(with_volumes(), REPORT).splitlines()
-    assert lines[8].split() == ["Parenchymal", "22.1"]
+    lines = demo.summary(with_volumes(*VOLUMES), REPORT).splitlines()
+    assert lines[8].split() == ["Subarachnoid", "22.1"]
 
 
 def test_a_network_without_a_lesion_decoder_states_no_volume():

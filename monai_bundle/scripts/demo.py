@@ -19,21 +19,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.labels import LESION_GROUPS, TOTAL_GROUP
 from scripts.messages import message
 
 BUNDLE_ROOT = Path(__file__).resolve().parents[1]
 STUDIES, TRUTH_FILE = "studies", "truth.json"
 SUMMARY_FILE = "summary.txt"
 EXIT_FAILURE, EXIT_CANCELLED = 1, 130
-
-GROUPS: dict[str, tuple[str, ...]] = {
-    "total": ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural"),
-    "parenchymal": ("intraparenchymal",),
-    "ventricular": ("intraventricular",),
-    "subarachnoid": ("subarachnoid",),
-    "extra_axial": ("epidural", "subdural"),
-}
-"""Groups in which a result states volumes, and the subtypes of each."""
 
 Truth = Mapping[str, float]
 """True volume in ml of each subtype that a head has; empty where it has no haemorrhage."""
@@ -164,22 +156,22 @@ def _row(finding: dict[str, Any], truth: Truth | None) -> str:
 
 
 def _volumes(result: Mapping[str, Any], truth: Truth | None) -> list[str]:
-    """Lay out the volumes that a result states; nothing where its network has no lesion decoder."""
-    stated = {entry["group"]: entry for entry in (result.get("lesions") or {}).get("volumes", ())}
-    if not stated:
+    """Lay out the volumes of the lesion map; nothing where the network has no lesion decoder."""
+    if result.get("lesions") is None:
         return []
+    found = {entry["group"]: entry for entry in result["lesions"]["volumes"]}
+    true_ml = {group.key: sum((truth or {}).get(key, 0.0) for key in group.labels) for group in LESION_GROUPS}
+    true_ml = {TOTAL_GROUP: sum(true_ml.values()), **true_ml}
     columns = [message("terminal.column_volume"), message("terminal.column_interval")]
     lines = [f"{columns[0]:<32}{'ml':>12}  {columns[1]:<16}"]
     if truth is not None:
         lines[0] += message("terminal.column_truth")
-    for group, subtypes in GROUPS.items():
-        if group not in stated:
+    for group, true in true_ml.items():
+        if group != TOTAL_GROUP and group not in found and not true:
             continue
-        entry, name = stated[group], message(f"terminal.volume_{group}")
+        entry, name = found.get(group, {"ml": 0.0}), message(f"terminal.volume_{group}")
         line = f"{name:<32}{entry['ml']:>12.1f}  {_interval(entry):<16}"
-        if truth is not None:
-            line += f"{sum(truth.get(subtype, 0.0) for subtype in subtypes):.1f} ml"
-        lines.append(line)
+        lines.append(line if truth is None else f"{line}{true:.1f} ml")
     return [line.rstrip() for line in lines]
 
 
