@@ -140,7 +140,7 @@ class NetworkReader:
         precision = choose_precision(next(self.network.parameters()).device, self.inferer.precision)
         source = ImageSource(
             inputs,
-            self.network.backbone,
+            self.network,
             precision,
             self.inferer.micro_batch,
             self.inferer.high_res_micro_batch,

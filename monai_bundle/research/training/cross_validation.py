@@ -39,10 +39,12 @@ from scripts.messages import ExpectedError
 from scripts.training.inference_settings import INFERENCE_FILE, inference_settings
 from scripts.weights import MODEL_FILE, WeightsError
 
+SHIPPED = "DrCT2, EfficientNet-Lite0 trained end to end on real and synthetic slices"
 FINE_TUNED = "DrCT2, last block fine-tuned on slices"
 FROZEN = "DrCT2, VGG16 as ImageNet left it"
 OWN_DATA = "DrCT2, heads trained on from the shipped weights"
-OWN_DATA_FINE_TUNED = "DrCT2, last block and heads trained on from the shipped weights"
+OWN_DATA_SHIPPED = "DrCT2, EfficientNet-Lite0 trained end to end on real and synthetic slices"
+FINE_TUNED = "DrCT2, last block and heads trained on from the shipped weights"
 OPERATING_POINTS_FILE = "operating_points.json"
 CALIBRATION_FILE = "calibration.json"
 
@@ -153,12 +155,17 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--labels", help="their labels, a CSV file")
     parser.add_argument("--fine-tune", action="store_true", help="train VGG16's last block on your slice labels, too")
     parser.add_argument("--output", type=Path, help="folder for the weights; without it they go into the bundle")
-    for name, target in (("--set", "train.json"), ("--set-finetuning", "finetune.json")):
+    for name, target in (
+        ("--set", "train.json"),
+        ("--set-finetuning", "finetune.json"),
+        ("--set-slices", "train_slices.json"),
+    ):
         parser.add_argument(name, nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help=f"of {target}")
     arguments = parser.parse_args(argv)
     try:
-        arguments.set, arguments.set_finetuning = (
-            {key: json.loads(value) for key, value in pairs} for pairs in (arguments.set, arguments.set_finetuning)
+        arguments.set, arguments.set_finetuning, arguments.set_slices = (
+            {key: json.loads(value) for key, value in pairs}
+            for pairs in (arguments.set, arguments.set_finetuning, arguments.set_slices)
         )
     except json.JSONDecodeError as error:
         parser.error(f"{error.doc} is not JSON (a text needs quotation marks of its own): {error}")
@@ -179,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("ignite").setLevel(logging.WARNING)
     base: dict[str, Any] = {}
-    variant = Variant("fine_tuned", FINE_TUNED, arguments.set, arguments.set_finetuning)
+    variant = Variant("shipped", SHIPPED, arguments.set, None, slices=arguments.set_slices)
     if arguments.studies is not None:
         base = own_data(arguments.studies, arguments.labels)
         variant = Variant("own_data", OWN_DATA, arguments.set, None)
@@ -188,6 +195,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             finetuning = {"slices_dir": None, **arguments.set_finetuning}
             variant = Variant("own_data_fine_tuned", OWN_DATA_FINE_TUNED, arguments.set, finetuning)
     elif arguments.frozen:
+        base = VGG16
         variant = Variant("frozen", FROZEN, arguments.set, None)
     _measure_and_train(variant, base, arguments.output, arguments.only_metrics)
 
