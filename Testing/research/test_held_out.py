@@ -86,7 +86,9 @@ def test_what_is_written_is_what_the_report_measures(readings: list[HeldOutReadi
     content = json.loads((tmp_path / "lesion_maps.json").read_text("utf-8"))
     assert content["metrics"]["maps"] == 1
     assert content["scans"][0]["scan"] == "bleeding"
-    assert len(json.loads((tmp_path / "held_out_volumes.json").read_text("utf-8"))) == 1
+    heading, row = (tmp_path / "held_out_volumes.csv").read_text("utf-8").splitlines()
+    assert heading == "scan,group,measured_ml,true_ml"
+    assert row.startswith("bleeding,total,")
 
 
 def test_one_network_for_all_folds_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

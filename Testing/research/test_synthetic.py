@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from phantom_scans import phantom_entry
 
 from research.evidence import synthetic
 from research.evidence.network_reading import NetworkReader
-from research.evidence.synthetic import main, read_all, synthetic_metrics, volume_pairs, write
+from research.evidence.synthetic import compartments, main, read_all, synthetic_metrics, volume_pairs, write
 from research.evidence.synthetic_set import plan_scans
 from scripts.cache import Cache
 from scripts.phantom import Grid
@@ -95,12 +97,24 @@ def test_what_is_written_is_plain_and_holds_the_volumes_for_the_calibration(tmp_
     content = json.loads((tmp_path / "synthetic.json").read_text("utf-8"))
     assert (content["held_out"], content["not_made"], len(content["scans"])) == (True, 3, 70)
     assert content["metrics"]["sensitivity"]["all"]["positive"] == 50
-    volumes: list[dict[str, Any]] = json.loads((tmp_path / "synthetic_volumes.json").read_text("utf-8"))
-    assert len(volumes) == 100
-    assert set(volumes[0]) == {"name", "patient", "group", "true_ml", "predicted_ml"}
-    assert {row["group"] for row in volumes} == {
-        *("total", "parenchymal", "ventricular", "subarachnoid", "extra_axial"),
+    with (tmp_path / "synthetic_volumes.csv").open(encoding="utf-8", newline="") as file:
+        volumes = list(csv.DictReader(file))
+    assert set(volumes[0]) == {"scan", "group", "measured_ml", "true_ml"}
+    assert Counter(row["group"] for row in volumes) == {
+        **{"total": 50, "parenchymal": 10, "ventricular": 10, "subarachnoid": 10},
+        "extra_axial": 20,
     }
+
+
+def test_blood_that_is_found_in_another_compartment_or_in_a_host_is_stated_as_such():
+    scan = next(scan for scan in read_scans() if scan.subtype == "subdural")
+    found = replace(scan, volumes_ml=scan.volumes_ml | {"subarachnoid": 2.5})
+    rows = {pair.group: (pair.true_ml, pair.predicted_ml) for pair in compartments(found)}
+    assert rows["subarachnoid"] == (0.0, 2.5)
+    assert set(rows) == {"total", "extra_axial", "subarachnoid"}
+    host = next(scan for scan in read_scans() if scan.kind == "host")
+    (row,) = compartments(replace(host, volumes_ml={"total": 0.4, "parenchymal": 0.0}))
+    assert (row.group, row.true_ml, row.predicted_ml) == ("total", 0.0, 0.4)
 
 
 def test_a_missing_network_is_named_before_anything_is_made(

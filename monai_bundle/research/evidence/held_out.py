@@ -3,7 +3,7 @@
     python -m research.evidence.held_out --models 'cache/folds/{fold}.pt' --title 'DrCT2, EfficientNet-Lite0'
 
 Writes ``predictions/shipped.json`` (what every metric of scans, slices and key slices is measured from),
-``lesion_maps.json`` (lesion maps against the annotations), ``held_out_volumes.json`` (for the calibration of volumes).
+``lesion_maps.json`` (lesion maps against the annotations), ``held_out_volumes.csv`` (predicted and true volumes).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from research.evidence.measured_file import jsonable
 from research.evidence.network_reading import FoldReaders, NetworkReader, NetworkReading
-from research.evidence.synthetic import FOLDS, LABELS, OUTPUT
+from research.evidence.synthetic import FOLDS, LABELS, OUTPUT, write_volumes
 from research.metrics.attribution_quality import Measured, mask_of_label
 from research.metrics.confidence import RESAMPLES
 from research.metrics.lesion_quality import LesionQuality, VolumePair, lesion_quality, summarise, volume_errors
@@ -184,9 +184,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"no such file: {', '.join(missing)}")
     if not readers.held_out:
         parser.error("--models names one network for all folds: it has seen the scans that it would read")
+    readings = read_entries(held_out_entries(), readers, Cache(arguments.output / "cache"))
+    write(readings, arguments.title, arguments.output)
+
+
+def held_out_entries() -> list[dict[str, Any]]:
+    """Return CT-ICH's datalist, fold by fold."""
     data = Path(os.environ.get("ICH_DATA", "../../shared/data"))
-    entries = sorted(datalist(data / "ct-ich", LABELS, FOLDS), key=lambda entry: (entry["fold"], entry["name"]))
-    write(read_entries(entries, readers, Cache(arguments.output / "cache")), arguments.title, arguments.output)
+    return sorted(datalist(data / "ct-ich", LABELS, FOLDS), key=lambda entry: (entry["fold"], entry["name"]))
 
 
 def read_entries(entries: Sequence[Mapping[str, Any]], readers: FoldReaders, cache: Cache) -> list[HeldOutReading]:
@@ -207,12 +212,9 @@ def write(readings: Sequence[HeldOutReading], title: str, folder: Path, count: i
     Predictions(LABELS, tuple(each.prediction for each in readings), title, protocol).to_json(
         folder / "predictions" / f"{SHIPPED}.json"
     )
-    files = {
-        "lesion_maps.json": {"metrics": lesion_metrics(readings, count), "scans": per_scan_rows(readings)},
-        "held_out_volumes.json": [asdict(pair) for pair in volume_pairs(readings)],
-    }
-    for name, part in files.items():
-        (folder / name).write_text(json.dumps(jsonable(part), indent=1) + "\n", encoding="utf-8")
+    content = {"metrics": lesion_metrics(readings, count), "scans": per_scan_rows(readings)}
+    (folder / "lesion_maps.json").write_text(json.dumps(jsonable(content), indent=1) + "\n", encoding="utf-8")
+    write_volumes(volume_pairs(readings), folder / "held_out_volumes.csv")
 
 
 if __name__ == "__main__":

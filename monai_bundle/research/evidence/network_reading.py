@@ -16,6 +16,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose, LoadImaged
 from numpy.typing import NDArray
+from torch import nn
 
 from scripts.cache import weights_key
 from scripts.explanation.lesion_volumes import LesionSettings, measure_lesions
@@ -123,7 +124,7 @@ class NetworkReader:
             If there is no head in it.
         """
         inputs = self.inputs(study)
-        output = self._pass(inputs).detached()
+        output = self.pass_with_graph(inputs).detached()
         geometry, head = inputs["geometry"], inputs["head"]
         lesions = read_lesions(output, geometry, head)
         volumes: dict[str, float] = {}
@@ -136,18 +137,35 @@ class NetworkReader:
         """Return what :class:`~scripts.inferer.StudyInferer` takes: images, geometry and head."""
         return dict(self.preprocessing({"study": study}))
 
-    def _pass(self, inputs: Mapping[str, Any]) -> StudyOutput:
-        precision = choose_precision(next(self.network.parameters()).device, self.inferer.precision)
+    def pass_with_graph(self, inputs: Mapping[str, Any], network: nn.Module | None = None) -> StudyOutput:
+        """Return one pass with the graph that attribution maps are computed from.
+
+        Parameters
+        ----------
+        inputs : mapping
+            From :meth:`inputs`.
+        network : nn.Module, optional
+            A changed copy of the network, in its place.
+
+        Raises
+        ------
+        TypeError
+            If it reads no studies.
+        """
+        network = self.network if network is None else network
+        if not isinstance(network, StudyNetwork):
+            raise TypeError(f"{type(network).__name__} is no StudyNetwork")
         source = ImageSource(
             inputs,
-            self.network,
-            precision,
+            network,
+            choose_precision(next(network.parameters()).device, self.inferer.precision),
             self.inferer.micro_batch,
             self.inferer.high_res_micro_batch,
             lambda *_: None,
         )
-        with torch.no_grad():
-            return self.network.read_study(source)
+        # cuDNN's recurrent layers have no backward pass in evaluation mode.
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            return network.read_study(source)
 
 
 class FoldReaders:

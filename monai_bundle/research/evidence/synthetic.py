@@ -4,13 +4,14 @@
     python -m research.evidence.synthetic --build-only     make the scans, which needs no network
 
 What was made and what was read is cached: an interrupted run goes on where it stopped, and another network reads the
-same scans. Writes ``synthetic.json`` and ``synthetic_volumes.json`` (predicted and true volumes, for the calibration of
-volumes).
+same scans. Writes ``synthetic.json``, and ``synthetic_volumes.csv`` from which the limits of measured volumes are made:
+``python -m research.metrics.volume_calibration``.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import logging
 import os
@@ -149,6 +150,26 @@ def volume_pairs(scans: Sequence[ReadScan]) -> list[VolumePair]:
     return pairs
 
 
+def compartments(scan: ReadScan) -> list[VolumePair]:
+    """Return predicted and true volume of every group that has blood or is found to; in total for every scan."""
+    true = dict.fromkeys(scan.volumes_ml, 0.0)
+    if scan.subtype is not None and true:
+        true |= {TOTAL_GROUP: scan.volume_ml, GROUP_OF[scan.subtype]: scan.volume_ml}
+    return [
+        VolumePair(scan.name, scan.host, group, true[group], predicted)
+        for group, predicted in scan.volumes_ml.items()
+        if group == TOTAL_GROUP or true[group] or predicted
+    ]
+
+
+def write_volumes(pairs: Sequence[VolumePair], path: Path) -> None:
+    """Write the table that ``research.metrics.volume_calibration`` reads."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("scan", "group", "measured_ml", "true_ml"))
+        rows.writerows((pair.name, pair.group, f"{pair.predicted_ml:.3f}", f"{pair.true_ml:.3f}") for pair in pairs)
+
+
 def synthetic_metrics(scans: Sequence[ReadScan], count: int = RESAMPLES) -> dict[str, Any]:
     """Measure all synthetic scans.
 
@@ -243,9 +264,8 @@ def write(scans: Sequence[ReadScan], held_out: bool, not_made: int, folder: Path
         "metrics": synthetic_metrics(scans, count),
         "scans": list(scans),
     }
-    files = {"synthetic.json": content, "synthetic_volumes.json": volume_pairs(scans)}
-    for name, part in files.items():
-        (folder / name).write_text(json.dumps(jsonable(part), indent=1) + "\n", encoding="utf-8")
+    (folder / "synthetic.json").write_text(json.dumps(jsonable(content), indent=1) + "\n", encoding="utf-8")
+    write_volumes([pair for scan in scans for pair in compartments(scan)], folder / "synthetic_volumes.csv")
 
 
 if __name__ == "__main__":
