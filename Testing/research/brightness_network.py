@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import ndimage
 from tiny_backbone import TinyBackbone
 from torch import Tensor
 
@@ -17,8 +20,17 @@ OVERRIDES: dict[str, Any] = {
 }
 """Of ``configs/inference.json``: this network in the place of the shipped one."""
 
-BLOOD = (50.0, 80.0)
+BLOOD = (50.0, 85.0)
 """HU between which a pixel counts as blood."""
+BONE_HU = 150.0
+
+
+def blood_of(hounsfield: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return the pixels of one slice (rows, columns) that are blood: inside the skull, and in no thin line."""
+    bone = hounsfield > BONE_HU
+    inside = ndimage.binary_fill_holes(bone) & ~ndimage.binary_dilation(bone)
+    dense = inside & (hounsfield > BLOOD[0]) & (hounsfield < BLOOD[1])
+    return np.asarray(ndimage.binary_opening(dense, np.ones((3, 3))))
 
 
 class BrightnessNetwork(StudyNetwork):
@@ -38,10 +50,7 @@ class BrightnessNetwork(StudyNetwork):
     def read_study(self, source: SliceSource) -> StudyOutput:
         images: Tensor = source.images["image"]  # type: ignore[attr-defined]  # no embedding would do
         hounsfield = images[:, 1] * 200 - 20
-        blood = (hounsfield > BLOOD[0]) & (hounsfield < BLOOD[1])
-        # A pixel beside the skull averages bone and brain: what is left after erosion is blood.
-        eroded = -torch.nn.functional.max_pool2d(-blood[:, None].float(), 5, 1, 2)
-        lesion = torch.nn.functional.max_pool2d(eroded, 5, 1, 2)
+        lesion = torch.stack([torch.from_numpy(blood_of(plane.cpu().numpy())) for plane in hounsfield])[:, None].float()
         amount = lesion.sum(dim=(1, 2, 3))
         slice_logits = (amount / 20 - 3).clamp(max=6)[:, None].repeat(1, self.labels)
         attention = (amount + 1) / (amount + 1).sum()

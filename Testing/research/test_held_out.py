@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,15 @@ def test_what_is_written_is_what_the_report_measures(readings: list[HeldOutReadi
     heading, row = (tmp_path / "held_out_volumes.csv").read_text("utf-8").splitlines()
     assert heading == "scan,group,measured_ml,true_ml"
     assert row.startswith("bleeding,total,")
+
+
+def test_a_network_without_a_lesion_decoder_leaves_no_lesion_maps_of_another(
+    readings: list[HeldOutReading], tmp_path: Path
+):
+    write(readings, "with", tmp_path, 20)
+    write([replace(each, qualities={}, true_ml=None, predicted_ml=None) for each in readings], "without", tmp_path, 20)
+    assert not (tmp_path / "lesion_maps.json").exists()
+    assert Predictions.from_json(tmp_path / "predictions" / "shipped.json").model == "without"
 
 
 def test_one_network_for_all_folds_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

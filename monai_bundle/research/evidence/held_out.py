@@ -205,7 +205,7 @@ def read_entries(entries: Sequence[Mapping[str, Any]], readers: FoldReaders, cac
 
 
 def write(readings: Sequence[HeldOutReading], title: str, folder: Path, count: int = RESAMPLES) -> None:
-    """Write predictions, lesion metrics and volumes."""
+    """Write predictions, volumes and, where there is a lesion decoder, lesion metrics."""
     folds = len({each.prediction.fold for each in readings})
     protocol = f"{len(readings)} scans, cross-validation by patient in {folds} folds, held-out patients pooled"
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
@@ -213,7 +213,11 @@ def write(readings: Sequence[HeldOutReading], title: str, folder: Path, count: i
         folder / "predictions" / f"{SHIPPED}.json"
     )
     content = {"metrics": lesion_metrics(readings, count), "scans": per_scan_rows(readings)}
-    (folder / "lesion_maps.json").write_text(json.dumps(jsonable(content), indent=1) + "\n", encoding="utf-8")
+    path = folder / "lesion_maps.json"
+    # A network without a lesion decoder has no lesion maps, and must not be given those of another.
+    path.unlink(missing_ok=True)
+    if content["metrics"]["quality"]:
+        path.write_text(json.dumps(jsonable(content), indent=1) + "\n", encoding="utf-8")
     write_volumes(volume_pairs(readings), folder / "held_out_volumes.csv")
 
 

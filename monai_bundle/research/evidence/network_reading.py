@@ -22,7 +22,7 @@ from scripts.cache import weights_key
 from scripts.explanation.lesion_volumes import LesionSettings, measure_lesions
 from scripts.explanation.lesions import LesionReading, read_lesions
 from scripts.inferer import ImageSource, StudyInferer
-from scripts.intake.study import CTStudy
+from scripts.intake.study import CTStudy, NotEvaluableError
 from scripts.labels import LESION_GROUPS, TOTAL_GROUP
 from scripts.networks.study_network import StudyNetwork, StudyOutput
 from scripts.precision import choose_precision
@@ -134,8 +134,21 @@ class NetworkReader:
         return NetworkReading(output, geometry, head, lesions, volumes)
 
     def inputs(self, study: CTStudy) -> dict[str, Any]:
-        """Return what :class:`~scripts.inferer.StudyInferer` takes: images, geometry and head."""
-        return dict(self.preprocessing({"study": study}))
+        """Return what :class:`~scripts.inferer.StudyInferer` takes: images, geometry and head.
+
+        Raises
+        ------
+        NotEvaluableError
+            If there is no head in the study.
+        """
+        try:
+            return dict(self.preprocessing({"study": study}))
+        except RuntimeError as error:
+            # MONAI wraps what a transform raises.
+            cause = error.__cause__
+            while cause is not None and not isinstance(cause, NotEvaluableError):
+                cause = cause.__cause__
+            raise cause or error from None
 
     def pass_with_graph(self, inputs: Mapping[str, Any], network: nn.Module | None = None) -> StudyOutput:
         """Return one pass with the graph that attribution maps are computed from.
