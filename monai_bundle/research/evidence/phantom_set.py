@@ -27,7 +27,7 @@ VOLUMES_ML = (1.0, 3.0, 10.0, 30.0, 80.0)
 NEGATIVES = 20
 _FIRST_SEED = 7_000_000
 """Far from the seeds that training draws its phantoms from."""
-_ATTEMPTS = 6
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
