@@ -27,7 +27,7 @@ $(READY): pyproject.toml setup/constraints.txt setup/venv.sh
 	@PYTHON="$(PYTHON)" setup/venv.sh $(VENV)
 	@touch $@
 
-demo: $(READY)  ## Read a made-up head CT with haemorrhage, or your own: make demo STUDY=folder-or-file [OUTPUT=folder]
+demo: $(READY)  ## Read two made-up head CTs, with and without haemorrhage, or your own: make demo STUDY=folder-or-file [OUTPUT=folder]
 	@PYTHONPATH=monai_bundle $(VENV)/bin/python -m scripts.demo $(if $(STUDY),--study "$(STUDY)") --output "$(OUTPUT)"
 
 # A file's tests stay on one worker, which then makes their fixtures once; files come in the order of Testing/conftest.py.
