@@ -10,7 +10,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.intake.dicom_header import SliceHeader, is_bone_kernel
+from scripts.intake.dicom_header import SliceHeader
+from scripts.intake.kernel import is_bone_kernel
 from scripts.intake.slice_geometry import DUPLICATE_MM, measure_gaps, slice_normal
 from scripts.intake.study import NotEvaluableError
 from scripts.messages import Message
