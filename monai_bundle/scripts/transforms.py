@@ -45,8 +45,8 @@ class StudyFromImaged(MapTransform):
 class ReadingGeometryd(MapTransform):
     """Decides which original voxels are read: adds ``head`` (mask) and ``geometry`` (:class:`ReadingGeometry`).
 
-    Of a study whose skull the quality gate has located, slices without brain are not read, and shoulders, hands and other
-    objects are not part of the crop.
+    Of a study whose skull the quality gate has located, slices without brain are not read, and shoulders, hands and
+    other objects are not part of the crop.
 
     Parameters
     ----------

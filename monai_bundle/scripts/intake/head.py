@@ -49,7 +49,7 @@ def head_mask(
         for span, stride in zip(near, (row_stride, column_stride), strict=True)
     )
     head = np.zeros(coarse.shape, dtype=np.bool_)
-    head[:, *near_coarse] = _coarse_head(coarse[:, *near_coarse], coarse_spacing)
+    head[:, near_coarse[0], near_coarse[1]] = _coarse_head(coarse[:, near_coarse[0], near_coarse[1]], coarse_spacing)
     if not head.any():
         return np.zeros(voxels.shape, dtype=np.bool_)
     if row_stride == column_stride == 1:

@@ -95,7 +95,7 @@ class CTStudyReader(ImageReader):
         NotEvaluableError
             If the study must not be read.
         """
-        study = read_study(img if isinstance(img, StudySource) else _only_study(img))
+        study = read_study(img if isinstance(img, StudySource) else _only_study(img), self.limits)
         if self.check:
             study = check_quality(study, self.limits)
         affine = study.affine @ _COLUMN_ROW_SLICE_TO_SLICE_ROW_COLUMN

@@ -32,7 +32,7 @@ _HEIGHT_PER_LENGTH = 0.95
 """No brain is higher than 0.95 of its skull's length: what still counts below is face and neck."""
 _READ_PER_LENGTH = 0.85
 """From vertex to foramen magnum; slices of the skull base, where bone hides the brain, lie within it."""
-_READ_MARGIN_MM = 10.0
+_READ_MARGIN_MM = 15.0
 _CLEAR_DIFFERENCE_CM2 = 20.0
 
 
@@ -93,7 +93,7 @@ class SkullLocation:
     def slices_to_read(self, positions_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return the slices that may hold brain: every one where there is no skull.
 
-        These are the slices within 10 mm of one with brain, and towards the skull base, where bone hides the brain,
+        These are the slices within 15 mm of one with brain, and towards the skull base, where bone hides the brain,
         those within 0.85 of the skull's length from the vertex.
 
         Parameters
@@ -191,7 +191,7 @@ def locate_skull(
 
 
 def _with_both_ends(count: int, every: int) -> NDArray[np.int64]:
-    """Indices of every n-th slice, first and last included."""
+    """Return the indices of every n-th slice, first and last included."""
     return np.unique(np.append(np.arange(0, count, every), count - 1))
 
 

@@ -197,6 +197,10 @@ class CTStudy:
         by_column_row_slice = array.transpose(2, 1, 0)
         return by_column_row_slice.transpose(tuple(int(axis) for axis in np.argsort(self.file_axes)))
 
+    def with_choice(self, series_choice: tuple[Message, ...]) -> CTStudy:
+        """Return the same study with the sentences on the choice of its series."""
+        return replace(self, provenance=replace(self.provenance, series_choice=series_choice))
+
     def with_warnings(self, *warnings: QualityWarning) -> CTStudy:
         """Return the same study with further warnings."""
         return replace(self, warnings=(*self.warnings, *warnings))
