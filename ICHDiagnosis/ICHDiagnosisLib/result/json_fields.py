@@ -91,6 +91,10 @@ class Fields:
         """Return a nested object."""
         return Fields(self._value(key, dict), f"{self._path}.{key}")
 
+    def optional_children(self, key: str) -> list[Fields]:
+        """Return a list of nested objects; none where the field is missing, as in results of earlier versions."""
+        return self.children(key) if key in self._fields else []
+
     def children(self, key: str) -> list[Fields]:
         """Return a list of nested objects."""
         values = self._value(key, list)

@@ -175,6 +175,7 @@ def provenance(result: Result) -> str:
             "provenance.study", name=study.source_name, series=study.series_uid or none, slices=study.slices or none
         ),
         *(message("provenance.quality", warning=warning.message) for warning in study.quality),
+        *(message(f"provenance.{line.outcome}", item=line.item, reason=line.reason) for line in study.considered),
         message("provenance.operating_point", name=result.operating_point or none),
         *(_finding_line(finding) for finding in result.findings),
     ]

@@ -25,10 +25,16 @@ class IntakeError(ExpectedError):
         Name in the catalogue's section ``intake``, e.g. ``"empty_folder"``.
     **values
         One per placeholder of its text.
+
+    Attributes
+    ----------
+    series_choice : tuple of Message
+        One sentence per series that was considered before the refusal.
     """
 
     def __init__(self, code: str, /, **values: Any) -> None:
         super().__init__(f"intake.{code}", **values)
+        self.series_choice: tuple[Message, ...] = ()
 
 
 class NotEvaluableError(IntakeError):
@@ -51,6 +57,7 @@ class NotEvaluableError(IntakeError):
         """Return the same refusal with the name of the study or file that it is about before its text."""
         named = NotEvaluableError("within", place=place, message=self.message)
         named.code = self.code
+        named.series_choice = self.series_choice
         return named
 
 
