@@ -119,12 +119,12 @@ def check_copies(copies: Sequence[tuple[SliceHeader, SliceHeader]]) -> None:
         for kept, copy in copies:
             if not _equal(kept, copy, opener):
                 first, second = sorted((kept.location.short_path, copy.location.short_path))
-                code = "duplicate_positions"
-                if kept.sop_instance_uid == copy.sop_instance_uid and kept.frame is None:
-                    code = "duplicate_positions.copies"
-                elif kept.location == copy.location:
+                if kept.location == copy.location:
                     first, second = f"{first} [{kept.frame}]", f"{second} [{copy.frame}]"
-                raise NotEvaluableError(code, first=first, second=second)
+                one_instance = kept.sop_instance_uid == copy.sop_instance_uid and kept.frame is None
+                raise NotEvaluableError(
+                    "duplicate_positions.copies" if one_instance else "duplicate_positions", first=first, second=second
+                )
 
 
 def _equal(one: SliceHeader, other: SliceHeader, opener: FileOpener) -> bool:

@@ -141,8 +141,9 @@ def read_study(source: StudySource, limits: QualityLimits | None = None) -> CTSt
         raise NotEvaluableError("unforeseen_error", name=source.source_name, fault=fault) from None
     warnings = []
     if source.unread:
-        code = "unreadable_files" if len(source.unread) > 1 else "unreadable_files.one"
-        warnings.append(QualityWarning(code, files=len(source.unread), name=source.unread[0]))
+        files, name = len(source.unread), source.unread[0]
+        several = QualityWarning("unreadable_files", files=files, name=name)
+        warnings.append(several if files > 1 else QualityWarning("unreadable_files.one", name=name))
     if source.patients > 1:
         warnings.append(QualityWarning("several_patients", patients=source.patients))
     return study.with_warnings(*warnings)

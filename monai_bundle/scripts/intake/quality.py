@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from scripts.intake.interleaving import is_interleaved
 from scripts.intake.kernel import is_bone_kernel
 from scripts.intake.skull import METAL_HU, SkullLocation, SkullSearch, locate_skull
 from scripts.intake.slice_geometry import gap_warnings, measure_gaps
@@ -52,8 +53,8 @@ class QualityLimits:
         Height of a brain that is wholly shown, relative to the skull's length: as above.
     smallest_width_per_length : float
         Shorter axis of the skull relative to the longer one; less is refused.
-    largest_outermost_section : float
-        Section of the brain in the first or last slice, relative to its largest, above which the brain is cut off.
+    largest_vertex_section, largest_base_section : float
+        Section of the brain in the highest and lowest slice, relative to its largest, above which the brain is cut off.
     metal_ml : float
         Volume above 2800 HU inside the skull that is warned of.
     """
@@ -80,7 +81,8 @@ class QualityLimits:
     height_per_length: tuple[float, float] = (0.33, 1.2)
     usual_height_per_length: tuple[float, float] = (0.42, 1.0)
     smallest_width_per_length: float = 0.5
-    largest_outermost_section: float = 0.5
+    largest_vertex_section: float = 0.15
+    largest_base_section: float = 0.5
     metal_ml: float = 0.5
 
     def __post_init__(self) -> None:
@@ -110,7 +112,8 @@ def check_quality(study: CTStudy, limits: QualityLimits | None = None) -> CTStud
     ------
     NotEvaluableError
         ``"too_few_slices"``, ``"pixel_spacing"``, ``"slice_spacing"``, ``"missing_slices"``, ``"gantry_tilt"``,
-        ``"not_axial"``, ``"no_hounsfield_units"``, ``"implausible_size"``, ``"no_head"``.
+        ``"not_axial"``, ``"no_hounsfield_units"``, ``"implausible_size"``, ``"no_head"``,
+        ``"interleaved"``.
     """
     limits = limits or QualityLimits()
     geometry = _check_geometry(study, limits)
@@ -158,28 +161,34 @@ def _geometry_warnings(study: CTStudy, limits: QualityLimits, largest_gap_mm: fl
 
 def _check_content(study: CTStudy, skull: SkullLocation, limits: QualityLimits) -> list[QualityWarning]:
     rows, columns = in_plane_strides(study.spacing_mm)
-    lowest = float(np.percentile(study.voxels[:, ::rows, ::columns], 1))
+    coarse = study.voxels[:, ::rows, ::columns]
+    lowest = float(np.percentile(coarse, 1))
     if lowest > limits.highest_air_hu:
         raise NotEvaluableError("no_hounsfield_units.air", hounsfield=lowest)
     brain_mm = float(skull.brain.sum()) * study.spacing_mm[2]
     size_warnings = check_skull_size(skull, brain_mm, limits)
     if brain_mm < limits.minimum_brain_mm:
         raise NotEvaluableError("no_head", found_mm=brain_mm, least_mm=limits.minimum_brain_mm)
+    if is_interleaved(coarse, skull):
+        raise NotEvaluableError("interleaved")
     lowest_brain, highest_brain = limits.brain_hu
     if not lowest_brain <= skull.median_hu <= highest_brain:
         wanted = {"least": lowest_brain, "most": highest_brain}
         raise NotEvaluableError("no_hounsfield_units.brain", hounsfield=skull.median_hu, **wanted)
     if not limits.usual_brain_hu[0] <= skull.median_hu <= limits.usual_brain_hu[1]:
         size_warnings.append(QualityWarning("unusual_brain_density", hounsfield=skull.median_hu))
-    return [*size_warnings, *_extent_warnings(skull, brain_mm, limits)]
+    superior = 1 if study.affine[2, 2] >= 0 else -1
+    return [*size_warnings, *_extent_warnings(skull, brain_mm, superior, limits)]
 
 
-def _extent_warnings(skull: SkullLocation, brain_mm: float, limits: QualityLimits) -> list[QualityWarning]:
+def _extent_warnings(
+    skull: SkullLocation, brain_mm: float, superior: int, limits: QualityLimits
+) -> list[QualityWarning]:
     """Name what of the brain may lie outside the volume, and metal inside the skull."""
     warnings = []
     if brain_mm < limits.whole_brain_mm:
         warnings.append(QualityWarning("part_of_the_brain", brain_mm=brain_mm))
-    elif outermost := brain_cut_off(skull, limits.largest_outermost_section):
+    elif outermost := brain_cut_off(skull, superior, limits):
         warnings.append(outermost)
     if skull.cut_by_field:
         warnings.append(QualityWarning("cut_by_field"))
@@ -188,12 +197,24 @@ def _extent_warnings(skull: SkullLocation, brain_mm: float, limits: QualityLimit
     return warnings
 
 
-def brain_cut_off(skull: SkullLocation, largest_section: float) -> QualityWarning | None:
-    """Warn where brain is still large in the first or last slice of the volume: what lies beyond it was not read."""
-    ends = np.array([skull.sections_cm2[0], skull.sections_cm2[-1]])
-    if ends.max() <= largest_section * skull.sections_cm2.max():
-        return None
-    return QualityWarning("part_of_the_brain.outermost", section_cm2=float(ends.max()))
+def brain_cut_off(skull: SkullLocation, superior: int, limits: QualityLimits) -> QualityWarning | None:
+    """Warn where brain is still large in the first or last slice of the volume: what lies beyond it was not read.
+
+    Parameters
+    ----------
+    skull : SkullLocation
+        Where it could not judge which end is the vertex, the geometry does.
+    superior : int
+        1 where the last slice is the highest by the geometry, -1 where the first is.
+    limits : QualityLimits
+        At the vertex the brain's section falls so fast that little of it is much; at the base many scans begin in it.
+    """
+    vertex = skull.vertex or superior
+    for end, side in ((0, -1), (-1, 1)):
+        most = limits.largest_vertex_section if side == vertex else limits.largest_base_section
+        if skull.sections_cm2[end] > most * skull.sections_cm2.max():
+            return QualityWarning("part_of_the_brain.outermost", section_cm2=float(skull.sections_cm2[end]))
+    return None
 
 
 def check_skull_size(skull: SkullLocation, brain_mm: float, limits: QualityLimits) -> list[QualityWarning]:
@@ -212,7 +233,7 @@ def check_skull_size(skull: SkullLocation, brain_mm: float, limits: QualityLimit
         return []
     measured = {"length_mm": skull.length_mm, "width_mm": skull.width_mm, "height_mm": brain_mm}
     ends = np.flatnonzero(skull.brain)[[0, -1]]
-    is_whole = skull.sections_cm2[ends].max() <= limits.largest_outermost_section * skull.sections_cm2.max()
+    is_whole = skull.sections_cm2[ends].max() <= limits.largest_base_section * skull.sections_cm2.max()
     is_whole &= ends[0] > 0 or skull.sections_cm2[0] < skull.sections_cm2.max() / 4
     height, width = brain_mm / skull.length_mm, skull.width_mm / skull.length_mm
     smallest, largest = limits.skull_length_mm

@@ -15,8 +15,8 @@ from scripts.output.attention_plot import DARK, LIGHT, Palette, attention_svg
 from scripts.output.impression import impression, is_close, label_name, percent
 from scripts.output.overlay import colour_bar, data_uri, png_uri
 from scripts.output.provenance import model_rows, run_rows, study_rows
-from scripts.output.what_was_read import considered_of, considered_rows, considered_series
 from scripts.output.report_images import ReportImages, key_slices_of, map_of, report_images, shown_finding
+from scripts.output.what_was_read import considered_of, considered_rows, considered_series
 
 TEMPLATES = Path(__file__).parent / "templates"
 

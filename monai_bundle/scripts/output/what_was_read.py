@@ -11,6 +11,7 @@ from scripts.messages import Message, Translation
 from scripts.output.provenance import Row
 
 _READ = {"series.chosen", "series.chosen_because"}
+_REASONS = {"series.repeated": "series.repeated_reason", "series.copies": "series.copies_reason"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def considered_rows(lines: Sequence[Considered], translate: Translation) -> tupl
     """Turn the table into rows of the report."""
     rows = []
     for line in lines:
-        outcome = translate(f"report.{line.outcome}")
+        outcome = translate("report.read" if line.outcome == "read" else "report.passed_over")
         text = translate("report.outcome_and_reason", outcome=outcome, reason=line.reason) if line.reason else outcome
         rows.append(Row(line.item, text))
     return tuple(rows)
@@ -74,7 +75,7 @@ def _series(sentence: Message, translate: Translation) -> Considered:
     item = _text(values.get("series", sentence), translate)
     if sentence.message_code in _READ:
         return Considered(item, "read", _text(values.get("reasons", ""), translate))
-    reason = values.get("reason") or Message(f"{sentence.message_code}_reason", slices=values.get("slices", 0))
+    reason = values.get("reason") or Message(_REASONS[sentence.message_code], slices=values["slices"])
     return Considered(item, "passed_over", _text(reason, translate))
 
 
