@@ -214,8 +214,8 @@ def test_two_different_slices_at_one_position_can_be_told_by_their_names(tmp_pat
     dataset.save_as(tmp_path / "head" / "again" / "2_005.dcm")
     assert refusal(tmp_path / "head") == (
         "duplicate_positions",
-        "head: again/2_005.dcm and head/2_005.dcm lie at the same position with different pixels; export one time point "
-        "or one series",
+        "head: again/2_005.dcm and head/2_005.dcm lie at the same position with different pixels; export one time "
+        "point or one series",
     )
     (tmp_path / "head" / "again" / "2_005.dcm").unlink()
     (source,) = find_studies(tmp_path / "head")

@@ -263,7 +263,15 @@ def _named(found: Sequence[_Found], root: Path) -> list[StudySource]:
     identities = [f"{entry.place.relative_to(root)}\0{entry.uid}" for entry in found]
     names = [_without_suffix(name_below(place, root, places)) for place in places]
     sources = [
-        StudySource(study_id, entry.place.resolve().name, entry.place, entry.headers, entry.fault)
+        StudySource(
+            study_id=study_id,
+            source_name=entry.place.resolve().name,
+            path=entry.place,
+            headers=entry.headers,
+            fault=entry.fault,
+            unread=entry.unread,
+            patients=entry.patients,
+        )
         for entry, study_id in zip(found, unique_ids(names, identities), strict=True)
     ]
     return sorted(sources, key=lambda source: source.study_id)

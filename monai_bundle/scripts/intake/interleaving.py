@@ -18,8 +18,8 @@ _SMOOTHED_PIXELS = 3
 def is_interleaved(coarse: NDArray[np.int16], skull: SkullLocation) -> bool:
     """Whether every second slice of the brain is clearly more alike than neighbouring slices are.
 
-    In one scan a slice differs from the next but one at least as much as from the next. Where two scans were sorted into
-    one stack, it is the other way round nearly everywhere.
+    In one scan a slice differs from the next but one at least as much as from the next. Where two scans were sorted
+    into one stack, it is the other way round nearly everywhere.
 
     Parameters
     ----------
