@@ -1,4 +1,4 @@
-"""Files that are damaged, foreign, irregular or packed in an odd way: counted and named, and never the end of a search."""
+"""Files that are damaged, foreign, irregular or oddly packed are counted and named; no search ends with them."""
 
 from __future__ import annotations
 

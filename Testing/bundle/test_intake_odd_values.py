@@ -1,4 +1,4 @@
-"""Values that break their representation: what only describes counts as absent, and negations of contrast are understood."""
+"""Values that break their representation: what only describes counts as absent; negations are understood."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from research.bench.intake import intake_line
 from scripts.demo import BUNDLE_ROOT, PHANTOM_KINDS
 
 NOT_THE_NETWORKS = ("reading", "writing")
@@ -123,7 +124,7 @@ def bench(study: Path | None, repeats: int, reference_labels: int | None, folder
         lines.append(
             f"reference explanation: {reference_labels} of {reference.labels} labels timed, the others reckoned alike"
         )
-    return "\n".join([*lines, table(ours, reference)])
+    return "\n".join([*lines, table(ours, reference), intake_line(folder / "intake")])
 
 
 def _count(text: str) -> int:

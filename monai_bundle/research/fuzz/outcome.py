@@ -78,7 +78,7 @@ def _same_place(study: CTStudy, head: Head, first: int) -> bool:
     slices, rows, columns = study.voxels.shape
     corners = np.array([(c, r, s) for c in (0, columns) for r in (0, rows) for s in (0, slices - 1)], dtype=np.float64)
     found = corners @ study.affine[:3, :3].T + study.affine[:3, 3]
-    expected = (corners + (0, 0, first)) @ head.affine[:3, :3].T + head.affine[:3, 3]
+    expected = (corners + np.array([0, 0, first])) @ head.affine[:3, :3].T + head.affine[:3, 3]
     moved = found - expected
     # Where a study lies in the scanner does not change what is read: its shape does.
     return bool(np.linalg.norm(moved - moved.mean(axis=0), axis=1).max() < _SAME_PLACE_MM)
