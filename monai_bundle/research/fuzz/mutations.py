@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pydicom
 from pydicom import config
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import RLELossless, generate_uid
 
 from research.fuzz.files import Head, save_nifti, save_nrrd, save_series, slice_datasets
@@ -68,14 +71,13 @@ def header_value(generator: random.Random, heads: tuple[Head, Head], folder: Pat
 
 def _set(dataset: Dataset, keyword: str, value: object) -> None:
     if value == "":
-        delattr(dataset, keyword) if keyword in dataset else None
+        if keyword in dataset:
+            delattr(dataset, keyword)
     else:
-        tag = pydicom.datadict.tag_for_keyword(keyword)
-        dataset.add_new(tag, pydicom.datadict.dictionary_VR(tag), "x")
-        element = dataset.get_item(tag)
-        dataset[tag] = pydicom.dataelem.RawDataElement(
-            element.tag, element.VR, 0, _raw(element.VR, value), 0, False, True
-        )
+        tag = Tag(keyword)
+        representation = dictionary_VR(tag)
+        raw = _raw(representation, value)
+        dataset[tag] = RawDataElement(tag, representation, len(raw), raw, 0, False, True)
 
 
 def _raw(representation: str, value: object) -> bytes:

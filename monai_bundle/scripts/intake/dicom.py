@@ -19,7 +19,7 @@ from scripts.intake.stack import Stack, sideways_mm
 from scripts.intake.study import CTStudy, NotEvaluableError, Provenance, QualityWarning
 from scripts.messages import Message
 
-_LEFT_OUT_MM = 2.0
+_LEFT_OUT_MM, _LEFT_OUT_STEPS = 2.0, 0.75
 _ADJOINING_STEPS = 3.0
 _SHIFT_PIXELS = 0.5
 
@@ -147,7 +147,7 @@ def _brain_left_out(chosen: Stack, ranked: RankedStacks) -> QualityWarning | Non
             continue
         along = _positions_beyond(stack, coverage, chosen, to_middle)
         excess = np.maximum(first - along, along - last)
-        excess = excess[excess > _LEFT_OUT_MM]
+        excess = excess[excess > max(_LEFT_OUT_MM, _LEFT_OUT_STEPS * chosen.step_mm)]
         if excess.size and excess.max() > beyond:
             beyond, slices = float(excess.max()), excess.size
     return QualityWarning("head_left_out", mm=beyond, slices=slices) if slices else None

@@ -84,8 +84,8 @@ def _plain_syntax(name: str, dataset: FileDataset) -> UID:
     """Return the uncompressed transfer syntax that a data set was written in, if its pixels have that length."""
     pixels = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel") or 1)
     expected = pixels * int(dataset.get("NumberOfFrames") or 1) * int(dataset.BitsAllocated) // 8
-    found = dataset.get_item("PixelData")
-    if getattr(found, "is_undefined_length", False) or len(dataset.PixelData) not in (expected, expected + 1):
+    found = dataset["PixelData"]
+    if found.is_undefined_length or len(found.value) not in (expected, expected + 1):
         raise NotEvaluableError("no_transfer_syntax", name=name)
     implicit, little = dataset.original_encoding
     if implicit:

@@ -26,7 +26,7 @@ _CLEAR_OF = 0.6
 _SMALL_PART = 0.5
 
 
-@dataclass
+@dataclass(eq=False)
 class _Part:
     """Slices that agree in everything, and where they lie along the normal (mm)."""
 
