@@ -13,7 +13,7 @@ MODEL = ModelIdentity(
     name="ICHDiagnosis",
     version="0.1.0",
     network="DrCT2, VGG16, 32 slices",
-    weights_sha256={"backbone.pt": "a" * 64, "model.pt": "0123456789abcdef" * 4},
+    weights_sha256={"model.pt": "0123456789abcdef" * 4},
     labels=tuple(label.key for label in RSNA),
     trained_on="CT-ICH, 82 scans",
 )

@@ -103,20 +103,17 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(BUNDLE / "configs", root / "configs")
     for name in ("scripts", "docs"):
         (root / name).symlink_to(BUNDLE / name, target_is_directory=True)
-    (root / "models").mkdir()
-    (root / "models" / "backbone.pt").symlink_to(BUNDLE / "models" / "backbone.pt")
     torch.manual_seed(0)
     parser = ConfigParser()
     parser.read_config(str(root / "configs" / "inference.json"))
-    digest = save_trained(parser.get_parsed_content("network_def"), root / "models" / "model.pt", BUNDLE)
+    digest = save_trained(parser.get_parsed_content("network_def"), root / "models" / "model.pt")
     state_digest(root, digest)
     return root
 
 
 def state_digest(bundle: Path, model_digest: str) -> None:
     metadata = json.loads((BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    backbone = hashlib.sha256((BUNDLE / "models" / "backbone.pt").read_bytes()).hexdigest()
-    metadata["weights"] = {"models/backbone.pt": backbone, "models/model.pt": model_digest}
+    metadata["weights"] = {"models/model.pt": model_digest}
     (bundle / "configs" / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
 
 
@@ -282,7 +279,7 @@ def test_another_backbone_takes_one_file_and_one_override(bundle: Path, studies:
     study = studies / "größer als gedacht.nii.gz"
     ended = start(bundle, study, tmp_path / "out", files=files, path=Path(__file__).parent).end()
     assert ended.status == 0, ended.log
-    assert "ResNet18Features names no weights_file: it has random weights" in ended.log
+    assert "ResNet18Features has no pretrained weights: it has random ones" in ended.log
     folder = tmp_path / "out" / "größer als gedacht"
     model = json.loads((folder / "result.json").read_text(encoding="utf-8"))["model"]
     assert model["weights_sha256"] == {}

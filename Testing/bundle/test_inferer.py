@@ -209,7 +209,7 @@ def test_a_slice_that_many_sub_stacks_hold_counts_once_in_slice_evidence():
     network = a_network(heads={"slice_classifier": True}, slices=4)
     entry = an_entry(6)
     source = ImageSource(
-        entry, network.backbone, choose_precision(torch.device("cpu"), "float32"), 8, 2, lambda *_: None
+        entry, network, choose_precision(torch.device("cpu"), "float32"), 8, 2, lambda *_: None
     )
     output = network.read_study(source)
     assert sub_stacks(6, 4).size > 6

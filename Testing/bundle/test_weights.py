@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
+from tiny_backbone import TinyBackbone
 from torch import nn
-from weights_files import a_fresh_network, a_trained_network, write_backbone, write_bundle, write_metadata
+from weights_files import PretrainedBackbone, a_fresh_network, a_trained_network, write_bundle, write_metadata
 
 from scripts.networks.drct import DrCT1, DrCT2
-from scripts.networks.vgg16 import VGG16Features
 from scripts.weights import (
     MODEL_FILE,
     WeightsError,
+    expected_sha256,
     load_backbone,
     load_network,
     model_identity,
@@ -34,15 +36,10 @@ def trained_network() -> DrCT2:
     return a_trained_network()
 
 
-@pytest.fixture(scope="module")
-def backbone_file(tmp_path_factory: pytest.TempPathFactory, trained_network: DrCT2) -> Path:
-    return write_backbone(tmp_path_factory.mktemp("backbone") / "backbone.pt", trained_network)
-
-
 @pytest.fixture
-def bundle(tmp_path: Path, backbone_file: Path, trained_network: DrCT2) -> Path:
+def bundle(tmp_path: Path, trained_network: DrCT2) -> Path:
     """A bundle's folder with weights that fit its metadata."""
-    return write_bundle(tmp_path, backbone_file, trained_network)
+    return write_bundle(tmp_path, trained_network)
 
 
 def error_of_loading(bundle: Path, network: nn.Module | None = None, **settings: Any) -> str:
@@ -65,48 +62,74 @@ def test_weights_come_back_from_disk_as_they_were(bundle: Path, trained_network:
     assert all(weight.dtype == torch.float32 for weight in loaded.parameters())
 
 
-def test_the_trained_file_holds_plain_half_precision_tensors_and_no_backbone(bundle: Path):
+def test_the_trained_file_holds_the_whole_network_in_half_precision_but_for_statistics(
+    bundle: Path, trained_network: DrCT2
+):
     state = torch.load(bundle / "models" / "model.pt", weights_only=True)
-    assert not [name for name in state if name.startswith("backbone.")]
-    assert {tensor.dtype for tensor in state.values()} == {torch.float16, torch.int64}
+    assert state.keys() == trained_network.state_dict().keys()
+    statistics = {name for name in state if name.endswith(("running_mean", "running_var"))}
+    assert statistics
+    for name, tensor in state.items():
+        kept = tensor.dtype if name in statistics or not tensor.is_floating_point() else torch.float16
+        assert tensor.dtype == kept
+        assert kept in {torch.float16, torch.float32, torch.int64}
+    for name in statistics:
+        assert torch.equal(state[name], trained_network.state_dict()[name])
 
 
-def test_a_finetuned_layer_of_the_backbone_replaces_imagenets(bundle: Path):
+def test_statistics_that_half_precision_cannot_hold_come_back(tmp_path: Path):
+    network = a_trained_network()
+    norm = network.primary.feature_attention.normalisation.norm
+    norm.running_var[:2] = torch.tensor([3e5, 1e-9])
+    write_bundle(tmp_path, network)
+    loaded = load_network(a_fresh_network(), tmp_path).primary.feature_attention.normalisation.norm
+    assert torch.equal(loaded.running_var, norm.running_var)
+
+
+def test_no_pretrained_weights_are_asked_for_where_the_file_holds_the_backbone(bundle: Path, trained_network: DrCT2):
+    class Unreachable(TinyBackbone):
+        pretrained = True
+
+    network = load_network(a_fresh_network(Unreachable()), bundle)
+    expected = trained_network.backbone.features[0].weight.half().float()
+    assert torch.equal(network.backbone.features[0].weight, expected)
+    with pytest.raises(NotImplementedError):
+        load_network(a_fresh_network(Unreachable()), bundle, None)
+
+
+def test_a_file_of_version_0_4_takes_the_layers_that_it_leaves_out_from_the_pretrained_backbone(bundle: Path):
     path = bundle / "models" / "model.pt"
     state = torch.load(path, weights_only=True)
-    state["backbone.features.28.bias"] = torch.full((512,), 7.0)
-    torch.save(state, path)
+    left_out = [f"backbone.features.0.{kind}" for kind in ("weight", "bias")]
+    kept = {name: tensor for name, tensor in state.items() if name not in left_out}
+    torch.save(kept, path)
     write_metadata(bundle, hashlib.sha256(path.read_bytes()).hexdigest())
-    assert load_network(a_fresh_network(), bundle).backbone.features[28].bias.unique().tolist() == [7.0]
+    layers = load_network(a_fresh_network(PretrainedBackbone()), bundle).backbone.features
+    assert layers[0].weight.unique().tolist() == [0.25]
+    assert torch.equal(layers[2].weight, state["backbone.features.2.weight"].float())
 
 
-def test_a_frozen_backbone_is_loaded_without_touching_the_heads(bundle: Path, trained_network: DrCT2):
-    network = a_fresh_network()
+def test_training_begins_with_the_pretrained_backbone_and_leaves_the_heads(bundle: Path):
+    network = a_fresh_network(PretrainedBackbone())
     before = network.fusion[0].weight.clone()
     backbone = load_backbone(network, bundle)
     assert not any(weight.requires_grad for weight in backbone.parameters())
-    torch.testing.assert_close(
-        backbone.features[0].weight, trained_network.backbone.features[0].weight, atol=1e-3, rtol=1e-3
-    )
+    assert backbone.features[0].weight.unique().tolist() == [0.25]
     assert torch.equal(network.fusion[0].weight, before)
     assert network.fusion[0].weight.requires_grad
 
 
-@pytest.mark.parametrize("name", ["models/model.pt", "models/backbone.pt"])
-def test_a_changed_file_is_refused(bundle: Path, name: str):
-    path = bundle / name
-    content = path.read_bytes()
-    path.unlink()
-    path.write_bytes(content + b"\0")
+def test_a_changed_file_is_refused(bundle: Path):
+    path = bundle / "models" / "model.pt"
+    path.write_bytes(path.read_bytes() + b"\0")
     message = error_of_loading(bundle)
-    assert name in message
+    assert "models/model.pt" in message
     assert "sha256" in message
 
 
-@pytest.mark.parametrize("name", ["models/model.pt", "models/backbone.pt"])
-def test_a_missing_file_is_named(bundle: Path, name: str):
-    (bundle / name).unlink()
-    assert name in error_of_loading(bundle)
+def test_a_missing_file_is_named(bundle: Path):
+    (bundle / "models" / "model.pt").unlink()
+    assert "models/model.pt" in error_of_loading(bundle)
 
 
 def test_weights_of_another_shape_are_refused(bundle: Path):
@@ -116,7 +139,7 @@ def test_weights_of_another_shape_are_refused(bundle: Path):
 
 
 def test_weights_of_another_network_are_refused(bundle: Path):
-    assert "does not fit" in error_of_loading(bundle, DrCT1(VGG16Features(), slices=4))
+    assert "does not fit" in error_of_loading(bundle, DrCT1(TinyBackbone(), slices=4))
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\3\4 cut off"], ids=["empty", "text", "cut off"])
@@ -140,13 +163,12 @@ def test_metadata_without_weights_are_refused(bundle: Path):
     assert "configs/metadata.json" in error_of_loading(bundle)
 
 
-@pytest.mark.parametrize("name", ["models/model.pt", "models/backbone.pt"])
-def test_a_shipped_file_without_a_stated_sha256_is_refused(bundle: Path, name: str):
+def test_a_shipped_file_without_a_stated_sha256_is_refused(bundle: Path):
     path = bundle / "configs" / "metadata.json"
     metadata = json.loads(path.read_text(encoding="utf-8"))
-    del metadata["weights"][name]
+    del metadata["weights"]["models/model.pt"]
     path.write_text(json.dumps(metadata), encoding="utf-8")
-    assert f"no sha256 for {name}" in error_of_loading(bundle)
+    assert "no sha256 for models/model.pt" in error_of_loading(bundle)
     assert "no sha256 for" in error_of_loading(bundle, model_file="./configs/../models/model.pt")
 
 
@@ -160,17 +182,15 @@ def identity_of(bundle: Path, model_file: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("model_file", ["models/model.pt", "models/own.pt"])
 def test_the_identity_has_the_hash_of_the_file_that_is_loaded(bundle: Path, model_file: str):
-    (bundle / "models" / "own.pt").write_bytes(b"weights of one's own")
+    save_trained(a_fresh_network(), bundle / "models" / "own.pt")
     found = identity_of(bundle, model_file)
-    assert list(found) == ["models/backbone.pt", model_file]
-    for name, digest in found.items():
-        assert digest == hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+    assert found == {model_file: hashlib.sha256((bundle / model_file).read_bytes()).hexdigest()}
 
 
 def test_the_identity_does_not_name_a_folder_outside_the_bundle(bundle: Path, tmp_path_factory: pytest.TempPathFactory):
     own = tmp_path_factory.mktemp("elsewhere") / "own.pt"
-    own.write_bytes(b"weights of one's own")
-    assert list(identity_of(bundle, str(own))) == ["models/backbone.pt", "own.pt"]
+    save_trained(a_fresh_network(), own)
+    assert list(identity_of(bundle, str(own))) == ["own.pt"]
 
 
 def test_the_identity_of_a_missing_file_is_refused_by_name(bundle: Path):
@@ -205,12 +225,14 @@ def test_weights_that_were_written_before_parameters_were_renamed_are_read(bundl
         torch.testing.assert_close(loaded[name], tensor, atol=2e-2, rtol=1e-3)
 
 
-def test_the_shipped_weights_have_a_place_for_every_parameter():
-    network = DrCT2(VGG16Features(), heads={"slice_classifier": True})
-    shipped = read_state(BUNDLE, MODEL_FILE, None)
-    assert shipped.keys() <= network.state_dict().keys()
-    heads = {name for name in network.state_dict() if not name.startswith("backbone.")}
-    assert heads <= shipped.keys()
+def test_the_shipped_file_holds_every_parameter_of_the_configured_network_in_20_megabytes():
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLE / "configs" / "inference.json"))
+    network = parser.get_parsed_content("network_def")
+    shipped = read_state(BUNDLE, MODEL_FILE, expected_sha256(BUNDLE)[MODEL_FILE])
+    assert shipped.keys() == network.state_dict().keys()
+    assert (BUNDLE / MODEL_FILE).stat().st_size <= 20_000_000
+    assert [path.name for path in (BUNDLE / "models").iterdir()] == ["model.pt"]
 
 
 def test_a_network_that_was_never_trained_says_so(bundle: Path, caplog: pytest.LogCaptureFixture):
@@ -221,27 +243,23 @@ def test_a_network_that_was_never_trained_says_so(bundle: Path, caplog: pytest.L
     assert "its heads have random weights" in caplog.text
     identity_of(bundle, "models/model.pt")
     identity = model_identity(bundle, network, None)
-    assert identity.trained_on == "nothing: heads with random weights"
-    assert list(identity.weights_sha256) == ["models/backbone.pt"]
+    assert identity.trained_on == "nothing: heads with random weights, backbone too"
+    assert identity.weights_sha256 == {}
+    with_pretrained = a_fresh_network(PretrainedBackbone())
+    assert model_identity(bundle, with_pretrained, None).trained_on == "nothing: heads with random weights"
 
 
-def test_a_backbone_without_a_file_is_random_until_a_trained_file_holds_it(
+def test_a_backbone_without_pretrained_weights_is_random_until_a_trained_file_holds_it(
     bundle: Path, caplog: pytest.LogCaptureFixture
 ):
-    class OwnBackbone(VGG16Features):
-        weights_file = None
-
-    def own() -> DrCT2:
-        return DrCT2(OwnBackbone(), slices=4, key_slices=2, high_res_size=48)
-
-    load_network(own(), bundle)
-    assert "OwnBackbone names no weights_file: it has random weights" in caplog.text
+    load_network(a_fresh_network(), bundle, None)
+    assert "TinyBackbone has no pretrained weights: it has random ones" in caplog.text
     identity_of(bundle, "models/model.pt")
-    save_trained(own(), bundle / "own.pt", bundle)
+    save_trained(a_fresh_network(), bundle / "own.pt")
     caplog.clear()
-    load_network(own(), bundle, "own.pt")
+    load_network(a_fresh_network(), bundle, "own.pt")
     assert caplog.text == ""
-    assert model_identity(bundle, own(), "own.pt").trained_on == "not known: weights of one's own"
+    assert model_identity(bundle, a_fresh_network(), "own.pt").trained_on == "not known: weights of one's own"
 
 
 def test_weights_that_half_precision_cannot_hold_are_not_written(bundle: Path):
@@ -249,5 +267,5 @@ def test_weights_that_half_precision_cannot_hold_are_not_written(bundle: Path):
     with torch.no_grad():
         network.primary.slice_attention.score.bias.fill_(1e6)
     with pytest.raises(ValueError, match=r"score\.bias: not finite in half precision"):
-        save_trained(network, bundle / "own.pt", bundle)
+        save_trained(network, bundle / "own.pt")
     assert not (bundle / "own.pt").exists()

@@ -25,6 +25,7 @@ BUNDLE = TESTING.parents[1] / "monai_bundle"
 LABELS = 6
 SLICES = 12
 TOY = {
+    "backbone": {"_target_": "scripts.networks.vgg16.VGG16Features", "pretrained": False},
     "datalist": {"_target_": "toy_training.toy_datalist", "scans": 31, "folds": "@folds"},
     "features": {"_target_": "toy_training.toy_features", "entries": "@datalist"},
     "scan_maps": {"_target_": "toy_training.toy_maps", "entries": "@datalist"},
@@ -117,8 +118,6 @@ class KilledIn:
 def toy_bundle(folder: Path) -> Path:
     """Copy the bundle's configurations and write the toy's beside them."""
     shutil.copytree(BUNDLE / "configs", folder / "configs")
-    (folder / "models").mkdir()
-    (folder / "models" / "backbone.pt").symlink_to(BUNDLE / "models" / "backbone.pt")
     (folder / "configs" / "toy.json").write_text(json.dumps(TOY), encoding="utf-8")
     return folder
 

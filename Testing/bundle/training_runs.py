@@ -16,6 +16,7 @@ from monai.bundle import ConfigWorkflow
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 SMALL = {
+    "backbone": {"_target_": "scripts.networks.vgg16.VGG16Features", "pretrained": False},
     "image_size": 32,
     "high_res_size": 64,
     "sub_stack_size": 8,
@@ -29,8 +30,6 @@ FINETUNE = "configs/finetune.json"
 
 def copy_of_bundle(folder: Path) -> Path:
     shutil.copytree(BUNDLE / "configs", folder / "configs")
-    (folder / "models").mkdir()
-    (folder / "models" / "backbone.pt").symlink_to(BUNDLE / "models" / "backbone.pt")
     return folder
 
 
@@ -54,6 +53,14 @@ def trained(overrides: dict[str, Any], *configurations: str) -> tuple[ConfigWork
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output[0]["loss"]))
     workflow.run()
     return workflow, losses
+
+
+def weights_at_the_start(overrides: dict[str, Any], *configurations: str) -> dict[str, torch.Tensor]:
+    """Return the weights that a configuration's training begins with."""
+    files = list(configurations or (TRAIN,))
+    workflow = ConfigWorkflow(files, workflow_type="train", meta_file=None, logging_file=False, **overrides)
+    workflow.initialize()
+    return dict(workflow.parser.get_parsed_content("network_def").state_dict())
 
 
 def trained_state(workflow: ConfigWorkflow) -> dict[str, torch.Tensor]:

@@ -33,7 +33,7 @@ def a_bundle(tmp_path: Path) -> Path:
     (root / "configs").mkdir(parents=True)
     (root / "models").mkdir()
     hashes = {}
-    for name in ("models/model.pt", "models/backbone.pt"):
+    for name in ("models/model.pt", "models/second.pt"):
         (root / name).write_bytes(name.encode())
         hashes[name] = hashlib.sha256(name.encode()).hexdigest()
     write_metadata(root, {"version": "0.1.0", "weights": hashes})
@@ -62,7 +62,7 @@ def test_a_sound_installation_has_no_problems(a_bundle):
 
 def test_wrong_and_missing_weights_and_old_packages_are_reported(a_bundle, a_device, tmp_path):
     (a_bundle / "models" / "model.pt").write_bytes(b"something else")
-    (a_bundle / "models" / "backbone.pt").unlink()
+    (a_bundle / "models" / "second.pt").unlink()
     put_distribution(tmp_path / "site", "monai", "1.3")
     check = check_installation(
         a_bundle, PYTHON, {}, [Requirement("monai", "1.6")], InstalledPackages((tmp_path / "site",))
@@ -70,7 +70,7 @@ def test_wrong_and_missing_weights_and_old_packages_are_reported(a_bundle, a_dev
     assert check.problems == (
         "monai>=1.6 (1.3 is installed; about 7 MB)",
         "models/model.pt: wrong hash",
-        "models/backbone.pt: missing",
+        "models/second.pt: missing",
     )
     assert check.weights[0].found_sha256 == hashlib.sha256(b"something else").hexdigest()
 

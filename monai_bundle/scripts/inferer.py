@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from scripts.explanation.maps import StoredMap, as_stored_map, feature_attention_map
 from scripts.explanation.methods import METHODS
-from scripts.networks.backbone import Backbone, pool
+from scripts.networks.backbone import Backbone
+from scripts.networks.lesion_decoder import LesionDecoder
 from scripts.networks.study_network import FeatureMaps, StudyNetwork
 from scripts.precision import Precision, PrecisionName, choose_precision, fastest_layout
 from scripts.settings import SettingError
@@ -57,8 +58,8 @@ class ImageSource:
     images : mapping of str to Tensor
         ``image``: shape (3, input slices, size, size); ``high_res``: the same slices at high resolution, or absent to
         enlarge ``image`` (DrCT2, eq. 8).
-    backbone : Backbone
-        On the device to use.
+    network : StudyNetwork
+        On the device to use: its backbone and, where it has one, its lesion decoder.
     precision : Precision
         Number format of the backbone; embeddings are float32.
     micro_batch, high_res_micro_batch : int
@@ -70,7 +71,7 @@ class ImageSource:
     def __init__(
         self,
         images: Mapping[str, Any],
-        backbone: Backbone,
+        network: StudyNetwork,
         precision: Precision,
         micro_batch: int,
         high_res_micro_batch: int,
@@ -80,18 +81,20 @@ class ImageSource:
         self.images = {
             key: convert_to_tensor(images[key]).movedim(0, 1) for key in ("image", "high_res") if key in images
         }
-        self.backbone = fastest_layout(backbone)
-        self.device = next(backbone.parameters()).device
+        self.backbone: Backbone = fastest_layout(network.backbone)
+        self.decoder: LesionDecoder | None = getattr(network, "lesion_decoder", None)
+        self.device = next(network.backbone.parameters()).device
         self.precision = precision
         self.micro_batch, self.high_res_micro_batch = micro_batch, high_res_micro_batch
         self.report = report
         self.maps: list[FeatureMaps] = []
+        self.pixels: list[FeatureMaps] = []
 
     def embeddings(self) -> Tensor:
         """Return the embeddings (input slices, channels) of all slices at the image size."""
         image = self.images["image"]
-        maps = self._maps(image, self.micro_batch, lambda done: self.report("slices", 20 + 20 * done))
-        return self._kept(maps, torch.arange(len(image), device=self.device))
+        everything = torch.arange(len(image), device=self.device)
+        return self._read(image, everything, self.micro_batch, lambda done: self.report("slices", 20 + 20 * done))
 
     def high_resolution(self, input_slices: Tensor, size: int) -> Tensor:
         """Return the embeddings (n, channels) of chosen slices at high resolution."""
@@ -100,25 +103,36 @@ class ImageSource:
             images = self.images["high_res"][chosen]
         else:
             images = functional.interpolate(self.images["image"][chosen], size=(size, size), mode="bilinear")
-        maps = self._maps(images, self.high_res_micro_batch, lambda done: self.report("key slices", 40 + 40 * done))
-        return self._kept(maps, input_slices)
+        size_of_batch = self.high_res_micro_batch
+        return self._read(images, input_slices, size_of_batch, lambda done: self.report("key slices", 40 + 40 * done))
 
     def feature_maps(self) -> tuple[FeatureMaps, ...]:
         """Return the feature maps of everything that was read so far."""
         return tuple(self.maps)
 
-    def _kept(self, maps: Tensor, input_slices: Tensor) -> Tensor:
-        self.maps.append(FeatureMaps(maps, input_slices))
-        return pool(maps)
+    def lesion_logits(self) -> tuple[FeatureMaps, ...]:
+        """Return the lesion decoder's logits of everything that was read so far."""
+        return tuple(self.pixels)
 
-    def _maps(self, images: Tensor, micro_batch: int, report: Callable[[float], None]) -> Tensor:
+    def _read(
+        self, images: Tensor, input_slices: Tensor, micro_batch: int, report: Callable[[float], None]
+    ) -> Tensor:
         maps: list[Tensor] = []
+        pixels: list[Tensor] = []
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True), self.precision.autocast():
             for batch in images.split(micro_batch):
                 report(len(maps) * micro_batch / len(images))
                 on_device = batch.to(self.device).contiguous(memory_format=torch.channels_last)
-                maps.append(self.backbone(on_device).float())
-        return torch.cat(maps).requires_grad_()
+                if self.decoder is None:
+                    maps.append(self.backbone(on_device).float())
+                    continue
+                levels = self.backbone.levels(on_device)
+                maps.append(levels[-1].float())
+                pixels.append(self.decoder(levels).float())
+        if pixels:
+            self.pixels.append(FeatureMaps(torch.cat(pixels), input_slices))
+        self.maps.append(FeatureMaps(torch.cat(maps).requires_grad_(), input_slices))
+        return self.backbone.pool(self.maps[-1].maps)
 
 
 class StudyInferer(Inferer):
@@ -183,7 +197,7 @@ class StudyInferer(Inferer):
 
     def _read(self, inputs: dict[str, Any], network: StudyNetwork, report: Report) -> StudyReading:
         precision = choose_precision(next(network.parameters()).device, self.precision)
-        source = ImageSource(inputs, network.backbone, precision, self.micro_batch, self.high_res_micro_batch, report)
+        source = ImageSource(inputs, network, precision, self.micro_batch, self.high_res_micro_batch, report)
         output = network.read_study(source)
         report("explanation", 80)
         explain, labels = METHODS[self.method].explain, len(output.logits)

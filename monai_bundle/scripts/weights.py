@@ -95,11 +95,12 @@ def _plain_tensors(name: str, content: bytes) -> dict[str, Tensor]:
 
 
 def load_network(network: StudyNetwork, bundle_root: str | Path, model_file: str | None = MODEL_FILE) -> StudyNetwork:
-    """Fill a network with the backbone's and the trained weights and put it into evaluation mode.
+    """Fill a network with its trained weights and put it into evaluation mode.
 
-    The trained file may hold backbone layers of its own (fine-tuned ones), which then replace the pretrained. A file
-    that the metadata does not name, such as one's own training, is opened without a checksum, as plain tensors all the
-    same. What no file holds keeps its random weights, with a warning.
+    The trained file holds the whole network, so that nothing else is read. Files written up to version 0.4 leave out
+    the layers that the pretrained backbone has; those are then read from there. A file that the metadata does not
+    name, such as one's own training, is opened without a checksum, as plain tensors all the same. What nothing holds
+    keeps its random weights, with a warning.
 
     Parameters
     ----------
@@ -115,12 +116,16 @@ def load_network(network: StudyNetwork, bundle_root: str | Path, model_file: str
     WeightsError
         If a file is missing, changed, or belongs to a network of another shape, or if the metadata state no sha256 of
         a file that is shipped.
+    ExpectedError
+        If pretrained weights are needed and cannot be had.
     """
-    state = pretrained_state(network.backbone, bundle_root)
+    state = {}
     if model_file is not None:
-        state |= read_state(bundle_root, model_file, _stated_sha256(bundle_root, model_file))
+        state = read_state(bundle_root, model_file, _stated_sha256(bundle_root, model_file))
+    if not holds_backbone(state, network.backbone):
+        state = pretrained_state(network.backbone) | state
     if has_random_backbone(network.backbone, state):
-        logger.warning("%s names no weights_file: it has random weights", type(network.backbone).__name__)
+        logger.warning("%s has no pretrained weights: it has random ones", type(network.backbone).__name__)
     state = _backbone_state(network.backbone) | state
     if model_file is None:
         logger.warning("%s: model_file is null, so its heads have random weights", type(network).__name__)
@@ -132,13 +137,27 @@ def load_network(network: StudyNetwork, bundle_root: str | Path, model_file: str
     return network.eval()
 
 
+def holds_backbone(state: Mapping[str, Tensor], backbone: Backbone) -> bool:
+    """Whether a network's weights hold all of its backbone's."""
+    return _backbone_state(backbone).keys() <= state.keys()
+
+
 def has_random_backbone(backbone: Backbone, state: Mapping[str, Tensor]) -> bool:
-    """Whether a backbone has weights from nowhere: no file or package of its own, and not all in a trained state."""
-    return not _is_pretrained(backbone) and not _backbone_state(backbone).keys() <= state.keys()
+    """Whether a backbone has weights from nowhere: not pretrained, and not all of them in a trained state."""
+    return not backbone.pretrained and not holds_backbone(state, backbone)
 
 
-def _is_pretrained(backbone: Backbone) -> bool:
-    return backbone.weights_file is not None or backbone.weights_from_package
+def pretrained_state(backbone: Backbone) -> dict[str, Tensor]:
+    """Return a backbone's pretrained weights with the names that a network uses; nothing where it has none.
+
+    Raises
+    ------
+    ExpectedError
+        If they cannot be read or fetched.
+    """
+    if not backbone.pretrained:
+        return {}
+    return {f"backbone.{key}": tensor for key, tensor in backbone.pretrained_state().items()}
 
 
 def _backbone_state(backbone: Backbone) -> dict[str, Tensor]:
@@ -155,20 +174,6 @@ def _stated_sha256(bundle_root: str | Path, model_file: str) -> str | None:
 
 def _misfit(model_file: str | None, fault: object) -> WeightsError:
     return WeightsError("weights.misfit", file=model_file, fault=" ".join(str(fault).split())[:200])
-
-
-def pretrained_state(backbone: Backbone, bundle_root: str | Path) -> dict[str, Tensor]:
-    """Return a backbone's pretrained weights with the names that a network uses; nothing where it has no file.
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing or changed, or the metadata state no sha256 of it.
-    """
-    if backbone.weights_file is None:
-        return {}
-    state = read_state(bundle_root, backbone.weights_file, _required_sha256(bundle_root, backbone.weights_file))
-    return {f"backbone.{key}": tensor for key, tensor in state.items()}
 
 
 def _required_sha256(bundle_root: str | Path, name: str) -> str:
@@ -207,12 +212,16 @@ def load_backbone(network: StudyNetwork, bundle_root: str | Path, start_from: st
     ------
     WeightsError
         If a file is missing, changed, or belongs to a network of another shape.
+    ExpectedError
+        If the pretrained weights cannot be had.
     """
-    state = pretrained_state(network.backbone, bundle_root)
+    state = {}
     if start_from is not None:
-        state |= read_state(bundle_root, start_from, _stated_sha256(bundle_root, start_from))
+        state = read_state(bundle_root, start_from, _stated_sha256(bundle_root, start_from))
+    if not holds_backbone(state, network.backbone):
+        state = pretrained_state(network.backbone) | state
     if has_random_backbone(network.backbone, state):
-        logger.warning("%s names no weights_file: it starts from random weights", type(network.backbone).__name__)
+        logger.warning("%s has no pretrained weights: it starts from random ones", type(network.backbone).__name__)
     parts = {name for name, _ in network.named_children()}
     # DrCT1 may start from a DrCT2: it has no use for the APS network.
     state = {key: tensor for key, tensor in state.items() if key.split(".")[0] in parts}
@@ -225,31 +234,30 @@ def load_backbone(network: StudyNetwork, bundle_root: str | Path, start_from: st
     return network.backbone.requires_grad_(False)
 
 
-def save_trained(network: StudyNetwork, path: Path, bundle_root: str | Path = ".") -> str:
-    """Write all weights that are not the pretrained backbone's, in half precision, and return the file's sha256.
+def save_trained(network: StudyNetwork, path: Path) -> str:
+    """Write all weights into one file, in half precision, and return its sha256.
 
     Half precision costs nothing that shows: the weights are of order 1, and the test of the shipped weights compares
-    probabilities before and after to 1e-3. Layers of the backbone are written where they were fine-tuned.
+    probabilities before and after to 1e-3. The statistics of batch normalisation stay as they are: a variance may be
+    larger than half precision holds, and one that is rounded to 0 would be divided by.
 
     Raises
     ------
     ValueError
         If a value is too large for half precision.
-    WeightsError
-        If the pretrained backbone cannot be read.
     """
-    pretrained = pretrained_state(network.backbone, bundle_root)
-    state = {
-        key: tensor.half() if tensor.is_floating_point() else tensor
-        for key, tensor in network.state_dict().items()
-        if key not in pretrained or not torch.equal(tensor.cpu(), pretrained[key])
-    }
+    state = {key: _as_stored(key, tensor) for key, tensor in network.state_dict().items()}
     too_large = [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if too_large:
         raise ValueError(f"{', '.join(too_large)}: not finite in half precision; the training has diverged")
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(state, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _as_stored(key: str, tensor: Tensor) -> Tensor:
+    statistic = key.rpartition(".")[2] in {"running_mean", "running_var"}
+    return tensor.half() if tensor.is_floating_point() and not statistic else tensor
 
 
 def model_identity(
@@ -267,18 +275,18 @@ def model_identity(
     network : StudyNetwork
         Its class is named, and its backbone where that has random weights.
     model_file : str or None
-        The file that :func:`load_network` is given. It and the backbone's are hashed as they lie on disk: the metadata
-        know nothing of weights of one's own.
+        The file that :func:`load_network` is given, hashed as it lies on disk: the metadata know nothing of weights of
+        one's own.
     labels : sequence of str, optional
         What weights of one's own were trained for; the metadata say it of the shipped ones.
 
     Raises
     ------
     WeightsError
-        If a weight file cannot be read.
+        If the file cannot be read.
     """
     metadata = read_metadata(bundle_root)
-    files = [name for name in (network.backbone.weights_file, model_file) if name is not None]
+    files = [] if model_file is None else [model_file]
     own = model_file is None or name_in_bundle(bundle_root, model_file) not in expected_sha256(bundle_root)
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]  # type: ignore[index]
     return ModelIdentity(
@@ -295,7 +303,7 @@ def model_identity(
 
 def _trained_on(bundle_root: str | Path, backbone: Backbone, model_file: str | None) -> str:
     if model_file is None:
-        return "nothing: heads with random weights" + ("" if _is_pretrained(backbone) else ", backbone too")
-    if not _is_pretrained(backbone) and has_random_backbone(backbone, read_state(bundle_root, model_file, None)):
+        return "nothing: heads with random weights" + ("" if backbone.pretrained else ", backbone too")
+    if has_random_backbone(backbone, read_state(bundle_root, model_file, None)):
         return f"not known: weights of one's own; backbone {type(backbone).__name__} with random weights"
     return "not known: weights of one's own"

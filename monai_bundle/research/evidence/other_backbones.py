@@ -34,7 +34,7 @@ class EfficientNetLite0Features(Backbone):
 
     channels = 1280
     stride = 32
-    weights_from_package = True
+    pretrained = True
     normalisation = InputNormalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
     def __init__(self) -> None:
@@ -52,6 +52,10 @@ class EfficientNetLite0Features(Backbone):
         super().__init__([*stem, *whole._blocks, *head])
         self.frozen_layers = len(self.features)
 
+    def pretrained_state(self) -> dict[str, Tensor]:
+        """Return the package's weights, which the constructor has filled in."""
+        return self.state_dict()
+
 
 def _examined(path: Path) -> dict[str, Tensor]:
     content = path.read_bytes()
@@ -67,8 +71,7 @@ def _examined(path: Path) -> dict[str, Tensor]:
 
 def untrained_vgg16(seed: int = 0) -> VGG16Features:
     """Return VGG16 with random weights (He et al. 2015): what is left of it without its training."""
-    backbone = VGG16Features()
-    backbone.weights_file = None
+    backbone = VGG16Features(pretrained=False)
     generator = torch.Generator().manual_seed(seed)
     for layer in backbone.features:
         if isinstance(layer, nn.Conv2d) and layer.bias is not None:

@@ -84,7 +84,7 @@ class Configured:
 
 
 def complete_checkpoint(network: DrCT2, path: Path) -> Path:
-    """Write all weights into one file: MONAI's exports load one checkpoint, the bundle keeps two.
+    """Write all weights in float32, as MONAI's exports load them.
 
     The file holds the same tensors under the three names that exports ask for (``key_in_ckpt``): ``network`` for
     ``network_def``, ``backbone`` for ``backbone_def`` and ``part`` for the pieces.

@@ -25,6 +25,10 @@ from scripts.training.scan_features import ScanFeatures
 
 HEADS = "configs/train.json"
 FINETUNING = "configs/finetune.json"
+PREPARED = "configs/prepared_slices.json"
+SLICES = "configs/train_slices.json"
+BASE = "configs/train_base.json"
+STUDIES = "configs/train_studies.json"
 FROM_MAPS = {"features#maps": "@scan_maps"}
 """Overrides of train.json for a fine-tuned trained stage: features of cached maps, in seconds."""
 
@@ -56,6 +60,9 @@ class Variant:
         Overrides of ``configs/finetune.json``; None leaves the backbone as it is.
     augmentations : int
         Cached variants of a held-out scan that are averaged (test-time augmentation): 1 is the scan as it is alone.
+    slices : mapping or None
+        Overrides of ``configs/train_slices.json``, which trains all of the backbone on real and synthetic slices, before
+        ``configs/train_studies.json`` trains the heads; None for cached maps of a backbone that is mostly frozen.
     """
 
     name: str
@@ -63,6 +70,7 @@ class Variant:
     heads: Mapping[str, Any] = field(default_factory=dict)
     finetuning: Mapping[str, Any] | None = field(default_factory=dict)
     augmentations: int = 1
+    slices: Mapping[str, Any] | None = None
 
 
 def run(configuration: str | list[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
@@ -139,6 +147,37 @@ def fine_tuned(variant: Variant, validation_fold: int | None, base: Mapping[str,
     return str(Cache(str(base.get("cache_root", "cache"))).file("finetuned", key, f"-{validation_fold}.pt", write))
 
 
+def slices_trained(variant: Variant, validation_fold: int | None, base: Mapping[str, Any]) -> str:
+    """Return the file of a network trained on slices without one fold; an interrupted training goes on.
+
+    It begins with what single slices and phantoms alone teach (``configs/train_base.json``), which every fold shares:
+    no patient of any fold is seen there.
+
+    Parameters
+    ----------
+    variant, validation_fold, base
+        As for :func:`fine_tuned`.
+    """
+    own = _of_keys(variant.heads, (*FOLDS, *INPUT, "network_def"))
+    overrides = {key: value for key, value in {**base, **own}.items() if key not in ("model_path", "cache_root")}
+    folder = str(base.get("cache_root", "cache"))
+    begun = _slices_file(variant, [HEADS, PREPARED, SLICES, BASE], overrides, folder, "-base.pt")
+    own_fold = {**overrides, **(variant.slices or {}), "validation_fold": validation_fold, "start_from": begun}
+    return _slices_file(variant, [HEADS, PREPARED, SLICES], own_fold, folder, f"-{validation_fold}.pt")
+
+
+def _slices_file(variant: Variant, files: list[str], overrides: Mapping[str, Any], folder: str, suffix: str) -> str:
+    key = [settings_of(*files), dict(overrides), data_key(files, overrides)]
+
+    def write(path: Path) -> None:
+        logger.info("%s: training on slices%s", variant.name, suffix.removesuffix(".pt"))
+        workflow = prepared(files, {**overrides, "model_path": str(path), "resume": True})
+        workflow.run()
+        workflow.finalize()
+
+    return str(Cache(folder).file("slices", key, suffix, write).absolute())
+
+
 def _of_keys(overrides: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """Return the overrides of some keys and of what lies below them."""
     return {
@@ -149,7 +188,11 @@ def _of_keys(overrides: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any
 
 
 def trained(variant: Variant, validation_fold: int | None, base: Mapping[str, Any]) -> ConfigWorkflow:
-    """Train the heads of one variant, fine-tuning first, and return the finished workflow."""
+    """Train the heads of one variant, the backbone first, and return the finished workflow."""
+    if variant.slices is not None:
+        start = slices_trained(variant, validation_fold, base)
+        overrides = {**_known(base), **variant.heads, "validation_fold": validation_fold, "start_from": start}
+        return run([HEADS, PREPARED, STUDIES], overrides)
     start_from = fine_tuned(variant, validation_fold, base)
     overrides = {**_known(base), **variant.heads, "validation_fold": validation_fold}
     if start_from is not None:

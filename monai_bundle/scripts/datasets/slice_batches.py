@@ -100,14 +100,15 @@ class ReadSliceBatchd(MapTransform):
         entry = dict(data)
         for key in self.key_iterator(entry):
             read = [read_slice(each) for each in entry[key].slices]
-            planes = [self._plane(head) for _, head in read]
+            planes = [self.plane(head) for _, head in read]
             heads = [torch.from_numpy(np.where(head, hounsfield, np.float32(AIR_HU))) for hounsfield, head in read]
             for name, size in self.sizes.items():
                 images = [plane.resample(head, size) for plane, head in zip(planes, heads, strict=True)]
                 entry[name] = torch.stack(images)[None]
         return entry
 
-    def _plane(self, head: NDArray[np.bool_]) -> CropPlane:
+    def plane(self, head: NDArray[np.bool_]) -> CropPlane:
+        """Return the square around the head of one image."""
         rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
         longest = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
         side = int(max(self.margin * longest, self.smallest * len(head)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ class InputNormalisation:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
+
+Pooling = Literal["max", "max_mean"]
 
 IMAGENET = InputNormalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -58,18 +61,21 @@ class Backbone(nn.Module):
         Number of leading layers that are not trained.
     normalisation : InputNormalisation
         Of the pretrained weights.
-    weights_file : str or None
-        Path inside the bundle of the pretrained weights; None for random ones.
-    weights_from_package : bool
-        Whether the constructor fills in pretrained weights that come with a Python package.
+    pooling : {"max", "max_mean"}
+        How feature maps become one embedding, see :meth:`pool`.
+    level_channels : tuple of int
+        Feature maps of each of :meth:`levels`; empty where the backbone gives none, and has no lesion decoder.
+    pretrained : bool
+        Whether :meth:`pretrained_state` gives weights that training begins with; otherwise it begins with random ones.
     """
 
     channels: int
     stride: int
     frozen_layers: int
     normalisation: InputNormalisation = IMAGENET
-    weights_file: str | None = None
-    weights_from_package: bool = False
+    pooling: ClassVar[Pooling] = "max"
+    level_channels: tuple[int, ...] = ()
+    pretrained: bool = False
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -90,6 +96,45 @@ class Backbone(nn.Module):
         """
         maps: Tensor = self.features(self.normalise(image))
         return maps
+
+    def levels(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return feature maps of growing stride, 4 first; the last are :meth:`forward`'s.
+
+        Parameters
+        ----------
+        image : Tensor, shape (slices, 3, height, width)
+            Windows in 0..1.
+
+        Returns
+        -------
+        tuple of Tensor, shape (slices, level's channels, height / stride, width / stride)
+        """
+        return (self(image),)
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Pool feature maps to one embedding z per slice: their maximum (DrCT2, eq. 2), or maximum plus mean.
+
+        Parameters
+        ----------
+        maps : Tensor, shape (..., channels, h, w)
+
+        Returns
+        -------
+        Tensor, shape (..., channels)
+        """
+        return pool(maps) if self.pooling == "max" else pool(maps) + maps.mean(dim=(-2, -1))
+
+    def pretrained_state(self) -> dict[str, Tensor]:
+        """Return the weights that training begins with, by the names of this backbone's state dict.
+
+        A backbone is built without them, so that reading a study needs no more than the trained file.
+
+        Raises
+        ------
+        ExpectedError
+            If they cannot be read or fetched; the message says what to do.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no pretrained weights")
 
     def frozen_stage(self) -> nn.Sequential:
         """Return normalisation and the layers that keep their pretrained weights; they take windows in 0..1.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from scripts.networks.attention import (
@@ -20,6 +21,10 @@ from scripts.networks.attention import (
 )
 
 Aggregation = Literal["flatten", "attention"]
+SlicePooling = Literal["attention", "smooth_maximum"]
+
+SHARPNESS = 2.0
+"""Of the smooth maximum, per logit: about the three strongest slices decide."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class HeadSettings:
         Whether each slice is classified by itself too (:class:`~scripts.networks.attention.SliceClassifier`): its logit
         for the first label is added to its attention's value, and the mean of all slices' logits, weighted with the
         attention, to the network's.
+    slice_pooling : {"attention", "smooth_maximum"}
+        How slice logits reach the study's: their mean weighted with the attention, or their smooth maximum over
+        neighbouring slices (:func:`smooth_maximum`), which one slice that plainly shows blood suffices to raise.
     """
 
     hidden: int = 32
@@ -50,6 +58,7 @@ class HeadSettings:
     dropout: float = 0.5
     normalisation: Normalisation = "batch"
     slice_classifier: bool = False
+    slice_pooling: SlicePooling = "attention"
 
 
 def _slice_classifier(labels: int, channels: int, heads: HeadSettings) -> nn.Module:
@@ -75,6 +84,7 @@ class PrimaryNetwork(nn.Module):
         self.encoder = BiGRUEncoder(channels, heads.hidden, heads.width)
         self.slice_classifier = _slice_classifier(labels, channels, heads)
         self.slice_attention = SliceAttention(heads.width)
+        self.slice_pooling = heads.slice_pooling
         self.aggregate = Aggregate(how)
         self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
 
@@ -85,7 +95,8 @@ class PrimaryNetwork(nn.Module):
         slice_logits = self.slice_classifier(features)
         slice_attention = self.slice_attention(rows, slice_logits[..., 0])
         rows = rows * slice_attention[..., None]
-        logits = self.classifier(self.aggregate(rows)) + weighted_mean(slice_logits, slice_attention)
+        pooled = pooled_slice_logits(slice_logits, slice_attention, self.slice_pooling)
+        logits = self.classifier(self.aggregate(rows)) + pooled
         return logits, rows, slice_attention, feature_attention, slice_logits
 
 
@@ -112,6 +123,30 @@ class KeySliceNetwork(nn.Module):
             rows = rows * weights[..., None]
         slice_logits = self.slice_classifier(features)
         return self.classifier(self.aggregate(rows)) + weighted_mean(slice_logits, weights), rows, slice_logits
+
+
+def pooled_slice_logits(slice_logits: Tensor, attention: Tensor, how: SlicePooling) -> Tensor:
+    """Turn slice logits (batch, slices, labels) into (batch, labels); see :class:`HeadSettings`."""
+    return smooth_maximum(slice_logits) if how == "smooth_maximum" else weighted_mean(slice_logits, attention)
+
+
+def smooth_maximum(slice_logits: Tensor) -> Tensor:
+    """Maximum over the slices of the mean with their neighbours, smooth: weighted with their own softmax.
+
+    Blood on a slice is seldom without some on the next; a single false positive counts less than two in a row.
+
+    Parameters
+    ----------
+    slice_logits : Tensor, shape (batch, slices, labels)
+        Of slices in anatomical order.
+
+    Returns
+    -------
+    Tensor, shape (batch, labels)
+    """
+    ends = torch.cat([slice_logits[:, :1], slice_logits, slice_logits[:, -1:]], dim=1)
+    near = 0.25 * ends[:, :-2] + 0.5 * slice_logits + 0.25 * ends[:, 2:]
+    return ((SHARPNESS * near).softmax(dim=1) * near).sum(dim=1)
 
 
 def weighted_mean(slice_logits: Tensor, weights: Tensor) -> Tensor:

@@ -15,16 +15,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from scripts.networks.attention import FeatureAttentionKind, classifier
-from scripts.networks.backbone import Backbone, pool
+from scripts.networks.backbone import Backbone
 from scripts.networks.branches import (
     Aggregate,
     Aggregation,
     HeadSettings,
     KeySliceNetwork,
     PrimaryNetwork,
+    smooth_maximum,
     weighted_mean,
 )
-from scripts.networks.study_network import SliceSource, StudyNetwork, StudyOutput, mean_per_slice, sum_per_slice
+from scripts.networks.lesion_decoder import LesionDecoder
+from scripts.networks.study_network import SliceSource, StudyNetwork, StudyOutput, mean_per_slice, merged_lesion_logits, sum_per_slice
 from scripts.reading_geometry import sub_stacks
 
 HighResolution = Callable[[Tensor], Tensor]
@@ -97,6 +99,7 @@ class DrCT1(StudyNetwork):
         self.heads = HeadSettings(**(heads or {}))
         self.has_slice_classifier = self.heads.slice_classifier
         self.backbone = backbone
+        self.lesion_decoder = LesionDecoder(backbone.level_channels, labels) if backbone.level_channels else None
         self.primary = PrimaryNetwork(labels, slices, backbone.channels, self.heads, feature_attention, aggregation)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -108,7 +111,7 @@ class DrCT1(StudyNetwork):
     def embeddings_of(self, image: Tensor) -> Tensor:
         """Return z, the embeddings (batch, m, channels), of windowed slices (batch, 3, m, height, width) (eq. 2)."""
         slices = image.movedim(1, 2).flatten(0, 1)
-        return pool(self.backbone(slices)).unflatten(0, (image.shape[0], image.shape[2]))
+        return self.backbone.pool(self.backbone(slices)).unflatten(0, (image.shape[0], image.shape[2]))
 
     def read_study(self, source: SliceSource) -> StudyOutput:
         """Read a study in sub-stacks of m slices that share the embeddings of its input slices."""
@@ -130,6 +133,7 @@ class DrCT1(StudyNetwork):
             key_slice_logits=mean_per_slice(reading.key_slice_logits, places, len(key_slices)),
             feature_attention=mean_per_slice(reading.feature_attention, stacks, count),
             feature_maps=source.feature_maps(),
+            lesion_logits=merged_lesion_logits(source.lesion_logits(), count),
         )
 
     def high_resolution_of(self, image: Tensor) -> HighResolution:
@@ -186,8 +190,7 @@ class DrCT2(DrCT1):
         """Return logits (batch, labels) for windowed slices (batch, 3, m, height, width)."""
         _, rows, slice_attention, _, slice_logits = self.primary(self.embeddings_of(image))
         keys = self.choose(slice_attention)
-        mean = weighted_mean(slice_logits, slice_attention)
-        return self.fuse(rows, mean, slice_attention, keys, self.high_res_embeddings(image, keys))[0]
+        return self.fuse(rows, slice_logits, slice_attention, keys, self.high_res_embeddings(image, keys))[0]
 
     def high_resolution_of(self, image: Tensor) -> HighResolution:
         """Return a function that gives the embeddings of enlarged slices of ``image`` (eq. 8 and 9)."""
@@ -198,14 +201,14 @@ class DrCT2(DrCT1):
         stacks = torch.arange(image.shape[0], device=key_slices.device)[:, None]
         slices = image.movedim(1, 2)[stacks, key_slices].flatten(0, 1)
         enlarged = functional.interpolate(slices, size=(self.high_res_size, self.high_res_size), mode="bilinear")
-        return pool(self.backbone(enlarged)).unflatten(0, key_slices.shape)
+        return self.backbone.pool(self.backbone(enlarged)).unflatten(0, key_slices.shape)
 
     def read(self, features: Tensor, high_resolution: HighResolution) -> Reading:
         """Read all slices, then the key slices again, then both together (eq. 10 to 13)."""
         primary_logits, rows, slice_attention, feature_attention, slice_logits = self.primary(features)
         keys = self.choose(slice_attention)
-        mean = weighted_mean(slice_logits, slice_attention)
-        logits, aps_logits, key_slice_logits = self.fuse(rows, mean, slice_attention, keys, high_resolution(keys))
+        found = self.fuse(rows, slice_logits, slice_attention, keys, high_resolution(keys))
+        logits, aps_logits, key_slice_logits = found
         branches = (primary_logits, aps_logits)
         return Reading(logits, branches, slice_attention, feature_attention, keys, slice_logits, key_slice_logits)
 
@@ -215,7 +218,7 @@ class DrCT2(DrCT1):
         return slice_attention.topk(self.key_slices, dim=1).indices.sort(dim=1).values
 
     def fuse(
-        self, rows: Tensor, mean_logits: Tensor, slice_attention: Tensor, key_slices: Tensor, features: Tensor
+        self, rows: Tensor, slice_logits: Tensor, slice_attention: Tensor, key_slices: Tensor, features: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits of the fusion and of the APS network, and the key slices' own.
 
@@ -223,8 +226,8 @@ class DrCT2(DrCT1):
         ----------
         rows : Tensor, shape (batch, m, width)
             Of the primary network, attended.
-        mean_logits : Tensor, shape (batch, labels)
-            Mean of its slice logits; the APS network's counts as much.
+        slice_logits : Tensor, shape (batch, m, labels)
+            Of its slice classifier; those of the APS network count as much.
         slice_attention : Tensor, shape (batch, m)
             Of all slices.
         key_slices : Tensor of int64, shape (batch, m_key)
@@ -236,7 +239,12 @@ class DrCT2(DrCT1):
         weights = attention / attention.sum(dim=1, keepdim=True)
         aps_logits, key_rows, key_slice_logits = self.aps(features, weights)
         fused = rows + self._on_all_slices(key_rows, key_slices, rows)
-        both = (mean_logits + weighted_mean(key_slice_logits, weights)) / 2
+        if self.heads.slice_pooling == "smooth_maximum":
+            at_key_slices = key_slices[..., None].expand_as(key_slice_logits)
+            again = (slice_logits.gather(1, at_key_slices) + key_slice_logits) / 2
+            both = smooth_maximum(slice_logits.scatter(1, at_key_slices, again))
+        else:
+            both = (weighted_mean(slice_logits, slice_attention) + weighted_mean(key_slice_logits, weights)) / 2
         logits: Tensor = self.fusion(self.aggregate(fused)) + both
         return logits, aps_logits, key_slice_logits
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from scripts.networks.backbone import Backbone
 
@@ -40,6 +41,9 @@ class SliceSource(Protocol):
     def feature_maps(self) -> tuple[FeatureMaps, ...]:
         """Return the feature maps that the embeddings came from so far; none where only embeddings are known."""
 
+    def lesion_logits(self) -> tuple[FeatureMaps, ...]:
+        """Return logits (slices, labels, h, w) of the pixels of what was read so far; none without a decoder."""
+
 
 @dataclass(frozen=True)
 class StudyOutput:
@@ -61,6 +65,8 @@ class StudyOutput:
         Sums to 1 over the channels.
     feature_maps : tuple of FeatureMaps
         What attribution maps are computed from: of all slices first, then of the key slices.
+    lesion_logits : Tensor, shape (input slices, labels, h, w), or None
+        Of every pixel of the crop, without graph; the first label is that of any haemorrhage.
     """
 
     sub_stack_logits: Tensor
@@ -70,6 +76,7 @@ class StudyOutput:
     key_slice_logits: Tensor
     feature_attention: Tensor | None = None
     feature_maps: tuple[FeatureMaps, ...] = ()
+    lesion_logits: Tensor | None = None
 
     @property
     def logits(self) -> Tensor:
@@ -109,6 +116,28 @@ class StudyNetwork(nn.Module, ABC):
     @abstractmethod
     def read_study(self, source: SliceSource) -> StudyOutput:
         """Read one study from a source of embeddings of its input slices."""
+
+
+def merged_lesion_logits(parts: tuple[FeatureMaps, ...], count: int) -> Tensor | None:
+    """Merge pixels' logits of several resolutions on the finest: the mean of a slice's, (count, labels, h, w).
+
+    Parameters
+    ----------
+    parts : tuple of FeatureMaps
+        Logits instead of maps; the first part has every input slice.
+    count : int
+        Number of input slices.
+    """
+    if not parts:
+        return None
+    size = max((part.maps.shape[-2:] for part in parts), default=(0, 0))
+    total = parts[0].maps.new_zeros(count, parts[0].maps.shape[1], *size)
+    readings = total.new_zeros(count)
+    for part in parts:
+        fine = functional.interpolate(part.maps.detach(), size=size, mode="bilinear", align_corners=False)
+        total.index_add_(0, part.input_slices, fine)
+        readings.index_add_(0, part.input_slices, readings.new_ones(len(fine)))
+    return total / readings[:, None, None, None]
 
 
 def sum_per_slice(values: Tensor, input_slices: Tensor, count: int) -> Tensor:

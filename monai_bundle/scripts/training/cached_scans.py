@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from scripts.messages import ExpectedError
+from scripts.networks.attention import SliceClassifier
 from scripts.networks.drct import DrCT1
 from scripts.networks.study_network import FeatureMaps, StudyNetwork, StudyOutput
 from scripts.training.labelled_slices import labels_of_input_slices
@@ -118,11 +119,28 @@ class CachedFeaturesNetwork(nn.Module):
     Its ``forward`` takes features (batch, 2, m, 512), at the image size and in high resolution, and returns the
     fields of a :class:`~scripts.networks.drct.Reading` that training uses; ``logits`` (batch, readings, labels)
     holds the fused logits first, then the branches.
+
+    Parameters
+    ----------
+    network : DrCT1
+        Trained in place.
+    train_slice_classifiers : bool
+        Whether its slice classifiers are trained; else they stay as training on slices left them, statistics included.
     """
 
-    def __init__(self, network: DrCT1) -> None:
+    def __init__(self, network: DrCT1, train_slice_classifiers: bool = True) -> None:
         super().__init__()
         self.network = network
+        self.train_slice_classifiers = train_slice_classifiers
+
+    def train(self, mode: bool = True) -> CachedFeaturesNetwork:
+        """Put the network into training mode, its slice classifiers only if they are trained."""
+        super().train(mode)
+        if not self.train_slice_classifiers:
+            for part in self.modules():
+                if isinstance(part, SliceClassifier):
+                    part.eval()
+        return self
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Read one sample per batch entry."""
@@ -143,13 +161,21 @@ class CachedFeaturesNetwork(nn.Module):
         }
 
 
-def parameter_groups(network: DrCT1, learning_rate: float, aps_learning_rate: float) -> list[dict[str, Any]]:
-    """Give the APS network its own learning rate and leave the frozen backbone out (the paper: 5e-4 and 3e-4)."""
+def parameter_groups(
+    network: DrCT1, learning_rate: float, aps_learning_rate: float, slice_classifiers: bool = True
+) -> list[dict[str, Any]]:
+    """Give the APS network its own learning rate and leave the frozen backbone out (the paper: 5e-4 and 3e-4).
+
+    The lesion decoder, which scans teach nothing, is left out too, and the slice classifiers where they are not trained.
+    """
+    left_out = ("backbone.", "lesion_decoder.")
     aps = {name for name, _ in network.named_parameters() if name.startswith("aps.")}
 
     def chosen(is_aps: bool) -> Iterable[nn.Parameter]:
         for name, parameter in network.named_parameters():
-            if not name.startswith("backbone.") and (name in aps) == is_aps:
+            if not slice_classifiers and ".slice_classifier." in name:
+                continue
+            if not name.startswith(left_out) and (name in aps) == is_aps:
                 yield parameter
 
     groups = [{"params": list(chosen(False)), "lr": learning_rate}]
@@ -171,6 +197,10 @@ class CachedSource:
         return self.high_res[input_slices]
 
     def feature_maps(self) -> tuple[FeatureMaps, ...]:
+        """Return nothing: only embeddings are cached."""
+        return ()
+
+    def lesion_logits(self) -> tuple[FeatureMaps, ...]:
         """Return nothing: only embeddings are cached."""
         return ()
 

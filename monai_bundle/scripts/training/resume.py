@@ -144,6 +144,8 @@ class EpochCheckpoints:
         What is trained, and how; see :func:`training_key`.
     schedule : LRScheduler, optional
         Of the learning rate.
+    average : nn.Module, optional
+        Weights averaged over the steps, kept beside the network's.
     interval : int
         Epochs from one checkpoint to the next; 0 writes none.
     resume : bool
@@ -161,6 +163,7 @@ class EpochCheckpoints:
         *,
         settings: object,
         schedule: LRScheduler | None = None,
+        average: nn.Module | None = None,
         interval: int = 1,
         resume: bool = False,
     ) -> None:
@@ -173,6 +176,8 @@ class EpochCheckpoints:
         }
         if schedule is not None:
             self.parts["schedule"] = schedule
+        if average is not None:
+            self.parts["average"] = average
         self.prefix: str | None = None
 
     def attach(self, engine: Engine) -> None:
