@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from research.bench.intake import intake_line
 from scripts.demo import BUNDLE_ROOT
 
 FURTHER: tuple[str, ...] = ()
@@ -159,6 +160,7 @@ def bench(study: Path | None, repeats: int, reference_labels: int | None, folder
             f"reference explanation: {reference_labels} of {reference.labels} labels timed, the others reckoned alike"
         )
     lines.append(table({"ours": ours, "vgg16": vgg16, "reference": reference}))
+    lines.append(intake_line(folder / "intake"))
     return "\n".join([*lines, *(further(module, study) for module in FURTHER)])
 
 

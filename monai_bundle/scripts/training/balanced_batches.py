@@ -92,13 +92,14 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
         ``training.no_slice_labels`` if no positive or no negative slice is left.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what is drawn, how often and how it is changed)
         self,
         groups: Sequence[PreparedGroup],
         held_out: Mapping[str, int | None],
         windows: Sequence[Sequence[float]],
         sizes: Sequence[tuple[int, int, float]],
         count: int,
+        *,
         parts: BatchParts | None = None,
         augmentation: SliceAugmentation | None = None,
         seed: int = 0,
