@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench train evidence lock
+.PHONY: help demo test lint docs bench fuzz train evidence lock
 
 # The Python that the virtual environment is made with.
 PYTHON ?= python3
@@ -15,6 +15,9 @@ OUTPUT ?= output/demo
 # Options of the training, e.g. make train TRAIN=--only-metrics
 TRAIN ?=
 
+# Options of the fuzz run, e.g. make fuzz FUZZ="--studies 50 --only mixed"
+FUZZ ?=
+
 # Real head CT, for training and for the tests that want it.
 export ICH_DATA ?= $(CURDIR)/../shared/data
 export PYTHONUTF8 := 1
@@ -27,7 +30,7 @@ $(READY): pyproject.toml setup/constraints.txt setup/venv.sh
 	@PYTHON="$(PYTHON)" setup/venv.sh $(VENV)
 	@touch $@
 
-demo: $(READY)  ## Read a made-up head CT with haemorrhage, or your own: make demo STUDY=folder-or-file [OUTPUT=folder]
+demo: $(READY)  ## Read two made-up head CTs, with and without haemorrhage, or your own: make demo STUDY=folder-or-file [OUTPUT=folder]
 	@PYTHONPATH=monai_bundle $(VENV)/bin/python -m scripts.demo $(if $(STUDY),--study "$(STUDY)") --output "$(OUTPUT)"
 
 # A file's tests stay on one worker, which then makes their fixtures once; files come in the order of Testing/conftest.py.
@@ -46,6 +49,9 @@ docs: $(READY)  ## Build the documentation site into build/site (index.html)
 
 bench: $(READY)  ## Time each stage of a reading beside VGG16 and the reference implementation
 	@cd monai_bundle && ../$(VENV)/bin/python -m research.bench
+
+fuzz: $(READY)  ## Read 500 mutated studies: no error, no hang, no other head without a warning [FUZZ=options]
+	@cd monai_bundle && ../$(VENV)/bin/python -m research.fuzz $(FUZZ)
 
 train: $(READY)  ## Measure on held-out patients, then train the shipped weights, on the data in ICH_DATA [TRAIN=options]
 	@cd monai_bundle && ../$(VENV)/bin/python -m research.training.cross_validation $(TRAIN)

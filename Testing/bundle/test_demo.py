@@ -41,14 +41,15 @@ def a_result() -> dict[str, object]:
 
 
 def test_the_truth_stands_beside_each_finding():
-    lines = demo.summary(a_result(), REPORT, truth=("subdural",)).splitlines()
+    lines = demo.summary(a_result(), REPORT, truth={"subdural": 30.2}).splitlines()
     assert lines[0] == "head: Research use only."
     assert lines[1] == "Intracranial haemorrhage likely (91 %), no single type stands out. Read."
     assert lines[2].split() == ["finding", "probability", "threshold", "result", "truth"]
     assert lines[3].split()[-4:] == ["0.913", "0.500", "positive", "present"]
     assert lines[4].split()[-4:] == ["0.071", "0.500", "negative", "absent"]
     assert lines[5].split()[-4:] == ["0.250", "0.500", "negative", "present"]
-    assert lines[6] == f"Report: {REPORT}"
+    assert lines[6].startswith("head is a phantom")
+    assert lines[7] == f"Report: {REPORT}"
 
 
 def test_a_default_threshold_has_a_star_and_a_sentence():
@@ -75,8 +76,76 @@ def test_a_result_of_version_1_has_its_impression_composed():
 
 
 def test_a_head_without_haemorrhage_has_no_haemorrhage_of_any_kind():
-    lines = demo.summary(a_result(), REPORT, truth=()).splitlines()
+    lines = demo.summary(a_result(), REPORT, truth={}).splitlines()
     assert [line.split()[-1] for line in lines[3:6]] == ["absent"] * 3
+
+
+def with_volumes(*volumes: dict[str, object]) -> dict[str, object]:
+    return a_result() | {"lesions": {"volumes": list(volumes)}}
+
+
+VOLUMES: tuple[dict[str, object], ...] = (
+    {"group": "total", "ml": 61.3, "low_ml": 49.0, "high_ml": 77.2},
+    {"group": "extra_axial", "ml": 39.2, "low_ml": 30.0, "high_ml": 48.4},
+    {"group": "subarachnoid", "ml": 22.1, "low_ml": None, "high_ml": None},
+)
+
+
+def test_the_true_volume_stands_beside_each_volume_that_was_found_or_is_there():
+    truth = {"epidural": 10.0, "subdural": 30.2, "intraparenchymal": 29.84}
+    lines = demo.summary(with_volumes(*VOLUMES), REPORT, truth).splitlines()
+    assert lines[6].split() == ["volume", "of", "blood", "ml", "interval", "truth"]
+    assert lines[7].split() == ["Total", "61.3", "(49.0", "to", "77.2)", "70.0", "ml"]
+    assert lines[8].split() == ["Parenchymal", "0.0", "29.8", "ml"]
+    assert lines[9].split() == ["Subarachnoid", "22.1", "0.0", "ml"]
+    assert lines[10].split()[-5:] == ["(30.0", "to", "48.4)", "40.2", "ml"]
+
+
+def test_a_head_without_blood_in_which_none_is_found_has_a_total_of_nothing():
+    lines = demo.summary(with_volumes(), REPORT, {}).splitlines()
+    assert lines[7].split() == ["Total", "0.0", "0.0", "ml"]
+    assert lines[8].startswith("head is a phantom")
+
+
+def test_a_study_of_ones_own_has_volumes_without_a_truth():
+    lines = demo.summary(with_volumes(*VOLUMES), REPORT).splitlines()
+    assert lines[8].split() == ["Subarachnoid", "22.1"]
+
+
+def test_a_network_without_a_lesion_decoder_states_no_volume():
+    for lesions in ({}, {"lesions": None}):
+        assert "volume" not in demo.summary(a_result() | lesions, REPORT)
+
+
+def test_the_sentence_names_what_was_found_missed_and_found_without_being_there():
+    findings = [
+        a_finding("any", "Any", 0.9, positive=True),
+        a_finding("epidural", "Epidural", 0.8, positive=True),
+        a_finding("intraparenchymal", "Parenchymal", 0.7, positive=True),
+        a_finding("subdural", "Subdural", 0.1, positive=False),
+    ]
+    assert demo.statement("head", findings, {"intraparenchymal": 30.0, "subdural": 12.4}) == (
+        "head is a phantom, computed and no patient, with 42 ml of blood: found: Any, Parenchymal; missed: Subdural; "
+        "found although not there: Epidural."
+    )
+
+
+def test_the_sentence_states_that_nothing_was_missed_or_wrongly_found():
+    positive = [a_finding("any", "Any", 0.9, positive=True), a_finding("subdural", "Subdural", 0.9, positive=True)]
+    negative = [a_finding("any", "Any", 0.1, positive=False), a_finding("subdural", "Subdural", 0.1, positive=False)]
+    assert demo.statement("head", positive, {"subdural": 30.0}).endswith(
+        "found: Any, Subdural; nothing was missed; nothing was found that is not there."
+    )
+    assert demo.statement("head", negative, {}) == (
+        "head is a phantom, computed and no patient, without blood: nothing was found that is not there."
+    )
+
+
+def test_a_missed_haemorrhage_is_stated_although_nothing_was_found():
+    findings = [a_finding("any", "Any", 0.1, positive=False), a_finding("subdural", "Subdural", 0.1, positive=False)]
+    text = demo.statement("head", findings, {"subdural": 30.0})
+    assert "missed: Any, Subdural" in text
+    assert "found: " not in text
 
 
 def test_no_truth_is_claimed_for_the_users_own_study():

@@ -27,7 +27,8 @@ SIZE = 96
 
 @pytest.fixture(scope="module")
 def entries(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
-    tree = write_ct_ich(tmp_path_factory.mktemp("ct-ich"), TEN_PATIENTS[:1] + TEN_PATIENTS[-1:])
+    patients = TEN_PATIENTS[:1] + TEN_PATIENTS[-1:]
+    tree = write_ct_ich(tmp_path_factory.mktemp("ct-ich"), patients, slices=24, size=160)
     return datalist("ct_ich", tree.folder, KEYS, 2)
 
 

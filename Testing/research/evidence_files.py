@@ -7,8 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from research.evidence.held_out import HeldOutReading, lesion_metrics
+from research.evidence.measured_file import jsonable
+from research.evidence.phantoms import ReadPhantom, phantom_metrics
 from research.evidence.plan import Plan, PlannedTable
-from research.metrics.attribution_quality import MEASURES
+from research.evidence.synthetic import GROUP_OF, ReadScan, synthetic_metrics
+from research.metrics.attribution_quality import MEASURES, Measured
+from research.metrics.lesion_quality import MEASURES as LESION_MEASURES
+from research.metrics.lesion_quality import LesionQuality
 from research.metrics.predictions import Predictions, ScanPrediction
 from research.metrics.random_baseline import MeanMetric
 from research.training.protocol import Variant
@@ -121,7 +127,72 @@ def optional_files() -> dict[str, object]:
             "machine": "2 processor cores, made up",
             "versions": {"monai": "1.6.1", "torch": "2.13.0"},
         },
+        "lesion_maps": {"metrics": jsonable(lesion_metrics(held_out_readings(), 20)), "scans": []},
+        "synthetic": {"metrics": jsonable(synthetic_metrics(read_scans(), 20)), "scans": []},
+        "phantoms": {"metrics": jsonable(made_up_phantom_metrics()), "phantoms": []},
     }
+
+
+def a_quality(value: float) -> LesionQuality:
+    """Return the quality of a lesion map, a little another for each measure."""
+    measured = {name: Measured(value - 0.01 * place, 0.02) for place, name in enumerate(LESION_MEASURES)}
+    return LesionQuality(measured, measured, 3)
+
+
+def held_out_readings() -> list[HeldOutReading]:
+    """Return readings of sixty made-up scans whose lesion maps were measured."""
+    found = []
+    for number, scan in enumerate(made_up("good", 1.2).scans):
+        shown = [key for key, label in zip(KEYS, scan.labels, strict=True) if label == 1]
+        qualities = {key: a_quality(0.4 + 0.005 * number) for key in shown}
+        true_ml = 5.0 + number if shown else 0.0
+        found.append(HeldOutReading(scan, qualities, true_ml, true_ml * (0.8 + 0.01 * number) + 0.1))
+    return found
+
+
+def read_scans() -> list[ReadScan]:
+    """Return ten hosts, each as it is, with a mimic that is rather positive, and with five haemorrhages."""
+    generator, found = np.random.default_rng(5), []
+    for number in range(10):
+        host = f"{number:03d}"
+        for kind, level in (("host", -2.0), ("mimic", -1.0)):
+            logits = {key: level + float(generator.normal(0, 0.5)) for key in KEYS}
+            found.append(ReadScan(f"{host}-{kind}", host, number % 5, kind, None, 0.0, None, logits, {}, None, 0))
+        for place, subtype in enumerate(KEYS[1:]):
+            volume = (0.6, 3.0, 7.0, 20.0, 50.0)[(place + number) % 5]
+            level = -1.5 + 1.5 * np.log10(volume + 1)
+            logits = {key: level + float(generator.normal(0, 0.5)) for key in KEYS}
+            volumes = dict.fromkeys(("total", *GROUP_OF.values()), 0.0)
+            volumes["total"] = volumes[GROUP_OF[subtype]] = volume * float(generator.uniform(0.5, 1.5))
+            measures = {name: {"value": 0.5, "random_baseline": 0.01} for name in LESION_MEASURES}
+            quality = {"per_slice": measures, "per_scan": measures}
+            name = f"{host}-{subtype}"
+            found.append(
+                ReadScan(name, host, number % 5, "haemorrhage", subtype, volume, "way", logits, volumes, quality, 4)
+            )
+    return found
+
+
+def read_phantoms() -> list[ReadPhantom]:
+    """Return four heads without blood, one of which is positive, and three of each subtype; one subdural is missed."""
+    low = dict.fromkeys(KEYS, -3.0)
+    found = [
+        ReadPhantom(f"negative-{number}", None, 0.0, 0.0, 0.1, low | {"any": 1.0 if number == 3 else -2.0}, None, None)
+        for number in range(4)
+    ]
+    for subtype in KEYS[1:]:
+        for volume in (1.0, 10.0, 30.0):
+            own = -1.0 if volume < 5 or (subtype, volume) == ("subdural", 10.0) else 2.0
+            logits = low | {"any": -0.5 if volume < 5 else 2.0, subtype: own}
+            found.append(ReadPhantom(f"{subtype}-{volume:g}", subtype, volume, volume, volume, logits, 0.7, 0.6))
+    return found
+
+
+def made_up_phantom_metrics() -> dict[str, object]:
+    """Return the metrics of the made-up phantoms at thresholds of one half."""
+    phantoms = read_phantoms()
+    probabilities = [{key: float(1 / (1 + np.exp(-value))) for key, value in each.logits.items()} for each in phantoms]
+    return phantom_metrics(phantoms, probabilities, dict.fromkeys(KEYS, 0.5))
 
 
 def _quality(shift: float) -> dict[str, object]:

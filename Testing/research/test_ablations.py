@@ -1,4 +1,4 @@
-"""What only the ablations use: other key slices, one pass, interpolated high-resolution slices."""
+"""What only the ablations use: other key slices, one pass."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import pytest
 
 from research.evidence.plan import OVERRIDES, PLAN, read_plan
 from research.evidence.report import TEMPLATES
+from research.evidence.targets import read_earlier
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 VARIANT = {"name": "a", "title": "A"}
@@ -63,12 +64,14 @@ def test_the_shipped_variant_comes_first(tmp_path: Path):
 
 def test_the_bundles_plan_overrides_only_what_its_configurations_have():
     plan = read_plan()
-    heads, finetuning = (
-        json.loads((BUNDLE / "configs" / name).read_text("utf-8")) for name in ("train.json", "finetune.json")
+    heads, finetuning, slices = (
+        json.loads((BUNDLE / "configs" / name).read_text("utf-8"))
+        for name in ("train.json", "finetune.json", "train_slices.json")
     )
     for variant in plan.variants:
         assert {key.split("#")[0] for key in variant.heads} <= set(heads), variant.name
         assert {key.split("#")[0] for key in variant.finetuning or {}} <= {*heads, *finetuning}, variant.name
+        assert {key.split("#")[0] for key in variant.slices or {}} <= {*heads, *slices}, variant.name
     assert {name for table in plan.tables for name in table.rows} == set(plan.titles)
 
 
@@ -81,4 +84,9 @@ def test_the_bundles_plan_is_data_without_python_and_without_files_that_nobody_n
 
 def test_every_table_has_its_heading_and_text_in_the_template():
     template = (TEMPLATES / "ablations.md.j2").read_text("utf-8")
-    assert re.findall(r'call ablation\("(\w+)"', template) == [table.key for table in read_plan().tables]
+    written = re.findall(r'call ablation\("(\w+)"', template)
+    assert len(set(written)) == len(written)
+    assert set(written) == {
+        *(table.key for table in read_plan().tables),
+        *(table["key"] for table in read_earlier()["tables"]),
+    }

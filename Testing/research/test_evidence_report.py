@@ -97,6 +97,7 @@ def test_every_table_has_as_many_cells_in_each_row(measured):
     "heading",
     [
         *("How it was measured", "Target and result", "Scans", "Operating points", "Single slices", "Key slices"),
+        *("Lesion maps", "Synthetic haemorrhage", "Phantoms"),
         *("Explanations", "Ablations", "Subgroups", "External test", "Failures", "Run times"),
     ],
 )
@@ -149,7 +150,8 @@ def test_gaps_have_their_reason(measured):
 
 
 def test_a_run_without_optional_parts_has_pages_that_state_it(measured):
-    less = dict(measured, explanations=None, external_test=None, run=None)
+    parts = ("explanations", "external_test", "run", "lesion_maps", "synthetic", "phantoms")
+    less = dict(measured, tables=[], **dict.fromkeys(parts))
     less["shipped"] = dict(measured["shipped"], slices={"reason": "no slice classifier"})
     report, summary, card = pages(less).values()
     for words in (
@@ -157,6 +159,8 @@ def test_a_run_without_optional_parts_has_pages_that_state_it(measured):
         "Not read in this run.",
         "No images were made in this run.",
         "Not recorded.",
+        "Not measured in this run: the network has no lesion decoder.",
+        "None of this version's network was measured in this run.",
     ):
         assert words in report
     assert "The network has no slice classifier." in report

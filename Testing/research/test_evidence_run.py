@@ -14,13 +14,10 @@ from ct_ich_files import Patient, write_ct_ich
 from research.evidence import __main__ as evidence
 from research.evidence import predicting
 from research.evidence.__main__ import RunLog, cached_json
-from research.evidence.explanations import reading_from_maps
 from research.evidence.report import filled
 from research.metrics.__main__ import main as print_metrics
 from research.metrics.predictions import Predictions, ScanPrediction
 from research.training.protocol import Variant
-from scripts.networks.drct import DrCT1
-from scripts.networks.vgg16 import VGG16Features
 
 torch.set_num_threads(1)
 
@@ -158,16 +155,6 @@ def test_what_a_process_of_its_own_could_not_do_ends_the_run_with_its_error(in_b
     with pytest.raises(RuntimeError) as failure:
         predicting.predict_side_by_side([Variant("one", "one", {}, None)], nowhere, tmp_path)
     assert "nowhere" in str(failure.getrepr(style="long"))
-
-
-def test_a_network_reads_cached_features_as_it_reads_images():
-    torch.manual_seed(0)
-    network = DrCT1(VGG16Features(), slices=3).eval()
-    images = torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        maps = network.backbone.frozen_stage()(images)
-        torch.testing.assert_close(reading_from_maps(network).backbone(maps), network.backbone(images))
-    assert reading_from_maps(network).state_dict().keys() == network.state_dict().keys()
 
 
 def test_a_block_of_a_page_is_filled_and_the_rest_left_alone():

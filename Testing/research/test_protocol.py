@@ -16,14 +16,10 @@ from monai.bundle import ConfigWorkflow
 from rsna_slice_files import write_labelled_slices
 from training_runs import SMALL, inside_a_copy_of_bundle
 
-from research.evidence.explanations import UPPER_BOUND
-from research.evidence.fold_explanations import explain_folds
-from research.evidence.predicting import fine_tune, make_maps, predict, predict_side_by_side
+from research.evidence.predicting import fine_tune, predict, predict_side_by_side
 from research.metrics.predictions import Predictions
 from research.training import protocol
 from research.training.protocol import Variant, cross_validated, fine_tuned, scan_prediction, trained
-from scripts.calibration import identity
-from scripts.explanation.methods import METHODS
 from scripts.labels import RSNA
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features
@@ -150,28 +146,6 @@ def test_the_heads_start_from_their_own_folds_fine_tuning(observed: tuple[Predic
     assert not list((root / "cache" / "here" / "finetuned").glob("*.partial"))
 
 
-def test_held_out_scans_are_explained_by_the_network_of_their_fold(
-    observed: tuple[Predictions, Runs], base: dict[str, Any], variant: Variant, tmp_path: Path
-):
-    predictions, _ = observed
-    # Nothing reaches a threshold of 1: both scans with haemorrhage are failures, and are drawn.
-    found = explain_folds(variant, base, predictions, (identity(KEYS), 1.0), Path("cache/networks"), tmp_path)
-    assert found["maps"] == 4
-    assert set(found["quality"]) == {*METHODS, UPPER_BOUND}
-    for method in found["quality"].values():
-        assert set(method) >= {"any", "epidural", "subdural"}
-        figure = method["any"]["per_slice"]["pointing_game"]
-        assert 0 <= figure["value"] <= 1
-    assert found["sanity_scans"] == 2
-    assert set(found["sanity_check"]) == set(METHODS)
-    # Each scan shows two labels: any, and its own.
-    assert {
-        stage["maps"] + stage["not_compared"] for checked in found["sanity_check"].values() for stage in checked
-    } == {4}
-    assert sorted(failure["scan"] for failure in found["failures"]) == ["049", "051"]
-    assert all((tmp_path / failure["file"]).stat().st_size > 1000 for failure in found["failures"])
-
-
 @pytest.mark.usefixtures("observed")
 def test_what_was_fine_tuned_is_used_again_whatever_the_heads_are(base: dict[str, Any], variant: Variant, runs: Runs):
     other = Variant("other", "Other heads", {**HEADS, "learning_rate": 0.001, "sub_stack_size": 4}, variant.finetuning)
@@ -208,14 +182,6 @@ def test_variants_side_by_side_are_predicted_as_in_one_process(base: dict[str, A
             Predictions.from_json(together / f"{name}.json").logits, logits, rtol=1e-3, atol=1e-4
         )
     assert not np.allclose(found["seed_0"], found["seed_1"])
-
-
-@pytest.mark.usefixtures("observed")
-def test_the_maps_of_the_evidence_are_made_once(base: dict[str, Any], variant: Variant):
-    assert make_maps(variant, base), "the folds have made them already"
-    (kept, *_) = Path("cache/maps").rglob("output.pkl")
-    kept.unlink()
-    assert [make_maps(variant, base) for _ in range(2)] == [False, True]
 
 
 @pytest.mark.usefixtures("observed")

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tiny_backbone import TinyBackbone
 from torch import nn
 
-from research.evidence.sanity_check import cascade, randomised, sanity_check, study_maps
+from research.evidence.sanity_check import cascade, randomised, sanity_check
 from research.metrics.map_agreement import Agreement, compare_maps, summarise
 from scripts.inferer import StudyInferer
 from scripts.networks.drct import DrCT1, DrCT2
@@ -59,6 +60,17 @@ def test_the_cascade_runs_from_the_fusion_to_the_first_convolution_of_the_last_b
     assert [stage.name for stage in stages] == ["fusion", "aps", "primary", *block]
     assert stages[-1].modules == ("fusion", "aps", "primary", *block)
     assert [stage.name for stage in cascade(DrCT1(VGG16Features()))] == ["primary", *block]
+
+
+def test_of_a_backbone_without_max_pooling_the_last_layers_are_randomised():
+    stages = cascade(DrCT2(TinyBackbone(), slices=4, key_slices=2))
+    assert [stage.name for stage in stages[3:]] == ["backbone.features.2", "backbone.features.0"]
+
+
+def test_the_lesion_decoder_on_which_no_map_depends_stays(network: DrCT2):
+    gained = DrCT1(TinyBackbone())
+    gained.add_module("lesion_decoder", nn.Conv2d(2, 2, 1))
+    assert "lesion_decoder" not in {stage.name for stage in cascade(gained)}
 
 
 def test_no_head_that_a_network_may_gain_is_forgotten(network: DrCT2):
@@ -164,7 +176,12 @@ def test_maps_that_do_not_need_the_weights_are_found_out(network: DrCT2):
 
 def test_grad_cam_changes_with_the_weights(network: DrCT2, study: dict[str, Any]):
     inferer = StudyInferer(precision="float32")
-    check = sanity_check(network, study_maps(study, inferer), study["head"], seed=4)
+
+    def maps_of(changed: nn.Module) -> NDArray[np.number]:
+        assert isinstance(changed, DrCT1)
+        return np.stack([stored.voxels for stored in inferer(study, changed).label_maps])
+
+    check = sanity_check(network, maps_of, study["head"], seed=4)
     assert list(check) == [stage.name for stage in cascade(network)]
     assert all(len(agreements) == 6 for agreements in check.values())
     found = summarise([check])

@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scripts.demo import BUNDLE_ROOT, PHANTOM_KINDS
+from research.bench.intake import intake_line
+from scripts.demo import BUNDLE_ROOT
 
 FURTHER: tuple[str, ...] = ()
 """Modules that measure something else on the study: each is run with ``--study``, and what it prints is appended."""
@@ -134,8 +135,8 @@ def measure(path: str, study: Path, folder: Path, *options: str) -> Measurement:
 
 
 def write_phantom(folder: Path) -> Path:
-    """Write the demo's phantom as a DICOM series and return its folder."""
-    kinds = [word for kind in PHANTOM_KINDS for word in ("--haemorrhage", kind)]
+    """Write a phantom with two haemorrhages as a DICOM series and return its folder."""
+    kinds = [word for kind in ("intraparenchymal", "subdural") for word in ("--haemorrhage", kind)]
     run("-m", "scripts.phantom", "--format", "dicom", "--output", str(folder), *kinds)
     return folder / "ct"
 
@@ -159,6 +160,7 @@ def bench(study: Path | None, repeats: int, reference_labels: int | None, folder
             f"reference explanation: {reference_labels} of {reference.labels} labels timed, the others reckoned alike"
         )
     lines.append(table({"ours": ours, "vgg16": vgg16, "reference": reference}))
+    lines.append(intake_line(folder / "intake"))
     return "\n".join([*lines, *(further(module, study) for module in FURTHER)])
 
 
@@ -178,7 +180,7 @@ def _count(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the comparison; return 0, or 1 where a path failed."""
     parser = argparse.ArgumentParser(prog="python -m research.bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--study", type=Path, help="a head CT; without it the demo's phantom")
+    parser.add_argument("--study", type=Path, help="a head CT; without it a phantom")
     parser.add_argument("--repeats", type=_count, default=3, help="runs of our path")
     parser.add_argument("--reference-labels", type=_count, help="labels that the reference explains; all, if not given")
     chosen = parser.parse_args(arguments)

@@ -3,7 +3,8 @@
 Every stage is cached under ``cache/evidence`` and computed again only where its inputs changed; an interrupted run
 resumes where it stopped. The weights in ``models/`` are trained by ``make train``.
 
-    python -m research.evidence [--only VARIANT ...] [--until maps|predictions|explanations|external_test]
+    python -m research.evidence [--only VARIANT ...] [--until STAGE]
+    python -m research.evidence --models 'cache/folds/{fold}.pt'     the folds' networks that are there already
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ import monai
 import numpy as np
 import torch
 
+from research.evidence import held_out, phantoms, synthetic
 from research.evidence.external_test import read_external
 from research.evidence.fold_explanations import explain_folds
+from research.evidence.network_reading import FoldReaders
 from research.evidence.plan import read_plan
-from research.evidence.predicting import by_features, fine_tune, key_of, make_maps, predict, predict_side_by_side
+from research.evidence.predicting import by_features, fine_tune, predict, predict_side_by_side
 from research.evidence.report import write_report
 from research.metrics.predictions import Predictions
 from research.training.cross_validation import decisions
@@ -41,7 +44,7 @@ FOLDER = Path("cache/evidence")
 PREDICTIONS, NETWORKS = FOLDER / "predictions", FOLDER / "networks"
 IMAGES = Path("docs/evidence")
 DECISIONS = (CALIBRATION_FILE, OPERATING_POINTS_FILE)
-STAGES = ("maps", "predictions", "explanations", "external_test", "report")
+STAGES = ("predictions", "held_out", "explanations", "synthetic", "phantoms", "external_test", "report")
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +97,7 @@ class RunLog:
 
 
 def predict_all(log: RunLog, variants: Sequence[Variant], shipped: Variant) -> None:
-    """Predict the held-out scans for all variants; the shipped one's networks are kept for the explanations."""
+    """Predict the held-out scans for all variants; the shipped one's networks are kept for what is read by them."""
     with_own_features, others = by_features(variants)
     for variant in with_own_features:
         if variant.finetuning is not None:
@@ -111,13 +114,15 @@ def predict_all(log: RunLog, variants: Sequence[Variant], shipped: Variant) -> N
             was_cached()
 
 
-def explain_shipped(shipped: Variant) -> bool:
+def explain_shipped(models: str) -> bool:
     """Explain the held-out scans by the shipped variant's networks; return whether that was cached."""
-    predictions = Predictions.from_json(PREDICTIONS / f"{shipped.name}.json")
+    predictions = Predictions.from_json(PREDICTIONS / f"{held_out.SHIPPED}.json")
     calibration, points = decisions(predictions)
     decision = (calibration, points["balanced"][predictions.keys[0]])
-    explain = partial(explain_folds, shipped, {}, predictions, decision, NETWORKS, IMAGES)
-    return cached_json("explanations", [key_of(shipped, {}), decision], explain)
+    readers = FoldReaders(models)
+    keys = [readers(fold).key for fold in range(held_out.FOLDS)]
+    explain = partial(explain_folds, readers, held_out.held_out_entries(), predictions, decision, IMAGES)
+    return cached_json("explanations", [keys, decision], explain)
 
 
 def run_external_test() -> bool:
@@ -135,10 +140,28 @@ def cached_json(name: str, key: object, compute: Callable[[], Any]) -> bool:
     return cache.computed == 0
 
 
+def read_by_folds(log: RunLog, models: str, title: str, until: int) -> None:
+    """Run the stages that read with networks which are there: of the folds, and the shipped one."""
+    output = ["--output", str(FOLDER)]
+    stages: tuple[tuple[str, str, Callable[[], object]], ...] = (
+        ("held_out", "held-out scans", lambda: held_out.main(["--models", models, "--title", title, *output])),
+        ("explanations", "explanations", lambda: explain_shipped(models)),
+        ("synthetic", "synthetic scans", lambda: synthetic.main(["--models", models, *output])),
+        ("phantoms", "phantoms", lambda: phantoms.main(output)),
+        ("external_test", "external test", run_external_test),
+    )
+    for stage, name, run in stages:
+        if until >= STAGES.index(stage):
+            with log.stage(name) as was_cached:
+                if run() is True:
+                    was_cached()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run all stages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="VARIANT", help="predictions of these variants alone")
+    parser.add_argument("--models", help="weights of the folds' networks, {fold} for the number; none is trained")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to run")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -151,19 +174,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"no such variant: {', '.join(unknown)}; there are {', '.join(each.name for each in variants)}")
     wanted = [variant for variant in variants if not arguments.only or variant.name in arguments.only]
     until = STAGES.index("predictions" if arguments.only else arguments.until)
-    with log.stage("block-4 features") as was_cached:
-        if make_maps(shipped, {}):
-            was_cached()
-    if until >= STAGES.index("predictions"):
+    if arguments.models is None:
         predict_all(log, wanted, shipped)
-    for stage, name, run in (
-        ("explanations", "explanations", partial(explain_shipped, shipped)),
-        ("external_test", "external test", run_external_test),
-    ):
-        if until >= STAGES.index(stage):
-            with log.stage(name) as was_cached:
-                if run():
-                    was_cached()
+    read_by_folds(log, arguments.models or str(NETWORKS / "{fold}.pt"), shipped.title, until)
     if until >= STAGES.index("report"):
         write_report(FOLDER)
 

@@ -1,4 +1,4 @@
-"""Networks and transforms that only the ablations use, named in ``overrides/``.
+"""Networks that only the ablations use, named in ``plan.json`` and ``overrides/``.
 
 If random or evenly spaced key slices serve as well as those with most attention (DrCT2, figure 6), then the
 high-resolution slices help, but the attention that chooses them does not.
@@ -6,15 +6,12 @@ high-resolution slices help, but the attention that chooses them does not.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from scripts.networks.drct import DrCT1, DrCT2
-from scripts.transforms import ReadSlicesd
 
 SECOND_PASS_SETTINGS = ("key_slices", "high_res_size", "fusion")
 """Of DrCT2, which DrCT1 does not have."""
@@ -103,17 +100,3 @@ class DrCT2ByChoice(DrCT2):
         if self.training:
             self.passes += 1
         return choose_key_slices(slice_attention, self.key_slices, self.choice, self.passes if self.training else 0)
-
-
-class ReadInterpolatedSlicesd(ReadSlicesd):
-    """Reads slices as :class:`~scripts.transforms.ReadSlicesd`, but interpolates ``high_res`` from ``image``.
-
-    What the original pixels add to the high-resolution slices is the difference between the two.
-    """
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add ``image`` from the original voxels and ``high_res`` (1, input slices, size, size) from it, both in HU."""
-        entry = super().__call__(data)
-        size = self.sizes["high_res"]
-        entry["high_res"] = functional.interpolate(entry["image"], (size, size), mode="bilinear", align_corners=False)
-        return entry

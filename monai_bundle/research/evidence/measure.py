@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ from research.evidence.measured_file import FORMAT, jsonable
 from research.evidence.plan import Plan, read_plan
 from research.evidence.shipped_metrics import shipped_metrics
 from research.evidence.tables import measured_table, variant_row
+from research.evidence.targets import read_earlier, read_tried, targets_reached
 from research.metrics.confidence import RESAMPLES
 from research.metrics.interpretive_tasks import PUBLISHED as DRCT2_TASKS
 from research.metrics.predictions import Predictions, ensemble
 
 OPTIONAL = ("explanations", "external_test", "run")
-
-TARGETS: dict[str, float] = {"scan_auc": 0.92, "slice_auc": 0.95, "top_h": 0.70}
-"""Aims of this project on held-out patients, for ``any``."""
+WITH_METRICS = ("lesion_maps", "synthetic", "phantoms")
+"""Files of which the pages need ``metrics`` alone."""
 
 PUBLISHED: dict[str, Any] = {
     "tasks": DRCT2_TASKS,
@@ -36,8 +37,9 @@ def measure(folder: Path, plan: Plan | None = None, count: int = RESAMPLES) -> d
     Parameters
     ----------
     folder : Path
-        Holds ``predictions/<variant>.json`` and, where they were made, ``explanations.json``, ``external_test.json``
-        and ``run.json``. A variant without a file is not measured in its tables.
+        Holds ``predictions/<variant>.json`` and, where they were made, ``explanations.json``, ``external_test.json``,
+        ``run.json``, ``lesion_maps.json``, ``synthetic.json`` and ``phantoms.json``. A variant without a file is not
+        measured in its tables; a table of which only one row is measured is left out.
     plan : Plan, optional
         ``plan.json`` by default.
     count : int
@@ -70,14 +72,24 @@ def measure(folder: Path, plan: Plan | None = None, count: int = RESAMPLES) -> d
         "shipped": {"name": plan.shipped, "title": titles[plan.shipped], "row": rows[plan.shipped]}
         | shipped_metrics(found[plan.shipped], count),
         "resamples": count,
-        "targets": TARGETS,
         "published": PUBLISHED,
         "titles": titles,
         "rows": rows,
-        "tables": [measured_table(table, rows, found, count) for table in plan.tables],
+        "tables": [
+            measured_table(table, rows, found, count)
+            for table in plan.tables
+            if sum(name in rows for name in table.rows) > 1
+        ],
         **{name: _optional(folder / f"{name}.json") for name in OPTIONAL},
+        **{name: _metrics(folder / f"{name}.json") for name in WITH_METRICS},
     }
-    return {name: jsonable(part) for name, part in measured.items()}
+    plain = {name: jsonable(part) for name, part in measured.items()}
+    return plain | with_targets(plain)
+
+
+def with_targets(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts that set measured ones beside what was aimed at: ``targets`` and ``tried``."""
+    return {"targets": targets_reached(measured, read_earlier()), "tried": read_tried()}
 
 
 def _predictions(folder: Path, name: str) -> Predictions | None:
@@ -87,3 +99,7 @@ def _predictions(folder: Path, name: str) -> Predictions | None:
 
 def _optional(path: Path) -> object:
     return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
+
+def _metrics(path: Path) -> object:
+    return json.loads(path.read_text("utf-8"))["metrics"] if path.is_file() else None

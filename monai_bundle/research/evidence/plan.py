@@ -92,7 +92,8 @@ def read_plan(path: Path = PLAN, overrides: Path = OVERRIDES) -> Plan:
     path : Path
         A JSON file with ``shipped``, ``variants``, ``tables`` and, optionally, ``ensembles``. A variant has ``name``,
         ``title``, ``overrides`` (names of files), ``set`` (values of ``train.json``), ``finetuning`` (values of
-        ``finetune.json``, null for a frozen backbone) and ``test_time_augmentations``.
+        ``finetune.json``, null for a frozen backbone), ``slices`` (values of ``train_slices.json``, for a backbone that
+        is trained as a whole) and ``test_time_augmentations``.
     overrides : Path
         Folder of the files; later ones, and ``set``, override earlier ones.
 
@@ -125,5 +126,10 @@ def _variant(entry: Mapping[str, Any], folder: Path) -> Variant:
         heads |= json.loads((folder / f"{name}.json").read_text("utf-8"))
     heads |= entry.get("set", {})
     return Variant(
-        entry["name"], entry["title"], heads, entry.get("finetuning"), entry.get("test_time_augmentations", 1)
+        entry["name"],
+        entry["title"],
+        heads,
+        entry.get("finetuning"),
+        entry.get("test_time_augmentations", 1),
+        entry.get("slices"),
     )

@@ -17,11 +17,13 @@ from research.metrics.predictions import Predictions
 from research.training.protocol import (
     FINETUNING,
     HEADS,
+    PREPARED,
+    SLICES,
+    STUDIES,
     Variant,
     cross_validated,
     data_key,
     fine_tuned,
-    prepared,
     settings_of,
 )
 from scripts.cache import Cache
@@ -40,21 +42,14 @@ def by_features(variants: Sequence[Variant]) -> tuple[list[Variant], list[Varian
     firsts: dict[str, Variant] = {}
     for variant in variants:
         of_features = {key: value for key, value in variant.heads.items() if not _is_behind_features(key)}
-        firsts.setdefault(json.dumps([variant.finetuning, of_features], sort_keys=True, default=str), variant)
+        key = json.dumps([variant.finetuning, variant.slices, of_features], sort_keys=True, default=str)
+        firsts.setdefault(key, variant)
     own = list(firsts.values())
     return own, [variant for variant in variants if variant not in own]
 
 
 def _is_behind_features(key: str) -> bool:
     return key.split("#", maxsplit=1)[0] in _BEHIND_FEATURES and not key.startswith("network_def#backbone")
-
-
-def make_maps(variant: Variant, base: Mapping[str, Any]) -> bool:
-    """Compute the block-4 features, and the masks on their cells; return whether all were cached."""
-    content = prepared([HEADS, FINETUNING], {**base, **(variant.finetuning or {})}).parser.get_parsed_content
-    for key in ("scan_maps", "slice_maps", "masks"):
-        content(key)
-    return bool(content("cache").computed == 0)
 
 
 def fine_tune(variant: Variant, base: Mapping[str, Any]) -> bool:
@@ -127,4 +122,8 @@ def key_of(variant: Variant, base: Mapping[str, Any]) -> list[Any]:
     data = [data_key(HEADS, {**base, **variant.heads})]
     if variant.finetuning is not None:
         data.append(data_key([HEADS, FINETUNING], {**base, **variant.finetuning}))
-    return [variant.heads, variant.finetuning, variant.augmentations, variant.title, dict(base), data, *settings]
+    if variant.slices is not None:
+        settings.append(settings_of(HEADS, PREPARED, SLICES, STUDIES))
+        data.append(data_key([HEADS, PREPARED, SLICES], {**base, **variant.slices}))
+    parts = (variant.heads, variant.finetuning, variant.slices, variant.augmentations, variant.title)
+    return [*parts, dict(base), data, *settings]

@@ -3,6 +3,7 @@
 Every measured number on them comes from ``docs/evidence.json``; sentences are in ``templates/``.
 
     python -m research.evidence.report             write the pages again, without measuring
+    python -m research.evidence.report --measure FOLDER    measure a run's files again, and write the pages
     python -m research.evidence.report --check     name the pages that are not what the file gives; exit status 1
 """
 
@@ -25,6 +26,7 @@ from research.evidence.measure import measure
 from research.evidence.measured_file import MEASURED, read_measured, write_measured
 from research.evidence.plots import FILES, draw
 from research.evidence.tables import ANY
+from research.evidence.targets import read_earlier
 from research.metrics.classification import FEW
 from research.metrics.confidence import RESAMPLES
 from research.metrics.eval_metrics import write_eval_metrics
@@ -121,6 +123,7 @@ def _render(measured: Mapping[str, Any], files: Mapping[str, str], templates: Pa
     facts = {
         "m": measured,
         "shipped": shipped,
+        "earlier": read_earlier(),
         "any": ANY,
         "images": IMAGES,
         "plots": FILES,
@@ -173,9 +176,14 @@ def write_report(folder: Path, count: int = RESAMPLES) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the pages again, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; name what is not up to date")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="write nothing; name what is not up to date")
+    what.add_argument("--measure", type=Path, metavar="FOLDER", help="folder of a run, e.g. cache/evidence")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    if arguments.measure is not None:
+        write_report(arguments.measure)
+        return
     measured = read_measured(MEASURED)
     if not arguments.check:
         write_pages(measured)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from research.metrics.map_agreement import Agreement, compare_maps
-from scripts.inferer import StudyInferer
-from scripts.networks.drct import DrCT1
 
 _NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)
+
+_LAST_LAYERS = 3
+"""Of a backbone whose blocks do not end in a max-pooling."""
 
 MapsOf = Callable[[nn.Module], NDArray[np.number]]
 """Network -> maps, shape (labels, slices, rows, columns), of one and the same study."""
@@ -45,15 +45,17 @@ class Stage:
 def cascade(network: nn.Module) -> tuple[Stage, ...]:
     """Return what is randomised step by step: fusion, APS, primary network, then the backbone's last block.
 
-    The heads are all parts with weights beside the backbone, in reverse order of construction. The
-    backbone's last block is what lies behind its last max-pooling; its convolutions follow from last to first.
+    The heads are all parts with weights beside the backbone and the lesion decoder, on which no attribution map
+    depends, in reverse order of construction. The backbone's last block is what lies behind its last max-pooling, of a
+    backbone without one its last three layers with weights; they follow from last to first.
 
     Raises
     ------
     ValueError
-        If the network has no heads, or no ``backbone.features`` with a max-pooling.
+        If the network has no heads, or ``backbone.features`` no weights behind its last max-pooling.
     """
-    parts = [name for name, part in network.named_children() if name != "backbone" and list(_weights(part))]
+    others = ("backbone", "lesion_decoder")
+    parts = [name for name, part in network.named_children() if name not in others and list(_weights(part))]
     heads = parts[::-1]
     if not heads:
         raise ValueError("the network has no heads")
@@ -100,8 +102,7 @@ def sanity_check(
     network : nn.Module
         In evaluation mode; stays as it is.
     maps_of : callable
-        Computes the maps of the study with a given network: :func:`study_maps`, or signed maps from
-        :func:`~scripts.explanation.label_layers`.
+        Computes the maps of the study with a given network.
     head : ndarray of bool, shape (slices, rows, columns), optional
         See :func:`compare_maps`.
     seed : int
@@ -120,25 +121,6 @@ def sanity_check(
     return found
 
 
-def study_maps(inputs: dict[str, Any], inferer: StudyInferer) -> MapsOf:
-    """Return a function that computes the maps of one study as they are stored: uint8, 0 where evidence is negative.
-
-    Parameters
-    ----------
-    inputs : dict
-        As :class:`~scripts.inferer.StudyInferer` takes them.
-    inferer : StudyInferer
-        Its method decides which maps are checked.
-    """
-
-    def maps_of(network: nn.Module) -> NDArray[np.number]:
-        if not isinstance(network, DrCT1):
-            raise TypeError(f"StudyInferer reads DrCT1 and DrCT2, not {type(network).__name__}")
-        return np.stack([stored.voxels for stored in inferer(inputs, network).label_maps])
-
-    return maps_of
-
-
 def randomised_networks(network: nn.Module, seed: int) -> Iterator[tuple[Stage, nn.Module]]:
     """Return the cascade's networks one at a time: at most one copy is in memory."""
     for stage in cascade(network):
@@ -146,13 +128,14 @@ def randomised_networks(network: nn.Module, seed: int) -> Iterator[tuple[Stage, 
 
 
 def _last_block(network: nn.Module) -> list[str]:
-    """Names of the backbone's layers with weights behind its last max-pooling, in their order."""
+    """Names of the backbone's layers with weights behind its last max-pooling, or of its last ones, in their order."""
     features = network.get_submodule("backbone.features")
     layers = list(features.named_children())
     pools = [place for place, (_, layer) in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    start = pools[-1] + 1 if pools else 0
+    behind = [f"backbone.features.{name}" for name, layer in layers[start:] if list(_weights(layer))]
     if not pools:
-        raise ValueError("backbone.features has no max-pooling that ends a block")
-    behind = [f"backbone.features.{name}" for name, layer in layers[pools[-1] + 1 :] if list(_weights(layer))]
+        behind = behind[-_LAST_LAYERS:]
     if not behind:
         raise ValueError("backbone.features has no weights behind its last max-pooling")
     return behind

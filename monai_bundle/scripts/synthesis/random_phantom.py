@@ -1,18 +1,20 @@
-"""Healthy phantom heads of widely varying anatomy, contrast and image quality, as hosts."""
+"""Phantom heads of widely varying anatomy, contrast and image quality: healthy ones as hosts, others with blood."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
-from scripts.intake.study import AIR_HU, CTStudy, Provenance
+from scripts.intake.study import AIR_HU, CTStudy
 from scripts.phantom.acquisition import reconstruction_noise
 from scripts.phantom.anatomy import Anatomy
 from scripts.phantom.brain import FLUID_HU, GREY_HU, WHITE_HU
 from scripts.phantom.grid import Grid
-from scripts.phantom.rendering import make_phantom
+from scripts.phantom.haemorrhage import Haemorrhage
+from scripts.phantom.rendering import Phantom, make_phantom
 from scripts.synthesis.working_grid import Field
 
 _SOFT_HU = (-30.0, 95.0)
@@ -77,7 +79,20 @@ def draw_anatomy(generator: np.random.Generator, variation: PhantomVariation | N
 def draw_phantom(
     generator: np.random.Generator, grid: Grid | None = None, variation: PhantomVariation | None = None
 ) -> CTStudy:
-    """Draw a phantom head without haemorrhage.
+    """Draw a phantom head without haemorrhage as a study; see :func:`draw_phantom_scan`."""
+    return draw_phantom_scan(generator, grid, variation).study
+
+
+def draw_phantom_scan(
+    generator: np.random.Generator,
+    grid: Grid | None = None,
+    variation: PhantomVariation | None = None,
+    haemorrhages: Sequence[Haemorrhage] = (),
+) -> Phantom:
+    """Draw a phantom head, with its true masks where it has haemorrhages.
+
+    The head and its image quality do not depend on the haemorrhages: the same generator gives the same head with and
+    without blood.
 
     Parameters
     ----------
@@ -87,6 +102,13 @@ def draw_phantom(
         Where to sample; by default 28 slices of 5 mm, 256 x 256 pixels of 0.9 mm, with a drawn tilt.
     variation : PhantomVariation, optional
         Ranges to draw from.
+    haemorrhages : sequence of Haemorrhage
+        What bleeds.
+
+    Raises
+    ------
+    ValueError
+        If a haemorrhage does not fit into the drawn head.
     """
     ranges = variation or PhantomVariation()
     seed = int(generator.integers(2**31))
@@ -95,6 +117,7 @@ def draw_phantom(
     )
     clean = make_phantom(
         grid,
+        haemorrhages,
         seed=seed,
         noise_hu=0.0,
         beam_hardening=float(generator.uniform(0.4, 1.8)),
@@ -108,9 +131,7 @@ def draw_phantom(
     # A softer kernel makes the noise coarser, too.
     noise = ndimage.gaussian_filter(reconstruction_noise(grid, seed), sigma, truncate=3.0)
     image += noise * np.float32(generator.uniform(*ranges.noise_hu) / max(float(noise.std()), 1e-6))
-    voxels = np.clip(np.rint(image), AIR_HU, 3071).astype(np.int16)
-    provenance = Provenance(f"phantom-{seed}", "phantom", slice_thickness_mm=grid.thickness_mm)
-    return CTStudy(voxels, grid.affine, grid.positions_mm, provenance)
+    return replace(clean, voxels=np.clip(np.rint(image), AIR_HU, 3071).astype(np.int16))
 
 
 def _with_contrast(image: Field, ranges: PhantomVariation, generator: np.random.Generator) -> Field:

@@ -73,7 +73,7 @@ class SliceReading(nn.Module):
 
 
 class SliceReadingLoss(nn.Module):
-    """Cross-entropy of the labels, any counting double; cross-entropy and Dice of the pixels; and the pixels' strongest.
+    """Cross-entropy of the labels, any counting double, and of the pixels, with Dice and the strongest of them.
 
     Slices without a mask teach the decoder too: their labels are those of their strongest pixels.
 
@@ -204,7 +204,7 @@ class HeldOutSlices(Dataset[dict[str, Tensor]]):
         image = group.image[place].float()[None, None]
         image = functional.interpolate(image, size=size, mode="bilinear", antialias=True)
         return {
-            "image": windowed(image, torch.tensor([group.bone]), self.windows)[0],
+            "image": windowed(image, self.windows)[0],
             "label": group.labels[place].clone(),
         }
 
