@@ -19,10 +19,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from research.bench.intake import intake_line
+from research.bench.intake import intake_line
 from scripts.demo import BUNDLE_ROOT
 
-FURTHER: tuple[str, ...] = ()
-"""Modules that measure something else on the study: each is run with ``--study``, and what it prints is appended."""
+FURTHER: tuple[Callable[[Path], str], ...] = (intake_line,)
+"""Other measurements: each is given an empty folder and returns what is printed behind the table."""
 NOT_THE_NETWORKS = ("reading", "writing")
 """Stages that both paths share; every other one is the network, its explanation and the maps."""
 
@@ -161,14 +162,17 @@ def bench(study: Path | None, repeats: int, reference_labels: int | None, folder
         )
     lines.append(table({"ours": ours, "vgg16": vgg16, "reference": reference}))
     lines.append(intake_line(folder / "intake"))
-    return "\n".join([*lines, *(further(module, study) for module in FURTHER)])
+    return "\n".join([*lines, *further(folder)])
 
 
-def further(module: str, study: Path) -> str:
-    """Return what another module measures on the same study, in a process of its own."""
-    command = [sys.executable, "-m", module, "--study", str(study)]
-    done = subprocess.run(command, cwd=BUNDLE_ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return f"\n{done.stdout.rstrip()}"
+def further(folder: Path) -> list[str]:
+    """Return what the other measurements print, each with a folder of its own."""
+    printed = []
+    for number, other in enumerate(FURTHER):
+        own = folder / f"further{number}"
+        own.mkdir()
+        printed.append(other(own))
+    return printed
 
 
 def _count(text: str) -> int:
