@@ -19,11 +19,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from research.bench.intake import intake_line
-from research.bench.intake import intake_line
 from scripts.demo import BUNDLE_ROOT
 
-FURTHER: tuple[Callable[[Path], str], ...] = (intake_line,)
-"""Other measurements: each is given an empty folder and returns what is printed behind the table."""
 NOT_THE_NETWORKS = ("reading", "writing")
 """Stages that both paths share; every other one is the network, its explanation and the maps."""
 
@@ -162,17 +159,7 @@ def bench(study: Path | None, repeats: int, reference_labels: int | None, folder
         )
     lines.append(table({"ours": ours, "vgg16": vgg16, "reference": reference}))
     lines.append(intake_line(folder / "intake"))
-    return "\n".join([*lines, *further(folder)])
-
-
-def further(folder: Path) -> list[str]:
-    """Return what the other measurements print, each with a folder of its own."""
-    printed = []
-    for number, other in enumerate(FURTHER):
-        own = folder / f"further{number}"
-        own.mkdir()
-        printed.append(other(own))
-    return printed
+    return "\n".join(lines)
 
 
 def _count(text: str) -> int:
