@@ -42,10 +42,10 @@ class BatchParts:
         Part of the synthetic slices, positive or negative, that are phantoms.
     """
 
-    positive: float = 0.34
-    synthetic: float = 0.3
-    resembling: float = 0.12
-    phantom: float = 0.2
+    positive: float = 0.32
+    synthetic: float = 0.25
+    resembling: float = 0.2
+    phantom: float = 0.25
 
     def __post_init__(self) -> None:
         """Refuse parts that exceed the whole."""
