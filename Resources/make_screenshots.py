@@ -1,4 +1,4 @@
-"""Make the three screenshots from the real panel and real slice views, on the phantom.
+"""Make the four screenshots of README and extension from the real panel and real slice views, on the phantom.
 
     python Resources/make_screenshots.py [--output Resources]
 
@@ -41,7 +41,9 @@ AXIAL = (660, 570)
 SMALL = (329, 328)
 BAR_COLOURS = {"Red": (243, 74, 51), "Yellow": (237, 213, 76), "Green": (110, 176, 75)}
 KINDS = ("intraparenchymal", "subdural")
-REPORT = (1100, 900)
+REPORT_TOP = (1100, 1060)
+README_REPORT = (1100, 1900)
+README_WIDTH = 814
 AROUND_HEIGHT = 800
 
 _log = logging.getLogger(__name__)
@@ -136,11 +138,8 @@ def write_phantom(folder: Path) -> Path:
 
 
 def take_result(module: Any) -> qt.QPixmap:  # noqa: ANN401 - the module's widget
-    """Take the panel with its result, and beside it the slice views on the key slice."""
-    ui = module.panel.ui
-    if ui.attributionBox.currentIndex == 0:
-        likeliest = max(module.panel.result.result.findings, key=lambda finding: finding.probability)
-        module.panel.result.go_to_finding(likeliest.key)
+    """Take the panel with its result, and beside it the slice views where the panel goes by itself: on the lesion."""
+    module.panel.result.go_to_leading_finding()
     panel = image_of(module.parent)
     axial = view_image("Red", AXIAL)
     below = AXIAL[1] + 22
@@ -162,8 +161,8 @@ def take_around(module: Any) -> qt.QPixmap:  # noqa: ANN401 - the module's widge
     return image_of(module.parent)
 
 
-def take_report(report: Path, target: Path) -> None:
-    """Take the report as a browser shows it.
+def take_report(report: Path, target: Path, size: tuple[int, int]) -> None:
+    """Take the top of the report as a browser shows it, ``size`` pixels wide and high.
 
     Raises
     ------
@@ -174,14 +173,14 @@ def take_report(report: Path, target: Path) -> None:
     if browser is None:
         raise RuntimeError("Chromium is needed for the image of the report")
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-    command += [f"--window-size={REPORT[0]},{REPORT[1]}", f"--screenshot={target}", report.as_uri()]
+    command += [f"--window-size={size[0]},{size[1]}", f"--screenshot={target}", report.as_uri()]
     subprocess.run(command, capture_output=True, check=True, timeout=120)
     if not target.is_file():
         raise RuntimeError("Chromium took no image of the report")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make all three images."""
+    """Make all four images."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description="Make the screenshots of the extension.")
     parser.add_argument("--output", type=Path, default=ROOT / "Resources")
@@ -194,13 +193,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         module.panel.ui.inputSelector.setCurrentNode(slicer.util.loadVolume(ct, {"name": "ICHPhantom"}))
         running = take_running(module)
         take_result(module).save(str(options.output / "screenshot_result.png"))
-        take_report(module.panel.export.folder / "report.html", options.output.resolve() / "screenshot_report.png")
+        report = module.panel.export.folder / "report.html"
+        take_report(report, options.output.resolve() / "screenshot_report.png", REPORT_TOP)
+        take_report(report, options.output.resolve() / "report.png", README_REPORT)
+        in_readme = qt.QPixmap(str(options.output / "report.png"))
+        in_readme.scaledToWidth(README_WIDTH, qt.Qt.SmoothTransformation).save(str(options.output / "report.png"))
         around = take_around(module)
         size = (running.width() + 2 + around.width(), AROUND_HEIGHT)
         pair = side_by_side(size, [(0, 0, running), (running.width() + 2, 0, around)])
         pair.save(str(options.output / "screenshot_panel.png"))
         host.close_panel(module)
-    _log.info("screenshot_result.png, screenshot_panel.png and screenshot_report.png are in %s", options.output)
+    _log.info(
+        "screenshot_result.png, screenshot_panel.png, screenshot_report.png and report.png are in %s", options.output
+    )
 
 
 if __name__ == "__main__":

@@ -82,6 +82,8 @@ class Parameters:
         Threshold of attribution map and segments, percent of a map's scale.
     opacity : float
         Opacity of the attribution map, 0..1.
+    negativeMaps : bool
+        Whether attribution maps of negative findings are offered too.
     """
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode
@@ -93,6 +95,7 @@ class Parameters:
     keepHistory: bool = True
     mapThreshold: Annotated[float, WithinRange(1, 100)] = DEFAULT_THRESHOLD
     opacity: Annotated[float, WithinRange(0, 1)] = DEFAULT_OPACITY
+    negativeMaps: bool = False
 
 
 def rename_earlier_parameters(node: slicer.vtkMRMLScriptedModuleNode) -> None:

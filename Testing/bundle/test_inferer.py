@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -16,6 +17,7 @@ from torch.nn import functional
 from scripts.inferer import ImageSource, StudyInferer, StudyReading
 from scripts.networks.backbone import Backbone, pool
 from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.study_network import SliceSource, StudyOutput
 from scripts.networks.vgg16 import VGG16Features
 from scripts.precision import choose_precision
 from scripts.reading_geometry import CropPlane, ReadingGeometry, sub_stacks
@@ -32,7 +34,7 @@ INPUT_SLICES = 5
 def a_network(kind: type[DrCT1] = DrCT2, backbone: Callable[[], Backbone] = VGG16Features, **settings: Any) -> Any:
     """A small network whose labels differ; its backbone is whole, with activations of a usable size."""
     torch.manual_seed(7)
-    if kind is DrCT2:
+    if issubclass(kind, DrCT2):
         settings = {"key_slices": 2, "high_res_size": HIGH_RES} | settings
     network = kind(backbone(), **({"slices": 3} | settings))
     for layer in network.modules():
@@ -208,9 +210,7 @@ def test_slice_evidence_can_be_explained():
 def test_a_slice_that_many_sub_stacks_hold_counts_once_in_slice_evidence():
     network = a_network(heads={"slice_classifier": True}, slices=4)
     entry = an_entry(6)
-    source = ImageSource(
-        entry, network, choose_precision(torch.device("cpu"), "float32"), 8, 2, lambda *_: None
-    )
+    source = ImageSource(entry, network, choose_precision(torch.device("cpu"), "float32"), 8, 2, lambda *_: None)
     output = network.read_study(source)
     assert sub_stacks(6, 4).size > 6
     with torch.no_grad():
@@ -235,6 +235,42 @@ def test_maps_are_dark_outside_the_head(network: DrCT2):
     entry["head"][:, :10] = False
     reading = read(network, entry, write_feature_attention=True)
     assert not any(stored.voxels[:, :10].any() for stored in (*reading.label_maps, reading.feature_attention))
+
+
+class WithDecoder(DrCT2):
+    """A network whose decoder finds subdural blood in the left upper quarter of the third input slice."""
+
+    def read_study(self, source: SliceSource) -> StudyOutput:
+        logits = torch.full((INPUT_SLICES, 6, SIDE // 2, SIDE // 2), -6.0)
+        logits[2, [0, 5], : SIDE // 4, : SIDE // 4] = 6.0
+        return replace(super().read_study(source), lesion_logits=logits)
+
+
+def test_the_lesion_map_of_a_network_with_a_decoder_comes_back_and_is_dark_outside_the_head(network: DrCT2):
+    assert read(network, an_entry()).lesions is None
+    entry = an_entry()
+    entry["head"][:, :4] = False
+    lesions = read(a_network(WithDecoder), entry).lesions
+    found = np.zeros((INPUT_SLICES, SIDE, SIDE), dtype=bool)
+    found[2, 4 : SIDE // 2, : SIDE // 2] = True
+    assert np.array_equal(lesions.probability > 127, found)
+    assert set(lesions.subtypes[found].tolist()) == {5}
+    assert not lesions.probability[:, :4].any()
+
+
+def test_a_fixed_scale_makes_a_weak_map_weak(network: DrCT2):
+    own = read(network, an_entry()).label_maps
+    scale = 4 * max(stored.largest for stored in own)
+    fixed = read(network, an_entry(), attribution_scale=scale).label_maps
+    for before, after in zip(own, fixed, strict=True):
+        assert (after.scale, after.fixed_scale, before.fixed_scale) == (scale, True, False)
+        assert after.largest == pytest.approx(before.largest)
+        assert before.scale == before.largest
+        expected = before.voxels * (before.largest / scale)
+        assert np.abs(after.voxels - expected).max() <= 1
+        assert after.voxels.max() <= 255 / 4 + 1
+    strong = read(network, an_entry(), attribution_scale=scale / 100).label_maps
+    assert all(stored.voxels.max() == 255 for stored in strong if stored.voxels.any())
 
 
 def test_progress_never_runs_backwards(network: DrCT2):

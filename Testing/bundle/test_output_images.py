@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from nibabel.affines import apply_affine
 from PIL import Image
-from sample_diagnosis import a_diagnosis, a_study, an_affine
+from sample_diagnosis import NEGATIVE, a_diagnosis, a_study, an_affine
 
 from scripts.diagnosis import AttributionMap, SliceResult
 from scripts.labels import RSNA
@@ -157,7 +157,18 @@ def test_feature_attention_is_shown_where_the_run_made_a_map_of_it():
     assert all(small.finding for small in report_images(diagnosis).small_maps)
     shown = report_images(replace(diagnosis, maps=(diagnosis.maps[0], attended, *diagnosis.maps[1:]))).small_maps
     assert [str(small.name) for small in shown if small.finding is None] == ["Feature attention"]
-    assert len(shown) == 1 + len(RSNA)
+    assert len(shown) == 1 + len([finding for finding in diagnosis.findings if finding.positive])
+
+
+def test_maps_of_negative_findings_are_drawn_only_when_asked_for():
+    negative = a_diagnosis(probabilities=NEGATIVE)
+    images = report_images(negative)
+    assert (images.small_maps, {key.map for key in images.key_slices}) == ((), {""})
+    asked = report_images(replace(negative, draw_negative_maps=True))
+    assert len(asked.small_maps) == len(RSNA)
+    assert all(key.map for key in asked.key_slices)
+    mixed = report_images(a_diagnosis(probabilities={"any": 0.9, "subdural": 0.8}))
+    assert [small.finding.label.key for small in mixed.small_maps] == ["any", "subdural"]
 
 
 @pytest.mark.parametrize(("kind", "label"), [("gradcam", None), ("attention", RSNA[0]), ("saliency", None)])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from scripts.diagnosis import Finding
+from scripts.diagnosis import Finding, Lesions, LesionVolume
 from scripts.labels import CQ500, RSNA
-from scripts.output.impression import impression, is_close, percent
+from scripts.output.impression import impression, is_close, millilitres, percent
 
 
 def findings(probabilities: dict[str, float], labels=RSNA, threshold: float = 0.5) -> tuple[Finding, ...]:
@@ -107,3 +108,55 @@ def test_a_fracture_without_haemorrhage_is_stated_and_is_no_haemorrhage():
 )
 def test_a_percentage_never_claims_certainty(probability, text):
     assert percent(probability) == text
+
+
+def lesions(*volumes: LesionVolume, spacing_assumed: bool = False) -> Lesions:
+    nothing = np.zeros((1, 1, 1), np.uint8)
+    return Lesions(nothing, nothing, 0.5, 0.2, 0.9, volumes, spacing_assumed)
+
+
+LIKELY = "Intracranial haemorrhage likely: intraparenchymal (91 %)"
+
+
+@pytest.mark.parametrize(
+    ("stated", "text"),
+    [
+        (
+            lesions(LesionVolume("total", 28.2, 19.4, 41.0), LesionVolume("parenchymal", 28.2)),
+            f"{LIKELY}; about 28 ml (19 to 41), parenchymal",
+        ),
+        (
+            lesions(
+                LesionVolume("total", 30.6, 20.0, 44.7),
+                LesionVolume("parenchymal", 28.2),
+                LesionVolume("ventricular", 2.44),
+            ),
+            f"{LIKELY}; about 31 ml (20 to 45): parenchymal 28 ml, ventricular 2.4 ml",
+        ),
+        (lesions(LesionVolume("total", 0.4)), f"{LIKELY}; about 0.40 ml"),
+        (
+            lesions(LesionVolume("total", 3.0), LesionVolume("extra_axial", 3.0), spacing_assumed=True),
+            f"{LIKELY}; about 3.0 ml, size of the voxels assumed, extra-axial",
+        ),
+        (lesions(), LIKELY),
+        (None, LIKELY),
+    ],
+)
+def test_a_positive_sentence_states_volume_limits_and_compartments(stated, text):
+    found = impression(findings({"any": 0.95, "intraparenchymal": 0.91}), lesions=stated)
+    assert (found.text, found.code) == (text, "haemorrhage_likely")
+
+
+def test_a_negative_sentence_claims_no_volume():
+    stated = lesions(LesionVolume("total", 28.2, 19.4, 41.0), LesionVolume("parenchymal", 28.2))
+    for probabilities in ({"any": 0.12}, {"any": 0.47}):
+        assert impression(findings(probabilities), lesions=stated) == impression(findings(probabilities))
+    fracture = findings({"calvarial_fracture": 0.9}, CQ500)
+    assert impression(fracture, lesions=stated) == impression(fracture)
+
+
+@pytest.mark.parametrize(
+    ("ml", "text"), [(128.4, "128"), (9.96, "10"), (9.94, "9.9"), (1.0, "1.0"), (0.996, "1.0"), (0.2, "0.20")]
+)
+def test_a_volume_has_no_more_digits_than_it_is_worth(ml, text):
+    assert millilitres(ml) == text

@@ -11,15 +11,18 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
-from sample_diagnosis import MODEL, NEGATIVE, a_diagnosis, a_refusal, a_study, an_affine
+from sample_diagnosis import MODEL, NEGATIVE, a_diagnosis, a_refusal, a_study, an_affine, with_lesions
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from scripts.intake.study import Provenance, QualityWarning
 from scripts.labels import RSNA
 from scripts.messages import Message, message
+from scripts.output.impression import millilitres
 from scripts.output.report import render_refusal_report, render_report
+from scripts.volume_calibration import VolumeBand, VolumeCalibration
 
 FLAGS = (
     "--headless=new",
@@ -90,9 +93,10 @@ def pages_printed(browser: webdriver.Chrome) -> int:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("probabilities", [None, NEGATIVE])
-def test_it_opens_from_disk_without_error_request_or_broken_image(show, probabilities, dark):
-    browser = show(render_report(a_diagnosis(a_study(warnings=(WARNING,)), probabilities)), dark=dark)
+@pytest.mark.parametrize(("probabilities", "images"), [(None, 4 * 2 + 1 + 5 * 2 + 3), (NEGATIVE, 5)])
+def test_it_opens_from_disk_without_error_request_or_broken_image(show, probabilities, images, dark):
+    diagnosis = with_lesions(a_diagnosis(a_study(warnings=(WARNING,)), probabilities))
+    browser = show(render_report(diagnosis), dark=dark)
     urls = requested(browser)
     assert [url for url in urls if url.startswith("file:")] == [browser.current_url]
     assert not [url[:80] for url in urls if not url.startswith(("file:", "data:"))]
@@ -101,7 +105,7 @@ def test_it_opens_from_disk_without_error_request_or_broken_image(show, probabil
         "const done = arguments[0], images = [...document.images];"
         "Promise.all(images.map(image => image.decode())).then(() => done(images.map(image => image.naturalWidth)))"
     )
-    assert len(widths) == 2 + 1 + 5 * 2 + 6 + 12
+    assert len(widths) == 2 + images + 12
     assert min(widths) > 100
 
 
@@ -116,7 +120,7 @@ def test_its_sections_have_headings_and_its_images_a_text(show):
     assert first == "Image quality"
     assert others[:3] == ["Findings", "Slice attention", "Key slices"]
     assert others[4:] == ["All input slices", "Technical details"]
-    assert re.fullmatch(r"Attribution maps of all labels, slice \d+", others[3])
+    assert re.fullmatch(r"Attribution maps, slice \d+", others[3])
     assert all(len(image.get_attribute("alt")) > 5 for image in browser.find_elements(By.TAG_NAME, "img"))
     assert message("report.notice") in browser.find_element(By.CLASS_NAME, "masthead").text
 
@@ -158,12 +162,53 @@ def test_key_slices_are_identified_by_number_position_and_rank(show):
     assert sorted(tile.find_element(By.CLASS_NAME, "rank").text for tile in framed) == ["1", "2", "3", "4", "5"]
 
 
-def test_the_report_of_a_negative_study_warns_that_bright_is_not_positive(show):
-    text = show(report_of(negative=True)).find_element(By.TAG_NAME, "body").text
+def test_the_report_of_a_negative_study_draws_no_map_and_claims_no_volume(show):
+    browser = show(render_report(with_lesions(a_diagnosis(probabilities=NEGATIVE))))
+    text = browser.find_element(By.TAG_NAME, "body").text
     assert "No haemorrhage found above the operating point" in text
     assert "does not exclude haemorrhage" in text
-    assert "Bright does not mean positive" in text
+    assert "No attribution map is drawn" in text
     assert "▲" not in text
+    assert not browser.find_elements(By.ID, "lesions")
+    assert not browser.find_elements(By.ID, "labels")
+
+
+def test_maps_of_a_negative_study_that_were_asked_for_come_with_a_warning(show):
+    diagnosis = replace(a_diagnosis(probabilities=NEGATIVE), draw_negative_maps=True)
+    text = show(render_report(diagnosis)).find_element(By.TAG_NAME, "body").text
+    assert "Bright does not mean positive" in text
+
+
+def test_lesions_come_first_with_their_volumes_and_limits(show):
+    calibration = VolumeCalibration(0.9, {"total": (VolumeBand(0.0, 0.5, 2.0, 20),)})
+    diagnosis = with_lesions(a_diagnosis(), calibration)
+    browser = show(render_report(diagnosis))
+    assert browser.find_element(By.TAG_NAME, "h2").text == "Lesions: place and volume"
+    volume = millilitres(diagnosis.lesions.volumes[0].ml)
+    assert f"about {volume} ml" in browser.find_element(By.TAG_NAME, "h1").text.replace("\u00a0", " ")
+    rows = [row.text for row in browser.find_elements(By.CSS_SELECTOR, ".volumes tbody tr")]
+    limits = " to ".join(millilitres(factor * diagnosis.lesions.volumes[0].ml) for factor in (0.5, 2.0))
+    assert rows == [f"Total {volume} ml {limits} ml", f"Extra-axial (epidural, subdural) {volume} ml not measured"]
+    lead = browser.find_element(By.CSS_SELECTOR, "#lesions .slice img")
+    assert lead.rect["width"] > 400
+    assert lead.rect["y"] < 450
+
+
+def test_a_positive_study_without_a_lesion_says_so(show):
+    diagnosis = with_lesions(a_diagnosis())
+    lesions = replace(diagnosis.lesions, volumes=(), subtypes=np.zeros_like(diagnosis.lesions.subtypes))
+    section = show(render_report(replace(diagnosis, lesions=lesions))).find_element(By.ID, "lesions")
+    assert "No voxel reaches the lesion threshold of 50 %" in section.text
+    assert not section.find_elements(By.TAG_NAME, "img")
+
+
+def test_a_scale_that_is_fixed_is_stated_with_the_largest_value_of_the_scan(show):
+    diagnosis = a_diagnosis()
+    fixed = tuple(replace(entry, scale=8.0, fixed_scale=True, largest=1.3) for entry in diagnosis.maps)
+    text = show(render_report(replace(diagnosis, maps=fixed))).find_element(By.TAG_NAME, "body").text
+    assert "is 8 logits in every scan; the largest value in this one, for or against the label, is 1.3" in text
+    assert "All maps have one scale" in text
+    assert "Each map has its own scale" in report_of()
 
 
 def test_names_from_files_stay_text(show):

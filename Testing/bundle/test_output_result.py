@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
+import nibabel as nib
 import numpy as np
 import pytest
-from sample_diagnosis import a_diagnosis, a_marked_map, a_refusal, a_study, an_affine
+from sample_diagnosis import NEGATIVE, a_diagnosis, a_marked_map, a_refusal, a_study, an_affine, with_lesions
 
 from scripts.diagnosis import MAP_KINDS, AttributionMap, Diagnosis
 from scripts.intake.study import Provenance, QualityWarning
@@ -20,6 +21,7 @@ from scripts.output import result
 from scripts.output.earlier_version import brought_up_to_date
 from scripts.output.folder import OutputError, OutputFolderError
 from scripts.output.result import refusal_document, result_document, write_refusal_folder, write_result_folder
+from scripts.volume_calibration import VolumeBand, VolumeCalibration
 
 DOCS = Path(__file__).parents[2] / "monai_bundle" / "docs"
 SCHEMA = json.loads((DOCS / "result.schema.json").read_text("utf-8"))
@@ -37,6 +39,9 @@ def as_version_1(document: dict) -> dict:
     earlier = json.loads(json.dumps(document))
     earlier["schema"] = "ich-diagnosis-result/1"
     del earlier["impression"]
+    for entry in (earlier, *earlier["maps"]):
+        for name in ("lesions", "fixed_scale", "largest"):
+            entry.pop(name, None)
     for finding in earlier["findings"]:
         finding["threshold_chosen"] = not finding.pop("default_threshold")
     for entry in earlier["slices"]:
@@ -75,6 +80,73 @@ def test_the_impression_is_part_of_the_result():
     }
 
 
+def test_a_network_without_a_lesion_decoder_states_no_lesions():
+    assert result_document(a_diagnosis())["lesions"] is None
+
+
+def test_lesions_are_stated_with_their_volumes_files_and_limits():
+    calibration = VolumeCalibration(0.9, {"total": (VolumeBand(0.0, 0.5, 2.0, 20),)})
+    diagnosis = with_lesions(a_diagnosis(), calibration)
+    document = result_document(diagnosis)
+    jsonschema.validate(document, SCHEMA)
+    lesions = document["lesions"]
+    ml = float((diagnosis.lesions.subtypes > 0).sum()) * 0.5 * 0.5 * 5 / 1000
+    assert [(volume["group"], volume["low_ml"]) for volume in lesions["volumes"]] == [
+        ("total", pytest.approx(ml / 2)),
+        ("extra_axial", None),
+    ]
+    assert lesions["volumes"][0] == {
+        "group": "total",
+        "ml": pytest.approx(ml),
+        "low_ml": pytest.approx(ml / 2),
+        "high_ml": pytest.approx(2 * ml),
+    }
+    assert (lesions["file"], lesions["subtypes_file"]) == ("lesion.nii.gz", "lesion_subtypes.nii.gz")
+    assert (lesions["threshold"], lesions["level"], lesions["spacing_assumed"]) == (0.5, 0.9, False)
+    assert lesions["stated"]
+    regions = {group["key"]: group["code"]["region"]["value"] for group in lesions["groups"]}
+    assert regions == {
+        "parenchymal": "12738006",
+        "ventricular": "35764002",
+        "subarachnoid": "35951006",
+        "extra_axial": "1231004",
+    }
+    assert document["impression"]["text"].endswith("; about 0.57 ml (0.28 to 1.1), extra-axial")
+    assert ml == pytest.approx(0.57, abs=0.005)
+
+
+def test_the_files_of_a_lesion_lie_on_the_voxels_of_the_ct(tmp_path: Path):
+    diagnosis = with_lesions(a_diagnosis(a_study((12, 40, 50), file_axes=(2, 0, 1))))
+    folder = write_result_folder(diagnosis, tmp_path)
+    for name, voxels in (
+        ("lesion.nii.gz", diagnosis.lesions.probability),
+        ("lesion_subtypes.nii.gz", diagnosis.lesions.subtypes),
+    ):
+        image = nib.load(folder / name)
+        assert image.get_data_dtype() == np.uint8
+        np.testing.assert_array_equal(np.asanyarray(image.dataobj), diagnosis.study.in_file_order(voxels))
+        np.testing.assert_allclose(image.affine, diagnosis.study.file_affine, atol=1e-4)
+
+
+def test_a_negative_scan_keeps_its_lesion_map_and_claims_no_volume(tmp_path: Path):
+    diagnosis = with_lesions(a_diagnosis(probabilities=NEGATIVE))
+    assert diagnosis.lesions.volumes
+    folder = write_result_folder(diagnosis, tmp_path)
+    document = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert not document["lesions"]["stated"]
+    assert " ml" not in document["impression"]["text"]
+    assert " ml" not in (folder / "report.html").read_text(encoding="utf-8").partition("technical")[0]
+    assert (folder / "lesion.nii.gz").is_file()
+
+
+def test_the_scale_of_a_map_is_stated_and_whether_it_is_the_same_in_every_scan():
+    diagnosis = a_diagnosis()
+    fixed = replace(diagnosis.maps[1], scale=8.0, fixed_scale=True, largest=1.3)
+    maps = result_document(replace(diagnosis, maps=(diagnosis.maps[0], fixed)))["maps"]
+    assert [(entry["scale"], entry["fixed_scale"], entry["largest"]) for entry in maps[1:]] == [(8.0, True, 1.3)]
+    assert not maps[0]["fixed_scale"]
+
+
 def test_each_slice_names_the_instance_that_it_was_stored_in():
     uids = (*(f"1.2.{index}" for index in range(11)), "")
     document = result_document(a_diagnosis(a_study(sop_instance_uids=uids)))
@@ -86,7 +158,10 @@ def test_each_slice_names_the_instance_that_it_was_stored_in():
 def test_a_result_of_version_1_is_brought_up_to_date(document):
     earlier = as_version_1(document)
     jsonschema.validate(earlier, SCHEMA_1)
-    assert brought_up_to_date(earlier) == document
+    renewed = brought_up_to_date(earlier)
+    jsonschema.validate(renewed, SCHEMA)
+    assert as_version_1(renewed) == earlier
+    assert renewed["impression"] == document["impression"]
     assert brought_up_to_date(document) is document
 
 

@@ -39,6 +39,13 @@ def negative(request: BundleRequest) -> int:
     return 0
 
 
+def with_lesions(request: BundleRequest) -> int:
+    content = sample.document(SHAPE) | {"lesions": sample.lesions(sample.VOLUMES)}
+    subtypes = sample.made_subtypes(SHAPE)
+    sample.write_folder(request.output_dir / "study", content, sample.made_maps(SHAPE), affine(), subtypes)
+    return 0
+
+
 def of_version_1(request: BundleRequest) -> int:
     content = sample.of_version_1(sample.document(SHAPE))
     sample.write_folder(request.output_dir / "study", content, sample.made_maps(SHAPE), affine())

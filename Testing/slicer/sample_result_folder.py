@@ -120,6 +120,59 @@ def document(
     }
 
 
+GROUPS = {
+    "parenchymal": (("intraparenchymal",), ("12738006", "Brain"), (240, 60, 200)),
+    "extra_axial": (("subdural",), ("1231004", "Meninges"), (150, 230, 40)),
+}
+SUBTYPES = {"intraparenchymal": 1, "subdural": 2}
+"""Place of each subtype among the labels."""
+
+
+def lesions(volumes: dict[str, tuple[float, float | None, float | None]], stated: bool = True) -> dict[str, Any]:
+    """Return the lesions of a ``result.json``; ``volumes`` holds ml and limits by group."""
+    return {
+        "file": "lesion.nii.gz",
+        "subtypes_file": "lesion_subtypes.nii.gz",
+        "threshold": 0.5,
+        "smallest_ml": 0.2,
+        "level": 0.9,
+        "spacing_assumed": False,
+        "stated": stated,
+        "volumes": [
+            {"group": group, "ml": ml, "low_ml": low, "high_ml": high} for group, (ml, low, high) in volumes.items()
+        ],
+        "groups": [
+            {
+                "key": key,
+                "name": key.replace("_", "-"),
+                "labels": list(labels),
+                "code": {
+                    "finding": {"scheme": "SCT", "value": "50960005", "meaning": "Hemorrhage"},
+                    "region": {"scheme": "SCT", "value": region[0], "meaning": region[1]},
+                },
+                "colour": list(colour),
+            }
+            for key, (labels, region, colour) in GROUPS.items()
+        ],
+    }
+
+
+VOLUMES: dict[str, tuple[float, float | None, float | None]] = {
+    "total": (31.4, 20.0, 44.6),
+    "extra_axial": (28.2, 19.0, 41.0),
+    "parenchymal": (3.2, None, None),
+}
+
+
+def made_subtypes(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return a lesion of both groups in map order: the subdural one largest on slice 7, the other on slice 11 alone."""
+    subtypes = np.zeros(shape, dtype=np.uint8)
+    subtypes[2:5, 3:6, 6] = SUBTYPES["subdural"]
+    subtypes[2:7, 3:9, 7] = SUBTYPES["subdural"]
+    subtypes[8:10, 2:4, 11] = SUBTYPES["intraparenchymal"]
+    return subtypes
+
+
 def refusal() -> dict[str, Any]:
     """Return the ``result.json`` of a study that must not be read."""
     refused = document((12, 16, 20))
@@ -151,10 +204,17 @@ def of_version_1(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_folder(folder: Path, content: dict[str, Any], voxels: dict[str | None, NDArray], affine: NDArray) -> Path:
+def write_folder(
+    folder: Path,
+    content: dict[str, Any],
+    voxels: dict[str | None, NDArray],
+    affine: NDArray,
+    subtypes: NDArray[np.uint8] | None = None,
+) -> Path:
     """Write a result folder after checking its ``result.json`` against the bundle's contract of the same version.
 
-    ``voxels`` holds one uint8 array per label (None: attention) in the axis order of the map files.
+    ``voxels`` holds one uint8 array per label (None: attention) in the axis order of the map files, ``subtypes`` the
+    lesions.
     """
     contracts = {contract["$id"]: contract for contract in map(json.loads, map(Path.read_text, CONTRACTS))}
     jsonschema.Draft202012Validator(contracts[content["schema"]]).validate(content)
@@ -164,6 +224,10 @@ def write_folder(folder: Path, content: dict[str, Any], voxels: dict[str | None,
     for entry in content["maps"]:
         image = nib.Nifti1Image(np.asarray(voxels[entry["label"]], dtype=np.uint8), affine)
         nib.save(image, folder / entry["file"])
+    if subtypes is not None:
+        probability = np.where(subtypes > 0, 200, 10).astype(np.uint8)
+        nib.save(nib.Nifti1Image(probability, affine), folder / content["lesions"]["file"])
+        nib.save(nib.Nifti1Image(subtypes, affine), folder / content["lesions"]["subtypes_file"])
     return folder
 
 

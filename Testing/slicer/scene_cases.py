@@ -64,6 +64,12 @@ def a_result(folder: Path, file_affine: NDArray, maps=None, **content) -> Result
     return read_result(sample.write_folder(folder, sample.document(SHAPE, **content), maps, file_affine))
 
 
+def a_result_with_lesions(folder: Path, file_affine: NDArray, stated: bool = True, **content) -> Result:
+    document = sample.document(SHAPE, **content) | {"lesions": sample.lesions(sample.VOLUMES, stated)}
+    subtypes = sample.made_subtypes(SHAPE)
+    return read_result(sample.write_folder(folder, document, sample.made_maps(SHAPE), file_affine, subtypes))
+
+
 def voxels_of(node: slicer.vtkMRMLScalarVolumeNode) -> NDArray[np.uint8]:
     """Return a volume's voxels in the order of the map files: column, row, slice."""
     return slicer.util.arrayFromVolume(node).transpose(2, 1, 0)

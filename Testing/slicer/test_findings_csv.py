@@ -11,7 +11,13 @@ import pytest
 
 import sample_result_folder as sample
 from ICHDiagnosisLib.result.content import Result
-from ICHDiagnosisLib.result.findings_csv import ExportError, append_findings, columns, exported_study
+from ICHDiagnosisLib.result.findings_csv import (
+    LESION_COLUMNS,
+    ExportError,
+    append_findings,
+    columns,
+    exported_study,
+)
 from ICHDiagnosisLib.result.reader import read_result
 
 SHAPE = (12, 16, 20)
@@ -141,11 +147,34 @@ def test_an_empty_file_becomes_a_table(a_result: Result, table: Path):
     assert len(lines_of(table)) == 1
 
 
-def test_a_table_that_an_earlier_version_began_keeps_its_columns(a_result: Result, table: Path, caplog):
-    earlier = [name for name in columns(tuple(sample.LABELS)) if name != "impression"]
+FIRST = [name for name in columns(tuple(sample.LABELS)) if name not in ("impression", *LESION_COLUMNS)]
+SECOND = [name for name in columns(tuple(sample.LABELS)) if name not in LESION_COLUMNS]
+
+
+@pytest.mark.parametrize("earlier", [FIRST, SECOND])
+def test_a_table_that_an_earlier_version_began_keeps_its_columns(
+    a_result: Result, table: Path, caplog, earlier: list[str]
+):
     table.write_text(",".join(earlier) + "\n", encoding="utf-8-sig")
-    append_findings(table, [exported_study(a_result, "Head")])
+    append_findings(table, [exported_study(a_result, "Head", NOON)])
     (line,) = lines_of(table)
     assert list(line) == earlier
-    assert line["subdural_positive"] == "1"
+    assert line["any_probability"] == "0.9100"
     assert "begun by an earlier version" in caplog.text
+
+
+def test_the_volume_of_a_stated_lesion_stands_in_its_columns(tmp_path: Path, table: Path, a_result: Result):
+    results = []
+    for name, volumes, stated in (
+        ("with limits", sample.VOLUMES, True),
+        ("without limits", {"total": (3.2, None, None)}, True),
+        ("not stated", sample.VOLUMES, False),
+    ):
+        content = sample.document(SHAPE) | {"lesions": sample.lesions(volumes, stated)}
+        subtypes = sample.made_subtypes(SHAPE)
+        results.append(
+            read_result(sample.write_folder(tmp_path / name, content, sample.made_maps(SHAPE), np.eye(4), subtypes))
+        )
+    append_findings(table, [exported_study(result, "Head", NOON) for result in [*results, a_result]])
+    found = [[line[name] for name in LESION_COLUMNS] for line in lines_of(table)]
+    assert found == [["31.40", "20.00", "44.60"], ["3.20", "", ""], ["", "", ""], ["", "", ""]]

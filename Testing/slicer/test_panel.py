@@ -22,6 +22,7 @@ from panel_cases import (
     stands_on,
     unfold,
     wait,
+    with_lesions,
 )
 from scene_cases import SHAPE, a_ct, affine, mask_of
 
@@ -115,17 +116,93 @@ def test_the_views_go_to_the_leading_key_slice_in_a_brain_window_with_the_attrib
     assert panel.ui.attributionBox.currentText == "Subdural"
 
 
-def test_a_click_on_the_second_finding_leads_to_its_key_slice(panel, head_ct):
+def test_a_click_on_a_finding_leads_to_its_key_slice(panel, head_ct):
     applied(panel, head_ct)
     head_ct.GetDisplayNode().SetWindowLevel(2000, 500)
     jump_to_slice(head_ct, 15)
-    click_row(panel.ui.findingsTable, 1)
+    click_row(panel.ui.findingsTable, 0)
     shown = shown_result(head_ct)
-    assert shown.attribution_label == "intraparenchymal"
-    assert foreground() == shown.attribution_maps["intraparenchymal"].GetID()
+    assert shown.attribution_label == "any"
+    assert foreground() == shown.attribution_maps["any"].GetID()
     assert panel.result.navigation.current in sample.KEY_SLICES
     assert stands_on(panel.result.navigation.current)
     assert head_ct.GetDisplayNode().GetWindow() == 80
+
+
+def test_the_map_of_a_negative_finding_is_shown_only_when_asked_for(panel, head_ct):
+    applied(panel, head_ct)
+    ui = panel.ui
+    offered = [ui.attributionBox.itemText(index) for index in range(ui.attributionBox.count)]
+    assert offered == ["None", "Any intracranial", "Subdural"]
+    click_row(ui.findingsTable, 1)
+    assert foreground() is None
+    assert stands_on(panel.result.navigation.current)
+    click(ui.negativeMapsBox)
+    assert ui.attributionBox.count == 4
+    click_row(ui.findingsTable, 1)
+    assert foreground() == shown_result(head_ct).attribution_maps["intraparenchymal"].GetID()
+    click(ui.negativeMapsBox)
+    assert foreground() is None
+    assert (ui.attributionBox.count, ui.attributionBox.currentIndex) == (3, 0)
+
+
+def test_the_choice_of_negative_maps_is_saved_with_the_scene(panel, head_ct):
+    applied(panel, head_ct)
+    assert not panel.parameters().negativeMaps
+    click(panel.ui.negativeMapsBox)
+    assert panel.parameters().negativeMaps
+
+
+# --- lesions
+
+
+def test_the_views_go_to_the_lesion_and_the_table_states_its_volume(panel, bundle, head_ct):
+    bundle.write = with_lesions
+    applied(panel, head_ct)
+    assert panel.result.navigation.current == 7
+    assert stands_on(7)
+    assert foreground() is None
+    assert head_ct.GetDisplayNode().GetWindow() == 80
+    table = panel.ui.volumesTable
+    assert table.visible
+    rows = [[table.item(row, column).text() for column in range(3)] for row in range(3)]
+    assert rows == [
+        ["Lesion, total", "31 ml", "20 to 45 ml"],
+        ["Lesion, extra-axial", "28 ml", "19 to 41 ml"],
+        ["Lesion, parenchymal", "3.2 ml", "not measured"],
+    ]
+    assert table.horizontalHeaderItem(2).text() == "90 % between"
+
+
+def test_a_click_on_a_volume_leads_to_its_lesion(panel, bundle, head_ct):
+    bundle.write = with_lesions
+    applied(panel, head_ct)
+    click_row(panel.ui.volumesTable, 2)
+    assert panel.result.navigation.current == 11
+    assert stands_on(11)
+    click_row(panel.ui.volumesTable, 0)
+    assert stands_on(7)
+
+
+def test_a_click_on_a_finding_leads_to_its_lesion_and_to_its_map_once_that_was_chosen(panel, bundle, head_ct):
+    bundle.write = with_lesions
+    applied(panel, head_ct)
+    jump_to_slice(head_ct, 15)
+    click_row(panel.ui.findingsTable, 2)
+    assert stands_on(7)
+    assert foreground() is None
+    panel.ui.attributionBox.setCurrentIndex(2)
+    assert foreground() == shown_result(head_ct).attribution_maps["subdural"].GetID()
+    click_row(panel.ui.findingsTable, 2)
+    assert panel.result.navigation.current in sample.KEY_SLICES
+
+
+def test_a_result_without_lesions_has_no_table_of_volumes(panel, bundle, head_ct):
+    bundle.write = with_lesions
+    applied(panel, head_ct)
+    bundle.write = negative
+    applied(panel, head_ct)
+    assert not panel.ui.volumesTable.visible
 
 
 def test_a_click_on_a_probability_bar_counts_as_one_on_its_row(panel, head_ct):

@@ -20,7 +20,11 @@ from ICHDiagnosisLib.result.content import Certainty, Impression, ResultError, p
 from ICHDiagnosisLib.result.reader import parse_result, read_result
 
 SHAPE = (12, 16, 20)
-DOCUMENTS = (sample.document(SHAPE), sample.of_version_1(sample.document(SHAPE)))
+DOCUMENTS = (
+    sample.document(SHAPE),
+    sample.document(SHAPE) | {"lesions": sample.lesions(sample.VOLUMES)},
+    sample.of_version_1(sample.document(SHAPE)),
+)
 LIBRARY = Path(__file__).resolve().parents[2] / "ICHDiagnosis"
 
 
@@ -182,6 +186,55 @@ def test_a_map_of_a_method_that_the_bundle_learnt_later_is_read(a_folder: Path):
     assert {found.kind for found in result.maps if found.label is not None} == {"occlusion"}
 
 
+@pytest.fixture
+def with_lesions(tmp_path: Path) -> Path:
+    content = sample.document(SHAPE) | {"lesions": sample.lesions(sample.VOLUMES)}
+    subtypes = sample.made_subtypes(SHAPE)
+    return sample.write_folder(tmp_path / "lesions", content, sample.made_maps(SHAPE), np.eye(4), subtypes)
+
+
+def test_lesions_are_read_with_their_volumes(with_lesions: Path):
+    result = read_result(with_lesions)
+    total, extra_axial, parenchymal = result.stated_lesions.volumes
+    assert (total.group, total.ml, total.low_ml, total.high_ml) == ("total", 31.4, 20.0, 44.6)
+    assert (parenchymal.low_ml, parenchymal.high_ml) == (None, None)
+    group = result.lesions.group(extra_axial.group)
+    assert (group.labels, group.region.value, group.colour) == (("subdural",), "1231004", (150, 230, 40))
+    assert result.lesions.group("total") is None
+    assert result.file_path(result.lesions.subtypes_file).is_file()
+
+
+@pytest.mark.parametrize("lesions", [None, "absent"])
+def test_a_result_of_a_network_without_a_lesion_decoder_has_none(lesions: object):
+    content = sample.document(SHAPE)
+    if lesions is None:
+        content["lesions"] = None
+    result = parse_result(json.dumps(content))
+    assert (result.lesions, result.stated_lesions) == (None, None)
+
+
+def test_lesions_of_a_negative_study_are_not_stated():
+    content = sample.document(SHAPE, positive=()) | {"lesions": sample.lesions(sample.VOLUMES, stated=False)}
+    result = parse_result(json.dumps(content))
+    assert result.lesions.volumes
+    assert result.stated_lesions is None
+
+
+@pytest.mark.parametrize("name", ["lesion.nii.gz", "lesion_subtypes.nii.gz"])
+def test_a_missing_lesion_file_is_refused(with_lesions: Path, name: str):
+    (with_lesions / name).unlink()
+    with pytest.raises(ResultError, match=name):
+        read_result(with_lesions)
+
+
+@pytest.mark.parametrize("change", [{"group": "total"}, {"group": "brain"}])
+def test_volumes_of_a_group_that_is_unknown_or_named_twice_are_refused(change: dict[str, str]):
+    content = sample.document(SHAPE) | {"lesions": sample.lesions(sample.VOLUMES)}
+    content["lesions"]["volumes"][1] |= change
+    with pytest.raises(ResultError, match="each once"):
+        parse_result(json.dumps(content))
+
+
 def test_a_missing_map_is_refused(a_folder: Path):
     (a_folder / "gradcam_subdural.nii.gz").unlink()
     with pytest.raises(ResultError, match=r"gradcam_subdural\.nii\.gz' is missing"):
@@ -255,7 +308,7 @@ JSON = st.recursive(
 )
 
 
-@given(content=st.sampled_from(DOCUMENTS), field=st.sampled_from(sorted(DOCUMENTS[0])), value=JSON)
+@given(content=st.sampled_from(DOCUMENTS), field=st.sampled_from(sorted(DOCUMENTS[1])), value=JSON)
 def test_any_value_in_any_field_is_read_or_refused_but_never_crashes(content: dict, field: str, value: object):
     text = json.dumps({**content, field: value})
     try:

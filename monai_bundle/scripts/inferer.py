@@ -118,9 +118,7 @@ class ImageSource:
         """Return the lesion decoder's logits of everything that was read so far."""
         return tuple(self.pixels)
 
-    def _read(
-        self, images: Tensor, input_slices: Tensor, micro_batch: int, report: Callable[[float], None]
-    ) -> Tensor:
+    def _read(self, images: Tensor, input_slices: Tensor, micro_batch: int, report: Callable[[float], None]) -> Tensor:
         maps: list[Tensor] = []
         pixels: list[Tensor] = []
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True), self.precision.autocast():

@@ -34,11 +34,15 @@ class LayerControls:
         ui.thresholdSlider.valueChanged.connect(self._on_attribution_map)
         ui.layersButton.toggled.connect(self._on_layers)
         ui.brainWindowButton.clicked.connect(self._on_brain_window)
+        ui.negativeMapsBox.toggled.connect(self._on_negative_maps)
 
     def show(self, input_node: slicer.vtkMRMLScalarVolumeNode, shown: ShownResult, result: Result) -> None:
         """Show the state that the layers have on the scene, and change nothing there."""
         self._input = input_node
         with_map = [finding for finding in result.findings if finding.key in shown.attribution_maps]
+        if not self._ui.negativeMapsBox.checked:
+            # A map that is on the scene already, of an earlier choice, can still be taken off.
+            with_map = [finding for finding in with_map if finding.positive or finding.key == shown.attribution_label]
         box = self._ui.attributionBox
         blocked = box.blockSignals(True)
         while box.count > 1:
@@ -71,11 +75,16 @@ class LayerControls:
             self._ui.layersButton.toggle()
 
     def show_map_of(self, label: str | None) -> None:
-        """Show the CT in the brain window, with the attribution map of a label (or none) as the user likes it."""
+        """Show the CT in the brain window, with the attribution map of a label (or none) as the user likes it.
+
+        A negative finding has its map shown only if the user has asked for such maps.
+        """
         parameters, shown = self._parameters(), self._still_shown()
         if self._input is None or shown is None or parameters is None:
             return
         chosen = label if label in shown.attribution_maps else None
+        if chosen is not None and not (shown.result.finding(chosen).positive or self._ui.negativeMapsBox.checked):
+            chosen = None
         set_brain_window(self._input)
         layers.toggle_layers(self._input, True)
         layers.set_attribution_map(self._input, chosen, parameters.opacity, parameters.mapThreshold)
@@ -90,6 +99,16 @@ class LayerControls:
         opacity, threshold = self._ui.opacitySlider.value / 100, self._ui.thresholdSlider.value
         layers.set_attribution_map(self._input, label, opacity, threshold)
         parameters.opacity, parameters.mapThreshold = opacity, threshold
+
+    def _on_negative_maps(self, asked: bool) -> None:
+        shown = self._still_shown()
+        if self._input is None or shown is None:
+            return
+        label = shown.attribution_label
+        if not asked and label is not None and not shown.result.finding(label).positive:
+            layers.set_attribution_map(self._input, None, shown.opacity, shown.threshold)
+            shown = layers.required_result(self._input)
+        self.show(self._input, shown, shown.result)
 
     def _on_layers(self, visible: bool) -> None:
         if self._input is not None and self._still_shown() is not None:

@@ -10,10 +10,11 @@ from ..messages import message
 from ..parameters import Parameters
 from ..result.content import Certainty, Result
 from ..scene.layers import ShownResult, shown_result
-from ..scene.slice_positions import jump_to_finding
+from ..scene.slice_positions import jump_to_finding, jump_to_lesion
 from .findings_table import FindingsTable
 from .layer_controls import LayerControls
 from .slice_navigation import SliceNavigation
+from .volumes_table import VolumesTable
 from .widgets import Tone, Widgets, show_banner
 
 _TONES = {Certainty.POSITIVE: Tone.PROBLEM, Certainty.BORDERLINE: Tone.WARNING, Certainty.NEGATIVE: Tone.QUIET}
@@ -35,6 +36,7 @@ class ResultView:
         self._input: slicer.vtkMRMLScalarVolumeNode | None = None
         self._result: Result | None = None
         self.table = FindingsTable(ui.findingsTable, self.go_to_finding)
+        self.volumes = VolumesTable(ui.volumesTable, self.go_to_lesion)
         self.navigation = SliceNavigation(ui)
         self.layers = LayerControls(ui, parameters)
         self.clear()
@@ -73,6 +75,7 @@ class ResultView:
         ui.resultSection.setVisible(True)
         if result.evaluated:
             self.table.show(result.findings)
+            self.volumes.show(result.stated_lesions)
             self.navigation.show(input_node, result)
             self.layers.show(input_node, shown, result)
 
@@ -84,22 +87,45 @@ class ResultView:
         self._ui.resultSection.setVisible(False)
 
     def go_to_leading_finding(self) -> None:
-        """Go where a reader would begin: to the most probable positive finding, else to the first key slice."""
+        """Go where a reader would begin: to the lesion, else to the likeliest positive finding, else to key slice 1."""
         shown = None if self._input is None else shown_result(self._input)
         if shown is None or self._result is None or not self._result.evaluated:
             return
+        lesions = self._result.stated_lesions
         if shown.attribution_label is not None:
             self.go_to_finding(shown.attribution_label)
+        elif lesions is not None:
+            self.layers.show_map_of(None)
+            self.go_to_lesion(tuple(group.key for group in lesions.groups))
         else:
             self.layers.show_map_of(None)
             self.navigation.go_to_first_key_slice()
 
+    def go_to_lesion(self, groups: tuple[str, ...]) -> None:
+        """Go to the lesion of some compartments, where it is largest; layers stay as they are."""
+        if self._input is None or shown_result(self._input) is None:
+            return
+        index = jump_to_lesion(self._input, groups)
+        if index is None:
+            self.navigation.go_to_first_key_slice()
+        else:
+            self.navigation.show_place(index)
+
     def go_to_finding(self, key: str) -> None:
-        """Go to the strongest evidence of a finding, in the brain window, with its attribution map on."""
+        """Go to a finding in the brain window: to its lesion where there is one, else to its strongest evidence.
+
+        Beside a lesion's contour the attribution map stays off until it is chosen.
+        """
         shown = None if self._input is None else shown_result(self._input)
-        if shown is None:
+        if shown is None or self._result is None:
             return
         self.table.select(key)
+        lesions = self._result.stated_lesions
+        if lesions is not None and shown.attribution_label is None:
+            self.layers.show_map_of(None)
+            groups = tuple(group.key for group in lesions.groups if key in group.labels)
+            self.go_to_lesion(groups or tuple(group.key for group in lesions.groups))
+            return
         self.layers.show_map_of(key)
         if key in shown.attribution_maps:
             self.navigation.show_place(jump_to_finding(self._input, key))

@@ -10,7 +10,7 @@ import slicer
 import vtk
 
 from ..messages import MessageError, message
-from ..result.content import Result
+from ..result.content import Result, millilitres
 from ..scene import views
 from ..scene.layers import shown_result
 from ..scene.slice_positions import slice_to_volume
@@ -64,6 +64,9 @@ def caption(input_node: slicer.vtkMRMLScalarVolumeNode, result: Result) -> str:
     """State in one line what the image shows; no name of a study, for images are passed on."""
     shown = shown_result(input_node)
     parts = [f"{result.model.name} {result.model.version}"]
+    lesions = result.stated_lesions
+    if shown is not None and shown.layers_visible and lesions is not None and lesions.volumes:
+        parts.append(message("export.caption_lesion", ml=millilitres(lesions.volumes[0].ml)))
     if shown is not None and shown.layers_visible and shown.attribution_label is not None:
         name = result.finding(shown.attribution_label).name
         parts.append(message("export.caption_map", name=name, threshold=shown.threshold))

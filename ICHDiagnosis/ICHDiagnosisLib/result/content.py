@@ -111,6 +111,61 @@ class ResultMap:
 
 
 @dataclass(frozen=True)
+class LesionGroup:
+    """Subtypes whose blood is measured together, by the keys of their labels; ``colour`` is in 0..255."""
+
+    key: str
+    name: str
+    labels: tuple[str, ...]
+    finding: Code
+    region: Code
+    colour: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class LesionVolume:
+    """How much blood a group of subtypes holds, ml, and between which limits; ``"total"`` is the group of all."""
+
+    group: str
+    ml: float
+    low_ml: float | None
+    high_ml: float | None
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """Where the network finds haemorrhage, and how much.
+
+    Attributes
+    ----------
+    file, subtypes_file : str
+        Names of the map files: probability, and the place of the subtype among the model's labels.
+    level : float
+        Fraction of true volumes that limits enclose.
+    spacing_assumed : bool
+        Whether the size of the voxels was assumed.
+    stated : bool
+        Whether a reader is told of the lesions; false where no haemorrhage is positive.
+    volumes : tuple of LesionVolume
+        The total first, then the groups, the largest first.
+    groups : tuple of LesionGroup
+        All groups, measured or not.
+    """
+
+    file: str
+    subtypes_file: str
+    level: float
+    spacing_assumed: bool
+    stated: bool
+    volumes: tuple[LesionVolume, ...]
+    groups: tuple[LesionGroup, ...]
+
+    def group(self, key: str) -> LesionGroup | None:
+        """Return a group by its key; None for the total."""
+        return next((group for group in self.groups if group.key == key), None)
+
+
+@dataclass(frozen=True)
 class Notice:
     """A coded statement: a quality warning, or the reason of a refusal."""
 
@@ -158,6 +213,8 @@ class Result:
         Time of each stage, s.
     document : str
         The text of ``result.json``, so that a scene can carry the whole result.
+    lesions : Lesions or None
+        None where the network has no lesion decoder, or an earlier version made the result.
     folder : Path or None
         Where the files lie; None when the result came out of a saved scene.
     """
@@ -174,6 +231,7 @@ class Result:
     precision: str | None
     seconds: Mapping[str, float]
     document: str
+    lesions: Lesions | None = None
     folder: Path | None = None
 
     @property
@@ -185,6 +243,11 @@ class Result:
     def positive_findings(self) -> tuple[Finding, ...]:
         """Findings at or above their threshold, in the order of the vocabulary."""
         return tuple(finding for finding in self.findings if finding.positive)
+
+    @property
+    def stated_lesions(self) -> Lesions | None:
+        """The lesions that a reader is told of, if any."""
+        return self.lesions if self.lesions is not None and self.lesions.stated else None
 
     @property
     def key_slices(self) -> tuple[OriginalSlice, ...]:
@@ -211,7 +274,11 @@ class Result:
         raise KeyError(key)
 
     def map_path(self, result_map: ResultMap) -> Path:
-        """Return the path of a map's file.
+        """Return the path of a map's file; see :meth:`file_path`."""
+        return self.file_path(result_map.file)
+
+    def file_path(self, name: str) -> Path:
+        """Return the path of a file that the result names.
 
         Raises
         ------
@@ -220,7 +287,7 @@ class Result:
         """
         if self.folder is None:
             raise ResultError("result.without_folder")
-        return _plain_file(self.folder, result_map.file)
+        return _plain_file(self.folder, name)
 
 
 def _plain_file(folder: Path, name: str) -> Path:
@@ -242,3 +309,8 @@ def percent(probability: float) -> str:
     if probability * 100 > 99:
         return "> 99 %"
     return f"{probability * 100:.0f} %"
+
+
+def millilitres(ml: float) -> str:
+    """Write a volume without its unit, with no more digits than it is worth: ``"28"``, ``"2.4"``, ``"0.36"``."""
+    return f"{ml:.0f}" if ml >= 9.95 else f"{ml:.1f}" if ml >= 0.995 else f"{ml:.2f}"

@@ -13,6 +13,8 @@ from ..messages import MessageError
 from .content import Result
 
 IMPRESSION = "impression"
+LESION_COLUMNS = ("lesion_ml", "lesion_ml_low", "lesion_ml_high")
+"""Total volume with its limits; empty where no lesion is stated, or no limits were measured."""
 _FIXED = (
     "study",
     "series_uid",
@@ -69,7 +71,8 @@ def exported_study(result: Result, name: str, analysed: datetime | None = None) 
 
 def columns(labels: Sequence[str]) -> list[str]:
     """Return the header of a table for one vocabulary of labels."""
-    return [*_FIXED, *(f"{label}_{value}" for label in labels for value in ("probability", "threshold", "positive"))]
+    of_labels = [f"{label}_{value}" for label in labels for value in ("probability", "threshold", "positive")]
+    return [*_FIXED, *of_labels, *LESION_COLUMNS]
 
 
 def append_findings(path: Path, studies: Sequence[ExportedStudy]) -> None:
@@ -79,7 +82,7 @@ def append_findings(path: Path, studies: Sequence[ExportedStudy]) -> None:
     ----------
     path : Path
         The table: UTF-8 with a byte order mark (so that spreadsheets read it), comma-separated. A table that an
-        earlier version began keeps its columns, without the impression.
+        earlier version began keeps its columns, without volumes, and the first ones without the impression.
     studies : sequence of ExportedStudy
         All with the same labels.
 
@@ -115,13 +118,14 @@ def _header_of_table(path: Path, header: list[str]) -> list[str]:
             complete = raw.read(1) == b"\n"
     except (UnicodeDecodeError, csv.Error) as error:
         raise ExportError("table.no_table", name=path.name) from error
-    earlier = [name for name in header if name != IMPRESSION]
-    if found not in (header, earlier):
+    without_volumes = [name for name in header if name not in LESION_COLUMNS]
+    without_impression = [name for name in without_volumes if name != IMPRESSION]
+    if found not in (header, without_volumes, without_impression):
         raise ExportError("table.other_columns", name=path.name)
     if not complete:
         raise ExportError("table.incomplete", name=path.name)
-    if found == earlier:
-        _log.warning("%s was begun by an earlier version: its lines stay without the impression", path.name)
+    if found != header:
+        _log.warning("%s was begun by an earlier version: its lines keep the columns of then", path.name)
     return found
 
 
@@ -139,6 +143,13 @@ def _line(study: ExportedStudy) -> dict[str, str]:
         "model_version": _text(result.model.version),
         "operating_point": _text(result.operating_point or ""),
     }
+    lesions = result.stated_lesions
+    if lesions is not None and lesions.volumes:
+        total = lesions.volumes[0]
+        values = (total.ml, total.low_ml, total.high_ml)
+        line |= {
+            name: "" if value is None else f"{value:.2f}" for name, value in zip(LESION_COLUMNS, values, strict=True)
+        }
     for finding in result.findings:
         line[f"{finding.key}_probability"] = f"{finding.probability:.4f}"
         line[f"{finding.key}_threshold"] = "" if finding.default_threshold else f"{finding.threshold:.4f}"

@@ -52,6 +52,10 @@ class Fields:
             raise FieldError("field.outside", field=f"{self._path}.{key}", value=value, low=low, high=high)
         return value
 
+    def optional_number(self, key: str, low: float = -math.inf) -> float | None:
+        """Return a finite number not below ``low``, or None where the field is null."""
+        return None if self._is_null(key) else self.number(key, low)
+
     def integer(self, key: str, low: int) -> int:
         """Return a whole number not below ``low``."""
         value = self._value(key, int)
@@ -90,6 +94,10 @@ class Fields:
     def child(self, key: str) -> Fields:
         """Return a nested object."""
         return Fields(self._value(key, dict), f"{self._path}.{key}")
+
+    def optional_child(self, key: str) -> Fields | None:
+        """Return a nested object, or None where the field is null or absent."""
+        return None if self._fields.get(key) is None else self.child(key)
 
     def children(self, key: str) -> list[Fields]:
         """Return a list of nested objects."""

@@ -17,6 +17,9 @@ from .content import (
     Code,
     Finding,
     Impression,
+    LesionGroup,
+    Lesions,
+    LesionVolume,
     Model,
     Notice,
     OriginalSlice,
@@ -57,6 +60,9 @@ def read_result(folder: str | Path) -> Result:
     result = parse_result(document, folder)
     for result_map in result.maps:
         result.map_path(result_map)
+    if result.lesions is not None:
+        result.file_path(result.lesions.file)
+        result.file_path(result.lesions.subtypes_file)
     return result
 
 
@@ -105,6 +111,7 @@ def _result(fields: Fields, document: str, folder: Path | None) -> Result:
         precision=fields.optional_text("precision"),
         seconds=fields.child("seconds").numbers(),
         document=document,
+        lesions=_lesions(fields),
         folder=folder,
     )
 
@@ -152,16 +159,20 @@ def _model(fields: Fields) -> Model:
     )
 
 
-def _finding(fields: Fields) -> Finding:
+def _colour(fields: Fields) -> tuple[int, int, int]:
     colour = fields.three_integers("colour")
     if colour is None or not all(0 <= channel <= 255 for channel in colour):
         raise FieldError("result.colour")
+    return colour
+
+
+def _finding(fields: Fields) -> Finding:
     return Finding(
         key=fields.text("key"),
         name=fields.text("name"),
         finding=_code(fields.child("code").child("finding")),
         region=_code(fields.child("code").child("region")),
-        colour=colour,
+        colour=_colour(fields),
         probability=fields.number("probability", 0, 1),
         threshold=fields.number("threshold", 0, 1),
         positive=fields.boolean("positive"),
@@ -183,12 +194,54 @@ def _result_map(fields: Fields) -> ResultMap:
     return ResultMap(fields.text("kind"), fields.optional_text("label"), fields.text("file"))
 
 
+def _lesions(root: Fields) -> Lesions | None:
+    """Return the lesions; results of networks without a lesion decoder, and earlier ones, have none."""
+    fields = root.optional_child("lesions")
+    if fields is None:
+        return None
+    return Lesions(
+        file=fields.text("file"),
+        subtypes_file=fields.text("subtypes_file"),
+        level=fields.number("level", 0, 1),
+        spacing_assumed=fields.boolean("spacing_assumed"),
+        stated=fields.boolean("stated"),
+        volumes=tuple(_lesion_volume(child) for child in fields.children("volumes")),
+        groups=tuple(_lesion_group(child) for child in fields.children("groups")),
+    )
+
+
+def _lesion_volume(fields: Fields) -> LesionVolume:
+    limits = [fields.optional_number(key, 0) for key in ("low_ml", "high_ml")]
+    return LesionVolume(fields.text("group"), fields.number("ml", 0), *limits)
+
+
+def _lesion_group(fields: Fields) -> LesionGroup:
+    return LesionGroup(
+        key=fields.text("key"),
+        name=fields.text("name"),
+        labels=fields.texts("labels"),
+        finding=_code(fields.child("code").child("finding")),
+        region=_code(fields.child("code").child("region")),
+        colour=_colour(fields),
+    )
+
+
+def _check_lesions(lesions: Lesions) -> None:
+    """Refuse volumes of groups that the result does not explain, or of one group twice."""
+    measured = [volume.group for volume in lesions.volumes]
+    known = ["total", *(group.key for group in lesions.groups)]
+    if len(set(measured)) != len(measured) or len(set(known)) != len(known) or not set(measured) <= set(known):
+        raise ResultError("result.lesion_groups")
+
+
 def _check_consistency(result: Result) -> None:
     """Refuse a document whose parts contradict each other."""
     if not result.evaluated:
         if result.findings or result.slices or result.maps:
             raise ResultError("result.refusal_with_findings")
         return
+    if result.lesions is not None:
+        _check_lesions(result.lesions)
     if not (result.findings and result.slices and result.maps and result.study.shape):
         raise ResultError("result.incomplete")
     keys = [finding.key for finding in result.findings]

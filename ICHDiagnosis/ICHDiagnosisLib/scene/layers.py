@@ -125,7 +125,17 @@ def set_attribution_map(
     else:
         document.SetAttribute(_ATTRIBUTION_MAP, label)
     document.SetAttribute(_OPACITY, f"{opacity:g}")
+    if shown.segmentation_node is not None and shown.result.stated_lesions is not None:
+        _show_segment_of(shown.segmentation_node, set(shown.attribution_maps), label)
     _update_foreground(input_node)
+
+
+def _show_segment_of(segmentation_node: slicer.vtkMRMLSegmentationNode, labels: set[str], chosen: str | None) -> None:
+    """Beside a lesion's contour, show the segment of the chosen attribution map alone."""
+    for label in labels:
+        identifier = segments.gradcam_segment_id(label)
+        if segmentation_node.GetSegmentation().GetSegment(identifier) is not None:
+            segmentation_node.GetDisplayNode().SetSegmentVisibility(identifier, label == chosen)
 
 
 def set_threshold(input_node: slicer.vtkMRMLVolumeNode, percent: float) -> None:

@@ -1,4 +1,4 @@
-"""The segmentation: key slices and thresholded Grad-CAM as binary segments on the input's voxels.
+"""The segmentation: lesions, key slices and thresholded Grad-CAM as binary segments on the input's voxels.
 
 Binary labelmaps only: a fractional labelmap loses its voxels when it is saved alone. No surface is ever made here.
 """
@@ -24,7 +24,7 @@ KEY_SLICES_COLOUR = (255, 214, 10)
 BINARY_LABELMAP = "Binary labelmap"
 CLOSED_SURFACE = "Closed surface"
 
-_ALTERED_STRUCTURE = Code("SCT", "49755003", "Morphologically Altered Structure")
+ALTERED_STRUCTURE = Code("SCT", "49755003", "Morphologically Altered Structure")
 _SPATIAL_CONCEPT = Code("SCT", "309825002", "Spatial and Relational Concept")
 _OF_INTEREST = Code("DCM", "113000", "Of Interest")
 _HEAD = Code("SCT", "69536005", "Head")
@@ -56,7 +56,7 @@ def _without_separators(text: str) -> str:
 
 def finding_terminology(finding: Finding) -> str:
     """Return the terminology of a finding's segment: a haemorrhage (or other finding) in its region."""
-    return terminology_entry(_ALTERED_STRUCTURE, finding.finding, finding.region)
+    return terminology_entry(ALTERED_STRUCTURE, finding.finding, finding.region)
 
 
 def key_slices_terminology() -> str:

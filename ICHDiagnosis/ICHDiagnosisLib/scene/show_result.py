@@ -25,6 +25,7 @@ from .layers import (
     shown_result,
     toggle_layers,
 )
+from .lesion_segments import show_lesions
 from .slice_positions import record_slice_order
 from .volume_geometry import GeometryError, MapFile, VoxelMatch, match_voxels, read_map, slice_axis_of
 
@@ -53,13 +54,15 @@ def show_result(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) -> S
         If the maps do not lie on the volume's voxels.
     """
     maps = _maps_on_volume(result, input_node) if result.evaluated else None
-    if maps is None or _labels_shown(input_node) - set(maps.gradcam):
+    if maps is None or _layers_shown(input_node) - _layers_of(result):
         remove_result(input_node)
     document = tables.show_provenance(result, input_node)
     if maps is not None:
         record_slice_order(document, input_node, maps.slice_axis, maps.slices_reversed)
         _record_caveat(document, maps.caveat)
         tables.show_findings(result, input_node)
+        if result.stated_lesions is not None:
+            tables.show_volumes(result.stated_lesions, input_node)
         tables.show_attention(result, input_node)
         attribution_maps = {
             label: _show_attribution_map(result, input_node, label, voxels) for label, voxels in maps.gradcam.items()
@@ -69,7 +72,9 @@ def show_result(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) -> S
     if maps is not None:
         views.show_input(input_node, maps.slice_axis)
         toggle_layers(input_node, True)
-        set_attribution_map(input_node, _leading_label(result), DEFAULT_OPACITY, segments.DEFAULT_THRESHOLD)
+        # The lesion itself comes first; attribution waits until it is asked for.
+        label = None if result.stated_lesions is not None else _leading_label(result)
+        set_attribution_map(input_node, label, DEFAULT_OPACITY, segments.DEFAULT_THRESHOLD)
     return required_result(input_node)
 
 
@@ -79,6 +84,7 @@ class _MapsOnVolume:
 
     attention: np.ndarray | None
     gradcam: dict[str, np.ndarray]
+    lesion_subtypes: np.ndarray | None
     slice_axis: int
     slices_reversed: bool
     caveat: str | None
@@ -88,19 +94,21 @@ def _maps_on_volume(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) 
     """Read every map and bring it onto the input's voxels; nothing of the scene is changed."""
     if input_node.GetImageData() is None:
         raise GeometryError("geometry.no_voxels", volume=input_node.GetName())
-    attention, gradcam = None, {}
+    attention, gradcam, subtypes = None, {}, None
+    files = [(result_map, result_map.file) for result_map in result.maps if result_map.kind != "feature_attention"]
+    lesion_files = [(None, result.lesions.subtypes_file)] if result.lesions is not None else []
     first: tuple[MapFile, VoxelMatch] | None = None
-    for result_map in result.maps:
-        if result_map.kind == "feature_attention":
-            continue
-        map_file = read_map(result.map_path(result_map))
+    for result_map, name in [*files, *lesion_files]:
+        map_file = read_map(result.file_path(name))
         if map_file.voxels.shape != result.study.shape:
             found = map_file.voxels.shape
-            raise GeometryError("geometry.map_shape", file=result_map.file, found=found, expected=result.study.shape)
+            raise GeometryError("geometry.map_shape", file=name, found=found, expected=result.study.shape)
         if first is None or not np.array_equal(first[0].affine, map_file.affine):
             first = map_file, match_voxels(result.study, map_file, input_node)
         voxels = first[1].on_volume(map_file.voxels)
-        if result_map.label is None:
+        if result_map is None:
+            subtypes = voxels
+        elif result_map.label is None:
             attention = voxels
         else:
             gradcam[result_map.label] = voxels
@@ -108,12 +116,19 @@ def _maps_on_volume(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) 
         raise GeometryError("geometry.no_maps")
     map_file, match = first
     axis = match.axes.index(slice_axis_of(result.study, map_file))
-    return _MapsOnVolume(attention, gradcam, axis, match.reverse[axis], match.caveat)
+    return _MapsOnVolume(attention, gradcam, subtypes, axis, match.reverse[axis], match.caveat)
 
 
-def _labels_shown(input_node: slicer.vtkMRMLScalarVolumeNode) -> set[str]:
+def _layers_shown(input_node: slicer.vtkMRMLScalarVolumeNode) -> set[str]:
     shown = shown_result(input_node)
-    return set() if shown is None else set(shown.attribution_maps)
+    return set() if shown is None else _layers_of(shown.result)
+
+
+def _layers_of(result: Result) -> set[str]:
+    """Name what a result shows: the labels with an attribution map, lesions, and whether they are stated."""
+    labels = {result_map.label for result_map in result.maps if result_map.label is not None}
+    lesions = {"lesions"} if result.lesions is not None else set()
+    return labels | lesions | ({"stated lesions"} if result.stated_lesions is not None else set())
 
 
 def _record_caveat(document: slicer.vtkMRMLTextNode, caveat: str | None) -> None:
@@ -151,6 +166,9 @@ def _show_segmentation(
 ) -> None:
     node = segments.provide_segmentation(input_node)
     modifying = node.StartModify()
+    stated = result.stated_lesions is not None
+    if result.lesions is not None and maps.lesion_subtypes is not None:
+        show_lesions(node, input_node, result.lesions, result.model.labels, maps.lesion_subtypes)
     if maps.attention is not None:
         segment = segments.set_segment(
             node,
@@ -161,12 +179,12 @@ def _show_segmentation(
         )
         mask = (maps.attention > 0) & _on_key_slices(result, maps)
         segments.set_segment_voxels(segment, mask, input_node)
-        segments.style_segment(node, segments.KEY_SLICES_ID, bool(result.positive_findings))
+        segments.style_segment(node, segments.KEY_SLICES_ID, bool(result.positive_findings) and not stated)
     for label in maps.gradcam:
         finding, identifier = result.finding(label), segments.gradcam_segment_id(label)
         name = segments.gradcam_segment_name(label, segments.DEFAULT_THRESHOLD)
         segments.set_segment(node, identifier, name, finding.colour, segments.finding_terminology(finding))
-        segments.style_segment(node, identifier, finding.positive)
+        segments.style_segment(node, identifier, finding.positive and not stated)
     segments.segment_gradcam(node, attribution_maps, segments.DEFAULT_THRESHOLD, input_node)
     node.GetDisplayNode().SetVisibility(True)
     node.EndModify(modifying)

@@ -7,6 +7,7 @@ import slicer
 
 from . import views
 from .layers import required_result
+from .lesion_segments import lesion_voxels
 from .volume_geometry import ijk_to_ras, middle_of_slice
 
 SLICE_AXIS = "ICHDiagnosis.SliceAxis"
@@ -80,4 +81,36 @@ def jump_to_finding(input_node: slicer.vtkMRMLVolumeNode, label: str) -> int:
         views.jump_to_voxel(input_node, (voxel[2], voxel[1], voxel[0]))
     else:
         jump_to_slice(input_node, index)
+    return index
+
+
+def jump_to_lesion(input_node: slicer.vtkMRMLVolumeNode, groups: tuple[str, ...]) -> int | None:
+    """Bring the slice views to the lesion of some compartments, on the slice where it is largest.
+
+    Parameters
+    ----------
+    input_node : vtkMRMLVolumeNode
+        The CT.
+    groups : tuple of str
+        Keys of compartments.
+
+    Returns
+    -------
+    int or None
+        The original slice; None, and the views stay, where the scene holds no such lesion.
+    """
+    shown = required_result(input_node)
+    mask = None if shown.segmentation_node is None else lesion_voxels(shown.segmentation_node, input_node, groups)
+    if mask is None:
+        return None
+    indices = [original.index for original in shown.result.slices]
+    axis = slice_to_volume(input_node, indices[0])[0]
+    areas = mask.sum(axis=tuple(other for other in range(3) if other != 2 - axis))
+    index = max(indices, key=lambda candidate: areas[slice_to_volume(input_node, candidate)[1]])
+    place = slice_to_volume(input_node, index)[1]
+    voxels = np.argwhere(np.take(mask, [place], axis=2 - axis))
+    voxels[:, 2 - axis] = place
+    nearest = np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin()
+    k, j, i = (int(found) for found in voxels[nearest])
+    views.jump_to_voxel(input_node, (i, j, k))
     return index

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import slicer
 import vtk
 
 from ..messages import message
-from ..result.content import Code, Finding, OriginalSlice, Result
+from ..result.content import Code, Finding, Lesions, OriginalSlice, Result
 from . import result_nodes
 from .segments import KEY_SLICES_COLOUR
 
@@ -41,6 +42,26 @@ def show_findings(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> None:
             message("table.region_code"): [_code_text(finding.region) for finding in findings],
             message("table.label"): [finding.key for finding in findings],
             message("table.default_threshold"): [_yes_or_no(finding.default_threshold) for finding in findings],
+        },
+    )
+
+
+def show_volumes(lesions: Lesions, input_node: slicer.vtkMRMLVolumeNode) -> None:
+    """Write the volumes of lesions into a table node, ml: the total first; limits that were not measured are NaN."""
+    name = message("node.volumes", name=input_node.GetName())
+    table = result_nodes.provide_node("vtkMRMLTableNode", input_node, result_nodes.LESION_VOLUMES, name)
+    groups = [lesions.group(volume.group) for volume in lesions.volumes]
+    _fill(
+        table,
+        {
+            message("table.compartment"): [
+                message("volume.total") if group is None else group.name for group in groups
+            ],
+            message("table.volume"): [volume.ml for volume in lesions.volumes],
+            message("table.low"): [math.nan if volume.low_ml is None else volume.low_ml for volume in lesions.volumes],
+            message("table.high"): [
+                math.nan if volume.high_ml is None else volume.high_ml for volume in lesions.volumes
+            ],
         },
     )
 

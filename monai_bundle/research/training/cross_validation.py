@@ -43,8 +43,7 @@ SHIPPED = "DrCT2, EfficientNet-Lite0 trained end to end on real and synthetic sl
 FINE_TUNED = "DrCT2, last block fine-tuned on slices"
 FROZEN = "DrCT2, VGG16 as ImageNet left it"
 OWN_DATA = "DrCT2, heads trained on from the shipped weights"
-OWN_DATA_SHIPPED = "DrCT2, EfficientNet-Lite0 trained end to end on real and synthetic slices"
-FINE_TUNED = "DrCT2, last block and heads trained on from the shipped weights"
+OWN_DATA_FINE_TUNED = "DrCT2, last layers and heads trained on from the shipped weights"
 OPERATING_POINTS_FILE = "operating_points.json"
 CALIBRATION_FILE = "calibration.json"
 
@@ -141,6 +140,12 @@ def own_data(studies: str, labels: str) -> dict[str, Any]:
     }
 
 
+def vgg16() -> dict[str, Any]:
+    """Return the overrides that train the paper's backbone."""
+    overrides: dict[str, Any] = json.loads(Path("configs/vgg16.json").read_text("utf-8"))
+    return {key: value for key, value in overrides.items() if key != "model_file"}
+
+
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8", newline="\n")
 
@@ -150,10 +155,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only-metrics", "--only-figures", action="store_true", help="train no network on all patients"
     )
-    parser.add_argument("--frozen", action="store_true", help="leave VGG16 as it is: no fine-tuning on slices")
-    parser.add_argument("--studies", help="folder of your own studies; VGG16 stays as shipped, unless --fine-tune")
+    parser.add_argument("--vgg16", action="store_true", help="the paper's backbone, its last block fine-tuned on slices")
+    parser.add_argument("--frozen", action="store_true", help="VGG16 as ImageNet left it: no fine-tuning on slices")
+    parser.add_argument("--studies", help="folder of your own studies; the backbone stays as shipped, unless --fine-tune")
     parser.add_argument("--labels", help="their labels, a CSV file")
-    parser.add_argument("--fine-tune", action="store_true", help="train VGG16's last block on your slice labels, too")
+    parser.add_argument("--fine-tune", action="store_true", help="train the backbone's last layers on your slice labels, too")
     parser.add_argument("--output", type=Path, help="folder for the weights; without it they go into the bundle")
     for name, target in (
         ("--set", "train.json"),
@@ -172,7 +178,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if (arguments.studies is None) != (arguments.labels is None):
         parser.error("--studies and --labels belong together")
     if arguments.fine_tune and (arguments.studies is None or arguments.frozen):
-        parser.error("--fine-tune belongs to --studies; without them the last block is fine-tuned unless --frozen")
+        parser.error("--fine-tune belongs to --studies; without them the whole backbone is trained unless --frozen")
     if arguments.set_finetuning and arguments.studies is not None and not arguments.fine_tune:
         parser.error("--set-finetuning belongs to --fine-tune: without it your studies train the heads alone")
     if arguments.studies is not None and arguments.output is None and not arguments.only_metrics:
@@ -195,8 +201,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             finetuning = {"slices_dir": None, **arguments.set_finetuning}
             variant = Variant("own_data_fine_tuned", OWN_DATA_FINE_TUNED, arguments.set, finetuning)
     elif arguments.frozen:
-        base = VGG16
-        variant = Variant("frozen", FROZEN, arguments.set, None)
+        base, variant = vgg16(), Variant("frozen", FROZEN, arguments.set, None)
+    elif arguments.vgg16:
+        base, variant = vgg16(), Variant("fine_tuned", FINE_TUNED, arguments.set, arguments.set_finetuning)
     _measure_and_train(variant, base, arguments.output, arguments.only_metrics)
 
 

@@ -27,6 +27,7 @@ HEADS = "configs/train.json"
 FINETUNING = "configs/finetune.json"
 PREPARED = "configs/prepared_slices.json"
 SLICES = "configs/train_slices.json"
+BASE = "configs/train_base.json"
 STUDIES = "configs/train_studies.json"
 FROM_MAPS = {"features#maps": "@scan_maps"}
 """Overrides of train.json for a fine-tuned trained stage: features of cached maps, in seconds."""
@@ -149,25 +150,32 @@ def fine_tuned(variant: Variant, validation_fold: int | None, base: Mapping[str,
 def slices_trained(variant: Variant, validation_fold: int | None, base: Mapping[str, Any]) -> str:
     """Return the file of a network trained on slices without one fold; an interrupted training goes on.
 
+    It begins with what single slices and phantoms alone teach (``configs/train_base.json``), which every fold shares:
+    no patient of any fold is seen there.
+
     Parameters
     ----------
     variant, validation_fold, base
         As for :func:`fine_tuned`.
     """
     own = _of_keys(variant.heads, (*FOLDS, *INPUT, "network_def"))
-    overrides = {**base, **own, **(variant.slices or {}), "validation_fold": validation_fold}
-    for elsewhere in ("model_path", "cache_root"):
-        overrides.pop(elsewhere, None)
-    files = [HEADS, PREPARED, SLICES]
-    key = [settings_of(*files), overrides, data_key(files, overrides)]
+    overrides = {key: value for key, value in {**base, **own}.items() if key not in ("model_path", "cache_root")}
+    folder = str(base.get("cache_root", "cache"))
+    begun = _slices_file(variant, [HEADS, PREPARED, SLICES, BASE], overrides, folder, "-base.pt")
+    own_fold = {**overrides, **(variant.slices or {}), "validation_fold": validation_fold, "start_from": begun}
+    return _slices_file(variant, [HEADS, PREPARED, SLICES], own_fold, folder, f"-{validation_fold}.pt")
+
+
+def _slices_file(variant: Variant, files: list[str], overrides: Mapping[str, Any], folder: str, suffix: str) -> str:
+    key = [settings_of(*files), dict(overrides), data_key(files, overrides)]
 
     def write(path: Path) -> None:
-        logger.info("%s: training on slices without fold %s", variant.name, validation_fold)
+        logger.info("%s: training on slices%s", variant.name, suffix.removesuffix(".pt"))
         workflow = prepared(files, {**overrides, "model_path": str(path), "resume": True})
         workflow.run()
         workflow.finalize()
 
-    return str(Cache(str(base.get("cache_root", "cache"))).file("slices", key, f"-{validation_fold}.pt", write))
+    return str(Cache(folder).file("slices", key, suffix, write).absolute())
 
 
 def _of_keys(overrides: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from scripts.diagnosis import Lesions, LesionVolume
-from scripts.explanation.lesions import LesionReading
+from scripts.explanation.lesions import LEAST_PROBABILITY, LesionReading
 from scripts.intake.study import CTStudy
 from scripts.labels import LESION_GROUPS, TOTAL_GROUP, Label
 from scripts.volume_calibration import VolumeCalibration
 
-ASSUMED_SPACING = "assumed_spacing"
-"""Code of the quality warning of a CT whose files do not state the size of a voxel."""
+ASSUMED_SPACING = "default_geometry"
+"""Code of the quality warning of a CT whose file states no spacing but what software writes that knows none."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class LesionSettings:
     Attributes
     ----------
     threshold : float
-        Least probability of a voxel of a lesion, above 0 and at most 1.
+        Least probability of a voxel of a lesion, 0.05 to 1: below it no subtype is known.
     smallest_ml : float
         Smaller specks are no lesion, and a compartment with less is not listed.
     calibration : VolumeCalibration
@@ -44,7 +44,7 @@ class LesionSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not 0 < self.threshold <= 1 or self.smallest_ml < 0:
+        if not LEAST_PROBABILITY <= self.threshold <= 1 or self.smallest_ml < 0:
             raise ValueError(f"lesion threshold {self.threshold} or smallest volume {self.smallest_ml} ml out of range")
 
     @property
@@ -87,13 +87,14 @@ def measure_lesions(
     -------
     Lesions
         Volumes: the total first, then the compartments of at least ``smallest_ml``, the largest first; the total also
-        counts what smaller compartments hold. None where no lesion is left.
+        counts what smaller compartments hold. Without volumes where no lesion is left.
     """
     sizes = voxel_ml(study)
     mask = _without_specks(reading.probability >= settings.lowest_value, sizes, settings.smallest_ml)
     subtypes = np.where(mask, reading.subtypes, np.uint8(0))
-    per_slice = np.stack([np.bincount(plane.ravel(), minlength=len(labels)) for plane in subtypes])
-    subtype_ml = sizes @ per_slice
+    affected = np.flatnonzero(mask.any(axis=(1, 2)))
+    counts = [np.bincount(subtypes[index].ravel(), minlength=len(labels)) for index in affected]
+    subtype_ml = sizes[affected] @ np.array(counts).reshape(len(affected), len(labels))
     measured = {
         group.key: float(sum(subtype_ml[place] for place, label in enumerate(labels) if label.key in group.labels))
         for group in LESION_GROUPS

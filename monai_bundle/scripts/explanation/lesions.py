@@ -7,12 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from scripts.networks.study_network import StudyOutput
 from scripts.reading_geometry import ReadingGeometry
 
 SUBTYPES = 5
 """In every vocabulary label 0 is any haemorrhage, and labels 1 to 5 are its subtypes."""
+
+LEAST_PROBABILITY = 0.05
+"""Below it a voxel has no subtype: most slices then need none."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class LesionReading:
     probability : ndarray of uint8, shape (slices, rows, columns)
         Of any haemorrhage; 255 is probability 1 in every scan. 0 outside the head.
     subtypes : ndarray of uint8, shape (slices, rows, columns)
-        Number of the most probable subtype, 1 to 5 in the order of the vocabulary; 0 where the probability is 0.
+        Number of the most probable subtype, 1 to 5 in the order of the vocabulary; 0 where the probability is below
+        5 %.
     """
 
     probability: NDArray[np.uint8]
@@ -54,14 +59,20 @@ def read_lesions(output: StudyOutput, geometry: ReadingGeometry, head: NDArray[n
         return None
     probability = np.zeros(geometry.original_shape, dtype=np.uint8)
     subtypes = np.zeros(geometry.original_shape, dtype=np.uint8)
+    least = round(255 * LEAST_PROBABILITY)
     # One input slice at a time: all labels of all voxels of a thin stack would take gigabytes.
     for logits, slab in zip(output.lesion_logits, geometry.slabs, strict=True):
-        with torch.no_grad():
-            labels = logits[: 1 + SUBTYPES].sigmoid().cpu()
-            resampled = geometry.plane.resample_back(labels, geometry.original_shape[1:])
-            stored = (resampled[0] * 255).round().to(torch.uint8).numpy()
-            subtype = (resampled[1:].argmax(dim=0) + 1).to(torch.uint8).numpy()
+        labels = logits[: 1 + SUBTYPES].detach().cpu().sigmoid()
+        stored = (_original(labels[:1], geometry)[0] * 255).round().to(torch.uint8).numpy()
+        subtype = np.zeros_like(stored)
+        if stored.max() >= least:
+            subtype = (_original(labels[1:], geometry).argmax(dim=0) + 1).to(torch.uint8).numpy()
         for index in slab:
             probability[index] = np.where(head[index], stored, 0)
-            subtypes[index] = np.where(probability[index] > 0, subtype, 0)
+            subtypes[index] = np.where(probability[index] >= least, subtype, 0)
     return LesionReading(probability, subtypes)
+
+
+def _original(labels: Tensor, geometry: ReadingGeometry) -> Tensor:
+    """Resample the maps (labels, h, w) of one input slice to original rows and columns."""
+    return geometry.plane.resample_back(labels, geometry.original_shape[1:])

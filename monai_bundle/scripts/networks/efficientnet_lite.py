@@ -33,11 +33,14 @@ _STAGES = (
 
 
 class EfficientNetLite0(Backbone):
-    """EfficientNet-Lite0 up to its last convolution; all of it is trained."""
+    """EfficientNet-Lite0 up to its last convolution.
+
+    The shipped weights were trained end to end; the layers up to stride 16 stay where one's own slices fine-tune it.
+    """
 
     channels = 1280
     stride = 32
-    frozen_layers = 0
+    frozen_layers = 12
     pretrained = True
     pooling = "max_mean"
     normalisation = InputNormalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

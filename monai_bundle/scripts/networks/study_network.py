@@ -65,8 +65,8 @@ class StudyOutput:
         Sums to 1 over the channels.
     feature_maps : tuple of FeatureMaps
         What attribution maps are computed from: of all slices first, then of the key slices.
-    lesion_logits : Tensor of float32, shape (input slices, labels, h, w), or None
-        Logits of every pixel of the crop, detached; None for networks without a lesion decoder.
+    lesion_logits : Tensor, shape (input slices, labels, h, w), or None
+        Of every pixel of the crop, without graph; the first label is that of any haemorrhage.
     """
 
     sub_stack_logits: Tensor

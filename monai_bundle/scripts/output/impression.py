@@ -151,9 +151,9 @@ def _volume(lesions: Lesions) -> Message:
     if not groups:
         return about
     if len(groups) == 1:
-        return Message("lesions.of_one", about=about, group=Message(f"lesions.{groups[0].group}"))
+        return Message("lesions.of_one", about=about, group=Message(f"compartment.{groups[0].group}"))
     parts = tuple(
-        Message("lesions.part", group=Message(f"lesions.{volume.group}"), ml=millilitres(volume.ml))
+        Message("lesions.part", group=Message(f"compartment.{volume.group}"), ml=millilitres(volume.ml))
         for volume in groups
     )
     return Message("lesions.of_several", about=about, groups=parts)

@@ -133,19 +133,20 @@ def contours(
     """
     width = max(1, round(max(grey.shape) / 210))
     coloured = np.repeat(grey[..., None], 3, axis=-1)
-    shown = {group: display.sized(mask.astype(np.uint8) * 255, max(grey.shape)) >= 128 for group, mask in masks.items()}
+    shown = {group: _sized(mask, display, max(grey.shape)) for group, mask in masks.items()}
     lesion = np.logical_or.reduce(list(shown.values())) if shown else np.zeros(grey.shape, bool)
     for group, mask in shown.items():
-        line = _grown(mask, 1 + width) & ~_grown(mask, 1)
-        rim = _grown(mask, 2 + width) & ~mask & ~line
+        if not mask.any():
+            continue
+        distance = ndimage.distance_transform_edt(~mask)
+        rim = (distance > 0) & (distance <= 2 + width)
         coloured[rim & ~lesion] = _HALO
-        coloured[line] = group.colour
+        coloured[(distance > 1) & (distance <= 1 + width)] = group.colour
     return coloured
 
 
-def _grown(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
-    """Return a mask and all that lies within some pixels of it."""
-    if not mask.any():
-        return mask
-    grown: NDArray[np.bool_] = ndimage.distance_transform_edt(~mask) <= pixels
-    return grown
+def _sized(mask: NDArray[np.bool_], display: Display, longest: int) -> NDArray[np.bool_]:
+    """Bring a mask to the size of an image; what is smaller than a pixel there keeps its largest pixel."""
+    covered = display.sized(mask.astype(np.uint8) * 255, longest)
+    shown: NDArray[np.bool_] = covered >= min(128, max(1, covered.max() // 2))
+    return shown

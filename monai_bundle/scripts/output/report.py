@@ -238,7 +238,7 @@ def _lesion_table(diagnosis: Diagnosis, translate: Translation) -> LesionTable |
     colours = {group.key: _hexadecimal(group.colour) for group in LESION_GROUPS}
     rows = tuple(
         VolumeRow(
-            name=translate(f"lesions.{volume.group}_name"),
+            name=translate(f"compartment_name.{volume.group}"),
             colour=colours.get(volume.group, ""),
             volume=translate("lesions.millilitres", ml=millilitres(volume.ml)),
             limits=_limits(volume, translate),

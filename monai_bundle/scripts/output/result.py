@@ -252,7 +252,7 @@ def _lesions(diagnosis: Diagnosis, lesions: Lesions, translation: Translation) -
         "groups": [
             {
                 "key": group.key,
-                "name": translation(f"lesions.{group.key}"),
+                "name": translation(f"compartment.{group.key}"),
                 "labels": list(group.labels),
                 "code": {"finding": asdict(group.finding), "region": asdict(group.region)},
                 "colour": list(group.colour),

@@ -21,7 +21,7 @@ from scripts.transforms import HounsfieldWindows
 
 _KEYS = tuple(label.key for label in RSNA)
 _SYNTHETIC = ("synthetic scan", "synthetic slices", "phantom")
-_FAINT_PIXELS = 16
+_FAINT_PIXELS = 60
 """Synthetic blood on fewer pixels of a prepared slice decides no label: no reader would state it."""
 
 Place = tuple[int, int]
@@ -65,7 +65,7 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
     held_out : mapping of str to int
         Kind of group (``"scan"``, ``"slices"``; their synthetic versions follow them) to the fold that is left out.
     windows : sequence of (float, float)
-        Centre and width in HU of each channel; the last is the bone's, 0 where bone is unknown.
+        Centre and width in HU of each channel.
     sizes : sequence of (int, int, float)
         Image size, slices of a batch of that size, and how often it is drawn.
     count : int
@@ -76,6 +76,8 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
         How slices are changed.
     seed : int
         Source of all randomness, together with the epoch and the batch's number.
+    kinds : sequence of str, optional
+        Kinds of groups that are drawn from; all, if not given.
 
     Attributes
     ----------
@@ -100,9 +102,13 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
         parts: BatchParts | None = None,
         augmentation: SliceAugmentation | None = None,
         seed: int = 0,
+        kinds: Sequence[str] | None = None,
     ) -> None:
         self.groups = [
-            each for each in groups if held_out.get(each.kind.removeprefix("synthetic "), None) != each.fold
+            each
+            for each in groups
+            if held_out.get(each.kind.removeprefix("synthetic "), None) != each.fold
+            and (kinds is None or each.kind in kinds)
         ]
         self.windows = HounsfieldWindows(windows)
         self.sizes, self.count, self.seed, self.epoch = [tuple(each) for each in sizes], count, seed, 0
@@ -145,9 +151,9 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
         image = torch.stack([self.groups[group].image[place].float()[None] for group, place in places])
         mask = torch.stack([self.groups[group].mask[place][None] for group, place in places])
         bone = torch.tensor([self.groups[group].bone for group, _ in places])
-        image, mask, bone = self.augmentation(image, mask, bone, size, generator)
+        image, mask = self.augmentation(image, mask, bone, size, generator)
         return {
-            "image": windowed(image, bone, self.windows),
+            "image": windowed(image, self.windows),
             "label": torch.stack([self.labels[group][place] for group, place in places]),
             "mask": mask,
             "mask_known": torch.stack([self.groups[group].mask_known[place] for group, place in places]),
@@ -168,11 +174,9 @@ class EpochOfDataset:
         self.dataset.epoch = engine.state.epoch - 1
 
 
-def windowed(image: Tensor, bone: Tensor, windows: HounsfieldWindows) -> Tensor:
-    """Turn slices (slices, 1, size, size) in HU into windows (slices, windows, size, size), the last 0 without bone."""
-    channels = convert_to_tensor(windows(image.movedim(0, 1)), track_meta=False).movedim(0, 1).contiguous()
-    channels[~bone, -1] = 0.0
-    return channels
+def windowed(image: Tensor, windows: HounsfieldWindows) -> Tensor:
+    """Turn slices (slices, 1, size, size) in HU into windows (slices, windows, size, size) in 0..1."""
+    return convert_to_tensor(windows(image.movedim(0, 1)), track_meta=False).movedim(0, 1).contiguous()
 
 
 def stated_labels(group: PreparedGroup) -> Tensor:

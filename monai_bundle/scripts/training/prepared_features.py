@@ -147,7 +147,7 @@ def _compute(
     for name in ("image", "high_res"):
         size = (sizes[name], sizes[name])
         image = functional.interpolate(group.image.float()[:, None], size=size, mode="bilinear", antialias=True)
-        slices = windowed(image, torch.full((len(image),), group.bone), windows)
+        slices = windowed(image, windows)
         arrays[name] = _embeddings(backbone, slices, *where)[None].half().numpy()
     return arrays
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from scripts.cache import Cache, weights_key
 from scripts.messages import ExpectedError
-from scripts.networks.backbone import Backbone, pool
+from scripts.networks.backbone import Backbone
 from scripts.precision import Precision, PrecisionName, choose_precision, fastest_layout
 from scripts.training.slice_recipe import SliceRecipe, input_slices_of
 from scripts.training.stage_maps import Arrays, StageMaps
@@ -121,7 +121,7 @@ def _of_maps(
     stage = fastest_layout(backbone.trained_stage().eval().to(device))
     chosen = choose_precision(device, precision)
     of_stage = [weights_key(stage), chosen.name]
-    pooled = partial(_pooled_maps, stage, device, chosen)
+    pooled = partial(_pooled_maps, stage, backbone.pool, device, chosen)
     features = []
     for scan in tqdm(maps, desc="features", unit="scan"):
         arrays = cache.get("pooled", [scan.key, of_stage], partial(_compute_from_maps, scan, pooled))
@@ -148,16 +148,18 @@ def _features(arrays: Arrays, input_slice: Tensor) -> ScanFeatures:
 
 
 def _pooled_images(
-    backbone: nn.Module, device: torch.device, precision: Precision, images: Tensor, size: int
+    backbone: Backbone, device: torch.device, precision: Precision, images: Tensor, size: int
 ) -> Tensor:
     """Return pooled features (slices, channels) of windowed slices (windows, slices, height, width)."""
     batches = images.movedim(0, 1).split(size)
     with torch.inference_mode(), precision.autocast():
         laid_out = (batch.to(device).contiguous(memory_format=torch.channels_last) for batch in batches)
-        return torch.cat([pool(backbone(batch)) for batch in laid_out]).float().cpu()
+        return torch.cat([backbone.pool(backbone(batch)) for batch in laid_out]).float().cpu()
 
 
-def _pooled_maps(stage: nn.Module, device: torch.device, precision: Precision, maps: Tensor, size: int) -> Tensor:
+def _pooled_maps(
+    stage: nn.Module, pool: Callable[[Tensor], Tensor], device: torch.device, precision: Precision, maps: Tensor, size: int
+) -> Tensor:
     """Return pooled features (slices, channels) of the frozen stage's maps (slices, h, w, maps)."""
     with torch.inference_mode(), precision.autocast():
         batches = (batch.to(device).permute(0, 3, 1, 2).float() for batch in maps.split(size))

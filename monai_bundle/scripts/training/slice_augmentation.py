@@ -57,7 +57,7 @@ class SliceAugmentation:
 
     def __call__(
         self, image: Tensor, mask: Tensor, bone: Tensor, size: int, generator: np.random.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """Change a batch.
 
         Parameters
@@ -79,8 +79,6 @@ class SliceAugmentation:
             HU.
         mask : Tensor, shape (slices, 1, size / 4, size / 4)
             The mask on the lesion decoder's pixels.
-        bone : Tensor of bool, shape (slices,)
-            Whether bone is still known.
         """
         count = len(image)
         affine = self._affine(count, generator)
@@ -93,7 +91,7 @@ class SliceAugmentation:
         moved = self._with_other_contrast(moved, generator)
         narrow = ~bone | torch.from_numpy(generator.random(count) < self.narrow)
         clipped = moved.clamp(*NARROW_HU)
-        return torch.where(narrow[:, None, None, None], clipped, moved), inside, ~narrow
+        return torch.where(narrow[:, None, None, None], clipped, moved), inside
 
     def _affine(self, count: int, generator: np.random.Generator) -> Tensor:
         """Draw matrices (slices, 2, 3) from the result's coordinates to the image's, half of them mirrored."""

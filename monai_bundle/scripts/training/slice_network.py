@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from scripts.messages import ExpectedError
 from scripts.networks.attention import SliceClassifier
-from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1
 from scripts.precision import PrecisionName, choose_precision
 
@@ -50,7 +49,7 @@ class SliceNetwork(nn.Module):
             raise ExpectedError("training.no_slice_classifier")
         if isinstance(network.primary.slice_classifier.normalisation.norm, nn.InstanceNorm1d):
             raise ExpectedError("training.normalisation_of_scans")
-        self.block = network.backbone.trained_stage()
+        self.block, self.pool = network.backbone.trained_stage(), network.backbone.pool
         if not any(True for _ in self.block.parameters()):
             raise ExpectedError("training.no_trained_stage", backbone=type(network.backbone).__name__)
         self.slice_classifier = network.primary.slice_classifier
@@ -80,7 +79,7 @@ class SliceNetwork(nn.Module):
             maps = of_pixels * maps + (1 - of_pixels) * maps[partner]
         with choose_precision(device, self.precision).autocast():
             last_maps = self.block(maps.float().contiguous(memory_format=torch.channels_last))
-        logits: Tensor = self.slice_classifier(pool(last_maps).float()[:, None])[:, 0]
+        logits: Tensor = self.slice_classifier(self.pool(last_maps).float()[:, None])[:, 0]
         if not self.training:
             return logits
         cells = torch.einsum("bchw,lc->blhw", last_maps.float(), self.slice_classifier.slope()).flatten(2)

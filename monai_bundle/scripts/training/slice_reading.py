@@ -22,6 +22,8 @@ from scripts.training.balanced_batches import windowed
 from scripts.training.prepared_slices import UNKNOWN_SUBTYPE, PreparedGroup
 from scripts.transforms import HounsfieldWindows
 
+_STRONGEST = 6
+"""Pixels by which a slice's label is told from its map."""
 _SMOOTH = 8.0
 """Added to both sides of Dice, in pixels: a slice without blood has a Dice of about 1 where nothing is found."""
 
@@ -71,17 +73,28 @@ class SliceReading(nn.Module):
 
 
 class SliceReadingLoss(nn.Module):
-    """Cross-entropy of the labels, any counting double, and cross-entropy and Dice of the pixels.
+    """Cross-entropy of the labels, any counting double; cross-entropy and Dice of the pixels; and the pixels' strongest.
+
+    Slices without a mask teach the decoder too: their labels are those of their strongest pixels.
 
     Parameters
     ----------
-    pixel_weight, dice_weight : float
-        Of the pixels' cross-entropy and of Dice (Milletari et al. 2016), beside the labels'.
+    pixel_weight, dice_weight, strongest_weight : float
+        Of the pixels' cross-entropy, of Dice (Milletari et al. 2016) and of the strongest pixels, beside the labels'.
+    blood_weight : float
+        How often a pixel with blood counts in the cross-entropy: there are few.
     """
 
-    def __init__(self, pixel_weight: float = 4.0, dice_weight: float = 0.5) -> None:
+    def __init__(
+        self,
+        pixel_weight: float = 4.0,
+        dice_weight: float = 1.0,
+        strongest_weight: float = 0.25,
+        blood_weight: float = 6.0,
+    ) -> None:
         super().__init__()
-        self.pixel_weight, self.dice_weight = pixel_weight, dice_weight
+        self.pixel_weight, self.dice_weight, self.strongest_weight = pixel_weight, dice_weight, strongest_weight
+        self.blood_weight = blood_weight
 
     def forward(self, found: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         """Return the loss.
@@ -98,10 +111,12 @@ class SliceReadingLoss(nn.Module):
         loss = _mean_known(found["logits"], batch["label"], weights)
         if "pixels" in found:
             target, known = pixel_targets(batch["mask"], batch["mask_known"])
-            loss = loss + self.pixel_weight * _mean_known(
-                found["pixels"], torch.where(known, target, torch.nan), weights[:, None, None]
-            )
+            counted = weights[:, None, None] * (1.0 + (self.blood_weight - 1.0) * target)
+            of_pixels = _mean_known(found["pixels"], torch.where(known, target, torch.nan), counted)
+            loss = loss + self.pixel_weight * of_pixels
             loss = loss + self.dice_weight * _dice_loss(found["pixels"][:, 0], target[:, 0], batch["mask_known"])
+            strongest = found["pixels"].flatten(2).topk(_STRONGEST, dim=2).values.mean(dim=2)
+            loss = loss + self.strongest_weight * _mean_known(strongest, batch["label"], weights)
         return loss
 
 
@@ -144,7 +159,7 @@ class TrainingProgress:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
-        self.average.attach(engine, warn_if_momentum_unset=False)
+        self.average.attach(engine)
         self.bar.attach(engine, event_name=Events.EPOCH_COMPLETED, closing_event_name=Events.COMPLETED)
 
 
@@ -161,12 +176,19 @@ class HeldOutSlices(Dataset[dict[str, Tensor]]):
         Centre and width in HU of each channel.
     size : int
         Rows and columns.
+    kinds : sequence of str
+        Kinds of groups that are evaluated on.
     """
 
     def __init__(
-        self, groups: Sequence[PreparedGroup], fold: int | None, windows: Sequence[Sequence[float]], size: int
+        self,
+        groups: Sequence[PreparedGroup],
+        fold: int | None,
+        windows: Sequence[Sequence[float]],
+        size: int,
+        kinds: Sequence[str] = ("scan", "slices"),
     ) -> None:
-        real = [group for group in groups if group.kind in ("scan", "slices")]
+        real = [group for group in groups if group.kind in kinds]
         self.groups = [group for group in real if fold is None or group.fold == fold] or real
         self.places = [(group, place) for group in self.groups for place in range(len(group.labels))]
         self.windows, self.size = HounsfieldWindows(windows), size
@@ -182,7 +204,7 @@ class HeldOutSlices(Dataset[dict[str, Tensor]]):
         image = group.image[place].float()[None, None]
         image = functional.interpolate(image, size=size, mode="bilinear", antialias=True)
         return {
-            "image": windowed(image, torch.tensor([group.bone]), self.windows)[0],
+            "image": windowed(image, self.windows)[0],
             "label": group.labels[place].clone(),
         }
 
@@ -215,7 +237,7 @@ def pixel_targets(mask: Tensor, mask_known: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean_known(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    known = target.isfinite()
+    known = target.isfinite().float()
     each = functional.binary_cross_entropy_with_logits(logits, target.nan_to_num(), reduction="none")
     counted = known * weights
     return (each * counted).sum() / counted.sum().clamp(min=1.0)

@@ -1,0 +1,81 @@
+"""The table of lesion volumes: compartment in its colour, volume and limits; a click leads to the lesion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+
+from ..messages import message
+from ..result.content import Lesions, LesionVolume, millilitres
+from .findings_table import HEADER_HEIGHT, ROW_HEIGHT
+
+NAME, VOLUME, LIMITS = range(3)
+
+
+class VolumesTable:
+    """Fills the table widget of the panel.
+
+    Parameters
+    ----------
+    table : QTableWidget
+        With three columns: compartment, volume, limits.
+    on_chosen : callable
+        Called with the keys of the compartments whose row was clicked: one, or all for the total.
+    """
+
+    def __init__(self, table: qt.QTableWidget, on_chosen: Callable[[tuple[str, ...]], None]) -> None:
+        self._table = table
+        self._on_chosen = on_chosen
+        self._groups: list[tuple[str, ...]] = []
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
+        for column in (VOLUME, LIMITS):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        header.setFixedHeight(HEADER_HEIGHT)
+        table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        table.cellClicked.connect(self._on_cell)
+
+    def show(self, lesions: Lesions | None) -> None:
+        """Show one row per volume, the total first; no table where there is nothing to state."""
+        self._table.setVisible(lesions is not None)
+        self._groups = []
+        if lesions is None:
+            return
+        every_group = tuple(group.key for group in lesions.groups)
+        self._table.setRowCount(len(lesions.volumes))
+        limits = qt.QTableWidgetItem(message("volume.limits_header", percent=round(100 * lesions.level, 1)))
+        self._table.setHorizontalHeaderItem(LIMITS, limits)
+        for row, volume in enumerate(lesions.volumes):
+            self._groups.append((volume.group,) if lesions.group(volume.group) else every_group)
+            self._fill(row, volume, lesions)
+        self._table.clearSelection()
+        self._table.setFixedHeight(HEADER_HEIGHT + ROW_HEIGHT * len(lesions.volumes) + 4)
+
+    def _fill(self, row: int, volume: LesionVolume, lesions: Lesions) -> None:
+        group = lesions.group(volume.group)
+        name = message("volume.total") if group is None else message("volume.group", name=group.name)
+        limits = message("volume.no_limits")
+        if volume.low_ml is not None and volume.high_ml is not None:
+            limits = message("volume.limits", low=millilitres(volume.low_ml), high=millilitres(volume.high_ml))
+        texts = {NAME: name, VOLUME: message("volume.ml", ml=millilitres(volume.ml)), LIMITS: limits}
+        hint = message("volume.hint")
+        if lesions.spacing_assumed:
+            hint += f" {message('volume.spacing_assumed')}"
+        for column, text in texts.items():
+            item = qt.QTableWidgetItem(text)
+            item.setToolTip(hint)
+            if column == NAME and group is not None:
+                swatch = qt.QPixmap(10, 10)
+                swatch.fill(qt.QColor(*group.colour))
+                item.setIcon(qt.QIcon(swatch))
+            if column != NAME:
+                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            if group is None:
+                font = item.font()
+                font.setBold(True)
+                item.setFont(font)
+            self._table.setItem(row, column, item)
+
+    def _on_cell(self, row: int, _column: int) -> None:
+        self._on_chosen(self._groups[row])
