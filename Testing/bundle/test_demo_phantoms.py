@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -37,7 +38,7 @@ def test_the_true_volumes_are_those_of_the_masks(written: Path):
     assert truth["phantom_without_haemorrhage"] == {}
     assert set(truth["phantom_with_haemorrhage"]) == {"intraparenchymal", "intraventricular", "subdural"}
     for kind, volume in truth["phantom_with_haemorrhage"].items():
-        image = nib.load(written / TRUTH / "phantom_with_haemorrhage" / f"truth_{kind}.nii.gz")
+        image: Any = nib.load(written / TRUTH / "phantom_with_haemorrhage" / f"truth_{kind}.nii.gz")
         ml = np.asarray(image.dataobj).sum() * abs(np.linalg.det(image.affine[:3, :3])) / 1000.0
         assert ml == pytest.approx(volume, abs=0.01)
     asked = {each.kind: each.volume_ml for each in HEADS[0].haemorrhages}

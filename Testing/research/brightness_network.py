@@ -52,7 +52,7 @@ class BrightnessNetwork(StudyNetwork):
         hounsfield = images[:, 1] * 200 - 20
         lesion = torch.stack([torch.from_numpy(blood_of(plane.cpu().numpy())) for plane in hounsfield])[:, None].float()
         amount = lesion.sum(dim=(1, 2, 3))
-        slice_logits = (amount / 20 - 3).clamp(max=6)[:, None].repeat(1, self.labels)
+        slice_logits = (amount / 60 - 3)[:, None].repeat(1, self.labels)
         attention = (amount + 1) / (amount + 1).sum()
         logits = (12 * lesion - 6).repeat(1, self.labels, 1, 1)
         logits[:, 2] += 1

@@ -39,8 +39,10 @@ class PhantomScan:
     @property
     def slice_labels(self) -> Mapping[str, NDArray[np.bool_]]:
         empty = np.zeros(len(self.phantom.voxels), dtype=bool)
-        shown = {kind: mask.any(axis=(1, 2)) for kind, mask in self.phantom.masks.items()}
-        shown["any"] = np.logical_or.reduce([empty, *shown.values()])
+        shown: dict[str, NDArray[np.bool_]] = {
+            kind: np.asarray(mask.any(axis=(1, 2))) for kind, mask in self.phantom.masks.items()
+        }
+        shown["any"] = np.any(np.stack([empty, *shown.values()]), axis=0)
         return {key: shown.get(key, empty) for key in KEYS}
 
     @property

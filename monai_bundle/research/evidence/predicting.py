@@ -15,6 +15,7 @@ import torch
 
 from research.metrics.predictions import Predictions
 from research.training.protocol import (
+    BASE,
     FINETUNING,
     HEADS,
     PREPARED,
@@ -123,7 +124,7 @@ def key_of(variant: Variant, base: Mapping[str, Any]) -> list[Any]:
     if variant.finetuning is not None:
         data.append(data_key([HEADS, FINETUNING], {**base, **variant.finetuning}))
     if variant.slices is not None:
-        settings.append(settings_of(HEADS, PREPARED, SLICES, STUDIES))
+        settings += [settings_of(HEADS, PREPARED, SLICES, BASE), settings_of(HEADS, PREPARED, SLICES, STUDIES)]
         data.append(data_key([HEADS, PREPARED, SLICES], {**base, **variant.slices}))
     parts = (variant.heads, variant.finetuning, variant.slices, variant.augmentations, variant.title)
     return [*parts, dict(base), data, *settings]
