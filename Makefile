@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench train evidence lock
+.PHONY: help demo test lint docs bench fuzz train evidence lock
 
 # The Python that the virtual environment is made with.
 PYTHON ?= python3
@@ -14,6 +14,9 @@ OUTPUT ?= output/demo
 
 # Options of the training, e.g. make train TRAIN=--only-metrics
 TRAIN ?=
+
+# Options of the fuzz run, e.g. make fuzz FUZZ="--studies 50 --only mixed"
+FUZZ ?=
 
 # Real head CT, for training and for the tests that want it.
 export ICH_DATA ?= $(CURDIR)/../shared/data
@@ -44,8 +47,11 @@ lint: $(READY)  ## Check style, format, types and who may import whom
 docs: $(READY)  ## Build the documentation site into build/site (index.html)
 	@$(VENV)/bin/python -m mkdocs build --strict --quiet
 
-bench: $(READY)  ## Time each stage of a reading beside the plain path
+bench: $(READY)  ## Time each stage of a reading beside VGG16 and the reference implementation
 	@cd monai_bundle && ../$(VENV)/bin/python -m research.bench
+
+fuzz: $(READY)  ## Read 500 mutated studies: no error, no hang, no other head without a warning [FUZZ=options]
+	@cd monai_bundle && ../$(VENV)/bin/python -m research.fuzz $(FUZZ)
 
 train: $(READY)  ## Measure on held-out patients, then train the shipped weights, on the data in ICH_DATA [TRAIN=options]
 	@cd monai_bundle && ../$(VENV)/bin/python -m research.training.cross_validation $(TRAIN)

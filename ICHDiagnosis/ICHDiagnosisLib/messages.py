@@ -226,6 +226,8 @@ CATALOGUE = {
     "provenance.device": _("Device: {device}, precision {precision}"),
     "provenance.study": _("Study: {name}, series {series}, {slices} slices"),
     "provenance.quality": _("Quality: {warning}"),
+    "provenance.read": _("Read: {item} {reason}"),
+    "provenance.passed_over": _("Passed over: {item} {reason}"),
     "provenance.operating_point": _("Operating point: {name}"),
     "provenance.finding": _("{name}: probability {probability:.3f}, threshold {threshold:.3f}, {outcome}"),
     "provenance.finding_at_default": _(

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from scripts.intake.dicom_header import is_bone_kernel
 from scripts.intake.discovery import find_studies, read_study
+from scripts.intake.kernel import is_bone_kernel
 from scripts.intake.study import CTStudy, NotEvaluableError, Provenance
 
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_files import head_voxels
+from dicom_files import SKULL_HU, head_voxels
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,6 +17,14 @@ from scripts.intake.quality import QualityLimits, check_quality
 from scripts.intake.study import CTStudy, NotEvaluableError, Provenance
 
 
+def closed_head(*arguments: object) -> NDArray[np.int16]:
+    """Make a head whose skull closes below and above: no brain is left in the outermost slices."""
+    voxels = head_voxels(*arguments)
+    ends = voxels[[0, -1]]
+    voxels[[0, -1]] = np.where((ends > 0) & (ends < 80), SKULL_HU, ends)
+    return voxels
+
+
 def study_of_voxels(
     voxels: NDArray[np.int16] | None = None,
     spacing: tuple[float, float, float] = (3.0, 3.0, 5.0),
@@ -24,7 +32,7 @@ def study_of_voxels(
     shear: float = 0.0,
     kernel: str | None = None,
 ) -> CTStudy:
-    voxels = head_voxels() if voxels is None else voxels
+    voxels = closed_head() if voxels is None else voxels
     affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
     affine[1, 2] = shear
     if positions is None:
@@ -48,11 +56,11 @@ def test_a_good_head_passes_without_a_warning():
 
 
 def test_too_few_slices_are_refused_with_both_numbers():
-    assert refusal(study_of_voxels(head_voxels(7))) == ("too_few_slices", "7 slices, at least 12 needed")
+    assert refusal(study_of_voxels(closed_head(7))) == ("too_few_slices", "7 slices, at least 12 needed")
 
 
 def test_the_limits_can_be_set():
-    study = study_of_voxels(head_voxels(12))
+    study = study_of_voxels(closed_head(12))
     assert warnings_of(study, QualityLimits(minimum_brain_mm=10, whole_brain_mm=10)) == []
     assert refusal(study, QualityLimits(minimum_slices=13)) == ("too_few_slices", "12 slices, at least 13 needed")
 
@@ -126,12 +134,12 @@ def test_a_bone_kernel_is_warned_of():
     ids=["without intercept", "brain window", "8 bit", "constant"],
 )
 def test_values_that_are_no_hounsfield_units_are_refused(convert):
-    assert refusal(study_of_voxels(convert(head_voxels())))[0] == "no_hounsfield_units"
+    assert refusal(study_of_voxels(convert(closed_head())))[0] == "no_hounsfield_units"
 
 
 @pytest.mark.parametrize("brain", [5, 70])
 def test_a_brain_of_impossible_density_is_refused(brain: int):
-    voxels = head_voxels()
+    voxels = closed_head()
     voxels[(voxels > 5) & (voxels < 80)] += brain - 32
     code, message = refusal(study_of_voxels(voxels))
     assert code == "no_hounsfield_units"
@@ -139,26 +147,26 @@ def test_a_brain_of_impossible_density_is_refused(brain: int):
 
 
 def test_a_brain_of_unusual_density_is_warned_of():
-    voxels = head_voxels()
+    voxels = closed_head()
     voxels[(voxels > 5) & (voxels < 80)] -= 18
     assert warnings_of(study_of_voxels(voxels)) == ["unusual_brain_density"]
 
 
 def test_a_skull_without_brain_is_refused():
-    voxels = head_voxels()
+    voxels = closed_head()
     voxels[(voxels > 5) & (voxels < 80)] = -1000
     assert refusal(study_of_voxels(voxels))[0] == "no_head"
 
 
 def test_a_body_without_a_skull_is_refused():
-    voxels = head_voxels()
+    voxels = closed_head()
     voxels[voxels > 500] = 40
     voxels[:, 50:54, 28:36] = 800
     assert refusal(study_of_voxels(voxels))[0] == "no_head"
 
 
 def test_a_chest_is_refused_for_its_size():
-    assert refusal(study_of_voxels(np.kron(head_voxels(), np.ones((1, 3, 3)))))[0] == "no_head"
+    assert refusal(study_of_voxels(np.kron(closed_head(), np.ones((1, 3, 3)))))[0] == "no_head"
 
 
 def test_an_empty_scanner_is_refused():
@@ -170,30 +178,30 @@ def test_an_empty_scanner_is_refused():
 
 
 def test_a_part_of_the_brain_is_warned_of():
-    voxels = head_voxels()
+    voxels = closed_head()
     voxels[14:] = -1000
     assert warnings_of(study_of_voxels(voxels)) == ["part_of_the_brain"]
 
 
 def test_a_craniectomy_is_still_a_head():
-    voxels = head_voxels()
+    voxels = closed_head()
     opening = voxels[:, 20:44, 40:]
     opening[opening > 500] = 30
     assert warnings_of(study_of_voxels(voxels)) == []
 
 
 def test_metal_inside_the_skull_is_warned_of():
-    voxels = head_voxels()
+    voxels = closed_head()
     voxels[10:12, 30:33, 30:33] = 3071
     assert warnings_of(study_of_voxels(voxels)) == ["metal"]
 
 
 def test_air_of_eight_bit_sources_is_plausible():
-    assert warnings_of(study_of_voxels(head_voxels().clip(-900))) == []
+    assert warnings_of(study_of_voxels(closed_head().clip(-900))) == []
 
 
 def test_the_head_mask_holds_head_and_sinuses_but_neither_table_nor_air():
-    voxels = head_voxels(24, 128, 128, (1.5, 1.5))
+    voxels = closed_head(24, 128, 128, (1.5, 1.5))
     truth = np.stack([_filled(plane) for plane in voxels > -500])
     voxels[:, 70:74, 60:66] = -1000
     voxels[:, 122:124, 10:118] = 200
@@ -241,3 +249,39 @@ def test_real_heads_from_eight_bit_windows_pass(ich_data: Path, patient: str):
     hounsfield = np.where((brain > 2) & (brain < 250), brain / 255 * 120 - 20, bone / 255 * 3200 - 900)
     study = study_of_voxels(np.rint(hounsfield), spacing=(0.4, 0.4, 5.0))
     assert set(warnings_of(study)) <= {"part_of_the_brain"}
+
+
+def test_a_brain_that_is_cut_in_the_outermost_slice_is_warned_of():
+    """Four slices with brain are missing at the vertex, and no gap shows it."""
+    (warning,) = check_quality(study_of_voxels(closed_head()[:20])).warnings
+    assert warning.code == "part_of_the_brain"
+    assert str(warning).endswith("of the outermost slice: what lies beyond it was not read")
+
+
+def test_which_end_is_the_vertex_follows_from_the_slices_where_the_geometry_is_wrong():
+    study = study_of_voxels(closed_head()[:20][::-1])
+    assert warnings_of(study) == ["part_of_the_brain"]
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (6.0, 6.0, 5.0), (3.0, 3.0, 1.0), (3.0, 1.0, 5.0)])
+def test_a_skull_of_impossible_size_is_refused_with_its_measures(spacing: tuple[float, float, float]):
+    code, message = refusal(study_of_voxels(closed_head(), spacing=spacing))
+    assert code == "implausible_size"
+    assert message.startswith("the skull would measure ")
+    assert message.endswith("the spacing is wrong; convert the original series again")
+
+
+def test_a_small_skull_is_named_and_read():
+    """A newborn's is about 110 mm long."""
+    assert warnings_of(study_of_voxels(spacing=(2.3, 2.3, 4.0))) == ["unusual_size"]
+
+
+def test_two_heads_between_each_other_are_refused():
+    small = np.roll(closed_head(24, 64, 64, (3.4, 3.4)), 6, axis=2)
+    mixed = closed_head()
+    mixed[1::2] = small[1::2]
+    assert refusal(study_of_voxels(mixed))[0] == "interleaved"
+
+
+def test_a_skull_that_the_image_cuts_is_warned_of():
+    assert "cut_by_field" in warnings_of(study_of_voxels(closed_head()[:, :, 14:]))

@@ -36,7 +36,7 @@ def a_network() -> DrCT2:
 
 def a_batch() -> dict[str, torch.Tensor]:
     group = a_group("scan", 0, (0, 1, 2))
-    batches = BalancedBatches([group], {}, WINDOWS, [(64, 6, 1.0)], 1, BatchParts(0.5, 0.0, 0.0))
+    batches = BalancedBatches([group], {}, WINDOWS, [(64, 6, 1.0)], 1, parts=BatchParts(0.5, 0.0, 0.0))
     return batches[0]
 
 
@@ -48,7 +48,9 @@ def test_every_part_learns_from_one_step():
     image, target = slice_batch(a_batch(), "cpu")
     SliceReadingLoss()(reading(image), target).backward()
     optimizer.step()
-    changed = {name.split(".")[0] for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {
+        name.split(".")[0] for name, value in network.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert changed == {"backbone", "lesion_decoder", "primary"}
 
 
@@ -125,7 +127,12 @@ def test_gradients_are_bounded_between_backward_and_step():
 
 
 def test_held_out_slices_are_real_and_of_the_fold():
-    groups = [a_group("scan", 0, (1,)), a_group("scan", 1, (2,)), a_group("synthetic scan", 1, (2,)), a_group("slices", 1)]
+    groups = [
+        a_group("scan", 0, (1,)),
+        a_group("scan", 1, (2,)),
+        a_group("synthetic scan", 1, (2,)),
+        a_group("slices", 1),
+    ]
     held_out = HeldOutSlices(groups, 1, WINDOWS, 48)
     assert len(held_out) == 12
     assert held_out[2]["image"].shape == (3, 48, 48)

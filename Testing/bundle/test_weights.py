@@ -201,8 +201,10 @@ def test_the_identity_of_a_missing_file_is_refused_by_name(bundle: Path):
 def test_inference_loads_and_states_one_and_the_same_file():
     config = json.loads((BUNDLE / "configs" / "inference.json").read_text(encoding="utf-8"))
     assert config["model_file"] == "models/model.pt"
-    assert config["initialize"][-1]["_target_"] == "scripts.weights.load_network"
-    assert config["initialize"][-1]["model_file"] == config["reader"]["model"]["model_file"] == "@model_file"
+    load, fuse = config["initialize"][-2:]
+    assert load["_target_"] == "scripts.weights.load_network"
+    assert load["model_file"] == config["reader"]["model"]["model_file"] == "@model_file"
+    assert fuse["_target_"] == "scripts.networks.inference_form.fuse_for_inference"
 
 
 OLD_NAMES = {"slice_classifier": "evidence", "encoder": "dependencies"}

@@ -177,12 +177,6 @@ def test_the_peak_is_a_rate_of_this_machine():
     assert measured_peak(torch.device("cpu"), "float32") > 0.1
 
 
-def test_another_measurement_is_appended_to_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "another_measurement.py").write_text("import sys; print('of', sys.argv[2])", encoding="utf-8")
-    assert bench.further("another_measurement", Path("head")) == "\nof head"
-
-
 def test_labels_that_were_not_timed_are_reckoned_like_those_that_were():
     timed = replace(a_measurement(network=10.0, explanation=20.0), gflop={"network": 1.0, "explanation": 2.0})
     whole = timed.with_all_labels_explained(2)

@@ -271,6 +271,8 @@ class Refusal:
         For example ``"too_few_slices"``.
     reason : Message
         For example "7 slices, at least 12 needed".
+    series_choice : tuple of Message
+        One sentence per series that was considered, where the search came that far.
     """
 
     study_id: str
@@ -278,3 +280,4 @@ class Refusal:
     code: str
     reason: Message
     model: ModelIdentity
+    series_choice: tuple[Message, ...] = ()

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import runpy
 import sys
+from typing import Any
 
 UNUSED = ("matplotlib.pyplot", "mlflow", "pandas", "sklearn", "tensorboard", "tensorboardX", "transformers")
 
 
 def hide(names: tuple[str, ...] = UNUSED) -> None:
     """Make imports of packages fail in this process as if they were not installed, unless they are imported already."""
+    modules: dict[str, Any] = sys.modules
     for name in names:
         # Python's import system raises ModuleNotFoundError where it finds None.
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+        modules.setdefault(name, None)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from scripts.intake.study import AIR_HU, CTStudy
 
 _EVEN = 1.1
 """Largest gap between slices, relative to the smallest, of a stack that counts as evenly spaced."""
+_BEYOND_THE_BRAIN_MM = 10.0
+"""How much farther than in the slices with brain the head may reach in the others (nose, chin) and widen the crop."""
 
 
 @dataclass(frozen=True)
@@ -176,15 +178,14 @@ def head_centred_crop(study: CTStudy, head: NDArray[np.bool_], margin: float) ->
     Parameters
     ----------
     study : CTStudy
-        Gives spacing and orientation.
+        Gives spacing and orientation; where the skull is known, shoulders and neck do not widen the square.
     head : ndarray of bool, shape (slices, rows, columns)
         Voxels of the head; if empty, the whole matrix is taken.
     margin : float
         Side of the square relative to the longer side of the head, e.g. 1.1.
     """
     column_mm, row_mm, _ = study.spacing_mm
-    first_row, last_row = _extent(np.asarray(head.any(axis=(0, 2))))
-    first_column, last_column = _extent(np.asarray(head.any(axis=(0, 1))))
+    (first_row, last_row), (first_column, last_column) = _head_in_plane(study, head)
     side_mm = margin * max((last_row - first_row) * row_mm, (last_column - first_column) * column_mm)
     rows, columns = max(1, round(side_mm / row_mm)), max(1, round(side_mm / column_mm))
     top = (first_row + last_row - rows) // 2
@@ -205,6 +206,21 @@ def head_centred_crop(study: CTStudy, head: NDArray[np.bool_], margin: float) ->
     )
 
 
+def _head_in_plane(study: CTStudy, head: NDArray[np.bool_]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Rows and columns that the head takes up in the slices that are read, held near those of the slices with brain."""
+    read = head if study.skull is None else head[study.slices_to_read]
+    column_mm, row_mm, _ = study.spacing_mm
+    spans = []
+    for other_axis, mm in ((2, row_mm), (1, column_mm)):
+        first, last = _extent(np.asarray(read.any(axis=(0, other_axis))))
+        if study.skull is not None and head[study.skull.brain].any():
+            first_brain, last_brain = _extent(np.asarray(head[study.skull.brain].any(axis=(0, other_axis))))
+            reach = round(_BEYOND_THE_BRAIN_MM / mm)
+            first, last = max(first, first_brain - reach), min(last, last_brain + reach)
+        spans.append((first, last))
+    return spans[0], spans[1]
+
+
 def _extent(present: NDArray[np.bool_]) -> tuple[int, int]:
     """First and one past the last true position; everything where none is true."""
     positions = np.flatnonzero(present)
@@ -216,9 +232,12 @@ def slabs_of(study: CTStudy, slab_mm: float) -> tuple[tuple[int, ...], ...]:
 
     A slice that is more than half as thick stays alone: averaging it with a neighbour would give a slab thicker than
     asked for. Slabs of an even stack differ by one slice at most, so that none is left over at the end whose few
-    slices would divide a whole slab's attention. Uneven stacks are grouped by position.
+    slices would divide a whole slab's attention. Uneven stacks are grouped by position. Slices without brain, where the
+    quality gate found some, are in no slab.
     """
-    gaps = np.abs(np.diff(study.positions_mm))
+    read = np.flatnonzero(study.slices_to_read)
+    positions = study.positions_mm[read]
+    gaps = np.abs(np.diff(positions))
     # A slab's thickness counts from edge to edge: the centres' distance plus one slice; 10 % over is still "about".
     limit = slab_mm * 1.1
     if gaps.size and gaps.max() <= _EVEN * gaps.min():
@@ -226,10 +245,10 @@ def slabs_of(study: CTStudy, slab_mm: float) -> tuple[tuple[int, ...], ...]:
         parts = np.array_split(np.arange(gaps.size + 1), math.ceil((gaps.size + 1) / in_slab))
         slabs = [part.tolist() for part in parts]
     else:
-        slabs = _grouped_by_position(study.positions_mm, limit)
+        slabs = _grouped_by_position(positions, limit)
     if float(study.affine[2, 2]) < 0:
         slabs.reverse()
-    return tuple(tuple(slab) for slab in slabs)
+    return tuple(tuple(int(read[index]) for index in slab) for slab in slabs)
 
 
 def _grouped_by_position(positions: NDArray[np.float64], limit: float) -> list[list[int]]:

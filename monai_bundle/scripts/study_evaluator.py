@@ -184,7 +184,8 @@ class StudyEvaluator(SupervisedEvaluator):
 
     def _refuse(self, source: StudySource, error: IntakeError) -> None:
         code = error.code if isinstance(error, NotEvaluableError) else "unreadable"
-        refusal = Refusal(source.study_id, source.source_name, code, error.message, self.reader.model)
+        identity = (source.study_id, source.source_name, code, error.message, self.reader.model)
+        refusal = Refusal(*identity, error.series_choice)
         logger.warning("%s: not evaluable: %s", source.study_id, error)
         write_refusal_folder(refusal, self.output_dir, self.reader.language)
         self.refusals.append(refusal)

@@ -45,6 +45,9 @@ class StudyFromImaged(MapTransform):
 class ReadingGeometryd(MapTransform):
     """Decides which original voxels are read: adds ``head`` (mask) and ``geometry`` (:class:`ReadingGeometry`).
 
+    Of a study whose skull the quality gate has located, slices without brain are not read, and shoulders, hands and
+    other objects are not part of the crop.
+
     Parameters
     ----------
     keys : KeysCollection
@@ -71,7 +74,7 @@ class ReadingGeometryd(MapTransform):
         entry = dict(data)
         for key in self.key_iterator(entry):
             study: CTStudy = entry[key]
-            head = head_mask(study.voxels, study.spacing_mm)
+            head = head_mask(study.voxels, study.spacing_mm, study.skull)
             if not head.any():
                 raise NotEvaluableError("no_head.crop", name=study.provenance.source_name)
             plane = head_centred_crop(study, head, self.margin)

@@ -119,7 +119,7 @@ def load_network(network: StudyNetwork, bundle_root: str | Path, model_file: str
     ExpectedError
         If pretrained weights are needed and cannot be had.
     """
-    state = {}
+    state: dict[str, Tensor] = {}
     if model_file is not None:
         state = read_state(bundle_root, model_file, _stated_sha256(bundle_root, model_file))
     if not holds_backbone(state, network.backbone):
@@ -215,7 +215,7 @@ def load_backbone(network: StudyNetwork, bundle_root: str | Path, start_from: st
     ExpectedError
         If the pretrained weights cannot be had.
     """
-    state = {}
+    state: dict[str, Tensor] = {}
     if start_from is not None:
         state = read_state(bundle_root, start_from, _stated_sha256(bundle_root, start_from))
     if not holds_backbone(state, network.backbone):

@@ -174,6 +174,15 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Considered:
+    """What was read or passed over (``outcome``): a series or a range of slices, and why."""
+
+    item: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Study:
     """What was read; ``shape`` is that of every map file."""
 
@@ -184,6 +193,7 @@ class Study:
     shape: tuple[int, int, int] | None
     orientation: str | None
     quality: tuple[Notice, ...]
+    considered: tuple[Considered, ...] = ()
 
 
 @dataclass(frozen=True)

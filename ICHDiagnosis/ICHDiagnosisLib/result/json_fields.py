@@ -99,6 +99,10 @@ class Fields:
         """Return a nested object, or None where the field is null or absent."""
         return None if self._fields.get(key) is None else self.child(key)
 
+    def optional_children(self, key: str) -> list[Fields]:
+        """Return a list of nested objects; none where the field is missing, as in results of earlier versions."""
+        return self.children(key) if key in self._fields else []
+
     def children(self, key: str) -> list[Fields]:
         """Return a list of nested objects."""
         values = self._value(key, list)

@@ -15,6 +15,7 @@ from . import earlier_version
 from .content import (
     Certainty,
     Code,
+    Considered,
     Finding,
     Impression,
     LesionGroup,
@@ -144,7 +145,12 @@ def _study(fields: Fields) -> Study:
         shape=fields.three_integers("shape"),
         orientation=fields.optional_text("orientation"),
         quality=tuple(_notice(child) for child in fields.children("quality")),
+        considered=tuple(_considered(child) for child in fields.optional_children("considered")),
     )
+
+
+def _considered(fields: Fields) -> Considered:
+    return Considered(fields.text("item"), fields.text("outcome"), fields.text("reason"))
 
 
 def _model(fields: Fields) -> Model:

@@ -9,7 +9,7 @@ import slicer
 import vtk
 
 from ..messages import message
-from ..result.content import Code, Finding, Lesions, OriginalSlice, Result
+from ..result.content import Code, Considered, Finding, Lesions, OriginalSlice, Result
 from . import result_nodes
 from .segments import KEY_SLICES_COLOUR
 
@@ -196,6 +196,7 @@ def provenance(result: Result) -> str:
             "provenance.study", name=study.source_name, series=study.series_uid or none, slices=study.slices or none
         ),
         *(message("provenance.quality", warning=warning.message) for warning in study.quality),
+        *(_considered_line(line) for line in study.considered),
         message("provenance.operating_point", name=result.operating_point or none),
         *(_finding_line(finding) for finding in result.findings),
     ]
@@ -204,6 +205,12 @@ def provenance(result: Result) -> str:
     if result.reason is not None:
         lines.append(message("result.not_evaluable", reason=result.reason.message))
     return "\n".join([*lines, "", message("provenance.evidence")])
+
+
+def _considered_line(line: Considered) -> str:
+    if line.outcome == "read":
+        return message("provenance.read", item=line.item, reason=line.reason).strip()
+    return message("provenance.passed_over", item=line.item, reason=line.reason)
 
 
 def _finding_line(finding: Finding) -> str:

@@ -18,10 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from research.bench.intake import intake_line
 from scripts.demo import BUNDLE_ROOT
 
-FURTHER: tuple[str, ...] = ()
-"""Modules that measure something else on the study: each is run with ``--study``, and what it prints is appended."""
 NOT_THE_NETWORKS = ("reading", "writing")
 """Stages that both paths share; every other one is the network, its explanation and the maps."""
 
@@ -159,14 +158,8 @@ def bench(study: Path | None, repeats: int, reference_labels: int | None, folder
             f"reference explanation: {reference_labels} of {reference.labels} labels timed, the others reckoned alike"
         )
     lines.append(table({"ours": ours, "vgg16": vgg16, "reference": reference}))
-    return "\n".join([*lines, *(further(module, study) for module in FURTHER)])
-
-
-def further(module: str, study: Path) -> str:
-    """Return what another module measures on the same study, in a process of its own."""
-    command = [sys.executable, "-m", module, "--study", str(study)]
-    done = subprocess.run(command, cwd=BUNDLE_ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return f"\n{done.stdout.rstrip()}"
+    lines.append(intake_line(folder / "intake"))
+    return "\n".join(lines)
 
 
 def _count(text: str) -> int:

@@ -10,6 +10,7 @@ is stated by itself, because a study from the terminal pays for it. OpenVINO is 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import statistics
 import subprocess
@@ -76,7 +77,8 @@ def engine_of(name: str, network: ImagesPart, image: Tensor, folder: Path) -> En
     if name == "fused":
         return fastest_layout(fuse_for_inference(network))
     if name == "compiled":
-        return torch.compile(fastest_layout(fuse_for_inference(network)))  # type: ignore[no-any-return]
+        compiled: Engine = torch.compile(fastest_layout(fuse_for_inference(network)))
+        return compiled
     file = folder / f"{image.shape[-1]}.onnx"
     torch.onnx.export(fuse_for_inference(network), (image,), file, dynamo=True, verbose=False)
     return _onnxruntime(file) if name == "onnxruntime" else _openvino(file)
@@ -89,15 +91,14 @@ def _onnxruntime(file: Path) -> Engine:
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda image: session.run(None, {name: image.numpy()})
+    return lambda image: session.run(None, {name: image.contiguous().numpy()})
 
 
 def _openvino(file: Path) -> Engine:
-    import openvino  # noqa: PLC0415 (not among the project's packages)
-
+    openvino = importlib.import_module("openvino")
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(str(file), "CPU", settings)
-    return lambda image: compiled(image.numpy())
+    return lambda image: compiled(image.contiguous().numpy())
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import resource
 import statistics
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def measure(evaluator: StudyEvaluator, repeats: int) -> dict[str, Any]:
         runs.append(evaluator.progress.times())
     result = json.loads((evaluator.output_dir / evaluator.diagnoses[0] / RESULT_FILE).read_text(encoding="utf-8"))
     held = peak_gb()
-    gflop = Counter[str]()
+    gflop: defaultdict[str, float] = defaultdict(float)
     # A copy: the layers that are counted below count as well.
     for (stage, *shape), count in dict(read).items():
         gflop[stage] += count / repeats * gflop_of(evaluator.network, shape)

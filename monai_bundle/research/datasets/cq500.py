@@ -18,9 +18,10 @@ from scripts.datasets.reading_record import leave_out_refused, read_each
 from scripts.datasets.registry import DATASETS
 from scripts.intake.dicom import read_dicom_study
 from scripts.intake.dicom_header import SliceHeader
-from scripts.intake.dicom_series import is_localizer, is_reformat, stacks_of
 from scripts.intake.discovery import find_studies, read_study
+from scripts.intake.image_kind import is_localizer, is_reformat
 from scripts.intake.quality import check_quality
+from scripts.intake.stacking import stacks_of
 from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
 
 logger = logging.getLogger(__name__)

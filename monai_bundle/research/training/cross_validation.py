@@ -155,11 +155,17 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only-metrics", "--only-figures", action="store_true", help="train no network on all patients"
     )
-    parser.add_argument("--vgg16", action="store_true", help="the paper's backbone, its last block fine-tuned on slices")
+    parser.add_argument(
+        "--vgg16", action="store_true", help="the paper's backbone, its last block fine-tuned on slices"
+    )
     parser.add_argument("--frozen", action="store_true", help="VGG16 as ImageNet left it: no fine-tuning on slices")
-    parser.add_argument("--studies", help="folder of your own studies; the backbone stays as shipped, unless --fine-tune")
+    parser.add_argument(
+        "--studies", help="folder of your own studies; the backbone stays as shipped, unless --fine-tune"
+    )
     parser.add_argument("--labels", help="their labels, a CSV file")
-    parser.add_argument("--fine-tune", action="store_true", help="train the backbone's last layers on your slice labels, too")
+    parser.add_argument(
+        "--fine-tune", action="store_true", help="train the backbone's last layers on your slice labels, too"
+    )
     parser.add_argument("--output", type=Path, help="folder for the weights; without it they go into the bundle")
     for name, target in (
         ("--set", "train.json"),

@@ -61,8 +61,8 @@ class Variant:
     augmentations : int
         Cached variants of a held-out scan that are averaged (test-time augmentation): 1 is the scan as it is alone.
     slices : mapping or None
-        Overrides of ``configs/train_slices.json``, which trains all of the backbone on real and synthetic slices, before
-        ``configs/train_studies.json`` trains the heads; None for cached maps of a backbone that is mostly frozen.
+        Overrides of ``configs/train_slices.json``, which trains all of the backbone on real and synthetic slices,
+        before ``configs/train_studies.json`` trains the heads; None for cached maps of a mostly frozen backbone.
     """
 
     name: str

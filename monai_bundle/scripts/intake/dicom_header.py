@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 import pydicom
 from pydicom import config
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import BytesLengthException
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
-from scripts.intake.file_location import FileLocation, FileOpener
+from scripts.intake.file_location import FileLocation, FileOpener, starts_a_data_set
+from scripts.intake.header_values import has_contrast, integer, numbers, positive, several, text
 from scripts.messages import ExpectedError
 
 _HEADER_TAGS: list[Any] = [
@@ -34,7 +34,17 @@ _HEADER_TAGS: list[Any] = [
     "PixelSpacing",
     "SliceThickness",
     "ConvolutionKernel",
+    "RescaleType",
+    "KVP",
+    "FrameOfReferenceUID",
+    "TemporalPositionIdentifier",
+    "InstanceNumber",
+    "AcquisitionTime",
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
     "ContrastBolusAgent",
+    "ContrastBolusVolume",
     "ContrastBolusAgentSequence",
     "Rows",
     "Columns",
@@ -45,13 +55,7 @@ _HEADER_TAGS: list[Any] = [
 ]
 _CT_STORAGE = {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
-
-_BONE_WORDS = ("BONE", "EDGE", "LUNG", "SHARP", "ULTRA", "CHST")
-_SIEMENS = re.compile(r"^[A-Z][a-z]?(\d{2})")
-_SIEMENS_SHARP = 50
-_CANON = re.compile(r"^FC(\d{2})")
-_CANON_SHARP = frozenset((*range(30, 40), *range(50, 60), *range(80, 90)))
-_PHILIPS_SHARP = frozenset({"D", "E", "YC", "YD", "YE", "L"})
+_PREAMBLE = 128
 
 READING_ERRORS = (
     OSError,
@@ -121,6 +125,21 @@ class SliceHeader:
         Convolution Kernel (0018,1210).
     contrast : bool
         Whether Contrast/Bolus Agent (0018,0010) or its sequence (0018,0012) names a medium.
+    kvp : float or None
+        KVP (0018,0060).
+    frame_of_reference : str or None
+        Frame of Reference UID (0020,0052).
+    time_point : int or None
+        Temporal Position Index (0020,9128) of a frame, else Temporal Position Identifier (0020,0100).
+    instance : int or None
+        Instance Number (0020,0013).
+    time : str or None
+        Acquisition Time (0008,0032) as written.
+    rescale_type : str or None
+        Rescale Type (0028,1054), in capitals.
+    patient_group : int or None
+        Equal for images of one patient among the files that were searched together; a number without meaning, so that
+        patients are compared and nothing of them is kept.
     """
 
     location: FileLocation
@@ -141,32 +160,51 @@ class SliceHeader:
     kernel: str | None
     contrast: bool
     sop_instance_uid: str = ""
+    kvp: float | None = None
+    frame_of_reference: str | None = None
+    time_point: int | None = None
+    instance: int | None = None
+    time: str | None = None
+    rescale_type: str | None = None
+    patient_group: int | None = None
 
 
 @dataclass(frozen=True)
 class HeaderScan:
-    """Headers of many files, and the files that should have had one: location and what is wrong."""
+    """Headers of many files, the files that should have had one (location and fault), and those of other kinds."""
 
     headers: tuple[SliceHeader, ...]
     damaged: tuple[tuple[FileLocation, DamagedFileError], ...]
+    others: tuple[FileLocation, ...] = ()
 
 
 def scan_headers(locations: Iterable[FileLocation]) -> HeaderScan:
     """Read the headers of all DICOM images among these files; files of other kinds are passed over."""
     headers: list[SliceHeader] = []
     damaged: list[tuple[FileLocation, DamagedFileError]] = []
+    others: list[FileLocation] = []
+    patients: dict[tuple[str, ...], int] = {}
     with FileOpener() as opener, config.disable_value_validation():
         for location in locations:
             try:
-                headers.extend(_headers_of(location, opener))
+                dataset = read_attributes(location, opener)
+                if dataset is None:
+                    others.append(location)
+                    continue
+                group = patients.setdefault(_patient(dataset), len(patients))
+                headers.extend(replace(header, patient_group=group) for header in slice_headers(location, dataset))
             except DamagedFileError as fault:
                 damaged.append((location, fault))
-    return HeaderScan(tuple(headers), tuple(damaged))
+    return HeaderScan(tuple(headers), tuple(damaged), tuple(others))
 
 
-def _headers_of(location: FileLocation, opener: FileOpener) -> list[SliceHeader]:
-    dataset = read_attributes(location, opener)
-    return [] if dataset is None else slice_headers(location, dataset)
+def _patient(dataset: FileDataset) -> tuple[str, ...]:
+    """Return what identifies a patient, to be compared and forgotten; upper and lower case are one."""
+    try:
+        values = (dataset.get(keyword) for keyword in ("PatientID", "PatientName", "PatientBirthDate"))
+        return tuple(text(value).strip(" ^").casefold() for value in values)
+    except READING_ERRORS:
+        return ()
 
 
 def read_attributes(location: FileLocation, opener: FileOpener, further: Sequence[str] = ()) -> FileDataset | None:
@@ -184,7 +222,8 @@ def read_attributes(location: FileLocation, opener: FileOpener, further: Sequenc
     Returns
     -------
     FileDataset or None
-        None where the file is neither DICOM nor named as if it were.
+        None where the file is neither DICOM nor named as if it were. Without preamble (PS3.10 section 7.1), as some
+        scanners and archives keep files, it is DICOM where it begins like a data set.
 
     Raises
     ------
@@ -192,18 +231,29 @@ def read_attributes(location: FileLocation, opener: FileOpener, further: Sequenc
         If the file cannot be read.
     """
     is_named_dicom = PurePosixPath(location.name).suffix.lower() in _DICOM_SUFFIXES
+    has_preamble = False
     try:
         with opener.open(location) as file:
-            if file.read(132)[128:] != b"DICM" and not is_named_dicom:
-                return None
+            start = file.read(_PREAMBLE + 4)
+            has_preamble = start[_PREAMBLE:] == b"DICM"
+            if not has_preamble and not starts_a_data_set(start):
+                return _no_dicom(is_named_dicom)
             file.seek(0)
-            return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_HEADER_TAGS, *further])
-    except InvalidDicomError:
-        raise DamagedFileError("not_dicom") from None
+            tags = [*_HEADER_TAGS, *further]
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
     except PermissionError:
         raise DamagedFileError("no_permission") from None
     except READING_ERRORS:
-        raise DamagedFileError("header") from None
+        if has_preamble or is_named_dicom:
+            raise DamagedFileError("header") from None
+        return None
+    names_its_kind = dataset.get("SOPClassUID") or dataset.get("Modality") or dataset.get("SeriesInstanceUID")
+    return dataset if has_preamble or names_its_kind else _no_dicom(is_named_dicom)
+
+
+def _no_dicom(is_named_dicom: bool) -> None:
+    if is_named_dicom:
+        raise DamagedFileError("not_dicom")
 
 
 def slice_headers(location: FileLocation, dataset: FileDataset) -> list[SliceHeader]:
@@ -249,8 +299,8 @@ def _single_slice(
         """Find an attribute in the frame's functional groups (PS3.3 C.7.6.16), else in the data set itself."""
         for group in groups:
             if group.get(functional_group):
-                return group[functional_group].value[0].get(keyword)
-        return dataset.get(keyword)
+                return optional(group[functional_group].value[0], keyword)
+        return optional(dataset, keyword)
 
     file_meta = dataset.file_meta
     return SliceHeader(
@@ -258,63 +308,34 @@ def _single_slice(
         frame=frame,
         study_uid=str(dataset.get("StudyInstanceUID") or ""),
         series_uid=str(dataset.SeriesInstanceUID),
-        series_number=_integer(dataset.get("SeriesNumber")),
-        acquisition=_integer(value("AcquisitionNumber", "CTAcquisitionTypeSequence")),
+        series_number=integer(optional(dataset, "SeriesNumber")),
+        acquisition=integer(value("AcquisitionNumber", "CTAcquisitionTypeSequence")),
         modality=modality,
-        image_type=tuple(str(part).upper() for part in _several(dataset.get("ImageType"))),
+        image_type=tuple(part.upper() for part in several(dataset.get("ImageType"))),
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
         samples=int(dataset.get("SamplesPerPixel") or 1),
-        orientation=_numbers(value("ImageOrientationPatient", "PlaneOrientationSequence"), 6),
-        position=_numbers(value("ImagePositionPatient", "PlanePositionSequence"), 3),
-        pixel_spacing=_numbers(value("PixelSpacing", "PixelMeasuresSequence"), 2),
-        thickness_mm=_thickness(value("SliceThickness", "PixelMeasuresSequence")),
-        kernel=" ".join(_several(value("ConvolutionKernel", "CTReconstructionSequence"))) or None,
-        contrast=_has_contrast(dataset),
+        orientation=numbers(value("ImageOrientationPatient", "PlaneOrientationSequence"), 6),
+        position=numbers(value("ImagePositionPatient", "PlanePositionSequence"), 3),
+        pixel_spacing=numbers(value("PixelSpacing", "PixelMeasuresSequence"), 2),
+        thickness_mm=positive(value("SliceThickness", "PixelMeasuresSequence")),
+        kernel=" ".join(several(value("ConvolutionKernel", "CTReconstructionSequence"))).strip() or None,
+        contrast=has_contrast(dataset),
         sop_instance_uid=str(dataset.get("SOPInstanceUID") or file_meta.get("MediaStorageSOPInstanceUID") or ""),
+        kvp=positive(value("KVP", "CTXRayDetailsSequence")),
+        frame_of_reference=text(optional(dataset, "FrameOfReferenceUID")) or None,
+        time_point=integer(
+            value("TemporalPositionIndex", "FrameContentSequence") or optional(dataset, "TemporalPositionIdentifier")
+        ),
+        instance=integer(optional(dataset, "InstanceNumber")),
+        time=text(optional(dataset, "AcquisitionTime")) or None,
+        rescale_type=text(value("RescaleType", "PixelValueTransformationSequence")).upper() or None,
     )
 
 
-def is_bone_kernel(kernel: str | None) -> bool:
-    """Tell whether a Convolution Kernel (0018,1210) enhances edges, as bone and lung reconstructions do.
-
-    The makers' naming: Siemens a number of 50 or more after its letters (``H60s``, ``Hr64h``), General Electric words
-    (``BONE``, ``BONEPLUS``, ``EDGE``), Canon the groups FC30, FC50 and FC80, Philips single letters (``D``, ``YC``).
-    Names that none of them uses count as soft tissue.
-    """
-    if not kernel:
-        return False
-    name = kernel.split()[0]
-    siemens, canon = _SIEMENS.match(name), _CANON.match(name.upper())
-    if canon:
-        return int(canon[1]) in _CANON_SHARP
-    if siemens:
-        return int(siemens[1]) >= _SIEMENS_SHARP
-    return name.upper() in _PHILIPS_SHARP or any(word in kernel.upper() for word in _BONE_WORDS)
-
-
-def _several(value: Any) -> list[str]:  # noqa: ANN401 (DICOM values have many types)
-    if value is None or value == "":
-        return []
-    return [value] if isinstance(value, str) else [str(part) for part in value]
-
-
-def _numbers(value: Any, count: int) -> tuple[float, ...] | None:  # noqa: ANN401 (DICOM values have many types)
-    if value is None or isinstance(value, str) or len(value) != count:
+def optional(dataset: Dataset, keyword: str) -> Any:  # noqa: ANN401 (DICOM values have many types)
+    """Return an attribute that only describes; None where it cannot even be parsed."""
+    try:
+        return dataset.get(keyword)
+    except READING_ERRORS:
         return None
-    return tuple(float(part) for part in value)
-
-
-def _integer(value: object) -> int | None:
-    return None if value is None or value == "" else int(str(value))
-
-
-def _thickness(value: object) -> float | None:
-    return None if value is None or value == "" else float(str(value))
-
-
-def _has_contrast(dataset: Dataset) -> bool:
-    if dataset.get("ContrastBolusAgentSequence"):
-        return True
-    agent = str(dataset.get("ContrastBolusAgent") or "").strip().upper()
-    return agent not in {"", "NO", "NONE", "N", "WITHOUT"}

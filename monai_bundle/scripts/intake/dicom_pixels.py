@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom import config
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.pixels import get_decoder
+from pydicom.dataset import Dataset
 from scipy import ndimage
 
+from scripts.intake.dicom_decoding import DecodedFile, decode
 from scripts.intake.dicom_header import READING_ERRORS, SliceHeader
 from scripts.intake.file_location import FileLocation, FileOpener
+from scripts.intake.stored_bits import within_bits_stored
 from scripts.intake.study import AIR_HU, NotEvaluableError, QualityWarning
 
-_PIXEL_TAGS: list[Any] = [
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "NumberOfFrames",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-    "PixelData",
-]
-DECODER_PACKAGE = "python-gdcm"
 _WRAP_OFFSET = 1000
 _HIGHEST_TWELVE_BIT_HU = 3071
 _CERTAIN_PADDING_HU = -500
@@ -50,12 +29,12 @@ _HIGHEST_HU = np.iinfo(np.int16).max
 
 @dataclass(frozen=True)
 class _Conversion:
-    """How the stored values of one slice become Hounsfield units."""
+    """How the stored values of one slice became Hounsfield units; ``encoding`` is slope, intercept, bits, sign."""
 
-    slope: float
-    intercept: float
+    encoding: tuple[float, float, int, bool]
     wrapped: bool
     inverted: bool
+    unused_bits: bool
 
 
 def read_voxels(headers: Sequence[SliceHeader]) -> tuple[NDArray[np.int16], tuple[QualityWarning, ...]]:
@@ -66,26 +45,32 @@ def read_voxels(headers: Sequence[SliceHeader]) -> tuple[NDArray[np.int16], tupl
     Returns
     -------
     ndarray of int16, shape (slices, rows, columns); tuple of QualityWarning
-        Hounsfield units, and what had to be set right: ``"wrapped_values"``, ``"inverted_values"``.
+        Hounsfield units, and what had to be set right or assumed: ``"wrapped_values"``, ``"inverted_values"``,
+        ``"unused_bits"``, ``"mixed_encoding"``, ``"no_transfer_syntax"``.
 
     Raises
     ------
     NotEvaluableError
-        ``"unreadable_pixel_data"``, ``"missing_decoder"``, ``"no_hounsfield_units"`` or ``"no_permission"``; the
-        message names the file.
+        ``"unreadable_pixel_data"``, ``"missing_decoder"``, ``"no_transfer_syntax"``, ``"no_hounsfield_units"`` or
+        ``"no_permission"``; the message names the file.
     """
     voxels = np.empty((len(headers), headers[0].rows, headers[0].columns), dtype=np.int16)
     conversions: list[_Conversion] = []
-    opened: tuple[FileLocation, FileDataset, NDArray[np.generic]] | None = None
+    opened: tuple[FileLocation, DecodedFile] | None = None
+    assumed = 0
     with FileOpener() as opener, config.disable_value_validation():
         for index, header in enumerate(headers):
             if opened is None or header.frame is None or opened[0] != header.location:
-                opened = (header.location, *_decode(header.location, opener))
-            _, dataset, pixels = opened
-            stored = _stored_slice(header, pixels, (voxels.shape[1], voxels.shape[2]))
-            voxels[index], conversion = _convert(header, stored, dataset)
+                opened = header.location, decode(header.location, opener)
+                assumed += opened[1].syntax_assumed
+            decoded = opened[1]
+            stored = _stored_slice(header, decoded.pixels, (voxels.shape[1], voxels.shape[2]))
+            voxels[index], conversion = _convert(header, stored, decoded.dataset)
             conversions.append(conversion)
-    return voxels, _warnings(conversions)
+    warnings = _warnings(conversions)
+    if assumed:
+        warnings += (QualityWarning("no_transfer_syntax", slices=assumed),)
+    return voxels, warnings
 
 
 def hounsfield_units(
@@ -127,7 +112,9 @@ def hounsfield_units(
     slope, intercept = _rescale(dataset, frame)
     bits = int(dataset.BitsStored)
     signed = bool(dataset.PixelRepresentation)
+    encoding = (slope, intercept, bits, signed)
     padding = _padding_mask(values, dataset, slope, intercept)
+    values, unused_bits = within_bits_stored(values, padding, dataset, slope, intercept)
     wrapped = bits == 12 and not signed and intercept > -100
     if wrapped:
         values += _WRAP_OFFSET
@@ -138,21 +125,17 @@ def hounsfield_units(
     )
     if inverted:
         values = _mirror(values, bits, signed)
-    hounsfield = np.rint(values * slope + intercept).clip(AIR_HU, _HIGHEST_HU).astype(np.int16)
-    hounsfield[padding] = AIR_HU
-    return hounsfield, _Conversion(slope, intercept, wrapped, inverted)
+    hounsfield = _rescaled(values, slope, intercept)
+    if padding is not None:
+        hounsfield[padding] = AIR_HU
+    return hounsfield, _Conversion(encoding, wrapped, inverted, unused_bits)
 
 
-def _decode(location: FileLocation, opener: FileOpener) -> tuple[FileDataset, NDArray[np.generic]]:
-    try:
-        with opener.open(location) as file:
-            dataset = pydicom.dcmread(file, specific_tags=_PIXEL_TAGS)
-        _check_decoder(location.name, dataset)
-        return dataset, dataset.pixel_array
-    except PermissionError:
-        raise NotEvaluableError("no_permission", name=location.name) from None
-    except READING_ERRORS:
-        raise NotEvaluableError("unreadable_pixel_data", name=location.name) from None
+def _rescaled(values: NDArray[np.int32], slope: float, intercept: float) -> NDArray[np.int16]:
+    if slope == 1 and intercept == int(intercept) and abs(intercept) < _HIGHEST_HU:
+        values += int(intercept)
+        return values.clip(AIR_HU, _HIGHEST_HU).astype(np.int16)
+    return np.rint(values * slope + intercept).clip(AIR_HU, _HIGHEST_HU).astype(np.int16)
 
 
 def _stored_slice(header: SliceHeader, pixels: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
@@ -178,18 +161,6 @@ def _convert(
         raise NotEvaluableError("unreadable_pixel_data.attributes", name=name) from None
 
 
-def _check_decoder(name: str, dataset: FileDataset) -> None:
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if not syntax.is_compressed:
-        return
-    try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
-        raise NotEvaluableError("missing_decoder", name=name, syntax=syntax.name, package=DECODER_PACKAGE)
-
-
 def _rescale(dataset: Dataset, frame: int | None) -> tuple[float, float]:
     source: Dataset = dataset
     if frame is not None:
@@ -212,11 +183,13 @@ def _rescale(dataset: Dataset, frame: int | None) -> tuple[float, float]:
     return rescale
 
 
-def _padding_mask(values: NDArray[np.int32], dataset: Dataset, slope: float, intercept: float) -> NDArray[np.bool_]:
+def _padding_mask(
+    values: NDArray[np.int32], dataset: Dataset, slope: float, intercept: float
+) -> NDArray[np.bool_] | None:
     """Find padded voxels; a padding value that tissue can have counts only where it touches the image's border."""
     padding = dataset.get("PixelPaddingValue")
     if padding is None or padding == "":
-        return np.zeros(values.shape, dtype=np.bool_)
+        return None
     limit = dataset.get("PixelPaddingRangeLimit")
     ends = [_as_stored(int(end), dataset) for end in (padding, padding if limit in (None, "") else limit)]
     padded = (values >= min(ends)) & (values <= max(ends))
@@ -254,4 +227,10 @@ def _warnings(conversions: Sequence[_Conversion]) -> tuple[QualityWarning, ...]:
         warnings.append(QualityWarning("wrapped_values", slices=wrapped))
     if inverted := sum(conversion.inverted for conversion in conversions):
         warnings.append(QualityWarning("inverted_values", slices=inverted))
+    if unused := sum(conversion.unused_bits for conversion in conversions):
+        warnings.append(QualityWarning("unused_bits", slices=unused))
+    encodings = Counter(conversion.encoding for conversion in conversions)
+    if len(encodings) > 1:
+        slices = len(conversions) - encodings.most_common(1)[0][1]
+        warnings.append(QualityWarning("mixed_encoding", slices=slices))
     return tuple(warnings)

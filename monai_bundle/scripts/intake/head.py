@@ -6,23 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-TISSUE_HU = -300
-"""Halfway between fat (-100 HU) and foam or air; air of 8-bit sources (-900 HU) stays well below."""
-BONE_HU = 300
-"""Cortical bone starts here; neither contrast-enhanced vessels nor fresh blood (at most 100 HU) reach it in bulk."""
+from scripts.intake.skull import SkullLocation
+from scripts.intake.tissue import BONE_HU, TISSUE_HU, in_plane_strides, open_in_plane
+
 MINIMUM_VOLUME_ML = 20.0
 MINIMUM_BONE_FRACTION = 0.01
+_AROUND_THE_SKULL_MM = 30.0
+"""Scalp, ears and nose, and a swelling of the scalp, reach no farther from the skull."""
 
-_COARSE_MM = 2.0
-_HEADREST_SHELL_MM = 5.0
 
-
-def head_mask(voxels: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
+def head_mask(
+    voxels: NDArray[np.int16], spacing_mm: tuple[float, float, float], skull: SkullLocation | None = None
+) -> NDArray[np.bool_]:
     """Find the head, scalp and skull included, without table, headrest and air.
 
     The search runs on a grid of about 2 mm: tissue above -300 HU, opened in plane so that a thin headrest shell
     lets go of the scalp, largest connected component, cavities (sinuses, mastoid cells) filled slice by slice. The
-    boundary is then refined on the stored voxels.
+    boundary is then refined on the stored voxels. Where the skull's place is known, nothing is searched in plane
+    farther from it than 30 mm: no shoulder, hand or second object.
 
     Parameters
     ----------
@@ -30,6 +31,8 @@ def head_mask(voxels: NDArray[np.int16], spacing_mm: tuple[float, float, float])
         Hounsfield units.
     spacing_mm : tuple of float
         Distance in mm between neighbouring columns, rows and slices.
+    skull : SkullLocation, optional
+        From :func:`scripts.intake.skull.locate_skull`.
 
     Returns
     -------
@@ -37,10 +40,16 @@ def head_mask(voxels: NDArray[np.int16], spacing_mm: tuple[float, float, float])
         Empty (all false) where there is no head: no component of at least 20 ml with bone in it.
     """
     column_mm, row_mm, slice_mm = spacing_mm
-    row_stride, column_stride = (max(1, round(_COARSE_MM / mm)) for mm in (row_mm, column_mm))
+    row_stride, column_stride = in_plane_strides(spacing_mm)
     coarse = voxels[:, ::row_stride, ::column_stride]
     coarse_spacing = (column_mm * column_stride, row_mm * row_stride, slice_mm)
-    head = _coarse_head(coarse, coarse_spacing)
+    near = around_the_skull(skull, spacing_mm)
+    near_coarse = tuple(
+        slice(span.start // stride, -(-span.stop // stride) if span.stop is not None else None)
+        for span, stride in zip(near, (row_stride, column_stride), strict=True)
+    )
+    head = np.zeros(coarse.shape, dtype=np.bool_)
+    head[:, near_coarse[0], near_coarse[1]] = _coarse_head(coarse[:, near_coarse[0], near_coarse[1]], coarse_spacing)
     if not head.any():
         return np.zeros(voxels.shape, dtype=np.bool_)
     if row_stride == column_stride == 1:
@@ -48,9 +57,21 @@ def head_mask(voxels: NDArray[np.int16], spacing_mm: tuple[float, float, float])
     return _refine(voxels, head, (row_stride, column_stride))
 
 
+def around_the_skull(skull: SkullLocation | None, spacing_mm: tuple[float, float, float]) -> tuple[slice, slice]:
+    """Return the original rows and columns no farther than 30 mm from a skull; all of them without one."""
+    if skull is None or not skull.brain.any():
+        return slice(0, None), slice(0, None)
+    column_mm, row_mm, _ = spacing_mm
+    spans = []
+    for (first, last), mm in ((skull.rows, row_mm), (skull.columns, column_mm)):
+        reach = round(_AROUND_THE_SKULL_MM / mm)
+        spans.append(slice(max(0, first - reach), last + reach))
+    return spans[0], spans[1]
+
+
 def _coarse_head(voxels: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
     tissue = voxels > TISSUE_HU
-    components, _ = ndimage.label(_open_in_plane(tissue, spacing_mm))
+    components, _ = ndimage.label(open_in_plane(tissue, spacing_mm[:2]))
     sizes = np.bincount(components.ravel())
     sizes[0] = 0
     if sizes.size < 2:
@@ -63,13 +84,6 @@ def _coarse_head(voxels: NDArray[np.int16], spacing_mm: tuple[float, float, floa
     for plane in head:
         ndimage.binary_fill_holes(plane, output=plane)
     return head
-
-
-def _open_in_plane(tissue: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
-    radius_rows, radius_columns = (max(1, round(_HEADREST_SHELL_MM / 2 / mm)) for mm in (spacing_mm[1], spacing_mm[0]))
-    rows, columns = np.ogrid[-radius_rows : radius_rows + 1, -radius_columns : radius_columns + 1]
-    ellipse = (rows / radius_rows) ** 2 + (columns / radius_columns) ** 2 <= 1
-    return ndimage.binary_opening(tissue, structure=ellipse[None])
 
 
 def _refine(voxels: NDArray[np.int16], head: NDArray[np.bool_], strides: tuple[int, int]) -> NDArray[np.bool_]:

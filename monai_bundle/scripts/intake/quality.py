@@ -5,25 +5,16 @@ Motion, and contrast that no header names, are not judged: on single heads neith
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.morphology import convex_hull_image
 
-from scripts.intake.dicom_header import is_bone_kernel
-from scripts.intake.head import head_mask
+from scripts.intake.interleaving import is_interleaved
+from scripts.intake.kernel import is_bone_kernel
+from scripts.intake.skull import METAL_HU, SkullLocation, SkullSearch, locate_skull
 from scripts.intake.slice_geometry import gap_warnings, measure_gaps
 from scripts.intake.study import CTStudy, NotEvaluableError, QualityWarning
-
-_COARSE_MM = 2.0
-_SOFT_TISSUE_HU = (0, 80)
-_DIRECTIONS = 72
-_METAL_HU = 2800
-_SKULL_HU = 200
-"""Lower than cortical bone: an infant's thin skull, blurred by slices of 5 mm, hardly reaches 300 HU."""
-_SOFT_SHARE = 0.6
+from scripts.intake.tissue import in_plane_strides
 
 
 @dataclass(frozen=True)
@@ -56,6 +47,14 @@ class QualityLimits:
         Fraction of directions from the middle of a slice in which bone must lie; a craniectomy leaves about 0.8.
     largest_skull_cm2 : float
         Largest area inside the bones of a slice; a chest or pelvis has more.
+    skull_length_mm, usual_skull_length_mm : tuple of float
+        Longer axis of the skull: outside the first refused, outside the second warned of.
+    height_per_length, usual_height_per_length : tuple of float
+        Height of a brain that is wholly shown, relative to the skull's length: as above.
+    smallest_width_per_length : float
+        Shorter axis of the skull relative to the longer one; less is refused.
+    largest_vertex_section, largest_base_section : float
+        Section of the brain in the highest and lowest slice, relative to its largest, above which the brain is cut off.
     metal_ml : float
         Volume above 2800 HU inside the skull that is warned of.
     """
@@ -77,31 +76,19 @@ class QualityLimits:
     whole_brain_mm: float = 80.0
     minimum_enclosure: float = 0.7
     largest_skull_cm2: float = 600.0
+    skull_length_mm: tuple[float, float] = (70.0, 260.0)
+    usual_skull_length_mm: tuple[float, float] = (130.0, 230.0)
+    height_per_length: tuple[float, float] = (0.33, 1.2)
+    usual_height_per_length: tuple[float, float] = (0.42, 1.0)
+    smallest_width_per_length: float = 0.5
+    largest_vertex_section: float = 0.15
+    largest_base_section: float = 0.5
     metal_ml: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse limits under which no gap between slices could be measured."""
         if self.minimum_slices < 2:
             raise ValueError(f"minimum_slices is {self.minimum_slices}; at least 2 are needed to measure gaps")
-
-
-@dataclass(frozen=True)
-class SkullContent:
-    """What lies inside the bones.
-
-    Attributes
-    ----------
-    slices : ndarray of bool, shape (slices,)
-        Slices where a skull encloses brain.
-    median_hu : float
-        Median of the soft tissue inside (HU); NaN where no slice has any.
-    metal_ml : float
-        Volume above 2800 HU inside the skull.
-    """
-
-    slices: NDArray[np.bool_]
-    median_hu: float
-    metal_ml: float
 
 
 def check_quality(study: CTStudy, limits: QualityLimits | None = None) -> CTStudy:
@@ -117,18 +104,24 @@ def check_quality(study: CTStudy, limits: QualityLimits | None = None) -> CTStud
     Returns
     -------
     CTStudy
-        The same study; added are, where true: ``"missing_slices"``, ``"uneven_slice_spacing"``, ``"thick_slices"``,
-        ``"gantry_tilt"``, ``"bone_kernel"``, ``"unusual_brain_density"``, ``"part_of_the_brain"``, ``"metal"``.
+        The same study with its skull located; added are, where true: ``"missing_slices"``, ``"uneven_slice_spacing"``,
+        ``"thick_slices"``, ``"gantry_tilt"``, ``"bone_kernel"``, ``"unusual_size"``, ``"unusual_brain_density"``,
+        ``"part_of_the_brain"``, ``"cut_by_field"``, ``"metal"``.
 
     Raises
     ------
     NotEvaluableError
         ``"too_few_slices"``, ``"pixel_spacing"``, ``"slice_spacing"``, ``"missing_slices"``, ``"gantry_tilt"``,
-        ``"not_axial"``, ``"no_hounsfield_units"``, ``"no_head"``.
+        ``"not_axial"``, ``"no_hounsfield_units"``, ``"implausible_size"``, ``"no_head"``,
+        ``"interleaved"``.
     """
     limits = limits or QualityLimits()
     geometry = _check_geometry(study, limits)
-    content = _check_content(study, limits)
+    skull = locate_skull(
+        study.voxels, study.spacing_mm, SkullSearch(limits.minimum_enclosure, limits.largest_skull_cm2)
+    )
+    content = _check_content(study, skull, limits)
+    study = replace(study, skull=skull)
     known = {warning.code for warning in study.warnings}
     return study.with_warnings(*(warning for warning in (*geometry, *content) if warning.code not in known))
 
@@ -166,78 +159,90 @@ def _geometry_warnings(study: CTStudy, limits: QualityLimits, largest_gap_mm: fl
     return warnings
 
 
-def _check_content(study: CTStudy, limits: QualityLimits) -> list[QualityWarning]:
-    coarse, spacing = coarse_voxels(study)
+def _check_content(study: CTStudy, skull: SkullLocation, limits: QualityLimits) -> list[QualityWarning]:
+    rows, columns = in_plane_strides(study.spacing_mm)
+    coarse = study.voxels[:, ::rows, ::columns]
     lowest = float(np.percentile(coarse, 1))
     if lowest > limits.highest_air_hu:
         raise NotEvaluableError("no_hounsfield_units.air", hounsfield=lowest)
-    content = skull_content(coarse, spacing, limits)
-    brain_mm = float(content.slices.sum()) * study.spacing_mm[2]
+    brain_mm = float(skull.brain.sum()) * study.spacing_mm[2]
+    size_warnings = check_skull_size(skull, brain_mm, limits)
     if brain_mm < limits.minimum_brain_mm:
         raise NotEvaluableError("no_head", found_mm=brain_mm, least_mm=limits.minimum_brain_mm)
+    if is_interleaved(coarse, skull):
+        raise NotEvaluableError("interleaved")
     lowest_brain, highest_brain = limits.brain_hu
-    if not lowest_brain <= content.median_hu <= highest_brain:
+    if not lowest_brain <= skull.median_hu <= highest_brain:
         wanted = {"least": lowest_brain, "most": highest_brain}
-        raise NotEvaluableError("no_hounsfield_units.brain", hounsfield=content.median_hu, **wanted)
+        raise NotEvaluableError("no_hounsfield_units.brain", hounsfield=skull.median_hu, **wanted)
+    if not limits.usual_brain_hu[0] <= skull.median_hu <= limits.usual_brain_hu[1]:
+        size_warnings.append(QualityWarning("unusual_brain_density", hounsfield=skull.median_hu))
+    superior = 1 if study.affine[2, 2] >= 0 else -1
+    return [*size_warnings, *_extent_warnings(skull, brain_mm, superior, limits)]
+
+
+def _extent_warnings(
+    skull: SkullLocation, brain_mm: float, superior: int, limits: QualityLimits
+) -> list[QualityWarning]:
+    """Name what of the brain may lie outside the volume, and metal inside the skull."""
     warnings = []
-    if not limits.usual_brain_hu[0] <= content.median_hu <= limits.usual_brain_hu[1]:
-        warnings.append(QualityWarning("unusual_brain_density", hounsfield=content.median_hu))
     if brain_mm < limits.whole_brain_mm:
         warnings.append(QualityWarning("part_of_the_brain", brain_mm=brain_mm))
-    if content.metal_ml > limits.metal_ml:
-        warnings.append(QualityWarning("metal", ml=content.metal_ml, hounsfield=_METAL_HU))
+    elif outermost := brain_cut_off(skull, superior, limits):
+        warnings.append(outermost)
+    if skull.cut_by_field:
+        warnings.append(QualityWarning("cut_by_field"))
+    if skull.metal_ml > limits.metal_ml:
+        warnings.append(QualityWarning("metal", ml=skull.metal_ml, hounsfield=METAL_HU))
     return warnings
 
 
-def coarse_voxels(study: CTStudy) -> tuple[NDArray[np.int16], tuple[float, float, float]]:
-    """Sample a study in plane at about 2 mm: voxels (slices, rows, columns) and spacing (column, row, slice) in mm."""
-    column_mm, row_mm, slice_mm = study.spacing_mm
-    rows, columns = (max(1, round(_COARSE_MM / mm)) for mm in (row_mm, column_mm))
-    return study.voxels[:, ::rows, ::columns], (column_mm * columns, row_mm * rows, slice_mm)
-
-
-def skull_content(
-    voxels: NDArray[np.int16], spacing_mm: tuple[float, float, float], limits: QualityLimits
-) -> SkullContent:
-    """Measure what the bones of each slice enclose.
-
-    A slice counts as brain where bone (> 200 HU) lies in most directions around its middle and most of what the bones'
-    convex hull holds is soft tissue of 0 to 80 HU. The hull, unlike filling, also closes a craniectomy.
+def brain_cut_off(skull: SkullLocation, superior: int, limits: QualityLimits) -> QualityWarning | None:
+    """Warn where brain is still large in the first or last slice of the volume: what lies beyond it was not read.
 
     Parameters
     ----------
-    voxels : ndarray of int16, shape (slices, rows, columns)
-        HU, sampled at about 2 mm.
-    spacing_mm : tuple of float
-        Distance in mm between neighbouring columns, rows and slices.
+    skull : SkullLocation
+        Where it could not judge which end is the vertex, the geometry does.
+    superior : int
+        1 where the last slice is the highest by the geometry, -1 where the first is.
     limits : QualityLimits
-        Gives the smallest enclosure and the largest area of a skull.
+        At the vertex the brain's section falls so fast that little of it is much; at the base many scans begin in it.
     """
-    head = head_mask(voxels, spacing_mm)
-    pixel_cm2 = spacing_mm[0] * spacing_mm[1] / 100
-    smoothed = ndimage.median_filter(voxels, size=(1, 3, 3))
-    slices = np.zeros(len(voxels), dtype=np.bool_)
-    brain: list[NDArray[np.int16]] = []
-    metal_voxels = 0
-    for index, (plane, mask) in enumerate(zip(smoothed, head, strict=True)):
-        bone = mask & (voxels[index] > _SKULL_HU)
-        if np.count_nonzero(bone) < _DIRECTIONS // 2 or enclosure(bone, spacing_mm) < limits.minimum_enclosure:
-            continue
-        hull = convex_hull_image(bone)
-        soft = hull & (plane >= _SOFT_TISSUE_HU[0]) & (plane <= _SOFT_TISSUE_HU[1])
-        fits_a_skull = np.count_nonzero(hull) * pixel_cm2 <= limits.largest_skull_cm2
-        if fits_a_skull and np.count_nonzero(soft) >= max(1, _SOFT_SHARE * np.count_nonzero(hull & ~bone)):
-            slices[index] = True
-            brain.append(plane[soft])
-            metal_voxels += int(np.count_nonzero(voxels[index][hull] > _METAL_HU))
-    median = float(np.median(np.concatenate(brain))) if brain else float("nan")
-    return SkullContent(slices, median, metal_voxels * pixel_cm2 * spacing_mm[2] / 10)
+    vertex = skull.vertex or superior
+    for end, side in ((0, -1), (-1, 1)):
+        most = limits.largest_vertex_section if side == vertex else limits.largest_base_section
+        if skull.sections_cm2[end] > most * skull.sections_cm2.max():
+            return QualityWarning("part_of_the_brain.outermost", section_cm2=float(skull.sections_cm2[end]))
+    return None
 
 
-def enclosure(bone: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> float:
-    """Fraction of directions (0..1) from the middle of the bones in which bone lies, seen in mm."""
-    rows, columns = np.nonzero(bone)
-    middle_row, middle_column = (rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2
-    angles = np.arctan2((rows - middle_row) * spacing_mm[1], (columns - middle_column) * spacing_mm[0])
-    bins = ((angles + np.pi) / (2 * np.pi) * _DIRECTIONS).astype(int) % _DIRECTIONS
-    return np.unique(bins).size / _DIRECTIONS
+def check_skull_size(skull: SkullLocation, brain_mm: float, limits: QualityLimits) -> list[QualityWarning]:
+    """Judge the skull's size, which shows a spacing that is not true.
+
+    Judged are the skull's length and width in the slice where the brain is largest, and, where the brain ends within
+    the volume at both ends, its height along the slice normal relative to that length. In adults the skull is about
+    160 to 210 mm long, 0.7 to 0.95 of that wide, and the brain in it 0.55 to 0.85 of that high; a newborn's is 110 mm.
+
+    Raises
+    ------
+    NotEvaluableError
+        ``"implausible_size"`` where no head has such a size.
+    """
+    if not skull.brain.any():
+        return []
+    measured = {"length_mm": skull.length_mm, "width_mm": skull.width_mm, "height_mm": brain_mm}
+    ends = np.flatnonzero(skull.brain)[[0, -1]]
+    is_whole = skull.sections_cm2[ends].max() <= limits.largest_base_section * skull.sections_cm2.max()
+    is_whole &= ends[0] > 0 or skull.sections_cm2[0] < skull.sections_cm2.max() / 4
+    height, width = brain_mm / skull.length_mm, skull.width_mm / skull.length_mm
+    smallest, largest = limits.skull_length_mm
+    flattest, highest = limits.height_per_length
+    is_possible = smallest <= skull.length_mm <= largest and width >= limits.smallest_width_per_length
+    if not is_possible or height > highest or (is_whole and height < flattest):
+        raise NotEvaluableError("implausible_size", **measured)
+    smallest, largest = limits.usual_skull_length_mm
+    flattest, _ = limits.usual_height_per_length
+    if not smallest <= skull.length_mm <= largest or (is_whole and height < flattest):
+        return [QualityWarning("unusual_size", **measured)]
+    return []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scripts.intake.discovery import StudySource, find_studies, read_study
 from scripts.intake.quality import QualityLimits, check_quality
-from scripts.intake.study import CTStudy, IntakeError
+from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
 
 STUDY_KEY = "study"
 _COLUMN_ROW_SLICE_TO_SLICE_ROW_COLUMN = np.eye(4)[:, [2, 1, 0, 3]]
@@ -95,9 +95,13 @@ class CTStudyReader(ImageReader):
         NotEvaluableError
             If the study must not be read.
         """
-        study = read_study(img if isinstance(img, StudySource) else _only_study(img))
+        study = read_study(img if isinstance(img, StudySource) else _only_study(img), self.limits)
         if self.check:
-            study = check_quality(study, self.limits)
+            try:
+                study = check_quality(study, self.limits)
+            except NotEvaluableError as fault:
+                fault.series_choice = study.provenance.series_choice
+                raise
         affine = study.affine @ _COLUMN_ROW_SLICE_TO_SLICE_ROW_COLUMN
         metadata = {
             "affine": affine,

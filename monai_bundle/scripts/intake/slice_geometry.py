@@ -12,6 +12,7 @@ from scripts.intake.study import QualityWarning
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 DUPLICATE_MM = 0.02
+_WRITTEN_DIGITS = 1e-6
 _UNEVEN = 0.1
 _NEIGHBOURS = 3
 _MULTIPLE_TOLERANCE = 0.2
@@ -41,6 +42,18 @@ def slice_normal(orientation: Sequence[float]) -> NDArray[np.float64]:
         raise ValueError("direction cosines are not perpendicular unit vectors")
     normal = np.cross(row, column)
     return normal / np.linalg.norm(normal)
+
+
+def mean_orientation(orientations: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Return the direction cosines of a stack (LPS): as written where all agree, else their mean made perpendicular."""
+    first = tuple(orientations[0])
+    values = np.array(orientations, dtype=np.float64)
+    if len(first) != 6 or np.abs(values - values[0]).max() < _WRITTEN_DIGITS:
+        return first
+    row, column = values.mean(axis=0).reshape(2, 3)
+    row = row / np.linalg.norm(row)
+    column = column - (column @ row) * row
+    return (*row.tolist(), *(column / np.linalg.norm(column)).tolist())
 
 
 def stack_affine(

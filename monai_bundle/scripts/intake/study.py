@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.intake.skull import SkullLocation
 from scripts.messages import ExpectedError, Message
 
 AIR_HU = -1024
@@ -24,10 +25,16 @@ class IntakeError(ExpectedError):
         Name in the catalogue's section ``intake``, e.g. ``"empty_folder"``.
     **values
         One per placeholder of its text.
+
+    Attributes
+    ----------
+    series_choice : tuple of Message
+        One sentence per series that was considered before the refusal.
     """
 
     def __init__(self, code: str, /, **values: Any) -> None:
         super().__init__(f"intake.{code}", **values)
+        self.series_choice: tuple[Message, ...] = ()
 
 
 class NotEvaluableError(IntakeError):
@@ -50,6 +57,7 @@ class NotEvaluableError(IntakeError):
         """Return the same refusal with the name of the study or file that it is about before its text."""
         named = NotEvaluableError("within", place=place, message=self.message)
         named.code = self.code
+        named.series_choice = self.series_choice
         return named
 
 
@@ -125,6 +133,8 @@ class CTStudy:
         SOP Instance UID (0008,0018) of the image that each slice was stored in, in the order of the slices; the same
         for all frames of a multi-frame image, as written even where it is no valid UID, empty where the image has
         none. None for files other than DICOM.
+    skull : SkullLocation or None
+        Where the quality gate found skull and brain; None before it.
     """
 
     voxels: NDArray[np.int16]
@@ -134,6 +144,7 @@ class CTStudy:
     warnings: tuple[QualityWarning, ...] = ()
     file_axes: tuple[int, int, int] = field(default=(0, 1, 2))
     sop_instance_uids: tuple[str, ...] | None = None
+    skull: SkullLocation | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and make the arrays read-only."""
@@ -151,6 +162,13 @@ class CTStudy:
         """Distance in mm between neighbouring columns, rows and slices (the last along the slice normal)."""
         column, row = (float(np.linalg.norm(self.affine[:3, axis])) for axis in (0, 1))
         return column, row, abs(float(self.affine[:3, 2] @ self.slice_normal))
+
+    @property
+    def slices_to_read(self) -> NDArray[np.bool_]:
+        """Which slices may hold brain, shape (slices,): all before the quality gate has found the skull."""
+        if self.skull is None:
+            return np.ones(len(self.voxels), dtype=np.bool_)
+        return self.skull.slices_to_read(self.positions_mm)
 
     @property
     def slice_normal(self) -> NDArray[np.float64]:
@@ -185,6 +203,10 @@ class CTStudy:
         """
         by_column_row_slice = array.transpose(2, 1, 0)
         return by_column_row_slice.transpose(tuple(int(axis) for axis in np.argsort(self.file_axes)))
+
+    def with_choice(self, series_choice: tuple[Message, ...]) -> CTStudy:
+        """Return the same study with the sentences on the choice of its series."""
+        return replace(self, provenance=replace(self.provenance, series_choice=series_choice))
 
     def with_warnings(self, *warnings: QualityWarning) -> CTStudy:
         """Return the same study with further warnings."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import math
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,14 +15,23 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from scripts.intake.file_location import MAXIMUM_UNPACKED_BYTES
+from scripts.intake.nrrd_header import check_nrrd
 from scripts.intake.slice_geometry import LPS_TO_RAS
 from scripts.intake.study import AIR_HU, CTStudy, NotEvaluableError, Provenance, QualityWarning
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-NRRD_SUFFIXES = (".nrrd",)
-_DAMAGED = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, RuntimeError)
+NRRD_SUFFIXES = (".nrrd", ".nhdr")
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError),
+    *(ArithmeticError, RuntimeError, zlib.error, struct.error, ImageFileError, HeaderDataError),
+)
 _HIGHEST_HU = np.iinfo(np.int16).max
 _SAME_PLACE_MM = 1.0
+_SAME_SPACING = 0.01
+_NIFTI2_SIZES = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
+_PADDING_BYTES = 512
+"""What a writer may put behind the voxels to fill a block."""
 
 
 def read_nifti(path: Path) -> CTStudy:
@@ -37,9 +49,7 @@ def read_nifti(path: Path) -> CTStudy:
     """
     try:
         _check_permission(path)
-        image = nib.load(path)
-        if not isinstance(image, nib.Nifti1Image):
-            raise ImageFileError("no NIfTI")
+        image, holds_more = _load_nifti(path)
         _check_values_kind(path.name, image.get_data_dtype())
         shape = _three_dimensions(path.name, image.shape)
         array = np.asanyarray(image.dataobj).reshape(shape)
@@ -48,7 +58,38 @@ def read_nifti(path: Path) -> CTStudy:
     except _DAMAGED:
         raise NotEvaluableError("unreadable_file", name=path.name) from None
     affine, warnings = _nifti_affine(path.name, image)
-    return _study(path.name, array, affine, Provenance(path.name, "nifti"), warnings)
+    return _study(path.name, array, affine, Provenance(path.name, "nifti"), warnings + _longer(path.name, holds_more))
+
+
+def _load_nifti(path: Path) -> tuple[nib.Nifti1Image, bool]:
+    """Open a file, a compressed one to its end so that its checksum and length are tested.
+
+    Returns
+    -------
+    Nifti1Image, bool
+        The image, and whether the file holds more than its header states.
+    """
+    if path.name.lower().endswith(".gz"):
+        with gzip.open(path) as file:
+            content = file.read(MAXIMUM_UNPACKED_BYTES + 1)
+        if len(content) > MAXIMUM_UNPACKED_BYTES:
+            raise ImageFileError("unpacks to more than a head CT can hold")
+        size = content[:4]
+        kind = nib.Nifti2Image if size in _NIFTI2_SIZES else nib.Nifti1Image
+        image, length = kind.from_bytes(content), len(content)
+    else:
+        image, length = nib.load(path), path.stat().st_size
+    if not isinstance(image, nib.Nifti1Image):
+        raise ImageFileError("no NIfTI")
+    header = image.header
+    stated = int(header.get_data_offset()) + math.prod(map(int, image.shape)) * header.get_data_dtype().itemsize
+    if length < stated:
+        raise ImageFileError("shorter than its header states")
+    return image, length > stated + _PADDING_BYTES
+
+
+def _longer(name: str, holds_more: bool) -> tuple[QualityWarning, ...]:
+    return (QualityWarning("longer_than_stated", name=name),) if holds_more else ()
 
 
 def read_nrrd(path: Path) -> CTStudy:
@@ -65,16 +106,16 @@ def read_nrrd(path: Path) -> CTStudy:
     import itk  # noqa: PLC0415 (its first use takes a second, which DICOM and NIfTI studies need not spend)
 
     try:
-        with path.open("rb") as file:
-            if file.read(4) != b"NRRD":
-                raise NotEvaluableError("unreadable_file", name=path.name)
+        header, holds_more = check_nrrd(path)
         information = itk.NrrdImageIO.New(FileName=str(path))
         information.ReadImageInformation()
         if information.GetNumberOfComponents() != 1:
             raise NotEvaluableError("colour", name=path.name)
         sizes = tuple(information.GetDimensions(axis) for axis in range(information.GetNumberOfDimensions()))
         _three_dimensions(path.name, sizes)
-        image = itk.imread(str(path))
+        is_scalar = information.GetPixelTypeAsString(information.GetPixelType()) == "scalar"
+        # A list axis of length 1 is a vector to ITK, which wraps none of one component.
+        image = itk.imread(str(path)) if is_scalar else itk.imread(str(path), itk.F)
     except PermissionError:
         raise NotEvaluableError("no_permission", name=path.name) from None
     except _DAMAGED:
@@ -86,10 +127,12 @@ def read_nrrd(path: Path) -> CTStudy:
     affine[:3, 3] = LPS_TO_RAS @ np.asarray(image.GetOrigin())[:3]
     metadata = information.GetMetaDataDictionary()
     space = metadata["NRRD_space"] if metadata.HasKey("NRRD_space") else ""
+    warnings = _longer(path.name, holds_more)
+    if not {"space directions", "spacings"} & set(header):
+        warnings += (QualityWarning("default_geometry", name=path.name),)
     # ITK rewrites every space that names sides of the body as left-posterior-superior.
-    warnings = (
-        () if space.startswith("left-posterior-superior") else (QualityWarning("unknown_orientation", name=path.name),)
-    )
+    if not space.startswith("left-posterior-superior"):
+        warnings += (QualityWarning("unknown_orientation", name=path.name),)
     return _study(path.name, array, affine, Provenance(path.name, "nrrd"), warnings)
 
 
@@ -143,16 +186,28 @@ def _three_dimensions(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]
 
 
 def _nifti_affine(name: str, image: nib.Nifti1Image) -> tuple[NDArray[np.float64], tuple[QualityWarning, ...]]:
+    affine, warnings = _stated_affine(name, image)
+    # A script that knows no geometry writes the identity: no scanner puts its first corner at the origin.
+    if np.allclose(np.abs(affine), np.eye(4)):
+        warnings += (QualityWarning("default_geometry", name=name),)
+    return affine, warnings
+
+
+def _stated_affine(name: str, image: nib.Nifti1Image) -> tuple[NDArray[np.float64], tuple[QualityWarning, ...]]:
     header = image.header
     sform, sform_code = header.get_sform(coded=True)
     try:
         qform, qform_code = header.get_qform(coded=True)
     except (ValueError, HeaderDataError):
         qform, qform_code = None, 0
+    sform = np.asarray(sform, dtype=np.float64)
     if sform_code and qform_code and not np.allclose(sform, qform, atol=_SAME_PLACE_MM):
-        return np.asarray(sform, dtype=np.float64), (QualityWarning("two_orientations"),)
+        return sform, (QualityWarning("two_orientations"),)
     if sform_code:
-        return np.asarray(sform, dtype=np.float64), ()
+        zooms = np.array(header.get_zooms()[:3], dtype=np.float64)
+        if not np.allclose(np.linalg.norm(sform[:3, :3], axis=0), zooms, rtol=_SAME_SPACING):
+            return sform, (QualityWarning("two_spacings"),)
+        return sform, ()
     if qform_code:
         return np.asarray(qform, dtype=np.float64), ()
     return np.asarray(header.get_base_affine(), dtype=np.float64), (QualityWarning("unknown_orientation", name=name),)

@@ -26,7 +26,14 @@ from scripts.networks.branches import (
     weighted_mean,
 )
 from scripts.networks.lesion_decoder import LesionDecoder
-from scripts.networks.study_network import SliceSource, StudyNetwork, StudyOutput, mean_per_slice, merged_lesion_logits, sum_per_slice
+from scripts.networks.study_network import (
+    SliceSource,
+    StudyNetwork,
+    StudyOutput,
+    mean_per_slice,
+    merged_lesion_logits,
+    sum_per_slice,
+)
 from scripts.reading_geometry import sub_stacks
 
 HighResolution = Callable[[Tensor], Tensor]

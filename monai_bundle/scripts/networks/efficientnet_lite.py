@@ -149,8 +149,15 @@ class SamePadding(nn.Conv2d):
         if self.even:
             return self
         kernel, lead = self.kernel_size[0], self.after - self.before
-        settings = {"stride": self.stride, "groups": self.groups, "bias": self.bias is not None}
-        even = nn.Conv2d(self.in_channels, self.out_channels, kernel + lead, padding=self.after, **settings)
+        even = nn.Conv2d(
+            self.in_channels,
+            self.out_channels,
+            kernel + lead,
+            stride=self.stride[0],
+            padding=self.after,
+            groups=self.groups,
+            bias=self.bias is not None,
+        )
         even.weight.data = functional.pad(self.weight.data, (lead, 0, lead, 0))
         if even.bias is not None and self.bias is not None:
             even.bias.data = self.bias.data.clone()

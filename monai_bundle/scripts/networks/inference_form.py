@@ -43,8 +43,9 @@ def _fuse_sequence(layers: nn.Sequential) -> None:
         layer = layers[place]
         if not isinstance(layer, nn.Conv2d):
             continue
-        if place + 1 < len(layers) and isinstance(layers[place + 1], nn.BatchNorm2d):
-            layer = fuse_conv_bn_eval(layer, layers[place + 1])
+        behind = layers[place + 1] if place + 1 < len(layers) else None
+        if isinstance(behind, nn.BatchNorm2d):
+            layer = fuse_conv_bn_eval(layer, behind)
             # Names of the layers behind stay.
             layers[place + 1] = nn.Identity()
         layers[place] = layer.evenly_padded() if isinstance(layer, SamePadding) else layer

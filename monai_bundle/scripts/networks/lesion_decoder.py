@@ -45,9 +45,7 @@ class LesionDecoder(nn.Module):
             From :meth:`scripts.networks.backbone.Backbone.levels`.
         """
         maps: Tensor | None = None
-        for level, lateral, smooth in zip(
-            reversed(levels), reversed(self.lateral), reversed(self.smooth), strict=True
-        ):
+        for level, lateral, smooth in zip(reversed(levels), reversed(self.lateral), reversed(self.smooth), strict=True):
             here = lateral(level)
             if maps is not None:
                 here = here + functional.interpolate(maps, size=here.shape[-2:], mode="nearest")

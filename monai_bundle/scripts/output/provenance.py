@@ -30,7 +30,6 @@ def study_rows(study: CTStudy, translate: Translation) -> tuple[Row, ...]:
     slices, rows, columns = study.voxels.shape
     not_stated = translate("report.not_stated")
     spacing = {"column_mm": column_mm, "row_mm": row_mm, "slice_mm": millimetres(slice_mm, 2)}
-    choice = [sentence.text(translate) for sentence in provenance.series_choice]
     return (
         Row(translate("report.source"), provenance.source_name),
         Row(translate("report.format"), _FORMATS.get(provenance.source_format, translate("report.phantom"))),
@@ -44,7 +43,6 @@ def study_rows(study: CTStudy, translate: Translation) -> tuple[Row, ...]:
         Row(translate("report.tilt"), f"{study.tilt_degrees:.1f}°"),
         Row(translate("report.kernel"), provenance.kernel or not_stated),
         Row(translate("report.series_uid"), provenance.series_uid or not_stated),
-        *(Row("" if index else translate("report.series_choice"), line) for index, line in enumerate(choice)),
     )
 
 

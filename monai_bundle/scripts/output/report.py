@@ -18,6 +18,7 @@ from scripts.output.impression import impression, is_close, label_name, millilit
 from scripts.output.overlay import colour_bar, data_uri, png_uri
 from scripts.output.provenance import model_rows, run_rows, study_rows
 from scripts.output.report_images import ReportImages, key_slices_of, map_of, report_images, shown_finding
+from scripts.output.what_was_read import considered_of, considered_rows, considered_series
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -84,6 +85,7 @@ def render_report(diagnosis: Diagnosis, language: str = ENGLISH) -> str:
         Whatever came from files is escaped.
     """
     translate = Translation(language)
+    considered = considered_of(diagnosis.study, diagnosis.input_slices, translate)
     images = report_images(diagnosis)
     return (
         _environment()
@@ -111,6 +113,7 @@ def render_report(diagnosis: Diagnosis, language: str = ENGLISH) -> str:
             colour_bar=png_uri(colour_bar()),
             tables=[
                 (translate("report.study"), study_rows(diagnosis.study, translate)),
+                (translate("report.what_was_read"), considered_rows(considered, translate)),
                 (translate("report.model"), model_rows(diagnosis.model, translate)),
                 (translate("report.run"), run_rows(diagnosis, translate)),
             ],
@@ -134,6 +137,7 @@ def render_refusal_report(refusal: Refusal, language: str = ENGLISH) -> str:
         HTML as of :func:`render_report`, without findings or images.
     """
     translate = Translation(language)
+    considered = considered_series(refusal.series_choice, translate)
     return (
         _environment()
         .get_template("refusal.html.j2")
@@ -142,7 +146,10 @@ def render_refusal_report(refusal: Refusal, language: str = ENGLISH) -> str:
             title=translate("report.title_not_evaluable", study_id=refusal.study_id),
             refusal=refusal,
             reason=refusal.reason.text(translate),
-            tables=[(translate("report.model"), model_rows(refusal.model, translate))],
+            tables=[
+                *([(translate("report.what_was_read"), considered_rows(considered, translate))] if considered else []),
+                (translate("report.model"), model_rows(refusal.model, translate)),
+            ],
         )
     )
 

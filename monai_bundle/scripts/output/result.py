@@ -31,6 +31,7 @@ from scripts.output.folder import RESULT_FILE, RESULT_SCHEMA, OutputError, whole
 from scripts.output.impression import impression, label_name
 from scripts.output.map_files import LESION_FILE, LESION_SUBTYPES_FILE, lesion_files, map_file
 from scripts.output.report import render_refusal_report, render_report
+from scripts.output.what_was_read import considered_of, considered_series
 
 REPORT_FILE = "report.html"
 SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "result.schema.json"
@@ -71,7 +72,7 @@ def result_document(diagnosis: Diagnosis, language: str = ENGLISH) -> Document:
             "status": "evaluated",
             "reason": None,
             "impression": asdict(impression(diagnosis.findings, translation, diagnosis.lesions)),
-            "study": _study(diagnosis.study, translation),
+            "study": _study(diagnosis, translation),
             "model": _model(diagnosis.model, translation),
             "operating_point": diagnosis.operating_point,
             "findings": [_finding(finding, translation) for finding in diagnosis.findings],
@@ -100,7 +101,7 @@ def refusal_document(refusal: Refusal, language: str = ENGLISH) -> Document:
             "status": "not_evaluable",
             "reason": {"code": refusal.code, "message": refusal.reason.text(translation)},
             "impression": None,
-            "study": _unread_study(refusal.source_name),
+            "study": _unread_study(refusal, translation),
             "model": _model(refusal.model, translation),
             "operating_point": None,
             "findings": [],
@@ -163,8 +164,10 @@ def _write_texts(folder: Path, document: Document, report: str) -> None:
     write_file(folder / REPORT_FILE, report.encode(errors="replace"))
 
 
-def _study(study: CTStudy, translation: Translation) -> Document:
+def _study(diagnosis: Diagnosis, translation: Translation) -> Document:
+    study = diagnosis.study
     provenance = study.provenance
+    considered = considered_of(study, diagnosis.input_slices, translation)
     return {
         "source_name": _last_part(provenance.source_name),
         "source_format": provenance.source_format,
@@ -178,13 +181,14 @@ def _study(study: CTStudy, translation: Translation) -> Document:
         "kernel": provenance.kernel,
         "slice_thickness_mm": provenance.slice_thickness_mm,
         "series_choice": [sentence.text(translation) for sentence in provenance.series_choice],
+        "considered": [asdict(line) for line in considered],
         "quality": [{"code": warning.code, "message": warning.text(translation)} for warning in study.warnings],
     }
 
 
-def _unread_study(source_name: str) -> Document:
+def _unread_study(refusal: Refusal, translation: Translation) -> Document:
     return {
-        "source_name": _last_part(source_name),
+        "source_name": _last_part(refusal.source_name),
         "source_format": None,
         "study_uid": None,
         "series_uid": None,
@@ -195,7 +199,8 @@ def _unread_study(source_name: str) -> Document:
         "tilt_degrees": None,
         "kernel": None,
         "slice_thickness_mm": None,
-        "series_choice": [],
+        "series_choice": [sentence.text(translation) for sentence in refusal.series_choice],
+        "considered": [asdict(line) for line in considered_series(refusal.series_choice, translation)],
         "quality": [],
     }
 

@@ -42,10 +42,10 @@ class BatchParts:
         Part of the synthetic slices, positive or negative, that are phantoms.
     """
 
-    positive: float = 0.34
-    synthetic: float = 0.3
-    resembling: float = 0.12
-    phantom: float = 0.2
+    positive: float = 0.32
+    synthetic: float = 0.25
+    resembling: float = 0.2
+    phantom: float = 0.25
 
     def __post_init__(self) -> None:
         """Refuse parts that exceed the whole."""
@@ -92,13 +92,14 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
         ``training.no_slice_labels`` if no positive or no negative slice is left.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what is drawn, how often and how it is changed)
         self,
         groups: Sequence[PreparedGroup],
         held_out: Mapping[str, int | None],
         windows: Sequence[Sequence[float]],
         sizes: Sequence[tuple[int, int, float]],
         count: int,
+        *,
         parts: BatchParts | None = None,
         augmentation: SliceAugmentation | None = None,
         seed: int = 0,

@@ -166,7 +166,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Give the APS network its own learning rate and leave the frozen backbone out (the paper: 5e-4 and 3e-4).
 
-    The lesion decoder, which scans teach nothing, is left out too, and the slice classifiers where they are not trained.
+    The lesion decoder, which scans teach nothing, is left out too, and slice classifiers where they are not trained.
     """
     left_out = ("backbone.", "lesion_decoder.")
     aps = {name for name, _ in network.named_parameters() if name.startswith("aps.")}

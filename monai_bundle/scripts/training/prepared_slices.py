@@ -30,8 +30,8 @@ from scripts.synthesis.anatomy import find_anatomy
 from scripts.synthesis.lesion import LABEL_VALUES
 from scripts.synthesis.random_phantom import draw_phantom
 from scripts.synthesis.random_synthesis import SynthesisSettings, draw_synthesis
-from scripts.synthesis.slice_sampler import RSNA_PIXEL_MM
 from scripts.synthesis.single_slice import slice_study
+from scripts.synthesis.slice_sampler import RSNA_PIXEL_MM
 from scripts.synthesis.synthesis import Synthesis
 from scripts.synthesis.working_grid import SynthesisError
 
@@ -140,7 +140,9 @@ def scan_plans(
             origin = [seed, draw, entry["name"]]
             made = partial(_synthetic_scan, scan, entry["slice_labels"], size, settings, origin, haemorrhage)
             name = f"{entry['name']}-{draw}"
-            plans.append(GroupPlan(name, "synthetic scan", entry["fold"], True, [key, settings, origin, haemorrhage], made))
+            plans.append(
+                GroupPlan(name, "synthetic scan", entry["fold"], True, [key, settings, origin, haemorrhage], made)
+            )
     return plans
 
 
@@ -174,9 +176,7 @@ def slice_plans(
     return plans
 
 
-def phantom_plans(
-    count: int, size: int, settings: SynthesisSettings | None = None, seed: int = 0
-) -> list[GroupPlan]:
+def phantom_plans(count: int, size: int, settings: SynthesisSettings | None = None, seed: int = 0) -> list[GroupPlan]:
     """Plan phantoms of random anatomy: every third without haemorrhage, the others with."""
     settings = settings or SynthesisSettings()
     return [

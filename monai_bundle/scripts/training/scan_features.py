@@ -147,9 +147,7 @@ def _features(arrays: Arrays, input_slice: Tensor) -> ScanFeatures:
     return ScanFeatures(image, high_res, input_slice)
 
 
-def _pooled_images(
-    backbone: Backbone, device: torch.device, precision: Precision, images: Tensor, size: int
-) -> Tensor:
+def _pooled_images(backbone: Backbone, device: torch.device, precision: Precision, images: Tensor, size: int) -> Tensor:
     """Return pooled features (slices, channels) of windowed slices (windows, slices, height, width)."""
     batches = images.movedim(0, 1).split(size)
     with torch.inference_mode(), precision.autocast():
@@ -158,7 +156,12 @@ def _pooled_images(
 
 
 def _pooled_maps(
-    stage: nn.Module, pool: Callable[[Tensor], Tensor], device: torch.device, precision: Precision, maps: Tensor, size: int
+    stage: nn.Module,
+    pool: Callable[[Tensor], Tensor],
+    device: torch.device,
+    precision: Precision,
+    maps: Tensor,
+    size: int,
 ) -> Tensor:
     """Return pooled features (slices, channels) of the frozen stage's maps (slices, h, w, maps)."""
     with torch.inference_mode(), precision.autocast():

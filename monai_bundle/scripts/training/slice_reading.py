@@ -73,7 +73,7 @@ class SliceReading(nn.Module):
 
 
 class SliceReadingLoss(nn.Module):
-    """Cross-entropy of the labels, any counting double; cross-entropy and Dice of the pixels; and the pixels' strongest.
+    """Cross-entropy of the labels, any counting double, and of the pixels, with Dice and the strongest of them.
 
     Slices without a mask teach the decoder too: their labels are those of their strongest pixels.
 
