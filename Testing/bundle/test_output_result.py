@@ -100,6 +100,7 @@ def test_lesions_are_stated_with_their_volumes_files_and_limits():
         "ml": pytest.approx(ml),
         "low_ml": pytest.approx(ml / 2),
         "high_ml": pytest.approx(2 * ml),
+        "mask_ml": pytest.approx(ml),
     }
     assert (lesions["file"], lesions["subtypes_file"]) == ("lesion.nii.gz", "lesion_subtypes.nii.gz")
     assert (lesions["threshold"], lesions["level"], lesions["spacing_assumed"]) == (0.5, 0.9, False)
