@@ -3,7 +3,7 @@
     python -m research.metrics.volume_calibration volumes.csv --output configs/volume_calibration.json
 
 The table has one line per scan and compartment, in the columns scan, group (``total`` or a key of
-:data:`scripts.labels.LESION_GROUPS`), measured_ml and true_ml. Scans must not be those that the network learnt from, and
+:data:`scripts.labels.LESION_GROUPS`), measured_ml and true_ml. The network must not have learnt from the scans, and
 measured_ml is the volume of the mask (``mask_ml`` of ``result.json``), before any calibration.
 """
 
