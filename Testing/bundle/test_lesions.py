@@ -222,7 +222,7 @@ def test_a_size_of_voxels_that_was_assumed_is_named():
 
 
 def test_limits_are_those_of_the_band_that_a_volume_falls_into():
-    bands = {"total": (VolumeBand(1.0, 0.5, 2.0, 20), VolumeBand(10.0, 0.8, 1.25, 40))}
+    bands = {"total": (VolumeBand(1.0, 0.5, 2.0, 20), VolumeBand(10.0, 0.8, 1.25, 40, factor=1.1))}
     calibration = VolumeCalibration(0.9, bands)
     assert calibration.limits("total", 0.9) is None
     assert calibration.limits("total", 4.0) == (2.0, 8.0)
@@ -231,12 +231,12 @@ def test_limits_are_those_of_the_band_that_a_volume_falls_into():
     study = a_study((4, 40, 40), an_affine(spacing_mm=(5.0, 5.0, 8.0)))
     subtypes = blocks(study, bleed=(IPH, np.s_[1:3, 10:20, 10:20]))
     total, group = measured(subtypes, study, calibration=calibration).volumes
-    assert (total.ml, total.low_ml, total.high_ml) == pytest.approx((40.0, 32.0, 50.0))
-    assert (group.low_ml, group.high_ml) == (None, None)
+    assert (total.ml, total.mask_ml, total.low_ml, total.high_ml) == pytest.approx((44.0, 40.0, 32.0, 50.0))
+    assert (group.ml, group.mask_ml, group.low_ml, group.high_ml) == (pytest.approx(40.0), group.ml, None, None)
 
 
-@pytest.mark.parametrize("band", [(0.0, 0.0, 2.0, 3), (0.0, 2.0, 0.5, 3), (0.0, -1.0, 0.5, 3)])
-def test_limits_that_are_none_are_refused(band: tuple[float, float, float, int]):
+@pytest.mark.parametrize("band", [(0.0, 0.0, 2.0, 3), (0.0, 2.0, 0.5, 3), (0.0, 0.5, 2.0, 3, 2.1)])
+def test_limits_that_are_none_are_refused(band: tuple[float, ...]):
     with pytest.raises(ValueError, match="limits"):
         VolumeCalibration(0.9, {"total": (VolumeBand(*band),)})
     with pytest.raises(ValueError, match="level"):

@@ -31,6 +31,13 @@ def test_limits_are_those_of_the_error_and_wider_for_small_lesions():
     assert sum(band["scans"] for band in calibrate(some_pairs(4000))["bands"]["total"]) == 4000
 
 
+def test_a_mask_that_is_always_too_small_is_set_right():
+    pairs = [VolumePair(pair.scan, pair.group, pair.measured_ml / 2, pair.true_ml) for pair in some_pairs(2000)]
+    bands = calibrate(pairs, edges_ml=(0.0,))["bands"]["total"]
+    assert bands[0]["factor"] == pytest.approx(2.0, rel=0.05)
+    assert bands[0]["low"] < bands[0]["factor"] < bands[0]["high"]
+
+
 def test_nine_of_ten_new_scans_lie_within():
     inside, count = coverage(some_pairs(2000))["total"]
     assert count == 2000

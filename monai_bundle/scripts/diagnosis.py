@@ -147,15 +147,18 @@ class LesionVolume:
     group : str
         Key of a :class:`~scripts.labels.LesionGroup`, or ``"total"``.
     ml : float
-        Measured volume.
+        Estimate of the true volume: the mask's, calibrated where a calibration was measured.
     low_ml, high_ml : float or None
         Limits of the true volume; None where none were measured.
+    mask_ml : float or None
+        Volume of the mask itself.
     """
 
     group: str
     ml: float
     low_ml: float | None = None
     high_ml: float | None = None
+    mask_ml: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
     python -m research.metrics.volume_calibration volumes.csv --output configs/volume_calibration.json
 
 The table has one line per scan and compartment, in the columns scan, group (``total`` or a key of
-:data:`scripts.labels.LESION_GROUPS`), measured_ml and true_ml; scans must not be those that the network learnt from.
+:data:`scripts.labels.LESION_GROUPS`), measured_ml and true_ml. The network must not have learnt from the scans, and
+measured_ml is the volume of the mask (``mask_ml`` of ``result.json``), before any calibration.
 """
 
 from __future__ import annotations
@@ -136,8 +137,9 @@ def _bands(measured: NDArray[np.float64], true: NDArray[np.float64], edges_ml: S
     bands = []
     for start, end in zip(starts, [*starts[1:], np.inf], strict=True):
         inside = (measured >= start) & (measured < end)
-        low, high = _order_limits(true[inside] / measured[inside])
-        bands.append(VolumeBand(float(start), low, high, int(inside.sum())))
+        ratios = true[inside] / measured[inside]
+        low, high = _order_limits(ratios)
+        bands.append(VolumeBand(float(start), low, high, int(inside.sum()), float(np.median(ratios))))
     return bands
 
 

@@ -118,7 +118,7 @@ def measure_lesions(
 
 def _volume(group: str, ml: float, settings: LesionSettings) -> LesionVolume:
     low, high = settings.calibration.limits(group, ml) or (None, None)
-    return LesionVolume(group, ml, low, high)
+    return LesionVolume(group, settings.calibration.estimate(group, ml), low, high, mask_ml=ml)
 
 
 def _without_specks(mask: NDArray[np.bool_], sizes: NDArray[np.float64], smallest_ml: float) -> NDArray[np.bool_]:

@@ -65,11 +65,12 @@ def read_lesions(output: StudyOutput, geometry: ReadingGeometry, head: NDArray[n
         labels = logits[: 1 + SUBTYPES].detach().cpu().sigmoid()
         stored = (_original(labels[:1], geometry)[0] * 255).round().to(torch.uint8).numpy()
         subtype = np.zeros_like(stored)
-        if stored.max() >= least:
-            subtype = (_original(labels[1:], geometry).argmax(dim=0) + 1).to(torch.uint8).numpy()
+        shown = stored >= least
+        if shown.any():
+            subtype[shown] = _original(labels[1:], geometry).numpy()[:, shown].argmax(axis=0) + 1
         for index in slab:
             probability[index] = np.where(head[index], stored, 0)
-            subtypes[index] = np.where(probability[index] >= least, subtype, 0)
+            subtypes[index] = np.where(head[index], subtype, 0)
     return LesionReading(probability, subtypes)
 
 

@@ -15,7 +15,7 @@ from scripts.output.overlay import jpeg_uri
 from scripts.output.slice_images import Display, grey_slab, millimetres
 
 SLICES_SHOWN = 5
-_PIXELS = 640
+_LEAD_PIXELS, _OTHER_PIXELS = 640, 400
 _HALO = (0, 0, 0)
 
 
@@ -23,7 +23,8 @@ _HALO = (0, 0, 0)
 class LesionSlice:
     """One slice with lesion as the report shows it; ``number`` counts from 1 as viewers do, images are data URIs.
 
-    ``averaged`` holds the numbers of the first and last original slice where the input slice is the mean of several.
+    ``averaged`` holds the numbers of the first and last original slice where the input slice is the mean of several;
+    ``ct``, the slice without contour, is empty for all but the first.
     """
 
     number: int
@@ -91,13 +92,13 @@ def largest_slices(lesions: Lesions, labels: tuple[str, ...], slabs: tuple[tuple
 
 
 def lesion_slices(diagnosis: Diagnosis, lesions: Lesions, display: Display) -> tuple[LesionSlice, ...]:
-    """Draw the slices with the largest lesions, each plain and with contours."""
+    """Draw the slices with the largest lesions with contours, the first one large and plain beside it."""
     labels, study = diagnosis.model.labels, diagnosis.study
     pixel_mm2 = float(np.linalg.norm(np.cross(study.affine[:3, 0], study.affine[:3, 1])))
     shown = []
     for index in largest_slices(lesions, labels, diagnosis.input_slices):
         slab = next(slab for slab in diagnosis.input_slices if index in slab)
-        grey = grey_slab(study, slab, display, _PIXELS)
+        grey = grey_slab(study, slab, display, _OTHER_PIXELS if shown else _LEAD_PIXELS)
         contoured = contours(grey, group_masks(lesions, labels, index), display)
         shown.append(
             LesionSlice(
@@ -105,7 +106,7 @@ def lesion_slices(diagnosis: Diagnosis, lesions: Lesions, display: Display) -> t
                 position=millimetres(float(study.positions_mm[index])),
                 area_cm2=pixel_mm2 / 100 * np.count_nonzero(lesions.subtypes[index]),
                 averaged=(slab[0] + 1, slab[-1] + 1) if len(slab) > 1 else None,
-                ct=jpeg_uri(grey),
+                ct="" if shown else jpeg_uri(grey),
                 contour=jpeg_uri(contoured),
             )
         )
@@ -131,7 +132,7 @@ def contours(
     ndarray of uint8, shape (height, width, 3)
         The line has the group's colour and a black rim; its width grows with the image.
     """
-    width = max(1, round(max(grey.shape) / 210))
+    width = max(1, round(max(grey.shape) / 150))
     coloured = np.repeat(grey[..., None], 3, axis=-1)
     shown = {group: _sized(mask, display, max(grey.shape)) for group, mask in masks.items()}
     lesion = np.logical_or.reduce(list(shown.values())) if shown else np.zeros(grey.shape, bool)

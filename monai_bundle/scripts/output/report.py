@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -168,7 +169,9 @@ def _environment() -> Environment:
 
 def _unbroken(line: str) -> str:
     """Keep a percentage or a volume with its unit and its name when a heading wraps."""
-    return line.replace(" %", "\u00a0%").replace(" ml", "\u00a0ml").replace(" (", "\u00a0(")
+    # What stands in short brackets, limits or a percentage, is one word to a reader.
+    kept = re.sub(r"\([^()]{1,14}\)", lambda bracket: bracket[0].replace(" ", "\u00a0"), line)
+    return kept.replace(" %", "\u00a0%").replace(" ml", "\u00a0ml").replace(" (", "\u00a0(")
 
 
 def _finding_row(finding: Finding, translate: Translation) -> FindingRow:

@@ -279,6 +279,7 @@ def _lesion_volume(volume: LesionVolume) -> Document:
         "ml": float(volume.ml),
         "low_ml": None if volume.low_ml is None else float(volume.low_ml),
         "high_ml": None if volume.high_ml is None else float(volume.high_ml),
+        "mask_ml": None if volume.mask_ml is None else float(volume.mask_ml),
     }
 
 
