@@ -107,7 +107,7 @@ def test_every_third_phantom_is_healthy(tmp_path: Path):
 def test_heads_learn_from_real_and_synthetic_scans_and_are_judged_by_real_ones(
     entries: list[dict[str, object]], scans: list[PreparedGroup], cache: Cache
 ):
-    chosen = scans_of(scans, 1)
+    chosen = scans_of(scans, 1, 1, 0)
     backbone = EfficientNetLite0()
     sizes = {"image": 32, "high_res": 64}
     windows = [[40, 80], [80, 200], [600, 2800]]

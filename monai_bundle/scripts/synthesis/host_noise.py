@@ -84,5 +84,9 @@ def measure_noise(voxels: NDArray[np.number], inside: NDArray[np.bool_], pixel_m
     # Noise has hardly any direction: both mirror images of the spectrum steady the estimate.
     power = 0.5 * (power + np.roll(power[::-1], 1, axis=0))
     amplitude = np.sqrt(ndimage.gaussian_filter(power, 0.8, mode="wrap"))
-    amplitude /= np.sqrt(np.square(amplitude).mean())
+    strength = np.sqrt(np.square(amplitude).mean())
+    if strength == 0.0:
+        # A drawn image without any noise: none is added.
+        return HostNoise(0.0, np.ones((_PATCH, _PATCH), dtype=np.float32))
+    amplitude /= strength
     return HostNoise(float(np.sqrt(quiet.var(axis=(1, 2)).mean())), amplitude.astype(np.float32))

@@ -23,25 +23,28 @@ from scripts.training.stage_maps import Arrays
 from scripts.transforms import HounsfieldWindows
 
 
-def scans_of(groups: Sequence[PreparedGroup], synthetic: int) -> list[PreparedGroup]:
-    """Return the groups that are whole scans: real ones, phantoms, and some synthetic ones of each host.
+def scans_of(groups: Sequence[PreparedGroup], synthetic: int, resembling: int, phantoms: int) -> list[PreparedGroup]:
+    """Return the groups that are whole scans: all real ones, and as many of the others as asked for.
 
     Parameters
     ----------
     groups : sequence of PreparedGroup
         Of scans and single slices.
-    synthetic : int
-        Versions of a host with, and as many without, synthetic haemorrhage; the first ones are taken.
+    synthetic, resembling : int
+        Versions of a host with synthetic haemorrhage, and with what resembles it alone; the first ones are taken.
+    phantoms : int
+        Phantoms; the first ones are taken.
     """
-    taken: Counter[tuple[str, bool]] = Counter()
+    limits = {"phantom": phantoms, "with": synthetic, "without": resembling}
+    taken: Counter[tuple[str, str]] = Counter()
     chosen = []
     for group in groups:
         if group.kind == "synthetic scan":
-            kind = (group.name.rpartition("-")[0], bool(group.scan_labels[0] > 0))
-            taken[kind] += 1
-            if taken[kind] > synthetic:
-                continue
-        if group.is_scan:
+            kind = (group.name.rpartition("-")[0], "with" if bool(group.scan_labels[0] > 0) else "without")
+        else:
+            kind = (group.kind, group.kind)
+        taken[kind] += 1
+        if group.is_scan and taken[kind] <= limits.get(kind[1], len(groups)):
             chosen.append(group)
     return chosen
 
