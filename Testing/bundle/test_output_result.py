@@ -16,6 +16,7 @@ from sample_diagnosis import a_diagnosis, a_marked_map, a_refusal, a_study, an_a
 from scripts.diagnosis import MAP_KINDS, AttributionMap, Diagnosis
 from scripts.intake.study import Provenance, QualityWarning
 from scripts.labels import RSNA
+from scripts.messages import Message
 from scripts.output import result
 from scripts.output.earlier_version import brought_up_to_date
 from scripts.output.folder import OutputError, OutputFolderError
@@ -36,7 +37,7 @@ def as_version_1(document: dict) -> dict:
     """Return a result as version 1 wrote it."""
     earlier = json.loads(json.dumps(document))
     earlier["schema"] = "ich-diagnosis-result/1"
-    del earlier["impression"]
+    del earlier["impression"], earlier["study"]["considered"]
     for finding in earlier["findings"]:
         finding["threshold_chosen"] = not finding.pop("default_threshold")
     for entry in earlier["slices"]:
@@ -86,7 +87,8 @@ def test_each_slice_names_the_instance_that_it_was_stored_in():
 def test_a_result_of_version_1_is_brought_up_to_date(document):
     earlier = as_version_1(document)
     jsonschema.validate(earlier, SCHEMA_1)
-    assert brought_up_to_date(earlier) == document
+    without_table = {key: value for key, value in document["study"].items() if key != "considered"}
+    assert brought_up_to_date(earlier) == document | {"study": without_table}
     assert brought_up_to_date(document) is document
 
 
@@ -96,6 +98,25 @@ def test_a_result_of_version_1_need_not_name_default_thresholds():
         del finding["threshold_chosen"]
     jsonschema.validate(earlier, SCHEMA_1)
     assert not any(finding["default_threshold"] for finding in brought_up_to_date(earlier)["findings"])
+
+
+def test_the_table_names_series_and_slices_that_were_not_read():
+    plain, bone = (Message("series.numbered", number=number) for number in (2, 3))
+    choice = (
+        Message("series.chosen", series=plain),
+        Message("series.copies", series=plain, slices=4),
+        Message("series.left_out", series=bone, reason=Message("series.bone_kernel")),
+    )
+    diagnosis = a_diagnosis(a_study(provenance=Provenance("head", "dicom", series_choice=choice)))
+    read = replace(diagnosis, input_slices=((2, 3), (4,), (6, 7, 8, 9, 10)))
+    assert result_document(read)["study"]["considered"] == [
+        {"item": "Series 2", "outcome": "read", "reason": ""},
+        {"item": "Series 2", "outcome": "passed_over", "reason": "4 identical copies"},
+        {"item": "Series 3", "outcome": "passed_over", "reason": "bone kernel"},
+        {"item": "Slices 1 to 2", "outcome": "passed_over", "reason": "no brain in them"},
+        {"item": "Slice 6", "outcome": "passed_over", "reason": "no brain in them"},
+        {"item": "Slice 12", "outcome": "passed_over", "reason": "no brain in them"},
+    ]
 
 
 def test_a_refusal_keeps_the_schema():
