@@ -17,6 +17,7 @@ from sample_diagnosis import NEGATIVE, a_diagnosis, a_marked_map, a_refusal, a_s
 from scripts.diagnosis import MAP_KINDS, AttributionMap, Diagnosis
 from scripts.intake.study import Provenance, QualityWarning
 from scripts.labels import RSNA
+from scripts.messages import Message
 from scripts.output import result
 from scripts.output.earlier_version import brought_up_to_date
 from scripts.output.folder import OutputError, OutputFolderError
@@ -39,6 +40,7 @@ def as_version_1(document: dict) -> dict:
     earlier = json.loads(json.dumps(document))
     earlier["schema"] = "ich-diagnosis-result/1"
     del earlier["impression"]
+    earlier["study"].pop("considered", None)
     for entry in (earlier, *earlier["maps"]):
         for name in ("lesions", "fixed_scale", "largest"):
             entry.pop(name, None)
@@ -172,6 +174,25 @@ def test_a_result_of_version_1_need_not_name_default_thresholds():
         del finding["threshold_chosen"]
     jsonschema.validate(earlier, SCHEMA_1)
     assert not any(finding["default_threshold"] for finding in brought_up_to_date(earlier)["findings"])
+
+
+def test_the_table_names_series_and_slices_that_were_not_read():
+    plain, bone = (Message("series.numbered", number=number) for number in (2, 3))
+    choice = (
+        Message("series.chosen", series=plain),
+        Message("series.copies", series=plain, slices=4),
+        Message("series.left_out", series=bone, reason=Message("series.bone_kernel")),
+    )
+    diagnosis = a_diagnosis(a_study(provenance=Provenance("head", "dicom", series_choice=choice)))
+    read = replace(diagnosis, input_slices=((2, 3), (4,), (6, 7, 8, 9, 10)))
+    assert result_document(read)["study"]["considered"] == [
+        {"item": "Series 2", "outcome": "read", "reason": ""},
+        {"item": "Series 2", "outcome": "passed_over", "reason": "4 identical copies"},
+        {"item": "Series 3", "outcome": "passed_over", "reason": "bone kernel"},
+        {"item": "Slices 1 to 2", "outcome": "passed_over", "reason": "no brain in them"},
+        {"item": "Slice 6", "outcome": "passed_over", "reason": "no brain in them"},
+        {"item": "Slice 12", "outcome": "passed_over", "reason": "no brain in them"},
+    ]
 
 
 def test_a_refusal_keeps_the_schema():

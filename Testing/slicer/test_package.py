@@ -28,7 +28,6 @@ FORBIDDEN = (
     "*.pyc",
     "*__pycache__*",
     "*/.*",
-    "large_files.yml",
 )
 
 

@@ -148,9 +148,20 @@ def _joined(group: list[SliceHeader]) -> list[_Part]:
     if along is None:
         return [_Part(group, np.empty(0), None)]
     parts = [part for part in _agreeing(group, along) for part in _layers(part)]
-    parts.sort(key=lambda part: (-len(part.headers), part.headers[0].acquisition or 0, float(part.along.min())))
-    joined: list[_Part] = []
-    for part in parts:
+    largest = max(len(part.headers) for part in parts)
+    # From one end to the other, so that each rotation adjoins the one before; small parts, which may be repeats, later.
+    parts.sort(
+        key=lambda part: (
+            len(part.headers) < largest / 2,
+            round(float(part.along.min()), 1),
+            part.headers[0].acquisition or 0,
+        )
+    )
+    joined, others = parts[:1], []
+    for part in parts[1:]:
+        if not any(_adjoin(stack, part) for stack in joined):
+            others.append(part)
+    for part in sorted(others, key=lambda part: -len(part.headers)):
         if not any(_join(stack, part) for stack in joined):
             joined.append(part)
     return joined
@@ -199,25 +210,45 @@ def _layers(part: _Part) -> list[_Part]:
     ]
 
 
+def _adjoin(stack: _Part, part: _Part) -> bool:
+    """Add a part to a stack where it lies wholly beside it or in its gaps; return whether it did."""
+    clear, beside = _clear_of(stack, part)
+    if not (beside if stack.key != part.key else clear).all():
+        return False
+    _add(stack, part, clear)
+    return True
+
+
 def _join(stack: _Part, part: _Part) -> bool:
-    """Add a part to a stack where they belong together; return whether nothing of it is left."""
+    """Add to a stack what is not yet covered of a part that belongs to it; return whether nothing of it is left."""
+    if _adjoin(stack, part):
+        return True
+    clear, _ = _clear_of(stack, part)
+    covered = np.count_nonzero(~clear)
+    is_large = len(part.headers) > _SMALL_PART * len(stack.headers)
+    if stack.key != part.key or (is_large and covered >= len(part.headers) / 2):
+        return False
+    _add(stack, part, clear)
+    return True
+
+
+def _clear_of(stack: _Part, part: _Part) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which slices of a part are at no position of a stack nor between two, and whether it lies beside it."""
     existing = np.sort(stack.along)
     place = np.searchsorted(existing, part.along)
     below, above = existing[np.maximum(place - 1, 0)], existing[np.minimum(place, len(existing) - 1)]
     distance = np.minimum(np.abs(part.along - below), np.abs(part.along - above))
-    clear = distance >= _CLEAR_OF * min(stack.step, part.step)
-    if stack.key != part.key:
-        beside = (part.along < existing[0]) | (part.along > existing[-1])
-        if not (clear & beside).all():
-            return False
-    elif not clear.all():
-        covered = np.count_nonzero(~clear)
-        if len(part.headers) > _SMALL_PART * len(stack.headers) and covered >= len(part.headers) / 2:
-            return False
+    apart = distance > DUPLICATE_MM
+    if (part.along < existing[0]).all() or (part.along > existing[-1]).all():
+        # Where two planned spacings meet, the gap can be smaller than either.
+        return apart, apart
+    return distance >= _CLEAR_OF * min(stack.step, part.step), np.zeros_like(apart)
+
+
+def _add(stack: _Part, part: _Part, clear: NDArray[np.bool_]) -> None:
     stack.headers += [header for header, free in zip(part.headers, clear, strict=True) if free]
     stack.repeated += [header for header, free in zip(part.headers, clear, strict=True) if not free]
     stack.along = np.append(stack.along, part.along[clear])
-    return True
 
 
 def _rejoined(parts: list[_Part]) -> list[_Part]:
