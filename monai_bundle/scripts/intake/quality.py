@@ -78,8 +78,8 @@ class QualityLimits:
     largest_skull_cm2: float = 600.0
     skull_length_mm: tuple[float, float] = (70.0, 260.0)
     usual_skull_length_mm: tuple[float, float] = (130.0, 230.0)
-    height_per_length: tuple[float, float] = (0.33, 1.2)
-    usual_height_per_length: tuple[float, float] = (0.42, 1.0)
+    height_per_length: tuple[float, float] = (0.3, 1.2)
+    usual_height_per_length: tuple[float, float] = (0.4, 1.0)
     smallest_width_per_length: float = 0.5
     largest_vertex_section: float = 0.15
     largest_base_section: float = 0.5
