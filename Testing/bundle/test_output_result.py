@@ -44,6 +44,7 @@ def as_version_1(document: dict) -> dict:
     for entry in (earlier, *earlier["maps"]):
         for name in ("lesions", "fixed_scale", "largest"):
             entry.pop(name, None)
+    earlier["study"].pop("considered", None)
     for finding in earlier["findings"]:
         finding["threshold_chosen"] = not finding.pop("default_threshold")
     for entry in earlier["slices"]:

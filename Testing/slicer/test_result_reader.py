@@ -204,12 +204,9 @@ def test_lesions_are_read_with_their_volumes(with_lesions: Path):
     assert result.file_path(result.lesions.subtypes_file).is_file()
 
 
-@pytest.mark.parametrize("lesions", [None, "absent"])
-def test_a_result_of_a_network_without_a_lesion_decoder_has_none(lesions: object):
-    content = sample.document(SHAPE)
-    if lesions is None:
-        content["lesions"] = None
-    result = parse_result(json.dumps(content))
+@pytest.mark.parametrize("stated", [{"lesions": None}, {}])
+def test_a_result_of_a_network_without_a_lesion_decoder_has_none(stated: dict[str, None]):
+    result = parse_result(json.dumps(sample.document(SHAPE) | stated))
     assert (result.lesions, result.stated_lesions) == (None, None)
 
 
