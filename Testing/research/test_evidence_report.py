@@ -44,7 +44,7 @@ def test_every_number_in_a_table_belongs_to_its_row(measured):
     ("file", "right", "wrong"),
     [
         ("parts.md.j2", "scans.roc[key].auc", "scans.roc[any].auc"),
-        ("ablations.md.j2", "set row = m.rows[name]", "set row = shipped.row"),
+        ("ablations.md.j2", "set row = source.rows[name]", "set row = shipped.row"),
         ("evidence.md.j2", "point.true_positive", "shipped.operating_points.balanced[key].true_positive"),
     ],
 )
