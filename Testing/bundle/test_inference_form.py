@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from scripts.precision import choose_precision
 torch.set_num_threads(1)
 
 
-def a_network(backbone: type[Backbone]) -> DrCT2:
+def a_network(backbone: Callable[[], Backbone]) -> DrCT2:
     torch.manual_seed(3)
     network = DrCT2(backbone(), slices=4, key_slices=2, high_res_size=96, heads={"slice_classifier": True}).eval()
     for module in network.modules():

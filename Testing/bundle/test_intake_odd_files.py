@@ -17,7 +17,7 @@ import pytest
 from dicom_files import Series, head_voxels, write_series
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import UID, ImplicitVRLittleEndian
 from test_intake_stacks import folder
 
 from scripts.intake import discovery
@@ -104,7 +104,7 @@ def test_a_syntax_that_gdcm_does_not_decode_names_the_package_that_does(tmp_path
     monkeypatch.setattr(type(decoder), "is_available", property(lambda _: False))
     for path in write_series(tmp_path / "head", SMALL):
         dataset = pydicom.dcmread(path)
-        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.file_meta.TransferSyntaxUID = UID(syntax)
         dataset.PixelData = pydicom.encaps.encapsulate([b"\0" * 10])
         dataset["PixelData"].VR = "OB"
         dataset["PixelData"].is_undefined_length = True

@@ -126,7 +126,7 @@ def test_the_files_of_a_lesion_lie_on_the_voxels_of_the_ct(tmp_path: Path):
         ("lesion.nii.gz", diagnosis.lesions.probability),
         ("lesion_subtypes.nii.gz", diagnosis.lesions.subtypes),
     ):
-        image = nib.load(folder / name)
+        image = nib.Nifti1Image.from_filename(folder / name)
         assert image.get_data_dtype() == np.uint8
         np.testing.assert_array_equal(np.asanyarray(image.dataobj), diagnosis.study.in_file_order(voxels))
         np.testing.assert_allclose(image.affine, diagnosis.study.file_affine, atol=1e-4)

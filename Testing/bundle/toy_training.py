@@ -26,6 +26,7 @@ LABELS = 6
 SLICES = 12
 TOY = {
     "backbone": {"_target_": "scripts.networks.vgg16.VGG16Features", "pretrained": False},
+    "start_from": None,
     "datalist": {"_target_": "toy_training.toy_datalist", "scans": 31, "folds": "@folds"},
     "features": {"_target_": "toy_training.toy_features", "entries": "@datalist"},
     "scan_maps": {"_target_": "toy_training.toy_maps", "entries": "@datalist"},

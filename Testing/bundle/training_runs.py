@@ -15,7 +15,10 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
-RANDOM_VGG16 = {"backbone": {"_target_": "scripts.networks.vgg16.VGG16Features", "pretrained": False}}
+RANDOM_VGG16 = {
+    "backbone": {"_target_": "scripts.networks.vgg16.VGG16Features", "pretrained": False},
+    "start_from": None,
+}
 """The override of tests that train: ImageNet's weights of VGG16 need not be on this machine."""
 SMALL = {
     "image_size": 32,

@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_alexnets_weights_are_fetched_once_where_they_are_asked_for(tmp_path: Pa
 
 
 @pytest.mark.parametrize("backbone", [AlexNetFeatures, DenseNet121Features])
-def test_maps_divide_the_image_evenly_and_tell_images_apart(backbone: type[Backbone]):
+def test_maps_divide_the_image_evenly_and_tell_images_apart(backbone: Callable[[], Backbone]):
     built = backbone().eval()
     for size in (64, 160):
         image = torch.rand(2, 3, size, size)
@@ -103,6 +104,7 @@ def test_random_weights_are_repeatable_and_keep_the_size_of_what_passes():
 @pytest.mark.parametrize("backbone", [AlexNetFeatures, EfficientNetLite1])
 def test_heads_read_features_of_another_width(network: type[DrCT1], backbone: type[Backbone]):
     heads = {"slice_classifier": True}
-    built: nn.Module = network(backbone(), labels=6, slices=32, heads=heads)
+    a_backbone: Callable[[], Backbone] = backbone
+    built: nn.Module = network(a_backbone(), labels=6, slices=32, heads=heads)
     features = torch.rand(3, 2, 32, backbone.channels)
     assert CachedFeaturesNetwork(built)(features)["logits"][:, 0].shape == (3, 6)

@@ -85,7 +85,8 @@ class ImageSource:
         self.images = {
             key: convert_to_tensor(images[key]).movedim(0, 1) for key in ("image", "high_res") if key in images
         }
-        self.backbone: Backbone = fastest_layout(network.backbone)
+        fastest_layout(network.backbone)
+        self.backbone: Backbone = network.backbone
         self.decoder: LesionDecoder | None = getattr(network, "lesion_decoder", None)
         self.device = next(network.backbone.parameters()).device
         self.precision = precision

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from research.bench.intake import intake_line
@@ -90,14 +91,14 @@ def table(paths: Mapping[str, Measurement]) -> str:
         return f"{title:<28}" + "".join(f"{cell(path):>12}" for path in paths.values())
 
     lines = [f"{'seconds':<28}" + "".join(f"{name:>12}" for name in paths)]
-    lines += [row(stage, lambda path, stage=stage: _number(path.seconds.get(stage))) for stage in stages]
+    lines += [row(stage, partial(_seconds, stage)) for stage in stages]
     lines.append(row(f"network + {ours.labels} maps", lambda path: _number(path.network_and_maps)))
     lines.append(row("whole study", lambda path: _number(sum(path.seconds.values()))))
     lines.append(row("processor time of a run", lambda path: _number(path.processor_seconds)))
     for stage in stages:
         if any(stage in path.gflop for path in paths.values()):
-            lines.append(row(f"GFLOP: {stage}", lambda path, stage=stage: _number(path.gflop.get(stage))))
-            lines.append(row(f"% of the peak: {stage}", lambda path, stage=stage: _percent(path, stage)))
+            lines.append(row(f"GFLOP: {stage}", partial(_gflop, stage)))
+            lines.append(row(f"% of the peak: {stage}", partial(_percent, stage)))
     lines.append(row("measured peak (GFLOP/s)", lambda path: f"{path.peak_gflop_per_second:.0f}"))
     lines.append(row("peak memory (GB)", lambda path: _number(path.peak_gb)))
     ratio = reference.network_and_maps / ours.network_and_maps
@@ -108,7 +109,15 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _percent(path: Measurement, stage: str) -> str:
+def _seconds(stage: str, path: Measurement) -> str:
+    return _number(path.seconds.get(stage))
+
+
+def _gflop(stage: str, path: Measurement) -> str:
+    return _number(path.gflop.get(stage))
+
+
+def _percent(stage: str, path: Measurement) -> str:
     return f"{100 * path.share_of_peak(stage):.0f}" if stage in path.gflop else "-"
 
 

@@ -35,6 +35,7 @@ def intake_line(folder: Path) -> str:
 def write(folder: Path) -> None:
     """Write a thin-slice head: the phantom, enlarged and repeated to 1,000 slices 0.2 mm apart."""
     import numpy as np  # noqa: PLC0415 (the process that starts this one stays small)
+    from pydicom.uid import UID  # noqa: PLC0415 (as above)
 
     from research.fuzz.files import Head, save_series, slice_datasets, two_heads  # noqa: PLC0415
 
@@ -50,7 +51,8 @@ def write(folder: Path) -> None:
         datasets = slice_datasets(Head(f"PART{start}", enlarged, affine))
         for index, dataset in enumerate(datasets):
             dataset.PatientID = dataset.PatientName = "BENCH"
-            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.4.{start + index + 1}"
+            uid = UID(f"1.2.3.4.{start + index + 1}")
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
         save_series(folder, datasets, f"{start:04d}_{{:04d}}.dcm")
 
 

@@ -91,11 +91,11 @@ def measure(evaluator: StudyEvaluator, repeats: int) -> dict[str, Any]:
     gflop: defaultdict[str, float] = defaultdict(float)
     # A copy: the layers that are counted below count as well.
     for (stage, *shape), count in dict(read).items():
-        gflop[stage] += count / repeats * gflop_of(evaluator.network, shape)
+        gflop[stage] += count / repeats * gflop_of(evaluator.study_network, shape)
     return {
         "processor_seconds": statistics.median(processor),
         "gflop": dict(gflop),
-        "peak_gflop_per_second": measured_peak(evaluator.device, result["precision"]),
+        "peak_gflop_per_second": measured_peak(next(evaluator.study_network.parameters()).device, result["precision"]),
         "seconds": {stage: statistics.median(run[stage] for run in runs) for stage in runs[0]},
         "labels": len(evaluator.reader.labels),
         "peak_gb": held,
@@ -112,7 +112,7 @@ def count_slices(evaluator: StudyEvaluator) -> Counter[tuple[Any, ...]]:
     def count(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         read[(evaluator.progress.stage, *inputs[0].shape[1:])] += len(inputs[0])
 
-    backbone: Backbone = evaluator.network.backbone
+    backbone: Backbone = evaluator.study_network.backbone
     backbone.features[0].register_forward_pre_hook(count)
     return read
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +133,7 @@ def _draw(plan: PlannedPhantom, grid: Grid | None) -> Phantom:
 
 
 def _haemorrhage(kind: Kind, volume_ml: float, generator: np.random.Generator) -> Haemorrhage:
-    side = "left" if generator.random() < 0.5 else "right"
+    side: Literal["left", "right"] = "left" if generator.random() < 0.5 else "right"
     in_fluid = kind in ("intraventricular", "subarachnoid")
     return Haemorrhage(
         kind,

@@ -128,7 +128,7 @@ def export(configured: Configured, folder: Path) -> list[Path]:
     }
     size = int(configured.parser().get_parsed_content("image_size"))
     # Traced: TorchScript's compiler does not know all that a backbone and the lesion decoder are written in.
-    traced = {"use_trace": True, "input_shape": (1, 3, network.slices, size, size)}
+    traced: dict[str, Any] = {"use_trace": True, "input_shape": (1, 3, network.slices, size, size)}
     ckpt_export(net_id="network_def", key_in_ckpt="network", filepath=str(folder / TORCHSCRIPT), **traced, **common)
     for name, net_id, interface, shape in (
         (BACKBONE, "slice_features_def", SliceFeatures(network).interface, (2, 3, size, size)),

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from scripts.intake.slice_geometry import LPS_TO_RAS
 from scripts.phantom import Grid, Haemorrhage, make_phantom
@@ -54,7 +54,7 @@ def slice_datasets(head: Head, study: str = "1.2.3", series: str = "1.2.3.1", nu
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = CTImageStorage
-        uid = f"{series}.{head.name.encode().hex(sep='.')[:2]}.{index + 1}"
+        uid = UID(f"{series}.{head.name.encode().hex(sep='.')[:2]}.{index + 1}")
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = uid
         dataset.ImageType, dataset.Modality = ["ORIGINAL", "PRIMARY", "AXIAL"], "CT"
         dataset.PatientID, dataset.PatientName = head.name, f"PHANTOM^{head.name}"

@@ -237,7 +237,8 @@ def read_attributes(location: FileLocation, opener: FileOpener, further: Sequenc
             start = file.read(_PREAMBLE + 4)
             has_preamble = start[_PREAMBLE:] == b"DICM"
             if not has_preamble and not starts_a_data_set(start):
-                return _no_dicom(is_named_dicom)
+                _no_dicom(is_named_dicom)
+                return None
             file.seek(0)
             tags = [*_HEADER_TAGS, *further]
             dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
@@ -248,7 +249,10 @@ def read_attributes(location: FileLocation, opener: FileOpener, further: Sequenc
             raise DamagedFileError("header") from None
         return None
     names_its_kind = dataset.get("SOPClassUID") or dataset.get("Modality") or dataset.get("SeriesInstanceUID")
-    return dataset if has_preamble or names_its_kind else _no_dicom(is_named_dicom)
+    if has_preamble or names_its_kind:
+        return dataset
+    _no_dicom(is_named_dicom)
+    return None
 
 
 def _no_dicom(is_named_dicom: bool) -> None:

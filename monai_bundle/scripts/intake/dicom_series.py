@@ -126,7 +126,7 @@ def rank_stacks(
     asked = estimate if estimate and len(usable) > 1 else lambda _: BrainCoverage()
     covered = [(stack, asked(stack)) for stack in usable]
     best = max(coverage.volume_ml for _, coverage in covered)
-    covered.sort(key=lambda entry: tuple(value for value, _ in _criteria(*entry, best)))
+    covered.sort(key=lambda entry: tuple(value for value, _ in _criteria(entry[0], entry[1], best)))
     sentences.extend(left_out(stack, stack.fault.message) for stack in stacks if stack.fault)
     stacks_in_order, coverage_in_order = zip(*covered, strict=True)
     return RankedStacks(stacks_in_order, coverage_in_order, tuple(sentences))

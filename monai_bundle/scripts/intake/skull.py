@@ -160,7 +160,7 @@ def locate_skull(
     sections = [_section(*planes, plane_mm, search) for planes in zip(coarse, smoothed, objects, strict=True)]
     pixel_cm2 = plane_mm[0] * plane_mm[1] / 100
     areas = np.array([section.soft.sum() * pixel_cm2 if section else 0.0 for section in sections])
-    positions = sampled * slice_mm
+    positions = (sampled * slice_mm).astype(np.float64)
     lengths = {k: _axes_mm(section.hull, plane_mm) for k, section in enumerate(sections) if section}
     tissue = np.count_nonzero(objects, axis=(1, 2)) * pixel_cm2
     chosen, vertex = _run_of_brain(areas, positions, {k: axes[0] for k, axes in lengths.items()}, tissue)

@@ -136,10 +136,10 @@ def _same_frame(one: SliceHeader, other: SliceHeader) -> bool:
 def _same_matrix(one: SliceHeader, other: SliceHeader) -> bool:
     if (one.rows, one.columns, one.samples) != (other.rows, other.columns, other.samples):
         return False
-    spacings = one.pixel_spacing, other.pixel_spacing
-    if spacings[0] is None or spacings[1] is None:
+    first, second = one.pixel_spacing, other.pixel_spacing
+    if first is None or second is None:
         return True
-    return all(abs(a - b) <= _SAME_SPACING * abs(a) for a, b in zip(*spacings, strict=True))
+    return all(abs(a - b) <= _SAME_SPACING * abs(a) for a, b in zip(first, second, strict=True))
 
 
 def _joined(group: list[SliceHeader]) -> list[_Part]:

@@ -76,9 +76,11 @@ def _load_nifti(path: Path) -> tuple[nib.Nifti1Image, bool]:
             raise ImageFileError("unpacks to more than a head CT can hold")
         size = content[:4]
         kind = nib.Nifti2Image if size in _NIFTI2_SIZES else nib.Nifti1Image
-        image, length = kind.from_bytes(content), len(content)
+        image: Any = kind.from_bytes(content)
+        length = len(content)
     else:
-        image, length = nib.load(path), path.stat().st_size
+        image = nib.load(path)
+        length = path.stat().st_size
     if not isinstance(image, nib.Nifti1Image):
         raise ImageFileError("no NIfTI")
     header = image.header

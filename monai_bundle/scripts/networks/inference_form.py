@@ -54,7 +54,7 @@ def _fuse_sequence(layers: nn.Sequential) -> None:
 
 def _activate_in_place(layers: nn.Sequential, place: int) -> None:
     """Let the activation behind a convolution overwrite the convolution's result, which nothing else reads."""
-    for layer in layers[place:]:
+    for layer in list(layers)[place:]:
         if isinstance(layer, nn.ReLU | nn.ReLU6):
             layer.inplace = True
         if not isinstance(layer, nn.Identity):

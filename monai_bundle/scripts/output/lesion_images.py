@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,16 +87,20 @@ def largest_slices(lesions: Lesions, labels: tuple[str, ...], slabs: tuple[tuple
         return []
     listed = [volume.group for volume in lesions.volumes if volume.group in next(iter(areas.values()))]
     by_area = sorted(areas, key=lambda index: (-sum(areas[index].values()), index))
-    leading = [max(areas, key=lambda index, key=key: (areas[index][key], -index)) for key in listed]
+    leading = [sorted(areas, key=partial(_by_group, areas, key))[0] for key in listed]
     chosen = list(dict.fromkeys([by_area[0], *leading, *by_area]))[:SLICES_SHOWN]
     return sorted(chosen, key=by_area.index)
+
+
+def _by_group(areas: Mapping[int, Mapping[str, int]], group: str, index: int) -> tuple[int, int]:
+    return -areas[index][group], index
 
 
 def lesion_slices(diagnosis: Diagnosis, lesions: Lesions, display: Display) -> tuple[LesionSlice, ...]:
     """Draw the slices with the largest lesions with contours, the first one large and plain beside it."""
     labels, study = diagnosis.model.labels, diagnosis.study
     pixel_mm2 = float(np.linalg.norm(np.cross(study.affine[:3, 0], study.affine[:3, 1])))
-    shown = []
+    shown: list[LesionSlice] = []
     for index in largest_slices(lesions, labels, diagnosis.input_slices):
         slab = next(slab for slab in diagnosis.input_slices if index in slab)
         grey = grey_slab(study, slab, display, _OTHER_PIXELS if shown else _LEAD_PIXELS)

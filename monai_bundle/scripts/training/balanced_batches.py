@@ -112,7 +112,8 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
             and (kinds is None or each.kind in kinds)
         ]
         self.windows = HounsfieldWindows(windows)
-        self.sizes, self.count, self.seed, self.epoch = [tuple(each) for each in sizes], count, seed, 0
+        self.sizes = [(int(size), int(slices), float(chance)) for size, slices, chance in sizes]
+        self.count, self.seed, self.epoch = count, seed, 0
         self.parts, self.augmentation = parts or BatchParts(), augmentation or SliceAugmentation()
         self.labels = [stated_labels(each) for each in self.groups]
         self.pools = _Pools.of(self.groups, self.labels)
