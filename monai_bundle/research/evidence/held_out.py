@@ -176,15 +176,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", required=True, help="weights of each fold's network, {fold} in place of its number")
     parser.add_argument("--title", required=True, help="how the network is called on the pages")
+    parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), help="those that have a network")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for the results and the cache")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     readers = FoldReaders(arguments.models)
-    if missing := readers.missing(FOLDS):
+    if missing := readers.missing(arguments.folds):
         parser.error(f"no such file: {', '.join(missing)}")
     if not readers.held_out:
         parser.error("--models names one network for all folds: it has seen the scans that it would read")
-    readings = read_entries(held_out_entries(), readers, Cache(arguments.output / "cache"))
+    entries = [entry for entry in held_out_entries() if entry["fold"] in arguments.folds]
+    readings = read_entries(entries, readers, Cache(arguments.output / "cache"))
     write(readings, arguments.title, arguments.output)
 
 
@@ -207,7 +209,7 @@ def read_entries(entries: Sequence[Mapping[str, Any]], readers: FoldReaders, cac
 def write(readings: Sequence[HeldOutReading], title: str, folder: Path, count: int = RESAMPLES) -> None:
     """Write predictions, volumes and, where there is a lesion decoder, lesion metrics."""
     folds = len({each.prediction.fold for each in readings})
-    protocol = f"{len(readings)} scans, cross-validation by patient in {folds} folds, held-out patients pooled"
+    protocol = f"{len(readings)} scans, cross-validation by patient in {FOLDS} folds, held-out patients of {folds} pooled"
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
     Predictions(LABELS, tuple(each.prediction for each in readings), title, protocol).to_json(
         folder / "predictions" / f"{SHIPPED}.json"

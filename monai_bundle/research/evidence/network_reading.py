@@ -6,7 +6,7 @@ longer than the network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,7 +210,7 @@ class FoldReaders:
         """Whether every fold has a network of its own."""
         return self.models != self.models.format(fold=0)
 
-    def missing(self, folds: int) -> list[str]:
+    def missing(self, folds: Iterable[int]) -> list[str]:
         """Return the files that are not there."""
-        names = dict.fromkeys(self.models.format(fold=fold) for fold in range(folds))
+        names = dict.fromkeys(self.models.format(fold=fold) for fold in folds)
         return [name for name in names if not Path(name).is_file()]

@@ -242,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.models is None and not arguments.build_only:
         parser.error("--models is needed to read; --build-only makes the scans without reading them")
     readers = None if arguments.build_only else FoldReaders(arguments.models)
-    if readers is not None and (missing := readers.missing(FOLDS)):
+    if readers is not None and (missing := readers.missing(range(FOLDS))):
         parser.error(f"no such file: {', '.join(missing)}")
     data = Path(os.environ.get("ICH_DATA", "../../shared/data"))
     entries = datalist(data / "ct-ich", LABELS, FOLDS)
