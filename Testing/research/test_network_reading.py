@@ -85,10 +85,10 @@ def test_every_fold_has_its_own_network_which_is_loaded_once(tmp_path: Path):
         torch.save(state, tmp_path / f"{fold}.pt")
     readers = FoldReaders(str(tmp_path / "{fold}.pt"), OVERRIDES)
     assert readers.held_out
-    assert readers.missing(3) == [str(tmp_path / "2.pt")]
+    assert readers.missing(range(3)) == [str(tmp_path / "2.pt")]
     assert readers(0) is readers(0)
     assert readers(0).key != readers(1).key
     one = FoldReaders(str(tmp_path / "0.pt"), OVERRIDES)
     assert not one.held_out
-    assert one.missing(5) == []
+    assert one.missing(range(5)) == []
     assert one(0) is one(4)
