@@ -151,7 +151,7 @@ def slices_trained(variant: Variant, validation_fold: int | None, base: Mapping[
     """Return the file of a network trained on slices without one fold; an interrupted training goes on.
 
     It begins with what single slices and phantoms alone teach (``configs/train_base.json``), which every fold shares:
-    no patient of any fold is seen there.
+    no patient of any fold is seen there. With 0 epochs of its own a fold stops there.
 
     Parameters
     ----------
@@ -163,6 +163,8 @@ def slices_trained(variant: Variant, validation_fold: int | None, base: Mapping[
     folder = str(base.get("cache_root", "cache"))
     begun = _slices_file(variant, [HEADS, PREPARED, SLICES, BASE], overrides, folder, "-base.pt")
     own_fold = {**overrides, **(variant.slices or {}), "validation_fold": validation_fold, "start_from": begun}
+    if own_fold.get("epochs") == 0:
+        return begun
     return _slices_file(variant, [HEADS, PREPARED, SLICES], own_fold, folder, f"-{validation_fold}.pt")
 
 

@@ -12,36 +12,25 @@ from functools import partial
 from typing import Any
 
 import joblib
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from scripts.cache import Cache, files_key, mapped_tensor
 from scripts.datasets.datalist import LabelledScan
-from scripts.datasets.rsna_slices import read_slice
-from scripts.datasets.slice_batches import ReadSliceBatchd, SliceBatch
-from scripts.intake.head import head_mask
-from scripts.intake.study import AIR_HU, CTStudy
-from scripts.labels import RSNA
-from scripts.reading_geometry import ReadingGeometry, head_centred_crop, slabs_of
-from scripts.synthesis.anatomy import find_anatomy
-from scripts.synthesis.lesion import LABEL_VALUES
-from scripts.synthesis.random_phantom import draw_phantom
-from scripts.synthesis.random_synthesis import SynthesisSettings, draw_synthesis
-from scripts.synthesis.single_slice import slice_study
-from scripts.synthesis.slice_sampler import RSNA_PIXEL_MM
-from scripts.synthesis.synthesis import Synthesis
-from scripts.synthesis.working_grid import SynthesisError
-
-UNKNOWN_SUBTYPE = 255
-"""Value of a mask where there is blood whose subtype nobody stated."""
+from scripts.datasets.slice_batches import SliceBatch
+from scripts.synthesis.random_synthesis import SynthesisSettings
+from scripts.training.group_arrays import (
+    Arrays,
+    phantom,
+    real_scan,
+    real_slices,
+    synthetic_scan,
+    synthetic_slices,
+)
 
 _VERSION = 1
-_KEYS = tuple(label.key for label in RSNA)
 _TYPES = {"image": torch.int16, "mask": torch.uint8, "labels": torch.float32, "mask_known": torch.bool}
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +50,8 @@ class PreparedGroup:
     image : Tensor of int16, shape (slices, size, size)
         HU, outside the head air.
     mask : Tensor of uint8, shape (slices, size, size)
-        0, a subtype's value (:data:`~scripts.synthesis.lesion.LABEL_VALUES`) or :data:`UNKNOWN_SUBTYPE`.
+        0, a subtype's value (:data:`~scripts.synthesis.lesion.LABEL_VALUES`) or
+        :data:`~scripts.training.group_arrays.UNKNOWN_SUBTYPE`.
     labels : Tensor of float32, shape (slices, labels)
         RSNA's labels; NaN where unknown.
     mask_known : Tensor of bool, shape (slices,)
@@ -133,12 +123,12 @@ def scan_plans(
         scan: LabelledScan = entry["study"]
         positive = entry["label"][0] == 1
         key = [_VERSION, size, files_key(scan.files)]
-        make = partial(_real_scan, scan, entry["slice_labels"], size)
+        make = partial(real_scan, scan, entry["slice_labels"], size)
         plans.append(GroupPlan(entry["name"], "scan", entry["fold"], True, key, make))
         for draw in range(1 if positive else draws + mimic_draws):
             haemorrhage = draw < draws
             origin = [seed, draw, entry["name"]]
-            made = partial(_synthetic_scan, scan, entry["slice_labels"], size, settings, origin, haemorrhage)
+            made = partial(synthetic_scan, scan, entry["slice_labels"], size, settings, origin, haemorrhage)
             name = f"{entry['name']}-{draw}"
             plans.append(
                 GroupPlan(name, "synthetic scan", entry["fold"], True, [key, settings, origin, haemorrhage], made)
@@ -166,11 +156,11 @@ def slice_plans(
     for entry in entries:
         batch: SliceBatch = entry["study"]
         key = [_VERSION, size, files_key(batch.files)]
-        make = partial(_real_slices, batch, entry["slice_labels"], size)
+        make = partial(real_slices, batch, entry["slice_labels"], size)
         plans.append(GroupPlan(entry["name"], "slices", entry["fold"], False, key, make))
         for draw, haemorrhage in enumerate((True, False)):
             origin = [seed, draw, entry["name"]]
-            made = partial(_synthetic_slices, batch, entry["slice_labels"], size, settings, origin, haemorrhage)
+            made = partial(synthetic_slices, batch, entry["slice_labels"], size, settings, origin, haemorrhage)
             name = f"{entry['name']}-{draw}"
             plans.append(GroupPlan(name, "synthetic slices", entry["fold"], False, [key, settings, origin], made))
     return plans
@@ -186,7 +176,7 @@ def phantom_plans(count: int, size: int, settings: SynthesisSettings | None = No
             -1,
             True,
             [_VERSION, size, settings, seed, number],
-            partial(_phantom, size, settings, [seed, number], number % 3 != 0),
+            partial(phantom, size, settings, [seed, number], number % 3 != 0),
         )
         for number in range(count)
     ]
@@ -227,141 +217,3 @@ def prepare(plans: Sequence[GroupPlan], cache: Cache, jobs: int = 1) -> list[Pre
 def _kept(plan: GroupPlan, cache: Cache) -> None:
     torch.set_num_threads(1)
     cache.get("prepared", plan.key, plan.make, mapped=True)
-
-
-def _real_scan(scan: LabelledScan, labels: NDArray[np.float32], size: int) -> Arrays:
-    study = scan.read()
-    mask = scan.mask(study)
-    known = np.full(len(labels), mask is not None) | (labels[:, 0] == 0)
-    return _scan_arrays(study, _host_mask(study, mask, labels), labels, known, size)
-
-
-def _synthetic_scan(
-    scan: LabelledScan,
-    labels: NDArray[np.float32],
-    size: int,
-    settings: SynthesisSettings,
-    origin: list[Any],
-    haemorrhage: bool,
-) -> Arrays:
-    study = scan.read()
-    try:
-        made = draw_synthesis(study, generator_of(origin), settings, haemorrhage=haemorrhage)
-    except SynthesisError:
-        return _nothing(size)
-    mask = scan.mask(study)
-    known = np.full(len(labels), mask is not None) | (labels[:, 0] == 0)
-    inside = np.where(made.label_map > 0, made.label_map, _host_mask(study, mask, labels))
-    return _scan_arrays(made.study, inside, np.maximum(labels, _labels(made)), known, size)
-
-
-def _phantom(size: int, settings: SynthesisSettings, origin: list[Any], haemorrhage: bool) -> Arrays:
-    generator = generator_of(origin)
-    study = draw_phantom(generator)
-    anatomy = find_anatomy(study)
-    made = draw_synthesis(study, generator, settings, haemorrhage=haemorrhage, anatomy=anatomy)
-    labels = _labels(made)
-    return _scan_arrays(made.study, made.label_map, labels, np.ones(len(labels), bool), size)
-
-
-def _real_slices(batch: SliceBatch, labels: NDArray[np.float32], size: int) -> Arrays:
-    image = ReadSliceBatchd("study", {"image": size})({"study": batch})["image"][0]
-    return {
-        "image": image.round().to(torch.int16).numpy(),
-        "mask": np.zeros(image.shape, np.uint8),
-        "labels": labels,
-        "mask_known": labels[:, 0] == 0,
-    }
-
-
-def _synthetic_slices(
-    batch: SliceBatch,
-    labels: NDArray[np.float32],
-    size: int,
-    settings: SynthesisSettings,
-    origin: list[Any],
-    haemorrhage: bool,
-) -> Arrays:
-    reader = ReadSliceBatchd("study", {"image": size})
-    generator = generator_of(origin)
-    rows: list[tuple[Tensor, Tensor, NDArray[np.float32]]] = []
-    for number, each in enumerate(batch.slices):
-        # Of those without haemorrhage every one is host to a haemorrhage; every fourth to what resembles it alone.
-        if labels[number, 0] != 0 or (not haemorrhage and number % 4 != 0):
-            continue
-        hounsfield, head = read_slice(each)
-        try:
-            study = slice_study(hounsfield, RSNA_PIXEL_MM, name=each.name)
-            made = draw_synthesis(study, generator, settings, haemorrhage=haemorrhage)
-        except SynthesisError:
-            continue
-        changed = made.study.voxels[0] != study.voxels[0]
-        plane = np.where(changed, made.study.voxels[0].astype(np.float32), hounsfield)
-        crop = reader.plane(head)
-        image = crop.resample(torch.from_numpy(np.where(head, plane, np.float32(AIR_HU))), size)
-        rows.append((image, _resampled_labels(crop.resample, made.label_map[0], size), _labels(made)[0]))
-    if not rows:
-        return _nothing(size)
-    return {
-        "image": torch.stack([image for image, _, _ in rows]).round().to(torch.int16).numpy(),
-        "mask": torch.stack([mask for _, mask, _ in rows]).numpy(),
-        "labels": np.stack([each for _, _, each in rows]),
-        "mask_known": np.ones(len(rows), bool),
-    }
-
-
-def _scan_arrays(
-    study: CTStudy, mask: NDArray[np.uint8], labels: NDArray[np.float32], known: NDArray[np.bool_], size: int
-) -> Arrays:
-    head = head_mask(study.voxels, study.spacing_mm)
-    slabs = slabs_of(study, 5.0)
-    geometry = ReadingGeometry(head_centred_crop(study, head, 1.1), slabs, study.voxels.shape)
-    image = geometry.resample(np.where(head, study.voxels, np.int16(AIR_HU)), size)
-    inside = [_resampled_labels(geometry.plane.resample, mask[list(slab)].max(axis=0), size) for slab in slabs]
-    return {
-        "image": image.round().to(torch.int16).numpy(),
-        "mask": torch.stack(inside).numpy(),
-        "labels": np.stack([labels[list(slab)].max(axis=0) for slab in slabs]).astype(np.float32),
-        "mask_known": np.stack([known[list(slab)].all() for slab in slabs]),
-    }
-
-
-def _resampled_labels(resample: Callable[[Tensor, int], Tensor], mask: NDArray[np.uint8], size: int) -> Tensor:
-    """Bring a label map to an image size: each label where it covers most of a pixel that is mostly covered."""
-    found = torch.zeros(size, size, dtype=torch.uint8)
-    most = torch.full((size, size), 0.4)
-    for value in np.unique(mask[mask > 0]):
-        covered = resample(torch.from_numpy((mask == value).astype(np.float32)), size)
-        found[covered > most] = int(value)
-        most = torch.maximum(most, covered)
-    return found
-
-
-def _host_mask(study: CTStudy, mask: NDArray[np.bool_] | None, labels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Give a mask of all haemorrhage the subtype of slices that show one alone."""
-    inside = np.zeros(study.voxels.shape, dtype=np.uint8)
-    if mask is None:
-        return inside
-    for number, row in enumerate(labels):
-        subtypes = [key for key, value in zip(_KEYS, row, strict=True) if key != "any" and value == 1]
-        value = LABEL_VALUES[subtypes[0]] if len(subtypes) == 1 else UNKNOWN_SUBTYPE
-        inside[number][mask[number]] = value
-    return inside
-
-
-def _labels(made: Synthesis) -> NDArray[np.float32]:
-    return np.stack([made.slice_labels[key] for key in _KEYS], axis=1).astype(np.float32)
-
-
-def _nothing(size: int) -> Arrays:
-    return {
-        "image": np.zeros((0, size, size), np.int16),
-        "mask": np.zeros((0, size, size), np.uint8),
-        "labels": np.zeros((0, len(_KEYS)), np.float32),
-        "mask_known": np.zeros(0, bool),
-    }
-
-
-def generator_of(origin: list[Any]) -> np.random.Generator:
-    """Return a generator of its own for every origin, the same in every process."""
-    return np.random.default_rng([ord(letter) for letter in repr(origin)])

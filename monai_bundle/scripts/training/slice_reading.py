@@ -19,7 +19,8 @@ from scripts.networks.attention import SliceClassifier
 from scripts.networks.drct import DrCT1
 from scripts.synthesis.lesion import LABEL_VALUES
 from scripts.training.balanced_batches import windowed
-from scripts.training.prepared_slices import UNKNOWN_SUBTYPE, PreparedGroup
+from scripts.training.group_arrays import UNKNOWN_SUBTYPE
+from scripts.training.prepared_slices import PreparedGroup
 from scripts.transforms import HounsfieldWindows
 
 _STRONGEST = 6
