@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from scripts.networks.efficientnet_lite import EfficientNetLite0
 from scripts.phantom import Grid, Haemorrhage, Phantom, make_phantom
 from scripts.phantom.haemorrhage import Kind
 from scripts.training.scan_features import ScanFeatures
@@ -145,7 +146,7 @@ def separable_features(entries: Sequence[Mapping[str, Any]], variants: int = 2, 
         signal = 6.0 * shown.repeat_interleave(20, dim=1)
         sizes: list[Tensor] = []
         for _ in ("image", "high_res"):
-            noise = torch.rand(variants, len(shown), 512, generator=generator)
+            noise = torch.rand(variants, len(shown), EfficientNetLite0.channels, generator=generator)
             noise[:, :, : signal.shape[1]] += signal
             sizes.append(noise)
         image, high_res = sizes

@@ -145,9 +145,8 @@ def test_the_heads_go_on_from_the_fine_tuned_block_and_evidence(heads: Run, writ
     assert not any(
         weight.requires_grad for weight in workflow.parser.get_parsed_content("network_def").backbone.parameters()
     )
-    start = ConfigWorkflow(
-        TRAIN, workflow_type="train", meta_file=None, logging_file=False, **SMALL, start_from=str(written)
-    )
+    going_on = {**SMALL, **RANDOM_VGG16, "start_from": str(written)}
+    start = ConfigWorkflow(TRAIN, workflow_type="train", meta_file=None, logging_file=False, **going_on)
     start.initialize()
     first, last = (each.parser.get_parsed_content("network_def").primary.slice_classifier for each in (start, workflow))
     assert torch.equal(first.output.weight, state["primary.slice_classifier.output.weight"].float())

@@ -13,7 +13,7 @@ from ct_ich_files import THIRTY_PATIENTS, write_ct_ich
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from monai.bundle import ConfigWorkflow
-from training_runs import SMALL, copy_of_bundle
+from training_runs import RANDOM_LITE0, SMALL, copy_of_bundle
 
 torch.set_num_threads(1)
 
@@ -37,6 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tables = write_ct_ich(tmp_path_factory.mktemp("tables"), THIRTY_PATIENTS, slices=12, size=24)
     overrides = {
         **SMALL,
+        **RANDOM_LITE0,
         "dataset_dir": str(tables.folder),
         "features": {"_target_": "ct_ich_files.separable_features", "entries": "@datalist"},
         "epochs": EPOCHS,

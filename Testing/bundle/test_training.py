@@ -18,7 +18,7 @@ import pytest
 import torch
 from ct_ich_files import THIRTY_PATIENTS, CTICHTree, write_ct_ich
 from monai.bundle import ConfigWorkflow
-from training_runs import SMALL, copy_of_bundle, same_state, trained, trained_state
+from training_runs import RANDOM_LITE0, SMALL, copy_of_bundle, same_state, trained, trained_state
 
 from research.metrics.eval_metrics import eval_metrics
 from research.metrics.predictions import Predictions, ScanPrediction
@@ -35,6 +35,7 @@ torch.set_num_threads(1)
 KEYS = tuple(label.key for label in RSNA)
 TOY = {
     **SMALL,
+    **RANDOM_LITE0,
     "features": {"_target_": "ct_ich_files.separable_features", "entries": "@datalist"},
     "epochs": 60,
     "batch_size": 8,
@@ -43,7 +44,7 @@ TOY = {
     "learning_rate": 0.003,
     "optimizer#params#aps_learning_rate": 0.003,
 }
-"""Features that give the labels away in the place of VGG16's, and a learning rate that finds them in seconds."""
+"""Features that give the labels away in the place of the backbone's, and a learning rate that finds them in seconds."""
 
 
 @pytest.fixture

@@ -14,12 +14,23 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
+from scripts.networks.efficientnet_lite import EfficientNetLite0
+
+
+class UntrainedLite0(EfficientNetLite0):
+    """The shipped backbone with random weights: the package of ImageNet's need not be on this machine."""
+
+    pretrained = False
+
+
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 RANDOM_VGG16 = {
     "backbone": {"_target_": "scripts.networks.vgg16.VGG16Features", "pretrained": False},
     "start_from": None,
 }
 """The override of tests that train: ImageNet's weights of VGG16 need not be on this machine."""
+RANDOM_LITE0 = {"backbone": {"_target_": "training_runs.UntrainedLite0"}, "start_from": None}
+"""The same of the shipped backbone."""
 SMALL = {
     "image_size": 32,
     "high_res_size": 64,
