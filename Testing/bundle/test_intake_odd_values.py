@@ -76,7 +76,7 @@ def test_a_number_is_itself(value: float):
 
 
 NONE_GIVEN = (
-    *("", "-", "--", "0", "0 ml", "0.0", ".", "/", "N/A", "n.a.", "NA", "NO", "No contrast", "NO CONTRAST"),
+    *("", "-", "--", "\u2013", "0", "0 ml", "0.0", ".", "/", "N/A", "n.a.", "NA", "NO", "No contrast", "NO CONTRAST"),
     *("NON CONTRAST", "Non-Contrast", "NONE", "none given", "Without", "w/o contrast", "W/O", "WITHOUT IV CONTRAST"),
     *("no IV contrast", "null", "ohne KM", "kein Kontrastmittel", "nativ", "sans produit", "sin contraste", "NC"),
     *("False", "NOT GIVEN", "unenhanced"),

@@ -73,6 +73,8 @@ def decode(location: FileLocation, opener: FileOpener) -> DecodedFile:
             _check_decoder(location.name, syntax)
         else:
             dataset.file_meta.TransferSyntaxUID = _plain_syntax(location.name, dataset)
+        # pydicom would cut values to Bits Stored from the lowest bit on, whatever High Bit says and whatever it loses.
+        dataset.pixel_array_options(correct_unused_bits=False)
         return DecodedFile(dataset, dataset.pixel_array, not syntax)
     except PermissionError:
         raise NotEvaluableError("no_permission", name=location.name) from None

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 _NEGATIONS = frozenset(
     {
-        *("", "NO", "NONE", "N", "NON", "NOT", "NULL", "NIL", "FALSE", "0", "WITHOUT", "OHNE", "SANS", "SIN", "SENZA"),
+        *("NO", "NONE", "N", "NON", "NOT", "NULL", "NIL", "FALSE", "0", "WITHOUT", "OHNE", "SANS", "SIN", "SENZA"),
         *("NATIV", "NATIVE", "PLAIN", "KEIN", "KEINE", "KEINES", "AUCUN", "NINGUNO", "NESSUNO", "NEIN", "GEEN", "NAO"),
         *("NA", "NC", "UNKNOWN", "UNENHANCED", "NONCONTRAST", "NCCT", "NECT", "NIHIL"),
     }
@@ -84,7 +84,9 @@ def names_contrast(agent: str) -> bool:
     """Whether free text names a contrast medium rather than its absence."""
     plain = " ".join(text(agent).upper().replace("_", " ").split())
     letters = re.sub(r"[^A-Z]", "", plain)
-    if letters in _NEGATIONS or (not letters and not re.search(r"[^\x00-\x7f]", plain)):
+    if not letters:
+        return any(character.isalpha() for character in plain)
+    if letters in _NEGATIONS:
         return False
     if re.fullmatch(r"0+([.,]0+)?\s*(ML|CC|G|MG|MGI/ML)?", plain):
         return False
