@@ -62,7 +62,7 @@ def found(entries: list[dict[str, Any]], images: Path) -> dict[str, Any]:
         scans = [prediction(entry, readers(0).read(entry["study"].read())) for entry in entries]
         predictions = Predictions(KEYS, tuple(scans), "small", "three scans")
         # Nothing reaches a threshold of 1: both scans with haemorrhage are failures, and are drawn.
-        return explain_folds(readers, entries, predictions, (identity(KEYS), 1.0), images)  # type: ignore[arg-type]
+        return explain_folds(readers, entries, predictions, (identity(KEYS), 1.0), images)
 
 
 def test_every_method_is_measured_on_the_labels_that_a_scan_shows(found: dict[str, Any]):

@@ -23,7 +23,7 @@ class Readers:
     """The same network for every fold; remembers which folds were asked for."""
 
     def __init__(self) -> None:
-        self.reader, self.asked = NetworkReader(None, OVERRIDES), []  # type: ignore[var-annotated]
+        self.reader, self.asked = NetworkReader(None, OVERRIDES), []
 
     def __call__(self, fold: int) -> NetworkReader:
         self.asked.append(fold)
@@ -40,8 +40,8 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> list[HeldOutReading]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(BUNDLE)
         readers, cache = Readers(), Cache(folder / "cache")
-        found = read_entries(entries, readers, cache)  # type: ignore[arg-type]
-        again = read_entries(entries, readers, cache)  # type: ignore[arg-type]
+        found = read_entries(entries, readers, cache)
+        again = read_entries(entries, readers, cache)
     assert readers.asked == [0, 1, 0, 1]
     assert cache.computed == 2
     assert [each.prediction.name for each in again] == ["bleeding", "healthy"]

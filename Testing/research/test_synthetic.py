@@ -45,9 +45,9 @@ def test_scans_are_made_and_read_once(tmp_path: Path, monkeypatch: pytest.Monkey
     wanted = ("host", "intraparenchymal")
     plans = [plan for plan in plan_scans(entries) if plan.name.split("-")[1] in wanted]
     cache, readers = Cache(tmp_path / "cache"), OneReader()
-    first = list(read_all(plans, entries, readers, cache))  # type: ignore[arg-type]
+    first = list(read_all(plans, entries, readers, cache))
     before = cache.computed
-    assert list(read_all(plans, entries, readers, cache)) == first  # type: ignore[arg-type]
+    assert list(read_all(plans, entries, readers, cache)) == first
     assert cache.computed == before
     assert readers.folds == {3}
     healthy, bleeding = first

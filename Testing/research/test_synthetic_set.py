@@ -68,7 +68,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
 
 
 def planned(kind: str, subtype: str | None = None, volume: float = 0.0, seed: int = 1) -> PlannedScan:
-    return PlannedScan(f"host-{subtype or kind}", "host", 0, kind, subtype, volume, (seed,))  # type: ignore[arg-type]
+    return PlannedScan(f"host-{subtype or kind}", "host", 0, kind, subtype, volume, (seed,))
 
 
 def made(host: Host, plan: PlannedScan) -> MadeScan:

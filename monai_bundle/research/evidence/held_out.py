@@ -212,11 +212,12 @@ def write(readings: Sequence[HeldOutReading], title: str, folder: Path, count: i
     Predictions(LABELS, tuple(each.prediction for each in readings), title, protocol).to_json(
         folder / "predictions" / f"{SHIPPED}.json"
     )
-    content = {"metrics": lesion_metrics(readings, count), "scans": per_scan_rows(readings)}
+    metrics = lesion_metrics(readings, count)
+    content = {"metrics": metrics, "scans": per_scan_rows(readings)}
     path = folder / "lesion_maps.json"
     # A network without a lesion decoder has no lesion maps, and must not be given those of another.
     path.unlink(missing_ok=True)
-    if content["metrics"]["quality"]:
+    if metrics["quality"]:
         path.write_text(json.dumps(jsonable(content), indent=1) + "\n", encoding="utf-8")
     write_volumes(volume_pairs(readings), folder / "held_out_volumes.csv")
 
