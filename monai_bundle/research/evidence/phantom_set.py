@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scripts.cache import Cache
 from scripts.intake.study import CTStudy
 from scripts.phantom.grid import Grid
-from scripts.phantom.haemorrhage import Haemorrhage, Kind
+from scripts.phantom.haemorrhage import Haemorrhage, Kind, Side
 from scripts.phantom.rendering import Phantom
 from scripts.synthesis.random_phantom import draw_phantom_scan
 
@@ -133,7 +133,7 @@ def _draw(plan: PlannedPhantom, grid: Grid | None) -> Phantom:
 
 
 def _haemorrhage(kind: Kind, volume_ml: float, generator: np.random.Generator) -> Haemorrhage:
-    side: Literal["left", "right"] = "left" if generator.random() < 0.5 else "right"
+    side: Side = "left" if generator.random() < 0.5 else "right"
     in_fluid = kind in ("intraventricular", "subarachnoid")
     return Haemorrhage(
         kind,
