@@ -15,7 +15,8 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 from scripts.intake.slice_geometry import LPS_TO_RAS
 from scripts.phantom import Grid, Haemorrhage, make_phantom
 
-GRID = Grid((24, 72, 72), (3.2, 3.2, 6.5))
+GRID = Grid((27, 72, 72), (3.2, 3.2, 5.8))
+"""Fine enough that the quality gate warns of nothing: with a warning of its own no study could be read silently."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def slice_datasets(head: Head, study: str = "1.2.3", series: str = "1.2.3.1", nu
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = CTImageStorage
-        uid = UID(f"{series}.{head.name.encode().hex(sep='.')[:2]}.{index + 1}")
+        uid = UID(f"{series}.{ord(head.name[0])}.{index + 1}")
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = uid
         dataset.ImageType, dataset.Modality = ["ORIGINAL", "PRIMARY", "AXIAL"], "CT"
         dataset.PatientID, dataset.PatientName = head.name, f"PHANTOM^{head.name}"

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import RLELossless, generate_uid
 
-from research.fuzz.files import Head, save_nifti, save_nrrd, save_series, slice_datasets
+from research.fuzz.files import GRID, Head, save_nifti, save_nrrd, save_series, slice_datasets
 
 Mutation = Callable[[random.Random, tuple[Head, Head], Path], None]
 
@@ -175,7 +175,7 @@ def doubled(generator: random.Random, heads: tuple[Head, Head], folder: Path) ->
 def mixed(generator: random.Random, heads: tuple[Head, Head], folder: Path) -> None:
     """Mix in another patient's, another kernel's, contrast's or time's slices, between the first or at their places."""
     first, second = (slice_datasets(head) for head in heads)
-    shift = generator.choice([0.0, 0.5, 0.5, 0.25]) * 6.5
+    shift = generator.choice([0.0, 0.5, 0.5, 0.25]) * GRID.spacing[2]
     same_patient = generator.random() < 0.6
     difference = generator.choice(["kernel", "contrast", "acquisition", "time", "series", "thickness", "nothing"])
     for dataset in second:

@@ -18,6 +18,8 @@ from scripts.intake.study import CTStudy, IntakeError
 _SAME_PLACE_MM = 1.0
 _UNNOTICED_MM = 15.0
 """Brain missing at an end of the stack, with no file left that shows it: less than this is no difference."""
+_OF_THE_KIND = frozenset({"contrast", "bone_kernel", "monoenergetic", "derived_images"})
+"""Warnings of what kind of image was read, which no wrong voxel or place explains."""
 
 
 class Outcome(StrEnum):
@@ -60,7 +62,8 @@ def outcomes(folder: Path, heads: Sequence[Head]) -> list[Outcome]:
             if any(_is_true(study, head) for head in heads):
                 found.append(Outcome.TRUE)
             else:
-                found.append(Outcome.WARNED if study.warnings else Outcome.SILENT)
+                is_warned = any(warning.code not in _OF_THE_KIND for warning in study.warnings)
+                found.append(Outcome.WARNED if is_warned else Outcome.SILENT)
     return found
 
 
