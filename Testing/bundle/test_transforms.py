@@ -29,8 +29,8 @@ torch.set_num_threads(1)
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 IMAGE, HIGH_RES = 64, 96
-# Lowest and highest HU of each window: 35/80, 30/30, 57.5/35.
-WINDOW_EDGES = ((-5, 75), (15, 45), (40, 75))
+# Lowest and highest HU of each window: 35/80, 57.5/35, 80/200.
+WINDOW_EDGES = ((-5, 75), (40, 75), (-20, 180))
 
 
 def configuration(name: str, **changes: Any) -> ConfigParser:

@@ -50,7 +50,9 @@ def check_nrrd(path: Path) -> tuple[dict[str, str], bool]:
     named = fields.get("data file", fields.get("datafile"))
     if named is None and ends:
         return fields, _check_data(fields, path, end + length)
-    if named is None or climbs_out(named) or named.upper().startswith("LIST") or "%" in named:
+    if named is None:
+        raise NotEvaluableError("unreadable_file", name=path.name)
+    if climbs_out(named) or named.upper().startswith("LIST") or "%" in named:
         raise NotEvaluableError("detached_data", name=path.name)
     data = path.parent / named
     if not data.is_file():

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from scripts.intake.file_location import MAXIMUM_UNPACKED_BYTES
@@ -24,7 +25,7 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
 _DAMAGED = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError),
-    *(ArithmeticError, RuntimeError, zlib.error, struct.error, ImageFileError, HeaderDataError),
+    *(ArithmeticError, RuntimeError, zlib.error, struct.error, ImageFileError, HeaderDataError, WrapStructError),
 )
 _HIGHEST_HU = np.iinfo(np.int16).max
 _SAME_PLACE_MM = 1.0
@@ -72,6 +73,8 @@ def _load_nifti(path: Path) -> tuple[nib.Nifti1Image, bool]:
     if path.name.lower().endswith(".gz"):
         with gzip.open(path) as file:
             content = file.read(MAXIMUM_UNPACKED_BYTES + 1)
+        if not content:
+            raise ImageFileError("empty")
         if len(content) > MAXIMUM_UNPACKED_BYTES:
             raise ImageFileError("unpacks to more than a head CT can hold")
         size = content[:4]
