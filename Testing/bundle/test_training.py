@@ -221,7 +221,8 @@ def test_the_shipped_weights_tell_the_patients_apart(
     shipped: Shipped, toy: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(shipped.root)
-    workflow = ConfigWorkflow("configs/train.json", workflow_type="train", logging_file=False, **toy)
+    overrides = {**cross_validation.vgg16(), **toy}
+    workflow = ConfigWorkflow("configs/train.json", workflow_type="train", logging_file=False, **overrides)
     workflow.initialize()
     network = load_network(workflow.parser.get_parsed_content("network_def"), shipped.root)
     features = workflow.parser.get_parsed_content("features")

@@ -14,7 +14,7 @@ import torch
 from ct_ich_files import Patient, write_ct_ich
 from monai.bundle import ConfigWorkflow
 from rsna_slice_files import write_labelled_slices
-from training_runs import RANDOM_LITE0, SMALL, inside_a_copy_of_bundle
+from training_runs import RANDOM_VGG16, SMALL, inside_a_copy_of_bundle
 
 from research.evidence.predicting import fine_tune, predict, predict_side_by_side
 from research.metrics.predictions import Predictions
@@ -47,7 +47,7 @@ def base(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
     folder = tmp_path_factory.mktemp("data")
     return {
         **SMALL_IMAGES,
-        **RANDOM_LITE0,
+        **RANDOM_VGG16,
         "dataset_dir": str(write_ct_ich(folder / "ct-ich", PATIENTS, slices=SLICES, size=96).folder),
         "device": "$torch.device('cpu')",
         "cache_root": "cache/here",
