@@ -1,4 +1,4 @@
-"""A bundle with small images and heads of no training, exported: the input of the tests of the export."""
+"""A bundle with small images, the shipped backbone and untrained heads: the input of the tests of the export."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
-from training_runs import copy_of_bundle
+from training_runs import BUNDLE, copy_of_bundle
 
 from research.export.exporting import Configured
+from scripts.weights import MODEL_FILE, read_state
 
 SMALL = {"image_size": 32, "high_res_size": 64, "sub_stack_size": 6, "network_def#key_slices": 3}
 
@@ -27,9 +28,11 @@ def a_bundle(folder: Path) -> Configured:
     for name, parameter in network.named_parameters():
         if not name.startswith("backbone."):
             parameter.data.mul_(2)
-    state = {key: tensor for key, tensor in network.state_dict().items() if not key.startswith("backbone.")}
-    torch.save(state, root / "models" / "model.pt")
-    state_digest(root, "models/model.pt")
+    shipped = read_state(BUNDLE, MODEL_FILE, None)
+    state = network.state_dict() | {key: tensor for key, tensor in shipped.items() if key.startswith("backbone.")}
+    (root / MODEL_FILE).parent.mkdir()
+    torch.save(state, root / MODEL_FILE)
+    state_digest(root, MODEL_FILE)
     return Configured(root, dict(SMALL))
 
 

@@ -35,6 +35,7 @@ def command(beginning: str) -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle's folder, with somebody's scans in it."""
     root = copy_of_bundle(tmp_path_factory.mktemp("guide") / "monai_bundle")
+    (root / "models").mkdir()
     (root / "models" / "model.pt").symlink_to(BUNDLE / "models" / "model.pt")
     scans = write_own_data(root / "my_scans")
     (scans / "slices.csv").write_text(SLICE_TABLE, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -71,6 +72,10 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (("--fine-tune",), "--fine-tune belongs to --studies"),
         ((*OWN, "--fine-tune", "--frozen"), "--fine-tune belongs to --studies"),
         ((*OWN, "--set-finetuning", "epochs", "2"), "--set-finetuning belongs to --fine-tune"),
+        (("--set-finetuning", "epochs", "2"), "--set-finetuning belongs to --fine-tune or --vgg16"),
+        (("--frozen", "--set-finetuning", "epochs", "2"), "--set-finetuning belongs to --fine-tune or --vgg16"),
+        ((*OWN, "--set-slices", "epochs", "2"), "--set-slices belongs to the shipped network's training"),
+        (("--vgg16", "--set-slices", "epochs", "2"), "--set-slices belongs to the shipped network's training"),
         (OWN, "--studies needs --output: your weights are not to replace the shipped ones"),
         (("--set", "epochs"), "expected 2 arguments"),
         (("--set", "device", "cuda:0"), "cuda:0 is not JSON"),
@@ -91,27 +96,53 @@ def test_without_arguments_the_shipped_way_is_trained_into_the_bundle(
 ):
     cross_validation.main([])
     ((variant, base),) = recorder.validated
-    assert (variant.heads, variant.finetuning, base) == ({}, {}, {})
-    assert "fine-tuned" in variant.title
+    assert (variant.heads, variant.finetuning, variant.slices, base) == ({}, None, {}, {})
+    assert "trained end to end" in variant.title
     assert (recorder.shipped, recorder.written) == (1, [])
     assert "2 scans, made up" in capsys.readouterr().out
 
 
 def test_overrides_go_to_the_configuration_that_they_are_meant_for(recorder: Recorder):
     cross_validation.main(
-        ["--only-metrics", "--set", "epochs", "30", "--set", "device", '"cpu"', "--set-finetuning", "epochs", "2"]
+        ["--only-metrics", "--set", "epochs", "30", "--set", "device", '"cpu"', "--set-slices", "epochs", "2"]
     )
     ((variant, _),) = recorder.validated
     assert variant.heads == {"epochs": 30, "device": "cpu"}
-    assert variant.finetuning == {"epochs": 2}
+    assert variant.slices == {"epochs": 2}
+    assert variant.finetuning is None
     assert recorder.shipped == 0
 
 
+@pytest.fixture
+def override_of_vgg16(recorder: Recorder, tmp_path: Path) -> dict[str, Any]:
+    """The bundle's override, where the command reads it."""
+    (tmp_path / "configs").mkdir()
+    shutil.copy(BUNDLE / "configs" / "vgg16.json", tmp_path / "configs")
+    content: dict[str, Any] = json.loads((tmp_path / "configs" / "vgg16.json").read_text("utf-8"))
+    return content
+
+
+def test_the_papers_backbone_is_fine_tuned_with_its_own_overrides(
+    recorder: Recorder, override_of_vgg16: dict[str, Any]
+):
+    cross_validation.main(["--output", "mine", "--vgg16", "--set-finetuning", "epochs", "2"])
+    ((variant, base),) = recorder.validated
+    assert (variant.finetuning, variant.slices) == ({"epochs": 2}, None)
+    assert "fine-tuned" in variant.title
+    assert base["backbone"]["_target_"].endswith("VGG16Features")
+    assert base["start_from"] is None, "the shipped weights are another backbone's"
+    told = json.loads(Path("mine/inference.json").read_text("utf-8"))
+    for key in ("backbone", "image_size", "high_res_size", "windows"):
+        assert told[key] == override_of_vgg16[key], "inference is to read as it was trained"
+
+
+@pytest.mark.usefixtures("override_of_vgg16")
 def test_a_frozen_backbone_is_called_so(recorder: Recorder):
     cross_validation.main(["--only-metrics", "--frozen"])
-    ((variant, _),) = recorder.validated
-    assert variant.finetuning is None
+    ((variant, base),) = recorder.validated
+    assert (variant.finetuning, variant.slices) == (None, None)
     assert "fine-tuned" not in variant.title
+    assert base["backbone"]["_target_"].endswith("VGG16Features")
 
 
 def test_predictions_and_weights_go_into_the_folder_that_is_asked_for(recorder: Recorder):

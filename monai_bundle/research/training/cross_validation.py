@@ -187,6 +187,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--fine-tune belongs to --studies; without them the whole backbone is trained unless --frozen")
     if arguments.set_finetuning and arguments.studies is not None and not arguments.fine_tune:
         parser.error("--set-finetuning belongs to --fine-tune: without it your studies train the heads alone")
+    if arguments.set_finetuning and not (arguments.fine_tune or arguments.vgg16):
+        parser.error("--set-finetuning belongs to --fine-tune or --vgg16: nothing else is fine-tuned")
+    if arguments.set_slices and (arguments.studies is not None or arguments.frozen or arguments.vgg16):
+        parser.error("--set-slices belongs to the shipped network's training: nothing else is trained end to end")
     if arguments.studies is not None and arguments.output is None and not arguments.only_metrics:
         parser.error("--studies needs --output: your weights are not to replace the shipped ones")
     return arguments
@@ -215,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _measure_and_train(variant: Variant, base: Mapping[str, Any], output: Path | None, only_metrics: bool) -> None:
     # Before hours of training, not after them.
-    told = None if output is None or only_metrics else inference_settings(variant.heads, output)
+    told = None if output is None or only_metrics else inference_settings({**base, **variant.heads}, output)
     predictions = cross_validated(variant, base)
     sys.stdout.write(table(eval_metrics(predictions)) + "\n")
     if output is not None:
