@@ -187,9 +187,9 @@ class StudyInferer(Inferer):
         Parameters
         ----------
         inputs : dict
-            ``image``: Tensor (3, input slices, 224, 224); ``high_res``: the same slices at 512, or absent to enlarge
-            ``image``; ``geometry``: :class:`~scripts.reading_geometry.ReadingGeometry`; ``head``: mask of the original
-            voxels in the head.
+            ``image``: Tensor (3, input slices, size, size); ``high_res``: the same slices at high resolution, or absent
+            to enlarge ``image``; ``geometry``: :class:`~scripts.reading_geometry.ReadingGeometry`; ``head``: mask of
+            the original voxels in the head.
         network : StudyNetwork
             In evaluation mode, on the device to use.
         *args, **kwargs
