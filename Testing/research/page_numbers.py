@@ -74,10 +74,14 @@ def misplaced_numbers(measured: Mapping[str, Any], templates: Path = TEMPLATES) 
     return misplaced, traced
 
 
+LICENCES = ("CC BY 4\\.0", "Apache-2\\.0")
+"""Patterns of names that hold a decimal number."""
+
+
 def decimals_in_prose(template: str) -> list[str]:
     """Return the decimal numbers that a template states itself, in place of the measured file."""
     prose = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", "", template, flags=re.DOTALL)
-    return DECIMAL.findall(prose.replace("CC BY 4.0", ""))
+    return DECIMAL.findall(re.sub("|".join(LICENCES), "", prose))
 
 
 def unsupported_metrics(page: str, measured: Mapping[str, Any]) -> list[str]:
