@@ -135,8 +135,11 @@ def test_the_summary_states_the_six_results_of_the_measured_file(measured):
     assert f"| {shipped['sizes'][0]['true_positive']} of {shipped['sizes'][0]['scans']}: " in summary
     easy = shipped["key_slices"]["positive_scans"]["easy"]
     assert f"drawn at random: {100 * easy['random_baseline']:.0f} % |" in summary
-    pointing = measured["explanations"]["quality"]["gradcam"]["any"]["per_slice"]["pointing_game"]
-    assert f"| {100 * pointing['value']:.0f} % (" in summary
+    lesions = measured["lesion_maps"]["quality"]["any"]["per_slice"]["pointing_game"]
+    assert f"value of the lesion map lie inside the blood? | {100 * lesions['value']:.0f} % (" in summary
+    without_decoder = pages(dict(measured, lesion_maps=None))["EVIDENCE_SUMMARY.md"]
+    attribution = measured["explanations"]["quality"]["gradcam"]["any"]["per_slice"]["pointing_game"]
+    assert f"value of the Grad-CAM lie inside the blood? | {100 * attribution['value']:.0f} % (" in without_decoder
 
 
 def test_gaps_have_their_reason(measured):
