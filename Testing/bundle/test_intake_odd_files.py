@@ -264,3 +264,13 @@ def test_a_study_uid_per_image_is_still_one_study(tmp_path: Path):
         tmp_path / "head", SMALL, lambda _, dataset: setattr(dataset, "StudyInstanceUID", pydicom.uid.generate_uid())
     )
     np.testing.assert_array_equal(read(tmp_path / "head").voxels, HEAD)
+
+
+def test_an_unknown_value_representation_in_one_header_refuses_the_study_by_name(tmp_path: Path):
+    first, *_ = write_series(tmp_path, SMALL)
+    raw = first.read_bytes()
+    assert b"\x08\x00\x16\x00UI" in raw
+    first.write_bytes(raw.replace(b"\x08\x00\x16\x00UI", b"\x08\x00\x16\x00VI", 1))
+    (source,) = find_studies(tmp_path)
+    assert source.fault is not None
+    assert source.fault.code == "damaged_file"

@@ -248,7 +248,7 @@ def read_attributes(location: FileLocation, opener: FileOpener, further: Sequenc
         if has_preamble or is_named_dicom:
             raise DamagedFileError("header") from None
         return None
-    names_its_kind = dataset.get("SOPClassUID") or dataset.get("Modality") or dataset.get("SeriesInstanceUID")
+    names_its_kind = any(optional(dataset, keyword) for keyword in ("SOPClassUID", "Modality", "SeriesInstanceUID"))
     if has_preamble or names_its_kind:
         return dataset
     _no_dicom(is_named_dicom)
