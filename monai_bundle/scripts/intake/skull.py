@@ -24,6 +24,8 @@ _SMALLEST_OBJECT_CM2 = 12.0
 _BONE_GAP_MM = 6.0
 _SOFT_OF_INSIDE = 0.6
 _SOFT_OF_HULL = 0.35
+_ROUND = 0.55
+_BONE_OF_RIM = 0.7
 _SMALLEST_SECTION_CM2 = 10.0
 _SMALLEST_LARGEST_SECTION_CM2 = 35.0
 """The largest section through the brain of a small newborn has more; the canal of a vertebra has 5 cm2."""
@@ -299,12 +301,24 @@ def _enclosed(
     hull = convex_hull_image(bones, offset_coordinates=False)
     if np.count_nonzero(hull) * pixel_cm2 > search.largest_skull_cm2:
         return None
+    if not _is_shaped_like_a_skull(hull, bones, plane_mm):
+        return None
     soft = hull & ~all_bone & (smoothed >= _SOFT_TISSUE_HU[0]) & (smoothed <= _SOFT_TISSUE_HU[1])
     amount = np.count_nonzero(soft)
     fills = amount >= _SOFT_OF_INSIDE * np.count_nonzero(hull & ~all_bone) and amount >= _SOFT_OF_HULL * hull.sum()
     if not fills or amount * pixel_cm2 < _SMALLEST_SECTION_CM2:
         return None
     return hull, soft
+
+
+def _is_shaped_like_a_skull(hull: NDArray[np.bool_], bones: NDArray[np.bool_], plane_mm: tuple[float, float]) -> bool:
+    """Whether a hull is as wide as a head's, or bone lies along most of its rim: a few bones far apart leave gaps."""
+    length, width = _axes_mm(hull, plane_mm)
+    if width >= _ROUND * length:
+        return True
+    rim = hull & ~ndimage.binary_erosion(hull)
+    near = ndimage.binary_dilation(bones, structure=ellipse(_BONE_GAP_MM, plane_mm))
+    return bool(np.count_nonzero(near & rim) >= _BONE_OF_RIM * np.count_nonzero(rim))
 
 
 def enclosure(bone: NDArray[np.bool_], plane_mm: tuple[float, float]) -> float:
