@@ -12,6 +12,7 @@ import onnxruntime
 import torch
 from monai.utils import convert_to_tensor
 from numpy.typing import NDArray
+from scipy import special
 from torch import Tensor
 
 from research.export.exporting import BACKBONE, HEADS, KEY_SLICES, TORCHSCRIPT, Configured
@@ -113,7 +114,8 @@ def _steps(run: RunFile, study: Study) -> Iterator[tuple[str, NDArray[Any]]]:
     maps, features, *lesion_logits = read(study.image)
     yield f"{BACKBONE}: maps", maps
     for pixels in lesion_logits:
-        yield f"{BACKBONE}: lesion_logits", pixels
+        # As probabilities, which is what becomes of them: logits of pixels far from any blood are large.
+        yield f"{BACKBONE}: lesion probabilities", special.expit(pixels)
     key_slices, slice_attention = run(KEY_SLICES, {"features": features[None]})
     yield f"{KEY_SLICES}: key_slices", key_slices
     yield f"{KEY_SLICES}: slice_attention", slice_attention
