@@ -116,6 +116,7 @@ def ship(predictions: Predictions, variant: Variant, base: Mapping[str, Any]) ->
     """Train on all patients and put weights, metrics, calibration and operating points into the bundle."""
     made = Path("cache/shipped")
     metrics = write_model(predictions, variant, base, made)
+    Path(MODEL_FILE).parent.mkdir(exist_ok=True)
     (made / "model.pt").replace(MODEL_FILE)
     for name in (OPERATING_POINTS_FILE, CALIBRATION_FILE):
         (made / name).replace(Path("configs") / name)
