@@ -86,7 +86,9 @@ def test_its_heads_are_trained_on_features_of_the_fine_tuned_layer(
     assert [scan.image.shape for scan in features] == [(2, 8, 512)] * len(PATIENTS)
     tuned = torch.load(written, weights_only=True)
     state = workflow.parser.get_parsed_content("network_def").state_dict()
-    assert all(torch.equal(state[name].half(), tuned[name]) for name in tuned if name.startswith(LAST_LAYER))
+    assert all(
+        torch.equal(state[name].to(tuned[name].dtype), tuned[name]) for name in tuned if name.startswith(LAST_LAYER)
+    )
     assert (root / "cache" / "training" / "model.pt").is_file()
 
 

@@ -45,6 +45,7 @@ WITHOUT_CHANCE = {
     **DOUBLE,
     "network_def#heads#dropout": 0.0,
     "network_def#heads#normalisation": "scan",
+    "network_def#heads#slice_pooling": "attention",
     "train#dataset#random": False,
     "optimizer#_target_": "torch.optim.SGD",
 }

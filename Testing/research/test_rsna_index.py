@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -55,7 +56,8 @@ def test_the_index_gives_back_the_headers_that_the_intake_reads(tmp_path: Path, 
         kept = [slice_header(row, images) for rows in store.series() for row in rows]
         patients = {row.series_uid: row.patient for rows in store.series() for row in rows}
     read = scan_headers(FileLocation(path) for path in images.iterdir())
-    assert set(kept) == set(read.headers)
+    # Which files are one patient's is numbered anew in each run; the index knows patients by themselves.
+    assert set(kept) == {replace(header, patient_group=None) for header in read.headers}
     assert len(kept) == 4 * SLICES - 1
     assert patients == {series.series_uid: series.patient for series in THREE_PATIENTS}
 
