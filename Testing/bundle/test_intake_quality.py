@@ -104,6 +104,14 @@ def test_thick_slices_are_warned_of():
     assert warnings_of(study_of_voxels(spacing=(3, 3, 7))) == ["thick_slices"]
 
 
+def test_thick_slices_that_overlap_by_half_are_warned_of():
+    study = study_of_voxels()
+    thick = replace(study, provenance=replace(study.provenance, slice_thickness_mm=2 * study.spacing_mm[2]))
+    assert "overlapping_slices" in warnings_of(thick)
+    thin = replace(study, provenance=replace(study.provenance, slice_thickness_mm=study.spacing_mm[2]))
+    assert "overlapping_slices" not in warnings_of(thin)
+
+
 def test_a_tilted_gantry_is_warned_of_and_an_impossible_one_refused():
     study = check_quality(study_of_voxels(shear=5 * np.tan(np.radians(18.5))))
     assert [str(warning) for warning in study.warnings] == ["gantry tilted by 18.5 degrees; slices kept as stored"]

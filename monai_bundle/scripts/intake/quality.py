@@ -16,6 +16,9 @@ from scripts.intake.slice_geometry import gap_warnings, measure_gaps
 from scripts.intake.study import CTStudy, NotEvaluableError, QualityWarning
 from scripts.intake.tissue import in_plane_strides
 
+_OVERLAP = 0.6
+"""Largest gap relative to the thickness at which slices overlap by design, or belong to two scans."""
+
 
 @dataclass(frozen=True)
 class QualityLimits:
@@ -37,6 +40,8 @@ class QualityLimits:
         Gantry tilt that is refused, and that is warned of.
     largest_angle_degrees : float
         Angle between slice normal and body axis; beyond it the slices are not axial.
+    overlapping_mm : float
+        Thickness from which slices that lie closer than 0.6 of it are warned of; thinner ones often overlap.
     highest_air_hu : float
         The lowest 1 % of all voxels must lie below this; -900 HU air of 8-bit sources does.
     brain_hu, usual_brain_hu : tuple of float
@@ -65,6 +70,7 @@ class QualityLimits:
     smallest_gap_mm: float = 0.2
     largest_gap_mm: float = 10.5
     thick_slice_mm: float = 6.0
+    overlapping_mm: float = 2.5
     largest_missing_share: float = 0.25
     largest_tilt_degrees: float = 40.0
     tilt_warning_degrees: float = 1.0
@@ -105,7 +111,8 @@ def check_quality(study: CTStudy, limits: QualityLimits | None = None) -> CTStud
     -------
     CTStudy
         The same study with its skull located; added are, where true: ``"missing_slices"``, ``"uneven_slice_spacing"``,
-        ``"thick_slices"``, ``"gantry_tilt"``, ``"bone_kernel"``, ``"unusual_size"``, ``"unusual_brain_density"``,
+        ``"thick_slices"``, ``"overlapping_slices"``, ``"gantry_tilt"``, ``"bone_kernel"``, ``"unusual_size"``,
+        ``"unusual_brain_density"``,
         ``"part_of_the_brain"``, ``"cut_by_field"``, ``"metal"``.
 
     Raises
@@ -145,11 +152,17 @@ def _check_geometry(study: CTStudy, limits: QualityLimits) -> list[QualityWarnin
         raise NotEvaluableError("not_axial", degrees=angle)
     if study.tilt_degrees > limits.largest_tilt_degrees:
         raise NotEvaluableError("gantry_tilt", degrees=study.tilt_degrees, most=limits.largest_tilt_degrees)
-    return _geometry_warnings(study, limits, gaps.largest_mm)
+    return _geometry_warnings(study, limits, gaps.largest_mm, gaps.median_mm)
 
 
-def _geometry_warnings(study: CTStudy, limits: QualityLimits, largest_gap_mm: float) -> list[QualityWarning]:
+def _geometry_warnings(
+    study: CTStudy, limits: QualityLimits, largest_gap_mm: float, median_gap_mm: float
+) -> list[QualityWarning]:
     warnings = list(gap_warnings(study.positions_mm))
+    thickness = study.provenance.slice_thickness_mm
+    # An overlapping reconstruction, or two scans of one series sorted into each other: headers cannot tell which.
+    if thickness is not None and thickness >= limits.overlapping_mm and median_gap_mm <= _OVERLAP * thickness:
+        warnings.append(QualityWarning("overlapping_slices", gap_mm=median_gap_mm, thickness_mm=thickness))
     if largest_gap_mm > limits.thick_slice_mm:
         warnings.append(QualityWarning("thick_slices", gap_mm=largest_gap_mm))
     if study.tilt_degrees > limits.tilt_warning_degrees:
