@@ -124,7 +124,8 @@ def test_processes_draw_differently_and_by_the_seed(trained: Trained):
 
 def test_two_processes_evaluate_as_one_does(trained: Trained, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(trained.root)
-    chosen = {**DOUBLE, "network_def#heads#normalisation": "scan", "model_file": "together/model.pt"}
+    of_heads = {key: value for key, value in WITHOUT_CHANCE.items() if key.startswith("network_def#")}
+    chosen = {**DOUBLE, **of_heads, "model_file": "together/model.pt"}
     run_here(("train", "evaluate", "toy"), {**chosen, "output_dir": "evaluated_alone"}, kind="eval")
     names = ("train", "evaluate", "toy", "multi_gpu_evaluate")
     child = run_processes(trained.root, names, {**chosen, "output_dir": "evaluated_together"}, processes=2)
