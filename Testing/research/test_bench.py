@@ -166,9 +166,9 @@ def test_operations_are_those_of_the_layers():
 
 
 def test_slices_are_counted_by_stage_and_shape():
-    evaluator = SimpleNamespace(network=a_network(DrCT2, key_slices=2, high_res_size=128), progress=Progress())
+    evaluator = SimpleNamespace(study_network=a_network(DrCT2, key_slices=2, high_res_size=128), progress=Progress())
     read = count_slices(evaluator)
-    ours()(a_study(5), evaluator.network, report=evaluator.progress.report)
+    ours()(a_study(5), evaluator.study_network, report=evaluator.progress.report)
     assert read == {("slices", 3, 64, 64): 5, ("key slices", 3, 128, 128): read["key slices", 3, 128, 128]}
     assert 2 <= read["key slices", 3, 128, 128] <= 4
 
