@@ -136,7 +136,7 @@ def test_a_series_of_two_patients_is_left_out(spoilt: Callable):
     assert [(each.name, each.code) for each in left_out] == [(THREE_PATIENTS[0].series_uid, "several_patients")]
 
 
-def test_a_series_with_two_slices_at_one_place_is_left_out(spoilt: Callable):
+def test_of_two_slices_at_one_place_one_is_kept_with_its_labels(spoilt: Callable):
     names = THREE_PATIENTS[0].names
 
     def spoil(images: Path) -> None:
@@ -144,8 +144,11 @@ def test_a_series_with_two_slices_at_one_place_is_left_out(spoilt: Callable):
         edit(images / f"{names[3]}.dcm", ImagePositionPatient=position)
 
     scans, left_out = spoilt(spoil)
-    assert [scan.series_uid for scan in scans] == [THREE_PATIENTS[1].series_uid]
-    assert [each.code for each in left_out] == ["duplicate_positions"]
+    found = {scan.series_uid: scan for scan in scans}
+    kept = found[THREE_PATIENTS[0].series_uid]
+    assert len(kept.slices) == len(names) - 1
+    assert all(len(shown) == len(kept.slices) for shown in kept.slice_labels.values())
+    assert not left_out
 
 
 def test_a_series_that_the_table_does_not_name_is_left_out(spoilt: Callable):

@@ -69,7 +69,7 @@ def test_of_a_backbone_without_max_pooling_the_last_layers_are_randomised():
 
 def test_the_lesion_decoder_on_which_no_map_depends_stays(network: DrCT2):
     gained = DrCT1(TinyBackbone())
-    gained.add_module("lesion_decoder", nn.Conv2d(2, 2, 1))
+    gained.lesion_decoder = nn.Conv2d(2, 2, 1)
     assert "lesion_decoder" not in {stage.name for stage in cascade(gained)}
 
 
