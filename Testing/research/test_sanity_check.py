@@ -18,6 +18,7 @@ from research.evidence.sanity_check import cascade, randomised, sanity_check
 from research.metrics.map_agreement import Agreement, compare_maps, summarise
 from scripts.inferer import StudyInferer
 from scripts.networks.drct import DrCT1, DrCT2
+from scripts.networks.lesion_decoder import LesionDecoder
 from scripts.networks.vgg16 import VGG16Features
 from scripts.reading_geometry import CropPlane, ReadingGeometry
 
@@ -69,7 +70,7 @@ def test_of_a_backbone_without_max_pooling_the_last_layers_are_randomised():
 
 def test_the_lesion_decoder_on_which_no_map_depends_stays(network: DrCT2):
     gained = DrCT1(TinyBackbone())
-    gained.lesion_decoder = nn.Conv2d(2, 2, 1)
+    gained.lesion_decoder = LesionDecoder([2], width=2)
     assert "lesion_decoder" not in {stage.name for stage in cascade(gained)}
 
 
