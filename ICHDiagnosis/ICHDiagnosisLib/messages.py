@@ -176,7 +176,7 @@ CATALOGUE = {
     "volume.limits": _("{low} to {high} ml"),
     "volume.no_limits": _("not measured"),
     "volume.limits_header": _("{percent:g} % between"),
-    "volume.hint": _("Measured by the network at the outlined lesion. Click to go where it is largest."),
+    "volume.hint": _("Measured by the network inside the lesion's contour. Click to go where it is largest."),
     "volume.spacing_assumed": _("The files do not state the size of the voxels: it was assumed, and volumes with it."),
     "slice.no_key_slices": _("No key slices"),
     "slice.key_slices": _("{count} key slices"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.engines.utils import IterationEvents
 from prepared_groups import SUBDURAL, a_group
 from small_networks import drct1, drct2
 from torch import nn
@@ -119,10 +120,10 @@ def test_a_map_that_covers_the_mask_costs_less_than_one_beside_it():
 def test_gradients_are_bounded_between_backward_and_step():
     layer = nn.Linear(2, 1)
     engine = Engine(lambda *_: None)
-    engine.register_events("backward_completed")
-    ClippedGradients(layer, 0.5)._clip  # noqa: B018 (attached by MONAI's own event, which Engine lacks)
+    engine.register_events(*IterationEvents)
+    ClippedGradients(layer, 0.5).attach(engine)
     layer(torch.full((1, 2), 1000.0)).sum().backward()
-    ClippedGradients(layer, 0.5)._clip()
+    engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
     assert torch.cat([each.grad.flatten() for each in layer.parameters()]).norm() == pytest.approx(0.5, rel=1e-4)
 
 
