@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,8 +62,8 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
     ----------
     groups : sequence of PreparedGroup
         What to draw from.
-    held_out : mapping of str to int
-        Kind of group (``"scan"``, ``"slices"``; their synthetic versions follow them) to the fold that is left out.
+    held_out : mapping of str to collection of int, or None
+        Kind of group (``"scan"``, ``"slices"``; their synthetic versions follow them) to the folds that are left out.
     windows : sequence of (float, float)
         Centre and width in HU of each channel.
     sizes : sequence of (int, int, float)
@@ -95,7 +95,7 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
     def __init__(  # noqa: PLR0913 (what is drawn, how often and how it is changed)
         self,
         groups: Sequence[PreparedGroup],
-        held_out: Mapping[str, int | None],
+        held_out: Mapping[str, Collection[int] | None],
         windows: Sequence[Sequence[float]],
         sizes: Sequence[tuple[int, int, float]],
         count: int,
@@ -108,7 +108,7 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
         self.groups = [
             each
             for each in groups
-            if held_out.get(each.kind.removeprefix("synthetic "), None) != each.fold
+            if each.fold not in (held_out.get(each.kind.removeprefix("synthetic ")) or ())
             and (kinds is None or each.kind in kinds)
         ]
         self.windows = HounsfieldWindows(windows)
@@ -240,7 +240,10 @@ class _Pools:
 
 
 def _of_a_subtype(places: Mapping[str, list[Place]], generator: np.random.Generator) -> Place:
-    return _any_of(places[str(generator.choice(sorted(places)))], generator)
+    subtypes = sorted(places)
+    # Between even draws, which repeat a rare subtype's few slices a hundredfold, and those of the data's frequencies.
+    often = np.sqrt([len(places[subtype]) for subtype in subtypes])
+    return _any_of(places[str(generator.choice(subtypes, p=often / often.sum()))], generator)
 
 
 def _any_of(places: Sequence[Place], generator: np.random.Generator) -> Place:
