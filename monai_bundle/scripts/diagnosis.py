@@ -234,6 +234,8 @@ class Diagnosis:
         None where the network has no lesion decoder.
     draw_negative_maps : bool
         Whether the report draws attribution maps of negative findings too.
+    prevalence : dict
+        Label key to the prevalence that the probabilities presume; empty for that of the scans behind the calibration.
     """
 
     study_id: str
@@ -250,6 +252,7 @@ class Diagnosis:
     seconds: dict[str, float] = field(default_factory=dict)
     lesions: Lesions | None = None
     draw_negative_maps: bool = False
+    prevalence: dict[str, float] = field(default_factory=dict)
 
     @property
     def haemorrhage_found(self) -> bool:

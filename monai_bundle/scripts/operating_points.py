@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,27 @@ def calibration(bundle_root: str | Path, labels: Sequence[str], file: str = CALI
     try:
         places = [list(content["keys"]).index(label) for label in labels]
         lines = {name: [float(content[name][place]) for place in places] for name in ("slope", "offset")}
-        return Calibration.from_dict({"keys": labels, "remarks": {}, **lines})
+        known = content.get("prevalence") or [None] * len(content["keys"])
+        stated = {"keys": labels, "remarks": {}, **lines, "prevalence": [known[place] for place in places]}
+        return Calibration.from_dict(stated)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise SettingError("settings.calibration", file=file, labels=", ".join(labels)) from error
+
+
+def prevalence_shift(calibration: Calibration, prevalence: Mapping[str, float] | None) -> tuple[float, ...]:
+    """Return what the user's prevalence adds to each label's calibrated logit; zeros where none is stated.
+
+    Raises
+    ------
+    SettingError
+        If the prevalence names an unknown label, is not between 0 and 1, or the calibration states none of its own.
+    """
+    try:
+        return calibration.shift_for({key: float(value) for key, value in (prevalence or {}).items()})
+    except (AttributeError, TypeError, ValueError) as error:
+        raise SettingError(
+            "settings.prevalence", labels=", ".join(calibration.keys), stated=repr(prevalence)
+        ) from error
 
 
 def volume_calibration(bundle_root: str | Path, file: str = VOLUME_CALIBRATION_FILE) -> VolumeCalibration:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
+from scipy.special import expit, logit
 
 from scripts.calibration import Calibration
 from scripts.diagnosis import AttributionMap, Diagnosis, Finding, ModelIdentity, Refusal, SliceResult
@@ -24,7 +25,7 @@ from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
 from scripts.labels import Label
 from scripts.messages import ENGLISH, ExpectedError, Translation
 from scripts.networks.study_network import StudyNetwork
-from scripts.operating_points import DEFAULT_THRESHOLD
+from scripts.operating_points import DEFAULT_THRESHOLD, prevalence_shift
 from scripts.output.folder import OutputError, OutputFolderError
 from scripts.output.result import write_refusal_folder, write_result_folder
 from scripts.progress import Progress
@@ -97,6 +98,7 @@ class Reader:
     language: str = ENGLISH
     lesions: LesionSettings = field(default_factory=LesionSettings)
     draw_negative_maps: bool = False
+    prevalence: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         """Check that model, labels and thresholds belong together, and that there are texts in the language."""
@@ -105,6 +107,23 @@ class Reader:
             raise ValueError(f"the model's labels {self.model.labels} are not those of the configured vocabulary")
         if not len(self.thresholds) == len(self.calibration.slope) == len(self.labels):
             raise ValueError("one threshold and one calibration per label are needed")
+        prevalence_shift(self.calibration, self.prevalence)
+
+    def findings(self, logits: ArrayLike) -> tuple[Finding, ...]:
+        """Return a finding per label from uncalibrated logits, shape (labels,).
+
+        A prevalence moves probabilities and thresholds alike: it changes what a probability means, not who is positive.
+        """
+        shift = np.asarray(prevalence_shift(self.calibration, self.prevalence))
+        calibrated = logit(self.calibration.apply(logits)) + shift
+        chosen = [DEFAULT_THRESHOLD if threshold is None else threshold for threshold in self.thresholds]
+        limits = [
+            float(expit(logit(limit) + move)) if move else limit for limit, move in zip(chosen, shift, strict=True)
+        ]
+        return tuple(
+            Finding(label, float(expit(value)), limit, default_threshold=threshold is None)
+            for label, value, limit, threshold in zip(self.labels, calibrated, limits, self.thresholds, strict=True)
+        )
 
 
 class StudyEvaluator(SupervisedEvaluator):
@@ -216,12 +235,8 @@ class StudyEvaluator(SupervisedEvaluator):
             study_id=study_id,
             study=study,
             head=head,
-            findings=tuple(
-                _finding(label, float(probability), threshold)
-                for label, probability, threshold in zip(
-                    reader.labels, _calibrated(reading, reader.calibration), reader.thresholds, strict=True
-                )
-            ),
+            # Through the probability: the mean over samples is one of probabilities.
+            findings=reader.findings(reading.probabilities.double().logit(eps=1e-7).numpy()),
             slices=tuple(
                 SliceResult(index, float(position), float(share), ranks.get(index))
                 for index, (position, share) in enumerate(zip(study.positions_mm, attention, strict=True))
@@ -235,18 +250,8 @@ class StudyEvaluator(SupervisedEvaluator):
             seconds={stage: round(seconds, 3) for stage, seconds in self.progress.times().items()},
             lesions=lesions,
             draw_negative_maps=reader.draw_negative_maps,
+            prevalence=dict(reader.prevalence or {}),
         )
-
-
-def _finding(label: Label, probability: float, threshold: float | None) -> Finding:
-    if threshold is None:
-        return Finding(label, probability, DEFAULT_THRESHOLD, default_threshold=True)
-    return Finding(label, probability, threshold)
-
-
-def _calibrated(reading: StudyReading, calibration: Calibration) -> NDArray[np.float64]:
-    # Through the probability: the mean over samples is one of probabilities.
-    return calibration.apply(reading.probabilities.double().logit(eps=1e-7).numpy())
 
 
 def _evidence(kind: str, label: Label | None, stored: StoredMap) -> AttributionMap:

@@ -130,14 +130,16 @@ def _render(measured: Mapping[str, Any], files: Mapping[str, str], templates: Pa
         "default_threshold": DEFAULT_THRESHOLD,
         "few": FEW,
         "fewest": FEWEST,
-        "rare": [
-            key
-            for key, label in shipped["scans"]["raw"]["labels"].items()
-            if min(label["positive"], label["negative"]) < FEW
-        ],
+        "rare": _without_threshold(shipped["operating_points"]),
         "data": shipped["data"],
     }
     return {name: environment.get_template(template).render(facts) for name, template in files.items()}
+
+
+def _without_threshold(points: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the labels that have the default threshold at every operating point: none could be chosen."""
+    keys = list(next(iter(points.values())))
+    return [key for key in keys if all(point[key]["threshold"] == DEFAULT_THRESHOLD for point in points.values())]
 
 
 def write_pages(measured: Mapping[str, Any], docs: Path = DOCS, metadata: Path | None = METADATA) -> None:

@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.metrics import log_loss
 
-from research.metrics.class_counts import class_counts
+from research.metrics.class_counts import class_counts, pooled_keys
 from scripts.calibration import Calibration
 
 FEWEST = 10
@@ -39,6 +39,7 @@ def fit_platt(
     keys: Sequence[str],
     fewest: int = FEWEST,
     left_alone: Mapping[str, str] = MappingProxyType({}),
+    pooled: Sequence[str] = (),
 ) -> Calibration:
     """Give each label the line, slope above 0, that gives the smallest log loss.
 
@@ -52,6 +53,9 @@ def fit_platt(
         A label with fewer positive or negative scans keeps its logits: two numbers cannot be fitted to so few.
     left_alone : mapping
         Labels that keep their logits for another reason, and the reason (:func:`platt_where_it_helps`).
+    pooled : sequence of str
+        Labels that are too rare each and share one line, fitted to the scans of all of them
+        (:func:`research.metrics.class_counts.pooled_keys`).
 
     Notes
     -----
@@ -60,20 +64,28 @@ def fit_platt(
     """
     values, truth = _checked(logits, labels, keys)
     slopes, offsets, remarks = [], [], {}
+    prevalence: list[float | None] = []
+    together = [column for column, key in enumerate(keys) if key in pooled]
     for column, key in enumerate(keys):
-        counts = class_counts(truth[:, column])
+        columns = together if column in together else [column]
+        labelled, scores = truth[:, columns].ravel(), values[:, columns].ravel()
+        counts = class_counts(labelled)
+        everybody = counts.positive + counts.negative
+        prevalence.append(counts.positive / everybody if everybody else None)
         if counts.rarest < max(fewest, 1) or key in left_alone:
             slopes.append(1.0)
             offsets.append(0.0)
             remarks[key] = left_alone.get(key, f"not calibrated: {counts}")
             continue
-        rows = ~np.isnan(truth[:, column])
-        positive = truth[rows, column] == 1
+        rows = ~np.isnan(labelled)
+        positive = labelled[rows] == 1
         target = np.where(positive, (counts.positive + 1) / (counts.positive + 2), 1 / (counts.negative + 2))
-        slope, offset = _line(values[rows, column], target)
+        slope, offset = _line(scores[rows], target)
         slopes.append(slope)
         offsets.append(offset)
-    return Calibration(tuple(keys), tuple(slopes), tuple(offsets), _at_bound(keys, slopes) | remarks)
+        if column in together:
+            remarks[key] = f"one line for {', '.join(pooled)} together: {counts}"
+    return Calibration(tuple(keys), tuple(slopes), tuple(offsets), _at_bound(keys, slopes) | remarks, tuple(prevalence))
 
 
 def cross_fitted(
@@ -132,20 +144,39 @@ def platt_where_it_helps(
         if min((class_counts(truth[rows, column]).rarest for rows in rest if rows.any()), default=0) < max(fewest, 1):
             counts = class_counts(truth[:, column])
             reasons[key] = f"not calibrated: {counts}; {fewest} of each must be left without any one fold"
+    pooled = _pooled_in_every_fold(truth, keys, rest, fewest)
+    for key in pooled:
+        reasons.pop(key, None)
     if len(reasons) < len(keys):
-        fitted = cross_fitted(values, truth, keys, fold, partial(fit_platt, fewest=fewest, left_alone=reasons))
-        for column, key in enumerate(keys):
-            if key in reasons:
-                continue
-            rows = ~np.isnan(truth[:, column])
-            before = log_loss(truth[rows, column], expit(values[rows, column]), labels=[0, 1])
-            after = log_loss(truth[rows, column], fitted[rows, column], labels=[0, 1])
-            if after >= before:
-                reasons[key] = (
-                    f"not calibrated: calibration changes the log loss of held-out patients "
-                    f"from {before:.3f} to {after:.3f}"
-                )
-    return partial(fit_platt, fewest=fewest, left_alone=reasons)
+        chosen = partial(fit_platt, fewest=fewest, left_alone=reasons, pooled=pooled)
+        fitted = cross_fitted(values, truth, keys, fold, chosen)
+        for group in (pooled, *((key,) for key in keys if key not in pooled and key not in reasons)):
+            columns = [column for column, key in enumerate(keys) if key in group]
+            reason = _no_help(values[:, columns], fitted[:, columns], truth[:, columns])
+            if columns and reason is not None:
+                reasons |= dict.fromkeys(group, reason)
+    return partial(fit_platt, fewest=fewest, left_alone=reasons, pooled=[key for key in pooled if key not in reasons])
+
+
+def _pooled_in_every_fold(
+    truth: NDArray[np.float64], keys: Sequence[str], rest: Sequence[NDArray[np.bool_]], fewest: int
+) -> tuple[str, ...]:
+    """Return the labels that every fold's patients alone would pool: one that is rare in some folds has two scales."""
+    rare = {key for rows in rest if rows.any() for key in pooled_keys(truth[rows], keys, fewest)}
+    columns = [column for column, key in enumerate(keys) if key in rare]
+    if any(class_counts(truth[rows][:, columns].ravel()).rarest < max(fewest, 1) for rows in rest):
+        return ()
+    return tuple(key for key in keys if key in rare)
+
+
+def _no_help(raw: NDArray[np.float64], fitted: NDArray[np.float64], truth: NDArray[np.float64]) -> str | None:
+    rows = ~np.isnan(truth)
+    if not rows.any():
+        return None
+    before, after = (log_loss(truth[rows], each[rows], labels=[0, 1]) for each in (expit(raw), fitted))
+    if after < before:
+        return None
+    return f"not calibrated: calibration changes the log loss of held-out patients from {before:.3f} to {after:.3f}"
 
 
 def _checked(

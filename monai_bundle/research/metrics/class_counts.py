@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+ANY = "any"
+"""The label of any haemorrhage."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,30 @@ def class_counts(labels: ArrayLike) -> ClassCounts:
     if counts.positive + counts.negative + counts.unknown != column.size:
         raise ValueError("labels must be 0, 1 or NaN")
     return counts
+
+
+def pooled_keys(labels: ArrayLike, keys: Sequence[str], fewest: int) -> tuple[str, ...]:
+    """Return the subtypes that are too rare each, but not together: one line and one threshold serve them all.
+
+    Parameters
+    ----------
+    labels : array_like, shape (scans, labels)
+        0, 1 or NaN.
+    keys : sequence of str
+        The label of each column; ``any``, which is no subtype, is never pooled.
+    fewest : int
+        So many positives, and negatives, a label of its own needs.
+
+    Returns
+    -------
+    tuple of str
+        Empty, or two keys and more.
+    """
+    truth = np.asarray(labels, dtype=np.float64)
+    rare = [column for column, key in enumerate(keys) if key != ANY and class_counts(truth[:, column]).rarest < fewest]
+    if len(rare) < 2 or class_counts(truth[:, rare].ravel()).rarest < max(fewest, 1):
+        return ()
+    return tuple(keys[column] for column in rare)
 
 
 def known(labels: ArrayLike, *columns: ArrayLike) -> tuple[NDArray[np.float64], ...]:

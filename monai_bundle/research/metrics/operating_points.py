@@ -12,7 +12,7 @@ from scipy.special import expit
 from sklearn.metrics import roc_curve
 
 from research.metrics.calibration import Choice, Fit, cross_fitted
-from research.metrics.class_counts import class_counts, known
+from research.metrics.class_counts import class_counts, known, pooled_keys
 from research.metrics.confidence import Interval, proportion_interval
 from scripts.operating_points import DEFAULT_THRESHOLD
 
@@ -68,7 +68,8 @@ def operating_points(
     keys : sequence of str
         The label of each column.
     fewest : int
-        A label with fewer positive or negative scans gets the default threshold everywhere.
+        Labels with fewer positive or negative scans share thresholds, chosen on the scans of all of them
+        (:func:`research.metrics.class_counts.pooled_keys`); the default threshold, if they are too few together.
 
     Raises
     ------
@@ -76,27 +77,34 @@ def operating_points(
         If a label has no positive or no negative scan, and ``fewest`` does not excuse it.
     """
     points: dict[str, dict[str, float]] = {name: {} for name in POINTS}
+    pooled = pooled_keys(labels, keys, fewest)
+    together = [column for column, key in enumerate(keys) if key in pooled]
     for column, key in enumerate(keys):
-        rarest = class_counts(labels[:, column]).rarest
+        columns = together if column in together else [column]
+        of_label = labels[:, columns].ravel()
+        rarest = class_counts(of_label).rarest
         if rarest < fewest:
             for point in points.values():
                 point[key] = DEFAULT_THRESHOLD
             continue
         if rarest == 0:
             raise ValueError(f"{key}: an operating point needs positive and negative scans")
-        true, predicted = known(labels[:, column], probabilities[:, column])
-        false_positive, true_positive, cuts = roc_curve(true, predicted, drop_intermediate=False)
-        # roc_curve's first cut is infinite, "nothing is positive": a threshold is a probability.
-        cuts = np.minimum(cuts, 1.0)
-        chosen = {
-            "high_sensitivity": int(np.argmax(true_positive >= TARGET)),
-            "balanced": int(np.argmax(true_positive - false_positive)),
-            "high_specificity": int(np.flatnonzero(false_positive <= 1 - TARGET)[-1]),
-        }
-        for name, index in chosen.items():
-            below = float(cuts[index + 1]) if index + 1 < len(cuts) else -np.inf
-            points[name][key] = _shortened(float(cuts[index]), below)
+        for name, threshold in _chosen(*known(of_label, probabilities[:, columns].ravel())).items():
+            points[name][key] = threshold
     return points
+
+
+def _chosen(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, float]:
+    false_positive, true_positive, cuts = roc_curve(true, predicted, drop_intermediate=False)
+    # roc_curve's first cut is infinite, "nothing is positive": a threshold is a probability.
+    cuts = np.minimum(cuts, 1.0)
+    chosen = {
+        "high_sensitivity": int(np.argmax(true_positive >= TARGET)),
+        "balanced": int(np.argmax(true_positive - false_positive)),
+        "high_specificity": int(np.flatnonzero(false_positive <= 1 - TARGET)[-1]),
+    }
+    below = {name: float(cuts[at + 1]) if at + 1 < len(cuts) else -np.inf for name, at in chosen.items()}
+    return {name: _shortened(float(cuts[at]), below[name]) for name, at in chosen.items()}
 
 
 def achieved_points(
@@ -152,7 +160,11 @@ def achieved_points(
         chosen[number] = operating_points(probabilities, truth[rest], keys, least)
         applied[here] = expit(values[here]) if fit is None else fit(values[rest], truth[rest], keys).apply(values[here])
     unchosen = {
-        key: sum(class_counts(truth[fold != number, column]).rarest < least for number in numbers)
+        key: sum(
+            class_counts(truth[fold != number, column]).rarest < least
+            and key not in pooled_keys(truth[fold != number], keys, least)
+            for number in numbers
+        )
         for column, key in enumerate(keys)
     }
     return {

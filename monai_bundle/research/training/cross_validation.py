@@ -27,7 +27,7 @@ import numpy as np
 import research.datasets.cq500
 import research.datasets.rsna  # noqa: F401 (datasets that --set may name)
 from research.metrics.calibration import platt_where_it_helps
-from research.metrics.class_counts import class_counts
+from research.metrics.class_counts import class_counts, pooled_keys
 from research.metrics.classification import FEW
 from research.metrics.eval_metrics import eval_metrics, write_eval_metrics
 from research.metrics.operating_points import held_out_probabilities, operating_points
@@ -87,6 +87,7 @@ def _stated(points: Mapping[str, Mapping[str, float]], predictions: Predictions)
     """Return operating points as their file has them: null for a label that too few scans show."""
     counts = zip(predictions.keys, predictions.labels.T, strict=True)
     few = {key for key, labels in counts if class_counts(labels).rarest < FEW}
+    few -= set(pooled_keys(predictions.labels, predictions.keys, FEW))
     return {
         name: {key: None if key in few else threshold for key, threshold in thresholds.items()}
         for name, thresholds in points.items()

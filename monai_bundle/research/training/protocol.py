@@ -151,7 +151,8 @@ def slices_trained(variant: Variant, validation_fold: int | None, base: Mapping[
     """Return the file of a network trained on slices without one fold; an interrupted training goes on.
 
     It begins with what single slices and phantoms alone teach (``configs/train_base.json``), which every fold shares:
-    no patient of any fold is seen there. With 0 epochs of its own a fold stops there.
+    no patient of any fold is seen there. With 0 epochs of its own a fold stops there. Two trainings serve all folds,
+    each without one half of them: a fold's network has then seen fewer patients than it might, and never its own.
 
     Parameters
     ----------
@@ -165,7 +166,18 @@ def slices_trained(variant: Variant, validation_fold: int | None, base: Mapping[
     own_fold = {**overrides, **(variant.slices or {}), "validation_fold": validation_fold, "start_from": begun}
     if own_fold.get("epochs") == 0:
         return begun
-    return _slices_file(variant, [HEADS, PREPARED, SLICES], own_fold, folder, f"-{validation_fold}.pt")
+    files = [HEADS, PREPARED, SLICES]
+    if validation_fold is not None:
+        content = prepared(files, overrides, initialize=False).parser.get_parsed_content
+        half = half_of_folds(validation_fold, int(content("folds")))
+        own_fold |= {"validation_fold": half[0], "held_out_folds": half}
+    return _slices_file(variant, files, own_fold, folder, f"-{own_fold['validation_fold']}.pt")
+
+
+def half_of_folds(fold: int, folds: int) -> list[int]:
+    """Return the folds, among them one, that a network of slices is trained without."""
+    middle = max(folds // 2, 1)
+    return list(range(middle) if fold < middle else range(middle, folds))
 
 
 def _slices_file(variant: Variant, files: list[str], overrides: Mapping[str, Any], folder: str, suffix: str) -> str:

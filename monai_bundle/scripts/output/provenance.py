@@ -65,10 +65,17 @@ def run_rows(diagnosis: Diagnosis, translate: Translation) -> tuple[Row, ...]:
     inputs = {"inputs": len(diagnosis.input_slices), "originals": len(diagnosis.slices)}
     return (
         Row(translate("report.operating_point"), diagnosis.operating_point),
+        Row(translate("report.prevalence"), _prevalence(diagnosis.prevalence, translate)),
         Row(translate("report.device"), f"{diagnosis.device}, {diagnosis.precision}"),
         Row(translate("report.time"), _time(diagnosis.seconds, translate)),
         Row(translate("report.input_slices"), translate("report.input_of_original", **inputs)),
     )
+
+
+def _prevalence(stated: dict[str, float], translate: Translation) -> str:
+    if not stated:
+        return translate("report.prevalence_of_calibration")
+    return ", ".join(f"{key.replace('_', ' ')} {100 * value:.3g} %" for key, value in stated.items())
 
 
 def _time(seconds: dict[str, float], translate: Translation) -> str:
