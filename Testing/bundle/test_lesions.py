@@ -184,10 +184,10 @@ def test_specks_are_dropped_and_what_touches_is_one_lesion():
     assert measured(subtypes, study, smallest_ml=1.7).volumes == ()
 
 
-def test_a_compartment_s_fringe_counts_in_the_total_and_is_not_listed():
+def test_a_fringe_of_another_subtype_belongs_to_the_lesion_that_it_touches():
     study = a_study((4, 40, 40), an_affine(spacing_mm=(5.0, 5.0, 8.0)))
     subtypes = blocks(study, bleed=(IPH, np.s_[1:3, 10:15, 10:15]), fringe=(IVH, np.s_[1, 15, 10:12]))
-    assert volumes_of(measured(subtypes, study, smallest_ml=0.5)) == pytest.approx({"total": 10.4, "parenchymal": 10.0})
+    assert volumes_of(measured(subtypes, study, smallest_ml=0.5)) == pytest.approx({"total": 10.4, "parenchymal": 10.4})
 
 
 def test_the_total_comes_first_and_then_the_largest_compartment():
@@ -257,3 +257,24 @@ def test_below_five_per_cent_a_voxel_has_no_subtype():
 def test_settings_out_of_range_are_refused(chosen: dict[str, float]):
     with pytest.raises(ValueError, match="out of range"):
         LesionSettings(**chosen)
+
+
+def test_a_small_piece_inside_a_lesion_belongs_to_the_lesion_s_largest_subtype():
+    study = a_study()
+    slices, rows, columns = study.voxels.shape
+    subtypes = np.zeros((slices, rows, columns), np.uint8)
+    subtypes[1:3, 2 : rows - 2, 2 : columns - 2] = IPH
+    subtypes[1, 3, 3] = SDH
+    found = measured(subtypes, study)
+    assert set(np.unique(found.subtypes)) == {0, IPH}
+    assert volumes_of(found)["total"] == pytest.approx(float(voxel_ml(study) @ (subtypes > 0).sum(axis=(1, 2))))
+
+
+def test_a_second_subtype_of_a_large_part_of_a_lesion_stays_and_so_does_what_lies_apart():
+    study = a_study()
+    subtypes = np.zeros(study.voxels.shape, np.uint8)
+    subtypes[:2, :4, :4] = IPH
+    subtypes[:2, 4:6, :4] = IVH
+    subtypes[-1, -1, -1] = SDH
+    found = measured(subtypes, study)
+    assert np.array_equal(found.subtypes, subtypes)

@@ -15,8 +15,12 @@ from scripts.intake.study import CTStudy
 from scripts.labels import LESION_GROUPS, TOTAL_GROUP, Label
 from scripts.volume_calibration import VolumeCalibration
 
+ISLAND = 0.1
+"""A subtype's piece of a smaller part of its lesion is taken for the decoder's doubt, not for a second subtype."""
 ASSUMED_SPACING = "default_geometry"
 """Code of the quality warning of a CT whose file states no spacing but what software writes that knows none."""
+
+_NEIGHBOURS = np.ones((3, 3, 3))
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class LesionSettings:
     threshold : float
         Least probability of a voxel of a lesion, 0.05 to 1: below it no subtype is known.
     smallest_ml : float
-        Smaller specks are no lesion, and a compartment with less is not listed.
+        Smaller specks are no lesion, a compartment with less is not listed, and a smaller piece of one subtype inside a
+        lesion belongs to the lesion's largest subtype.
     calibration : VolumeCalibration
         Limits of measured volumes.
 
@@ -91,7 +96,7 @@ def measure_lesions(
     """
     sizes = voxel_ml(study)
     mask = _without_specks(reading.probability >= settings.lowest_value, sizes, settings.smallest_ml)
-    subtypes = np.where(mask, reading.subtypes, np.uint8(0))
+    subtypes = _without_islands(np.where(mask, reading.subtypes, np.uint8(0)), sizes, settings.smallest_ml)
     affected = np.flatnonzero(mask.any(axis=(1, 2)))
     counts = [np.bincount(subtypes[index].ravel(), minlength=len(labels)) for index in affected]
     subtype_ml = sizes[affected] @ np.array(counts).reshape(len(affected), len(labels))
@@ -121,6 +126,40 @@ def _volume(group: str, ml: float, settings: LesionSettings) -> LesionVolume:
     return LesionVolume(group, settings.calibration.estimate(group, ml), low, high, mask_ml=ml)
 
 
+def _without_islands(subtypes: NDArray[np.uint8], sizes: NDArray[np.float64], smallest_ml: float) -> NDArray[np.uint8]:
+    """Give small pieces of one subtype inside a connected lesion to the lesion's largest subtype.
+
+    A piece is small below ``smallest_ml`` or a tenth of its lesion.
+    """
+    found = ndimage.find_objects((subtypes > 0).astype(np.uint8))
+    if not found:
+        return subtypes
+    (box,) = found
+    joined, here, per_slice = subtypes.copy(), subtypes[box], sizes[box[0]]
+    lesions, count = ndimage.label(here > 0, structure=_NEIGHBOURS)
+    kinds = np.arange(1, int(here.max()) + 1)
+    of_kind = np.stack([_ml_of_each(np.where(here == kind, lesions, 0), count, per_slice) for kind in kinds])
+    lesion_ml, largest = of_kind.sum(axis=0), kinds[of_kind.argmax(axis=0)].astype(np.uint8)
+    inside = joined[box]
+    for kind in kinds:
+        pieces, _ = ndimage.label(here == kind, structure=_NEIGHBOURS)
+        for piece, where in enumerate(ndimage.find_objects(pieces), start=1):
+            voxels = pieces[where] == piece
+            lesion = int(lesions[where][voxels][0])
+            ml = float(per_slice[where[0]] @ voxels.sum(axis=(1, 2)))
+            if ml < max(smallest_ml, ISLAND * lesion_ml[lesion]):
+                inside[where][voxels] = largest[lesion]
+    return joined
+
+
+def _ml_of_each(components: NDArray[np.integer], count: int, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the volume of each component, ml, shape (count + 1,); that of the background is 0."""
+    per_slice = np.stack([np.bincount(plane.ravel(), minlength=count + 1) for plane in components])
+    volumes = np.asarray(sizes @ per_slice, dtype=np.float64)
+    volumes[0] = 0.0
+    return volumes
+
+
 def _without_specks(mask: NDArray[np.bool_], sizes: NDArray[np.float64], smallest_ml: float) -> NDArray[np.bool_]:
     """Drop connected components (26 neighbours) of less than a volume; voxel sizes are those of each slice."""
     found = ndimage.find_objects(mask.astype(np.uint8))
@@ -128,9 +167,8 @@ def _without_specks(mask: NDArray[np.bool_], sizes: NDArray[np.float64], smalles
         return mask
     # Only the box that holds them all: components of a whole thin stack take seconds.
     (box,) = found
-    components, count = ndimage.label(mask[box], structure=np.ones((3, 3, 3)))
-    per_slice = np.stack([np.bincount(plane.ravel(), minlength=count + 1) for plane in components])
-    keep = sizes[box[0]] @ per_slice >= smallest_ml
+    components, count = ndimage.label(mask[box], structure=_NEIGHBOURS)
+    keep = _ml_of_each(components, count, sizes[box[0]]) >= smallest_ml
     keep[0] = False
     kept = np.zeros_like(mask)
     kept[box] = keep[components]
