@@ -53,3 +53,9 @@ def test_the_command_writes_what_a_run_reads(tmp_path: Path, capsys: pytest.Capt
     assert attribution_scale(tmp_path, "slice_gradcam") == 4.5
     assert attribution_scale(tmp_path, "gradcam++") is None
     assert "20 maps of positive findings, scale 6.6" in capsys.readouterr().out
+
+
+def test_values_of_held_out_scans_serve_as_well(tmp_path: Path):
+    (tmp_path / "values.json").write_text(json.dumps({"gradcam": [2.0] * 12 + [3.0] * 9}), encoding="utf-8")
+    main([str(tmp_path / "values.json"), "--output", str(tmp_path / "attribution_scale.json")])
+    assert attribution_scale(tmp_path, "gradcam", "attribution_scale.json") == 2.0

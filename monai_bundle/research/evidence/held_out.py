@@ -3,7 +3,8 @@
     python -m research.evidence.held_out --models 'cache/folds/{fold}.pt' --title 'DrCT2, EfficientNet-Lite0'
 
 Writes ``predictions/shipped.json`` (what every metric of scans, slices and key slices is measured from),
-``lesion_maps.json`` (lesion maps against the annotations), ``held_out_volumes.csv`` (predicted and true volumes).
+``lesion_maps.json`` (lesion maps against the annotations), ``held_out_volumes.csv`` (predicted and true volumes) and
+``attribution_values.json`` (largest values of attribution maps, what their scale is chosen from).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ from scripts.intake.study import CTStudy
 from scripts.labels import TOTAL_GROUP
 
 SHIPPED = "shipped"
-_VERSION = 1
+ATTRIBUTION_VALUES = "attribution_values.json"
+_VERSION = 2
 
 logger = logging.getLogger(__name__)
 
@@ -54,19 +56,23 @@ class HeldOutReading:
         that show the label; empty without mask or lesion decoder.
     true_ml, predicted_ml : float or None
         Volume of the mask and of the lesion map; None without one of them.
+    largest : dict
+        Label that the scan shows to the largest value of its attribution map, in logits.
     """
 
     prediction: ScanPrediction
     qualities: dict[str, LesionQuality]
     true_ml: float | None
     predicted_ml: float | None
+    largest: dict[str, float] = field(default_factory=dict)
 
 
 def read_entry(entry: Mapping[str, Any], reader: NetworkReader) -> HeldOutReading:
     """Read one scan of a datalist."""
     scan: LabelledScan = entry["study"]
     study = scan.read()
-    reading = reader.read(study)
+    shown = [key for key, label in zip(reader.labels, entry["label"], strict=True) if label == 1]
+    reading = reader.read(study, shown)
     mask = scan.mask(study) if entry["label"][0] == 1 else np.zeros(study.voxels.shape, dtype=bool)
     qualities = {}
     if reading.lesions is not None and mask is not None:
@@ -80,6 +86,7 @@ def read_entry(entry: Mapping[str, Any], reader: NetworkReader) -> HeldOutReadin
         qualities,
         float(mask.sum()) * _voxel_ml(study) if mask is not None and measured else None,
         reading.volumes_ml[TOTAL_GROUP] if measured else None,
+        reading.largest,
     )
 
 
@@ -187,6 +194,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("--models names one network for all folds: it has seen the scans that it would read")
     entries = [entry for entry in held_out_entries() if entry["fold"] in arguments.folds]
     readings = read_entries(entries, readers, Cache(arguments.output / "cache"))
+    values = {
+        readers(arguments.folds[0]).inferer.method: [value for each in readings for value in each.largest.values()]
+    }
+    (arguments.output / ATTRIBUTION_VALUES).write_text(json.dumps(values) + "\n", encoding="utf-8")
     write(readings, arguments.title, arguments.output)
 
 

@@ -1,13 +1,13 @@
 """A network, and one network per fold, read studies in memory by the steps of ``configs/inference.json``.
 
-The same preprocessing, the same pass and the same lesion map as a user's study has; no attribution maps, which take
-longer than the network.
+The same preprocessing, the same pass and the same lesion map as a user's study has; attribution maps only where they
+are asked for, because they take longer than the network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from torch import nn
 from scripts.cache import weights_key
 from scripts.explanation.lesion_volumes import LesionSettings, measure_lesions
 from scripts.explanation.lesions import LesionReading, read_lesions
+from scripts.explanation.maps import as_stored_map
+from scripts.explanation.methods import METHODS
 from scripts.inferer import ImageSource, StudyInferer
 from scripts.intake.study import CTStudy, NotEvaluableError
 from scripts.labels import LESION_GROUPS, TOTAL_GROUP
@@ -50,6 +52,8 @@ class NetworkReading:
         Lesion map on the original voxels; None without a lesion decoder.
     volumes_ml : dict
         Group of subtypes to its measured volume, 0 where there is none; empty without a lesion decoder.
+    largest : dict
+        Label that was explained to the largest value of its attribution map, in logits.
     """
 
     output: StudyOutput
@@ -57,6 +61,7 @@ class NetworkReading:
     head: NDArray[np.bool_]
     lesions: LesionReading | None
     volumes_ml: dict[str, float]
+    largest: dict[str, float] = field(default_factory=dict)
 
     @property
     def logits(self) -> NDArray[np.float64]:
@@ -115,8 +120,15 @@ class NetworkReader:
         self.key = [weights_key(self.network), *(parser.get(name) for name in ("windows", "image_sizes", "slab_mm"))]
         self.vocabulary = content("labels")
 
-    def read(self, study: CTStudy) -> NetworkReading:
+    def read(self, study: CTStudy, explained: Sequence[str] = ()) -> NetworkReading:
         """Read one study.
+
+        Parameters
+        ----------
+        study : CTStudy
+            In memory.
+        explained : sequence of str
+            Labels whose attribution maps are computed for their largest values; each takes about a second.
 
         Raises
         ------
@@ -124,14 +136,21 @@ class NetworkReader:
             If there is no head in it.
         """
         inputs = self.inputs(study)
-        output = self.pass_with_graph(inputs).detached()
+        with_graph = self.pass_with_graph(inputs)
         geometry, head = inputs["geometry"], inputs["head"]
+        largest = {key: self._largest(with_graph, self.labels.index(key), inputs) for key in explained}
+        output = with_graph.detached()
         lesions = read_lesions(output, geometry, head)
         volumes: dict[str, float] = {}
         if lesions is not None:
             measured = measure_lesions(lesions, study, self.vocabulary, self.lesion_settings)
             volumes = dict.fromkeys(VOLUME_GROUPS, 0.0) | {each.group: each.ml for each in measured.volumes}
-        return NetworkReading(output, geometry, head, lesions, volumes)
+        return NetworkReading(output, geometry, head, lesions, volumes, largest)
+
+    def _largest(self, output: StudyOutput, label: int, inputs: Mapping[str, Any]) -> float:
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            layers = METHODS[self.inferer.method].explain(output, label)
+        return float(as_stored_map(inputs["geometry"].resample_back(*layers), inputs["head"]).largest)
 
     def inputs(self, study: CTStudy) -> dict[str, Any]:
         """Return what :class:`~scripts.inferer.StudyInferer` takes: images, geometry and head.

@@ -1,9 +1,11 @@
 """The scale of attribution maps, from results of scans that the network did not learn from.
 
     python -m research.metrics.attribution_scale results/ --output configs/attribution_scale.json
+    python -m research.metrics.attribution_scale cache/evidence/attribution_values.json
 
 Run it once per network and explanation method, on a folder of result folders (``result.json`` states the largest value
-of every map); maps of any scale will do.
+of every map; maps of any scale will do), or on what ``research.evidence.held_out`` kept of the scans that each fold's
+network has not seen.
 """
 
 from __future__ import annotations
@@ -57,11 +59,14 @@ def chosen_scales(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the scales of the methods that the results were explained by; those of others stay as they are."""
     parser = argparse.ArgumentParser(prog="python -m research.metrics.attribution_scale", description=__doc__)
-    parser.add_argument("results", type=Path, help="folder of result folders")
+    parser.add_argument("results", type=Path, help="folder of result folders, or a file of values")
     parser.add_argument("--output", type=Path, default=Path("configs/attribution_scale.json"))
     options = parser.parse_args(argv)
-    files = sorted(options.results.glob("*/result.json"))
-    values = strongest_values(json.loads(file.read_text("utf-8")) for file in files)
+    if options.results.is_file():
+        values: dict[str, list[float]] = json.loads(options.results.read_text("utf-8"))
+    else:
+        files = sorted(options.results.glob("*/result.json"))
+        values = strongest_values(json.loads(file.read_text("utf-8")) for file in files)
     scales: dict[str, float | None] = dict.fromkeys(METHODS)
     if options.output.is_file():
         scales |= json.loads(options.output.read_text("utf-8"))
