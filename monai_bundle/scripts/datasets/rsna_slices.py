@@ -17,6 +17,8 @@ from scripts.labels import RSNA
 WINDOW_HU = (-5.0, 75.0)
 """What grey values 0 and 255 stand for: about, because each image was made in its own header's window."""
 IMAGE_SIZE = (384, 384)
+RSNA_PIXEL_MM = 0.65
+"""Spacing that is assumed: the images do not state it."""
 
 _HEAD_GREY = 8
 """Above the noise that JPEG leaves in black air."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scripts.datasets.datalist import LabelledScan
-from scripts.datasets.rsna_slices import read_slice
+from scripts.datasets.rsna_slices import RSNA_PIXEL_MM, read_slice
 from scripts.datasets.slice_batches import ReadSliceBatchd, SliceBatch
 from scripts.intake.head import head_mask
 from scripts.intake.study import AIR_HU, CTStudy
@@ -26,7 +26,6 @@ from scripts.synthesis.lesion import LABEL_VALUES
 from scripts.synthesis.random_phantom import draw_phantom
 from scripts.synthesis.random_synthesis import SynthesisSettings, draw_synthesis
 from scripts.synthesis.single_slice import slice_study
-from scripts.synthesis.slice_sampler import RSNA_PIXEL_MM
 from scripts.synthesis.synthesis import Synthesis
 from scripts.synthesis.working_grid import SynthesisError
 
