@@ -160,6 +160,14 @@ def test_slices_without_geometry(tmp_path: Path, keyword: str):
     assert message.endswith("lacks position, orientation or pixel spacing; export the original series")
 
 
+def test_slices_that_all_state_one_position(tmp_path: Path):
+    write_series(tmp_path / "head", SMALL, set_value("ImagePositionPatient", [0, 0, 0]))
+    assert refusal(tmp_path / "head") == (
+        "no_geometry",
+        f"head: all {len(SMALL.voxels)} slices state the same position; export the original series",
+    )
+
+
 def test_directions_that_are_not_perpendicular(tmp_path: Path):
     write_series(tmp_path / "head", replace(SMALL, orientation=(1, 0, 0, 1, 0, 0)))
     assert refusal(tmp_path / "head")[0] == "no_geometry"

@@ -10,7 +10,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import Edit, Series, head_voxels, set_pixels, transcode, write_series
+from dicom_files import Edit, Series, head_voxels, set_pixels, set_value, transcode, write_series
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
@@ -130,6 +130,19 @@ def test_lossy_series_are_read_as_their_encoder_decodes_them(tmp_path: Path, syn
     expected = (values.astype(int) - 1024).clip(-1024)
     assert not np.array_equal(expected, SMALL)
     assert np.abs(read_only_study(tmp_path).voxels - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("stated", "warned"), [("syntax", True), ("01", True), ("00", False)], ids=["syntax", "attribute", "not at all"]
+)
+def test_a_series_that_was_compressed_with_loss_is_warned_of(tmp_path: Path, stated: str, warned: bool):
+    if stated == "syntax":
+        edit = compressed(JPEGLSNearLossless, imagecodecs.jpegls_encode)
+    else:
+        edit = set_value("LossyImageCompression", stated)
+    write_series(tmp_path, Series(SMALL), edit)
+    expected = "13 slices were compressed with loss: small or faint bleeds may have been altered"
+    assert [str(warning) for warning in read_only_study(tmp_path).warnings] == [expected] * warned
 
 
 def test_an_eight_bit_jpeg_series_is_read(tmp_path: Path):

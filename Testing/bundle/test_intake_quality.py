@@ -303,6 +303,12 @@ def test_a_small_skull_is_named_and_read():
     assert warnings_of(study_of_voxels(spacing=(2.3, 2.3, 4.0))) == ["unusual_size"]
 
 
+def test_the_whole_brain_of_a_newborn_is_no_part_of_one():
+    """It is about 65 mm high in a skull of 100 mm; of an adult's, that would be a part."""
+    assert warnings_of(study_of_voxels(round_head(), spacing=(2.1, 2.1, 3.1))) == ["unusual_size"]
+    assert "part_of_the_brain" in warnings_of(study_of_voxels(round_head(), spacing=(3.0, 3.0, 3.1)))
+
+
 def test_two_heads_between_each_other_are_refused():
     small = np.roll(closed_head(24, 64, 64, (3.4, 3.4)), 6, axis=2)
     mixed = closed_head()

@@ -21,9 +21,10 @@ from pydicom.uid import (
     JPEGExtended12Bit,
 )
 
-from scripts.intake.dicom_header import READING_ERRORS, SliceHeader
+from scripts.intake.dicom_header import READING_ERRORS
 from scripts.intake.file_location import FileLocation, FileOpener
 from scripts.intake.pixel_data_length import has_excess
+from scripts.intake.slice_header import SliceHeader
 from scripts.intake.study import NotEvaluableError
 
 _PIXEL_TAGS: list[Any] = [

@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from scripts.intake.dicom_decoding import DecodedFile, decode
-from scripts.intake.dicom_header import READING_ERRORS, SliceHeader
+from scripts.intake.dicom_header import READING_ERRORS
 from scripts.intake.file_location import FileLocation, FileOpener
+from scripts.intake.slice_header import SliceHeader
 from scripts.intake.stored_bits import within_bits_stored
 from scripts.intake.study import AIR_HU, NotEvaluableError, QualityWarning
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.intake.dicom import read_dicom_study
-from scripts.intake.dicom_header import DamagedFileError, HeaderScan, SliceHeader, scan_headers
+from scripts.intake.dicom_header import DamagedFileError, HeaderScan, scan_headers
 from scripts.intake.file_location import FileLocation, files_in_folder, files_in_zip, may_be_opened
 from scripts.intake.quality import QualityLimits
+from scripts.intake.slice_header import SliceHeader
 from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError, QualityWarning
 from scripts.intake.study_id import name_below, unique_ids
 from scripts.intake.volume_file import NIFTI_SUFFIXES, NRRD_SUFFIXES, read_nifti, read_nrrd
