@@ -175,6 +175,10 @@ def read_attributes(location: FileLocation, opener: FileOpener, further: Sequenc
             dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
     except PermissionError:
         raise DamagedFileError("no_permission") from None
+    except FileNotFoundError:
+        # A link to nothing: it may stand for a slice, and cannot spoil those that are there.
+        _no_dicom(is_named_dicom)
+        return None
     except READING_ERRORS:
         if has_preamble or is_named_dicom:
             raise DamagedFileError("header") from None
