@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.datadict import dictionary_description
 from pydicom.dataset import FileDataset
 from pydicom.pixels import get_decoder
+from pydicom.tag import Tag
 from pydicom.uid import (
     HTJ2K,
     UID,
@@ -47,6 +49,10 @@ _PIXEL_TAGS: list[Any] = [
     "ExtendedOffsetTableLengths",
     "PixelData",
 ]
+_REQUIRED = (
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "PixelRepresentation", "PixelData"),
+)
 _USUAL_PACKAGE = "python-gdcm"
 _PACKAGES = {
     **dict.fromkeys((HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL), "pylibjpeg pylibjpeg-openjpeg"),
@@ -87,6 +93,7 @@ def decode(location: FileLocation, opener: FileOpener) -> DecodedFile:
     try:
         with opener.open(location) as file:
             dataset = pydicom.dcmread(file, force=True, specific_tags=_PIXEL_TAGS)
+        _check_required(location.name, dataset)
         syntax = dataset.file_meta.get("TransferSyntaxUID")
         if syntax:
             _check_decoder(location.name, syntax, dataset)
@@ -100,6 +107,13 @@ def decode(location: FileLocation, opener: FileOpener) -> DecodedFile:
         raise NotEvaluableError("no_permission", name=location.name) from None
     except READING_ERRORS:
         raise NotEvaluableError("unreadable_pixel_data", name=location.name) from None
+
+
+def _check_required(name: str, dataset: FileDataset) -> None:
+    for keyword in _REQUIRED:
+        if dataset.get(keyword) in (None, ""):
+            attribute = f"{dictionary_description(keyword)} {Tag(keyword)}"
+            raise NotEvaluableError("unreadable_pixel_data.lacks", name=name, attribute=attribute)
 
 
 def _plain_syntax(name: str, dataset: FileDataset) -> UID:
