@@ -37,7 +37,7 @@ from scripts.intake.discovery import find_studies, read_study
 from scripts.intake.study import CTStudy, NotEvaluableError
 
 SMALL = head_voxels(13, 32, 24, (6.0, 8.0))
-Encoder = Callable[[NDArray[np.unsignedinteger]], bytes]
+Encoder = Callable[[NDArray[np.unsignedinteger]], bytes | bytearray]
 
 
 def read_only_study(folder: Path) -> CTStudy:
@@ -51,7 +51,7 @@ def compressed(syntax: UID, encode: Encoder) -> Edit:
     def edit(index: int, dataset: Dataset) -> None:
         stored = (SMALL[index] + 1024).astype(np.uint16)
         set_pixels(dataset, stored)
-        dataset.PixelData = encapsulate([encode(stored)])
+        dataset.PixelData = encapsulate([bytes(encode(stored))])
         dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
         dataset.file_meta.TransferSyntaxUID = syntax
 
@@ -59,7 +59,7 @@ def compressed(syntax: UID, encode: Encoder) -> Edit:
 
 
 def jpeg_lossless(values: NDArray[np.unsignedinteger], predictor: int) -> bytes:
-    return imagecodecs.jpeg8_encode(values, lossless=True, predictor=predictor, bitspersample=16)
+    return bytes(imagecodecs.jpeg8_encode(values, lossless=True, predictor=predictor, bitspersample=16))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_an_eight_bit_jpeg_series_is_read(tmp_path: Path):
         values = ((SMALL[index] + 1024) // 10).clip(0, 255).astype(np.uint8)
         set_pixels(dataset, values)
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.RescaleSlope = 8, 8, 7, 10
-        dataset.PixelData = encapsulate([imagecodecs.jpeg8_encode(values, level=95)])
+        dataset.PixelData = encapsulate([bytes(imagecodecs.jpeg8_encode(values, level=95))])
         dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
         dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
 
