@@ -88,8 +88,9 @@ def _load_nifti(path: Path) -> tuple[nib.Nifti1Image, bool]:
     if not isinstance(image, nib.Nifti1Image):
         raise ImageFileError("no NIfTI")
     header = image.header
-    # A NIfTI-2 header may leave the offset at 0, which then is where the header ends.
-    stated = int(image.dataobj.offset) + math.prod(map(int, image.shape)) * header.get_data_dtype().itemsize
+    # A NIfTI-2 header may leave the offset at 0: the voxels then follow the header.
+    offset = int(header.get_data_offset()) or int(header.single_vox_offset)
+    stated = offset + math.prod(map(int, image.shape)) * header.get_data_dtype().itemsize
     if length < stated:
         raise ImageFileError("shorter than its header states")
     return image, length > stated + _PADDING_BYTES
