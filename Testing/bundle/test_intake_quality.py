@@ -118,6 +118,11 @@ def test_a_tilted_gantry_is_warned_of_and_an_impossible_one_refused():
     assert refusal(study_of_voxels(shear=5.0))[0] == "gantry_tilt"
 
 
+def test_a_warning_still_has_the_names_that_older_scripts_ask_for():
+    (warning,) = check_quality(study_of_voxels(spacing=(3, 3, 7))).warnings
+    assert (warning.name, warning.message) == (warning.code, str(warning))
+
+
 def test_coronal_slices_are_refused():
     study = study_of_voxels()
     coronal = study.affine[[0, 2, 1, 3]]
