@@ -108,9 +108,20 @@ def test_compressed_pixel_data_that_is_damaged(tmp_path: Path):
     assert "2_000.dcm" in message
 
 
-def test_slices_without_pixel_data(tmp_path: Path):
-    write_series(tmp_path / "head", SMALL, set_value("PixelData", None))
-    assert refusal(tmp_path / "head")[0] == "unreadable_pixel_data"
+@pytest.mark.parametrize(
+    ("keyword", "named"),
+    [
+        ("PixelRepresentation", "Pixel Representation (0028,0103)"),
+        ("BitsStored", "Bits Stored (0028,0101)"),
+        ("PhotometricInterpretation", "Photometric Interpretation (0028,0004)"),
+        ("PixelData", "Pixel Data (7FE0,0010)"),
+    ],
+)
+def test_an_attribute_without_which_no_pixel_can_be_read_is_named(tmp_path: Path, keyword: str, named: str):
+    write_series(tmp_path / "head", SMALL, set_value(keyword, None))
+    code, message = refusal(tmp_path / "head")
+    assert code == "unreadable_pixel_data"
+    assert message == f"head: 2_000.dcm: lacks {named}; export the original series"
 
 
 def test_slices_without_rescale(tmp_path: Path):
@@ -158,6 +169,14 @@ def test_slices_without_geometry(tmp_path: Path, keyword: str):
     code, message = refusal(tmp_path / "head")
     assert code == "no_geometry"
     assert message.endswith("lacks position, orientation or pixel spacing; export the original series")
+
+
+def test_slices_that_all_state_one_position(tmp_path: Path):
+    write_series(tmp_path / "head", SMALL, set_value("ImagePositionPatient", [0, 0, 0]))
+    assert refusal(tmp_path / "head") == (
+        "no_geometry",
+        f"head: all {len(SMALL.voxels)} slices state the same position; export the original series",
+    )
 
 
 def test_directions_that_are_not_perpendicular(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import shutil
@@ -17,7 +18,7 @@ import pytest
 from dicom_files import Series, head_voxels, write_series
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian
 from test_intake_stacks import folder
 
 from scripts.intake import discovery
@@ -98,20 +99,6 @@ def test_compressed_pixels_without_a_transfer_syntax_are_refused_by_its_tag_and_
     assert codes(read(tmp_path / "head")) == []
 
 
-@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.203"])
-def test_a_syntax_that_gdcm_does_not_decode_names_the_package_that_does(tmp_path: Path, syntax: str, monkeypatch):
-    decoder = pydicom.pixels.get_decoder(syntax)
-    monkeypatch.setattr(type(decoder), "is_available", property(lambda _: False))
-    for path in write_series(tmp_path / "head", SMALL):
-        dataset = pydicom.dcmread(path)
-        dataset.file_meta.TransferSyntaxUID = UID(syntax)
-        dataset.PixelData = pydicom.encaps.encapsulate([b"\0" * 10])
-        dataset["PixelData"].VR = "OB"
-        dataset["PixelData"].is_undefined_length = True
-        dataset.save_as(path)
-    assert "install the package pylibjpeg pylibjpeg-openjpeg or export uncompressed" in refusal(tmp_path / "head")
-
-
 def test_an_unknown_transfer_syntax_is_named(tmp_path: Path):
     for path in write_series(tmp_path / "head", SMALL):
         raw = path.read_bytes()
@@ -132,6 +119,24 @@ def test_files_with_a_slice_s_name_that_are_no_dicom_are_counted_and_named(lost,
     (warning,) = (warning for warning in study.warnings if warning.code == "unreadable_files")
     assert NAMES[min(lost)] in str(warning)
     assert len(lost) == 1 or str(warning).startswith(f"{len(lost)} files beside the slices")
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".part", ".crdownload"])
+def test_slices_that_are_compressed_or_half_copied_are_counted_and_named(tmp_path: Path, suffix: str):
+    for path in write_series(tmp_path, SMALL)[20:]:
+        path.with_name(path.name + suffix).write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    (tmp_path / f"notes.txt{suffix}").write_bytes(b"of the technician")
+    (warning,) = (warning for warning in read(tmp_path).warnings if warning.code == "unreadable_files")
+    assert str(warning).startswith(f"4 files beside the slices, 2_020.dcm{suffix} and others")
+
+
+def test_a_link_to_nothing_is_warned_of_and_refuses_no_study(tmp_path: Path):
+    write_series(tmp_path, SMALL)
+    (tmp_path / "2_024.dcm").symlink_to(tmp_path / "nowhere")
+    study = read(tmp_path)
+    np.testing.assert_array_equal(study.voxels, HEAD)
+    assert codes(study) == ["unreadable_files"]
 
 
 def test_what_is_no_dicom_refuses_no_study(tmp_path: Path):

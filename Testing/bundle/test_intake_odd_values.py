@@ -79,11 +79,31 @@ NONE_GIVEN = (
     *("", "-", "--", "\u2013", "0", "0 ml", "0.0", ".", "/", "N/A", "n.a.", "NA", "NO", "No contrast", "NO CONTRAST"),
     *("NON CONTRAST", "Non-Contrast", "NONE", "none given", "Without", "w/o contrast", "W/O", "WITHOUT IV CONTRAST"),
     *("no IV contrast", "null", "ohne KM", "kein Kontrastmittel", "nativ", "sans produit", "sin contraste", "NC"),
-    *("False", "NOT GIVEN", "unenhanced"),
+    *("False", "NOT GIVEN", "unenhanced", "C-", "-C", "NEG", "not applicable", "oKM", "o. KM", "SANS INJECTION", "s/c"),
+    *(
+        "senza mdc",
+        "NoContrast",
+        "NON-CON",
+        "Plain CT",
+        "No oral, no IV",
+        "no se administra",
+        "Contrast: none",
+        "IV: no",
+    ),
+    *("No Bolus", "No contrast 0ml", "нет", "без контраста", "无", "造影剤なし"),
 )
 GIVEN = (
     *("Omnipaque 350", "ULTRAVIST", "IOHEXOL", "CE", "APPLIED", "100 ml", "yes", "Visipaque", "IV", "KM"),
-    *("Nonionic 300", "造影剤"),
+    *(
+        "Nonionic 300",
+        "造影剤",
+        "NON IONIC",
+        "C+",
+        "NO ORAL, IV OMNIPAQUE",
+        "Omnipaque, no oral",
+        "Niopam",
+        "NOVOPAQUE",
+    ),
 )
 
 

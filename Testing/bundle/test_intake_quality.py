@@ -118,6 +118,11 @@ def test_a_tilted_gantry_is_warned_of_and_an_impossible_one_refused():
     assert refusal(study_of_voxels(shear=5.0))[0] == "gantry_tilt"
 
 
+def test_a_warning_still_has_the_names_that_older_scripts_ask_for():
+    (warning,) = check_quality(study_of_voxels(spacing=(3, 3, 7))).warnings
+    assert (warning.name, warning.message) == (warning.code, str(warning))
+
+
 def test_coronal_slices_are_refused():
     study = study_of_voxels()
     coronal = study.affine[[0, 2, 1, 3]]
@@ -301,6 +306,12 @@ def test_a_skull_of_impossible_size_is_refused_with_its_measures(voxels, spacing
 def test_a_small_skull_is_named_and_read():
     """A newborn's is about 110 mm long."""
     assert warnings_of(study_of_voxels(spacing=(2.3, 2.3, 4.0))) == ["unusual_size"]
+
+
+def test_the_whole_brain_of_a_newborn_is_no_part_of_one():
+    """It is about 65 mm high in a skull of 100 mm; of an adult's, that would be a part."""
+    assert warnings_of(study_of_voxels(round_head(), spacing=(2.1, 2.1, 3.1))) == ["unusual_size"]
+    assert "part_of_the_brain" in warnings_of(study_of_voxels(round_head(), spacing=(3.0, 3.0, 3.1)))
 
 
 def test_two_heads_between_each_other_are_refused():

@@ -78,6 +78,21 @@ def test_data_shorter_than_its_header_states_is_refused(tmp_path: Path, encoding
     assert fault.value.code == "unreadable_file"
 
 
+@pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz"])
+def test_a_second_version_of_nifti_is_as_long_as_it_states(tmp_path: Path, name: str):
+    nib.save(nib.Nifti2Image(HEAD.T, AFFINE), tmp_path / name)
+    assert codes(tmp_path / name) == []
+
+
+@pytest.mark.parametrize(("written", "named"), [("ct.nii.gz", "head.nii"), ("ct.nii", "head.nii.gz")])
+def test_a_suffix_that_belies_the_content_is_named_and_the_new_name_works(tmp_path: Path, written: str, named: str):
+    wrong = write_nifti(tmp_path / written).rename(tmp_path / named)
+    right = "head.nii.gz" if written.endswith(".gz") else "head.nii"
+    with pytest.raises(NotEvaluableError, match=f"rename it to {right.replace('.', '[.]')}" + "$"):
+        read(wrong)
+    np.testing.assert_array_equal(read(wrong.rename(tmp_path / right)).voxels, HEAD)
+
+
 def test_data_longer_than_its_header_states_is_warned_of(tmp_path: Path):
     fewer = [*SIZES[:2], "sizes: 20 24 12", SIZES[3]]
     assert codes(write_nrrd(tmp_path / "ct.nrrd", [*fewer, "encoding: raw", *PLACE], DATA)) == ["longer_than_stated"]

@@ -44,6 +44,9 @@ _ODD_VALUES: dict[str, tuple[object, ...]] = {
     "BitsStored": (12, 8),
     "PixelRepresentation": (1,),
     "Rows": (71, 36, 0),
+    "Columns": (71, 36, 0),
+    "BitsAllocated": (8, 32),
+    "NumberOfFrames": ("2", "0"),
     "Modality": ("MR", ""),
 }
 
@@ -201,10 +204,16 @@ def mixed(generator: random.Random, heads: tuple[Head, Head], folder: Path) -> N
 
 
 def damaged_pixels(generator: random.Random, heads: tuple[Head, Head], folder: Path) -> None:
-    """Compress slices and damage some of the compressed data."""
+    """Compress slices; cut off some of the compressed data, or state another size than it has."""
     datasets = slice_datasets(heads[0])
     for dataset in datasets:
         dataset.compress(RLELossless)
+    if generator.random() < 0.4:
+        keyword, value = generator.choice([("Rows", 71), ("Rows", 73), ("Columns", 71), ("BitsAllocated", 8)])
+        for dataset in datasets:
+            setattr(dataset, keyword, value)
+        save_series(folder, datasets)
+        return
     for path in generator.sample(save_series(folder, datasets), 2):
         raw = bytearray(path.read_bytes())
         del raw[len(raw) - generator.randrange(1, 2000) :]

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from scripts.intake.brain_coverage import BrainCoverage, estimate_coverage
 from scripts.intake.dicom_decoding import check_copies
-from scripts.intake.dicom_header import SliceHeader
 from scripts.intake.dicom_pixels import read_voxels
 from scripts.intake.dicom_series import RankedStacks, is_axial, rank_stacks
 from scripts.intake.image_kind import is_monoenergetic, is_reformat
 from scripts.intake.quality import QualityLimits, check_quality
 from scripts.intake.slice_geometry import gap_warnings, stack_affine
+from scripts.intake.slice_header import SliceHeader
 from scripts.intake.stack import Stack, sideways_mm
 from scripts.intake.study import CTStudy, NotEvaluableError, Provenance, QualityWarning
 from scripts.messages import Message
@@ -125,6 +125,8 @@ def header_warnings(stack: Stack, positions: NDArray[np.float64]) -> list[Qualit
         warnings.append(QualityWarning("derived_images"))
     if is_monoenergetic(stack.first):
         warnings.append(QualityWarning("monoenergetic"))
+    if lossy := sum(header.lossy for header in stack.headers):
+        warnings.append(QualityWarning("lossy_compression", slices=lossy))
     if len({(header.kernel, header.kvp) for header in stack.headers}) > 1:
         warnings.append(QualityWarning("mixed_reconstruction"))
     shifts = sideways_mm(positions, stack.positions_mm)

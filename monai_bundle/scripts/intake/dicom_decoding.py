@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.datadict import dictionary_description
 from pydicom.dataset import FileDataset
 from pydicom.pixels import get_decoder
+from pydicom.tag import Tag
 from pydicom.uid import (
     HTJ2K,
     UID,
@@ -18,10 +20,13 @@ from pydicom.uid import (
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
 )
 
-from scripts.intake.dicom_header import READING_ERRORS, SliceHeader
+from scripts.intake.dicom_header import READING_ERRORS
 from scripts.intake.file_location import FileLocation, FileOpener
+from scripts.intake.pixel_data_length import has_excess
+from scripts.intake.slice_header import SliceHeader
 from scripts.intake.study import NotEvaluableError
 
 _PIXEL_TAGS: list[Any] = [
@@ -44,17 +49,37 @@ _PIXEL_TAGS: list[Any] = [
     "ExtendedOffsetTableLengths",
     "PixelData",
 ]
+_REQUIRED = (
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "PixelRepresentation", "PixelData"),
+)
 _USUAL_PACKAGE = "python-gdcm"
-_PACKAGES = dict.fromkeys((HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL), "pylibjpeg pylibjpeg-openjpeg")
-"""GDCM decodes no High-Throughput JPEG 2000."""
+_PACKAGES = {
+    **dict.fromkeys((HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL), "pylibjpeg pylibjpeg-openjpeg"),
+    JPEGExtended12Bit: "pylibjpeg pylibjpeg-libjpeg",
+}
+"""GDCM decodes no High-Throughput JPEG 2000, and of JPEG Extended 8 bits alone."""
 
 
 class DecodedFile(NamedTuple):
-    """What converting needs of a file's header, its stored values, and whether its transfer syntax was assumed."""
+    """A file's stored values and what converting needs of its header.
+
+    Attributes
+    ----------
+    dataset : FileDataset
+        What describes the pixels.
+    pixels : ndarray of int, shape ([frames,] rows, columns)
+        As decoded.
+    syntax_assumed : bool
+        Whether the file names no transfer syntax.
+    excess : bool
+        Whether it holds more pixel data than its header states; see :func:`has_excess`.
+    """
 
     dataset: FileDataset
     pixels: NDArray[np.generic]
     syntax_assumed: bool
+    excess: bool
 
 
 def decode(location: FileLocation, opener: FileOpener) -> DecodedFile:
@@ -68,18 +93,27 @@ def decode(location: FileLocation, opener: FileOpener) -> DecodedFile:
     try:
         with opener.open(location) as file:
             dataset = pydicom.dcmread(file, force=True, specific_tags=_PIXEL_TAGS)
+        _check_required(location.name, dataset)
         syntax = dataset.file_meta.get("TransferSyntaxUID")
         if syntax:
-            _check_decoder(location.name, syntax)
+            _check_decoder(location.name, syntax, dataset)
         else:
             dataset.file_meta.TransferSyntaxUID = _plain_syntax(location.name, dataset)
+        excess = has_excess(location.name, dataset, dataset.file_meta.TransferSyntaxUID)
         # pydicom would cut values to Bits Stored from the lowest bit on, whatever High Bit says and whatever it loses.
         dataset.pixel_array_options(correct_unused_bits=False)
-        return DecodedFile(dataset, dataset.pixel_array, not syntax)
+        return DecodedFile(dataset, dataset.pixel_array, not syntax, excess)
     except PermissionError:
         raise NotEvaluableError("no_permission", name=location.name) from None
     except READING_ERRORS:
         raise NotEvaluableError("unreadable_pixel_data", name=location.name) from None
+
+
+def _check_required(name: str, dataset: FileDataset) -> None:
+    for keyword in _REQUIRED:
+        if dataset.get(keyword) in (None, ""):
+            attribute = f"{dictionary_description(keyword)} {Tag(keyword)}"
+            raise NotEvaluableError("unreadable_pixel_data.lacks", name=name, attribute=attribute)
 
 
 def _plain_syntax(name: str, dataset: FileDataset) -> UID:
@@ -95,16 +129,18 @@ def _plain_syntax(name: str, dataset: FileDataset) -> UID:
     return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
-def _check_decoder(name: str, syntax: UID) -> None:
+def _check_decoder(name: str, syntax: UID, dataset: FileDataset) -> None:
     if not syntax.is_transfer_syntax or syntax.is_private:
         raise NotEvaluableError("missing_decoder.unknown", name=name, syntax=str(syntax))
     if not syntax.is_compressed:
         return
     try:
-        available = get_decoder(syntax).is_available
+        plugins = get_decoder(syntax).available_plugins
     except NotImplementedError:
         raise NotEvaluableError("missing_decoder.unknown", name=name, syntax=syntax.name) from None
-    if not available:
+    if syntax == JPEGExtended12Bit and int(dataset.BitsStored) > 8:
+        plugins = tuple(plugin for plugin in plugins if plugin == "pylibjpeg")
+    if not plugins:
         package = _PACKAGES.get(syntax, _USUAL_PACKAGE)
         raise NotEvaluableError("missing_decoder", name=name, syntax=syntax.name, package=package)
 
@@ -136,7 +172,7 @@ def _equal(one: SliceHeader, other: SliceHeader, opener: FileOpener) -> bool:
                 return True
     values = []
     for header in (one, other):
-        dataset, pixels, _ = decode(header.location, opener)
+        dataset, pixels, *_ = decode(header.location, opener)
         frame = pixels if header.frame is None else pixels.reshape(-1, *pixels.shape[-2:])[header.frame]
         values.append((frame, dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")))
     (first_pixels, *first_rescale), (second_pixels, *second_rescale) = values

@@ -14,10 +14,18 @@ import pydicom
 from pydicom import config
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+    LegacyConvertedEnhancedCTImageStorage,
+)
 
 from scripts.intake.file_location import FileLocation, FileOpener, starts_a_data_set
 from scripts.intake.header_values import has_contrast, integer, numbers, positive, several, text
+from scripts.intake.slice_header import SliceHeader
 from scripts.messages import ExpectedError
 
 _HEADER_TAGS: list[Any] = [
@@ -38,6 +46,8 @@ _HEADER_TAGS: list[Any] = [
     "KVP",
     "FrameOfReferenceUID",
     "TemporalPositionIdentifier",
+    "ConcatenationUID",
+    "LossyImageCompression",
     "InstanceNumber",
     "AcquisitionTime",
     "PatientID",
@@ -54,6 +64,7 @@ _HEADER_TAGS: list[Any] = [
     "PerFrameFunctionalGroupsSequence",
 ]
 _CT_STORAGE = {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
+_ALWAYS_LOSSY = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless}
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
 _PREAMBLE = 128
 
@@ -87,86 +98,6 @@ class DamagedFileError(ExpectedError):
 
     def __init__(self, code: str, /) -> None:
         super().__init__(f"damage.{code}")
-
-
-@dataclass(frozen=True)
-class SliceHeader:
-    """What choosing and placing one slice needs.
-
-    Attributes
-    ----------
-    location : FileLocation
-        The file.
-    frame : int or None
-        Frame of a multi-frame file, 0-based; None for a classic single slice.
-    study_uid, series_uid : str
-        Study and Series Instance UID (0020,000D), (0020,000E) as written, even where they are no valid UIDs (RSNA 2019:
-        ``"ID_1f6d1e8aeb"``).
-    series_number, acquisition : int or None
-        Series Number (0020,0011), Acquisition Number (0020,0012).
-    modality : str
-        Modality (0008,0060); without it ``"CT"`` where the storage class is one of CT's.
-    image_type : tuple of str
-        Image Type (0008,0008), in capitals.
-    rows, columns, samples : int
-        Rows (0028,0010), Columns (0028,0011), Samples per Pixel (0028,0002).
-    orientation : tuple of float or None
-        Image Orientation (Patient) (0020,0037), six direction cosines in LPS.
-    position : tuple of float or None
-        Image Position (Patient) (0020,0032), mm in LPS.
-    pixel_spacing : tuple of float or None
-        Pixel Spacing (0028,0030): between rows, between columns (mm).
-    sop_instance_uid : str
-        SOP Instance UID (0008,0018) as written, else Media Storage SOP Instance UID (0002,0003); empty without either.
-        All frames of a multi-frame file have the same.
-    thickness_mm : float or None
-        Slice Thickness (0018,0050).
-    kernel : str or None
-        Convolution Kernel (0018,1210).
-    contrast : bool
-        Whether Contrast/Bolus Agent (0018,0010) or its sequence (0018,0012) names a medium.
-    kvp : float or None
-        KVP (0018,0060).
-    frame_of_reference : str or None
-        Frame of Reference UID (0020,0052).
-    time_point : int or None
-        Temporal Position Index (0020,9128) of a frame, else Temporal Position Identifier (0020,0100).
-    instance : int or None
-        Instance Number (0020,0013).
-    time : str or None
-        Acquisition Time (0008,0032) as written.
-    rescale_type : str or None
-        Rescale Type (0028,1054), in capitals.
-    patient_group : int or None
-        Equal for images of one patient among the files that were searched together; a number without meaning, so that
-        patients are compared and nothing of them is kept.
-    """
-
-    location: FileLocation
-    frame: int | None
-    study_uid: str
-    series_uid: str
-    series_number: int | None
-    acquisition: int | None
-    modality: str
-    image_type: tuple[str, ...]
-    rows: int
-    columns: int
-    samples: int
-    orientation: tuple[float, ...] | None
-    position: tuple[float, ...] | None
-    pixel_spacing: tuple[float, ...] | None
-    thickness_mm: float | None
-    kernel: str | None
-    contrast: bool
-    sop_instance_uid: str = ""
-    kvp: float | None = None
-    frame_of_reference: str | None = None
-    time_point: int | None = None
-    instance: int | None = None
-    time: str | None = None
-    rescale_type: str | None = None
-    patient_group: int | None = None
 
 
 @dataclass(frozen=True)
@@ -244,6 +175,10 @@ def read_attributes(location: FileLocation, opener: FileOpener, further: Sequenc
             dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
     except PermissionError:
         raise DamagedFileError("no_permission") from None
+    except FileNotFoundError:
+        # A link to nothing: it may stand for a slice, and cannot spoil those that are there.
+        _no_dicom(is_named_dicom)
+        return None
     except READING_ERRORS:
         if has_preamble or is_named_dicom:
             raise DamagedFileError("header") from None
@@ -307,6 +242,8 @@ def _single_slice(
         return optional(dataset, keyword)
 
     file_meta = dataset.file_meta
+    frame_type = value("FrameType", "CTImageFrameTypeSequence") if groups else None
+    administered = value("ContrastBolusAgentAdministered", "ContrastBolusUsageSequence") if groups else None
     return SliceHeader(
         location=location,
         frame=frame,
@@ -315,7 +252,7 @@ def _single_slice(
         series_number=integer(optional(dataset, "SeriesNumber")),
         acquisition=integer(value("AcquisitionNumber", "CTAcquisitionTypeSequence")),
         modality=modality,
-        image_type=tuple(part.upper() for part in several(dataset.get("ImageType"))),
+        image_type=tuple(part.upper() for part in several(frame_type or dataset.get("ImageType"))),
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
         samples=int(dataset.get("SamplesPerPixel") or 1),
@@ -324,7 +261,7 @@ def _single_slice(
         pixel_spacing=numbers(value("PixelSpacing", "PixelMeasuresSequence"), 2),
         thickness_mm=positive(value("SliceThickness", "PixelMeasuresSequence")),
         kernel=" ".join(several(value("ConvolutionKernel", "CTReconstructionSequence"))).strip() or None,
-        contrast=has_contrast(dataset),
+        contrast=has_contrast(dataset) and administered != "NO",
         sop_instance_uid=str(dataset.get("SOPInstanceUID") or file_meta.get("MediaStorageSOPInstanceUID") or ""),
         kvp=positive(value("KVP", "CTXRayDetailsSequence")),
         frame_of_reference=text(optional(dataset, "FrameOfReferenceUID")) or None,
@@ -334,6 +271,9 @@ def _single_slice(
         instance=integer(optional(dataset, "InstanceNumber")),
         time=text(optional(dataset, "AcquisitionTime")) or None,
         rescale_type=text(value("RescaleType", "PixelValueTransformationSequence")).upper() or None,
+        concatenation=text(optional(dataset, "ConcatenationUID")) or None,
+        lossy=text(optional(dataset, "LossyImageCompression")) == "01"
+        or file_meta.get("TransferSyntaxUID") in _ALWAYS_LOSSY,
     )
 
 

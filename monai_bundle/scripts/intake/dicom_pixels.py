@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from scripts.intake.dicom_decoding import DecodedFile, decode
-from scripts.intake.dicom_header import READING_ERRORS, SliceHeader
+from scripts.intake.dicom_header import READING_ERRORS
 from scripts.intake.file_location import FileLocation, FileOpener
+from scripts.intake.slice_header import SliceHeader
 from scripts.intake.stored_bits import within_bits_stored
 from scripts.intake.study import AIR_HU, NotEvaluableError, QualityWarning
 
@@ -46,7 +47,7 @@ def read_voxels(headers: Sequence[SliceHeader]) -> tuple[NDArray[np.int16], tupl
     -------
     ndarray of int16, shape (slices, rows, columns); tuple of QualityWarning
         Hounsfield units, and what had to be set right or assumed: ``"wrapped_values"``, ``"inverted_values"``,
-        ``"unused_bits"``, ``"mixed_encoding"``, ``"no_transfer_syntax"``.
+        ``"unused_bits"``, ``"mixed_encoding"``, ``"no_transfer_syntax"``, ``"excess_pixel_data"``.
 
     Raises
     ------
@@ -57,12 +58,13 @@ def read_voxels(headers: Sequence[SliceHeader]) -> tuple[NDArray[np.int16], tupl
     voxels = np.empty((len(headers), headers[0].rows, headers[0].columns), dtype=np.int16)
     conversions: list[_Conversion] = []
     opened: tuple[FileLocation, DecodedFile] | None = None
-    assumed = 0
+    assumed = excessive = 0
     with FileOpener() as opener, config.disable_value_validation():
         for index, header in enumerate(headers):
             if opened is None or header.frame is None or opened[0] != header.location:
                 opened = header.location, decode(header.location, opener)
                 assumed += opened[1].syntax_assumed
+                excessive += opened[1].excess
             decoded = opened[1]
             stored = _stored_slice(header, decoded.pixels, (voxels.shape[1], voxels.shape[2]))
             voxels[index], conversion = _convert(header, stored, decoded.dataset)
@@ -70,6 +72,8 @@ def read_voxels(headers: Sequence[SliceHeader]) -> tuple[NDArray[np.int16], tupl
     warnings = _warnings(conversions)
     if assumed:
         warnings += (QualityWarning("no_transfer_syntax", slices=assumed),)
+    if excessive:
+        warnings += (QualityWarning("excess_pixel_data", files=excessive),)
     return voxels, warnings
 
 
@@ -134,7 +138,8 @@ def hounsfield_units(
 def _rescaled(values: NDArray[np.int32], slope: float, intercept: float) -> NDArray[np.int16]:
     if slope == 1 and intercept == int(intercept) and abs(intercept) < _HIGHEST_HU:
         values += int(intercept)
-        return values.clip(AIR_HU, _HIGHEST_HU).astype(np.int16)
+        # In place: a new array of a slice costs more in fresh memory than the arithmetic.
+        return np.clip(values, AIR_HU, _HIGHEST_HU, out=values).astype(np.int16)
     return np.rint(values * slope + intercept).clip(AIR_HU, _HIGHEST_HU).astype(np.int16)
 
 

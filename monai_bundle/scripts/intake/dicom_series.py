@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from scripts.intake.brain_coverage import BrainCoverage
-from scripts.intake.dicom_header import SliceHeader
 from scripts.intake.image_kind import (
     has_changed_values,
     is_in_hounsfield_units,
@@ -19,6 +18,7 @@ from scripts.intake.image_kind import (
 )
 from scripts.intake.kernel import is_bone_kernel
 from scripts.intake.slice_geometry import measure_gaps
+from scripts.intake.slice_header import SliceHeader
 from scripts.intake.stack import Stack
 from scripts.intake.stacking import FEWEST_SLICES, stacks_of
 from scripts.intake.study import NotEvaluableError

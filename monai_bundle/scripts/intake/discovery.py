@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.intake.dicom import read_dicom_study
-from scripts.intake.dicom_header import DamagedFileError, HeaderScan, SliceHeader, scan_headers
+from scripts.intake.dicom_header import DamagedFileError, HeaderScan, scan_headers
 from scripts.intake.file_location import FileLocation, files_in_folder, files_in_zip, may_be_opened
 from scripts.intake.quality import QualityLimits
+from scripts.intake.slice_header import SliceHeader
 from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError, QualityWarning
 from scripts.intake.study_id import name_below, unique_ids
 from scripts.intake.volume_file import NIFTI_SUFFIXES, NRRD_SUFFIXES, read_nifti, read_nrrd
@@ -22,6 +23,7 @@ _ZIP_SUFFIXES = (".zip",)
 _VOLUME_SUFFIXES = NIFTI_SUFFIXES + NRRD_SUFFIXES
 _SEGMENTATION_SUFFIXES = (".seg.nrrd",)
 _ARCHIVE_SUFFIXES = {".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
+_UNFINISHED_SUFFIXES = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp")
 _ARCHIVES = (*_ZIP_SUFFIXES, *_ARCHIVE_SUFFIXES)
 
 logger = logging.getLogger(__name__)
@@ -231,16 +233,24 @@ def _is_no_dicom(fault: DamagedFileError) -> bool:
 
 
 def _looks_like_slices(scan: HeaderScan, headers: Sequence[SliceHeader]) -> tuple[str, ...]:
-    """Name the files that lie beside these images and bear such a name, but are no DICOM."""
+    """Name the files that lie beside these images and bear such a name, but are no DICOM or compressed as a whole."""
     folders = {header.location.folder for header in headers}
     patterns = {_pattern(header.location) for header in headers}
     no_dicom = [location for location, fault in scan.damaged if _is_no_dicom(fault)]
     alike = [each for each in scan.others if "#" in _pattern(each) and _pattern(each) in patterns]
+    alike += [each for each in scan.others if _within_a_suffix(each) in patterns]
     return tuple(sorted(each.name for each in (*no_dicom, *alike) if each.folder in folders))
 
 
 def _pattern(location: FileLocation) -> str:
     return re.sub(r"\d+", "#", location.name)
+
+
+def _within_a_suffix(location: FileLocation) -> str:
+    """Return the pattern of a compressed or unfinished file's name without that suffix; empty for other files."""
+    name = _pattern(location)
+    suffixes = (*_ARCHIVE_SUFFIXES, *_UNFINISHED_SUFFIXES)
+    return next((name[: -len(suffix)] for suffix in suffixes if name.lower().endswith(suffix)), "")
 
 
 def _damage(faults: Sequence[tuple[FileLocation, DamagedFileError]]) -> NotEvaluableError | None:

@@ -10,16 +10,21 @@ from pydicom.dataset import Dataset
 
 _NEGATIONS = frozenset(
     {
-        *("NO", "NONE", "N", "NON", "NOT", "NULL", "NIL", "FALSE", "0", "WITHOUT", "OHNE", "SANS", "SIN", "SENZA"),
-        *("NATIV", "NATIVE", "PLAIN", "KEIN", "KEINE", "KEINES", "AUCUN", "NINGUNO", "NESSUNO", "NEIN", "GEEN", "NAO"),
-        *("NA", "NC", "UNKNOWN", "UNENHANCED", "NONCONTRAST", "NCCT", "NECT", "NIHIL"),
+        *("NO", "NONE", "N", "NON", "NOT", "NULL", "NIL", "FALSE", "NEG", "NEGATIVE", "WITHOUT", "UNENHANCED", "PLAIN"),
+        *("OHNE", "NATIV", "NATIVE", "KEIN", "KEINE", "KEINES", "NEIN", "SANS", "AUCUN", "SIN", "NINGUNO", "NINGUNA"),
+        *("SENZA", "NESSUNO", "NESSUN", "SEM", "NAO", "NENHUM", "GEEN", "ZONDER", "UTAN", "UDEN", "BEZ", "NIHIL"),
+        *("NA", "NC", "UNKNOWN", "NCCT", "NECT", "NOCON", "NONCON", "NOCONTRAST", "NONCONTRAST", "NONENHANCED", "OKM"),
     }
 )
-_NEGATED_FIRST = re.compile(
-    r"^(NO|NON|NOT|NONE|W/?O|WITHOUT|OHNE|SANS|SIN|SENZA|KEIN|KEINE|SEM|ZONDER|UTAN|UDEN|BEZ)\b[\s_-]*"
-    r"(IV|I\.V\.?|ORAL|ANY|LE)?[\s_-]*"
-    r"(CONTRAST\w*|KONTRAST\w*|CONTRASTE|CONTRASTO|PRODUIT|KM|CM|MEDIUM|AGENT|ENHANCE\w*|GIVEN|USED|APPLIED|ADMINISTERED|$)"
+_OF_NO_MEDIUM = re.compile(
+    r"CONTRAST\w*|KONTRAST\w*|CON|KM|CM|CE|C|MDC|PCI|PDC|CTE|PRODUIT|MEDIUM|MEDIA|AGENTS?|BOLUS|DYE|INJ\w*|ENHANCE\w*|"
+    r"IV|EV|ORAL|INTRAVENOUS|ANY|LE|DE|SE|OR|AND|NOR|GIVEN|USED|APPLIED|ADMINIST\w*|APPLICABLE|APLICA\w*|STUDY|SCAN|CT|"
+    r"HEAD|BRAIN|ML|CC|O|A|\d+(ML|CC)?"
 )
+"""Words that name no medium of their own: with a negation among them, a text of these alone names none."""
+_NOT_LATIN = ("НЕТ", "БЕЗ", "无", "無", "未", "なし", "없음")  # noqa: RUF001 (Russian, as written)
+_ZERO = re.compile(r"0+([.,]0+)?\s*(ML|CC|G|MG|MGI/ML)?")
+_MINUS = re.compile(r"[-−]\s*(C|CM|KM|CE|IV)|(C|CM|KM|CE|IV)\s*[-−]")
 
 
 def several(value: Any) -> list[str]:  # noqa: ANN401 (DICOM values have many types)
@@ -85,11 +90,11 @@ def names_contrast(agent: str) -> bool:
     plain = " ".join(text(agent).upper().replace("_", " ").split())
     letters = re.sub(r"[^A-Z]", "", plain)
     if not letters:
-        return any(character.isalpha() for character in plain)
-    if letters in _NEGATIONS:
+        return any(character.isalpha() for character in plain) and not any(word in plain for word in _NOT_LATIN)
+    if letters in _NEGATIONS or _ZERO.fullmatch(plain) or _MINUS.fullmatch(plain):
         return False
-    if re.fullmatch(r"0+([.,]0+)?\s*(ML|CC|G|MG|MGI/ML)?", plain):
-        return False
-    return _NEGATED_FIRST.match(plain) is None and not re.fullmatch(
-        r"NON[\s-]?(CONTRAST|ENHANCED|IONIC NOT GIVEN).*", plain
-    )
+    spelt_out = re.sub(r"\b(W/?O|S/)(?![A-Z])|\bS/(?=[A-Z])", "WITHOUT ", plain).replace("I.V", "IV")
+    words = re.findall(r"\w+", spelt_out)
+    others = [word for word in words if word not in _NEGATIONS]
+    is_negated = len(others) < len(words)
+    return not is_negated or not all(_OF_NO_MEDIUM.fullmatch(word) for word in others)

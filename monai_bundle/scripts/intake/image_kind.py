@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
-from scripts.intake.dicom_header import SliceHeader
+from scripts.intake.slice_header import SliceHeader
 
 _LOCALIZER_WORDS = {"LOCALIZER", "LOCALISER", "SCOUT", "SCOUTVIEW", "TOPOGRAM", "SURVIEW", "SCANOGRAM"}
 _REFORMAT_WORDS = ("MPR", "REFORMAT", "PROJECTION", "MIP", "MINIP", "VOLREN", "VRT", "SSD", "3D", "SCREEN", "CURVED")
 _CHANGED_VALUES = {
     *("MIP", "MINIP", "PROJECTION", "PROJECTIONIMAGE", "VOLREN", "VRT", "SSD", "SCREEN", "SCREENSHOT", "CURVED"),
     *("SUBTRACTION", "SUBTRACT", "DSA", "OVERLAY", "PERFUSION", "CBF", "CBV", "MTT", "TMAX"),
+    *("MAXIMUM", "MINIMUM", "MULTIPLICATION", "DIVISION", "STD"),
 }
 """Images whose values are no longer those of the tissue at their place."""
 _MATERIAL_WORDS = {

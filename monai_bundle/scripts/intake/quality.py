@@ -47,7 +47,8 @@ class QualityLimits:
     brain_hu, usual_brain_hu : tuple of float
         Range of the brain's median: outside the first refused, outside the second warned of.
     minimum_brain_mm, whole_brain_mm : float
-        Length along the normal over which brain lies inside a skull: less is refused, less than the second warned of.
+        Length along the normal over which brain lies inside a skull: less is refused, less than the second warned of
+        (in proportion where the skull is shorter than usual).
     minimum_enclosure : float
         Fraction of directions from the middle of a slice in which bone must lie; a craniectomy leaves about 0.8.
     largest_skull_cm2 : float
@@ -199,7 +200,9 @@ def _extent_warnings(
 ) -> list[QualityWarning]:
     """Name what of the brain may lie outside the volume, and metal inside the skull."""
     warnings = []
-    if brain_mm < limits.whole_brain_mm:
+    # A whole brain is as much shorter as the skull is smaller than any adult's.
+    small = min(1.0, skull.length_mm / limits.usual_skull_length_mm[0])
+    if brain_mm < limits.whole_brain_mm * small:
         warnings.append(QualityWarning("part_of_the_brain", brain_mm=brain_mm))
     elif outermost := brain_cut_off(skull, superior, limits):
         warnings.append(outermost)

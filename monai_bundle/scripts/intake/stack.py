@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.intake.dicom_header import SliceHeader
 from scripts.intake.slice_geometry import DUPLICATE_MM, mean_orientation, slice_normal
+from scripts.intake.slice_header import SliceHeader
 from scripts.intake.study import NotEvaluableError
 from scripts.messages import Message
 
 _SHIFT_PIXELS = 2
+_MANY_AT_ONE_POSITION = 12
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ def ordered_stack(group: Sequence[SliceHeader], repeated: Sequence[SliceHeader] 
             kept.append(int(index))
     ordered = tuple(headers[index] for index in kept)
     fault = _fault_of_positions(ordered, positions[kept], along[kept])
+    if len(kept) == 1 and len(headers) >= _MANY_AT_ONE_POSITION:
+        fault = NotEvaluableError("no_geometry.one_position", slices=len(headers))
     return Stack(ordered, np.empty(0) if fault else along[kept], fault, tuple(copies), tuple(repeated))
 
 

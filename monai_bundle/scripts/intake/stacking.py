@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.intake.dicom_header import SliceHeader
 from scripts.intake.slice_geometry import DUPLICATE_MM, slice_normal
+from scripts.intake.slice_header import SliceHeader
 from scripts.intake.stack import Stack, ordered_stack
 
 FEWEST_SLICES = 12
@@ -187,7 +187,7 @@ def _agreeing(group: Sequence[SliceHeader], along: NDArray[np.float64]) -> list[
 
 def _reconstruction(header: SliceHeader) -> Hashable:
     """Return what one stack agrees in, unless its parts adjoin."""
-    instance = header.sop_instance_uid if header.frame is not None else None
+    instance = header.concatenation or header.sop_instance_uid if header.frame is not None else None
     return header.kernel, header.contrast, header.kvp, header.time_point, header.rescale_type, instance
 
 

@@ -76,6 +76,16 @@ class QualityWarning(Message):
         super().__init__(f"quality.{code}", **values)
         self.code = code.partition(".")[0]
 
+    @property
+    def name(self) -> str:
+        """The code, by the attribute's name before 0.4: scripts around the intake still ask for it."""
+        return self.code
+
+    @property
+    def message(self) -> str:
+        """The English text, as :attr:`name` for older scripts."""
+        return self.text()
+
 
 @dataclass(frozen=True)
 class Provenance:

@@ -30,6 +30,7 @@ _DAMAGED = (
 _HIGHEST_HU = np.iinfo(np.int16).max
 _SAME_PLACE_MM = 1.0
 _SAME_SPACING = 0.01
+_GZIP_START = b"\x1f\x8b"
 _NIFTI2_SIZES = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
 _PADDING_BYTES = 512
 """What a writer may put behind the voxels to fill a block."""
@@ -49,7 +50,7 @@ def read_nifti(path: Path) -> CTStudy:
         ``"empty_volume"``, ``"bad_geometry"``; the message names the file and the remedy.
     """
     try:
-        _check_permission(path)
+        _check_beginning(path)
         image, holds_more = _load_nifti(path)
         _check_values_kind(path.name, image.get_data_dtype())
         shape = _three_dimensions(path.name, image.shape)
@@ -87,7 +88,9 @@ def _load_nifti(path: Path) -> tuple[nib.Nifti1Image, bool]:
     if not isinstance(image, nib.Nifti1Image):
         raise ImageFileError("no NIfTI")
     header = image.header
-    stated = int(header.get_data_offset()) + math.prod(map(int, image.shape)) * header.get_data_dtype().itemsize
+    # A NIfTI-2 header may leave the offset at 0: the voxels then follow the header.
+    offset = int(header.get_data_offset()) or int(header.single_vox_offset)
+    stated = offset + math.prod(map(int, image.shape)) * header.get_data_dtype().itemsize
     if length < stated:
         raise ImageFileError("shorter than its header states")
     return image, length > stated + _PADDING_BYTES
@@ -218,7 +221,17 @@ def _stated_affine(name: str, image: nib.Nifti1Image) -> tuple[NDArray[np.float6
     return np.asarray(header.get_base_affine(), dtype=np.float64), (QualityWarning("unknown_orientation", name=name),)
 
 
-def _check_permission(path: Path) -> None:
-    """Open the file once: nibabel reports a missing permission as a damaged file."""
-    with path.open("rb"):
-        pass
+def _check_beginning(path: Path) -> None:
+    """Open the file once: nibabel reports a missing permission, and a name that belies the content, as damage."""
+    with path.open("rb") as file:
+        start = file.read(len(_GZIP_START))
+    is_compressed = start == _GZIP_START
+    if is_compressed != path.name.lower().endswith(".gz") and len(start) == len(_GZIP_START):
+        right = f"{path.name}.gz" if is_compressed else path.name[: -len(".gz")]
+        if is_compressed or _begins_as_nifti(path):
+            raise NotEvaluableError("unreadable_file.misnamed", name=path.name, right=right)
+
+
+def _begins_as_nifti(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}
