@@ -67,7 +67,7 @@ def test_too_few_scans_give_no_limits_and_a_remark():
     content = calibrate(some_pairs(19))
     assert content["bands"] == {}
     assert "no limits, 20 scans needed" in content["remarks"]["total"]
-    assert calibrate(some_pairs(20))["bands"]["total"][0]["scans"] == 20
+    assert "no limits" not in calibrate(some_pairs(20))["remarks"]["total"]
 
 
 def test_what_was_missed_or_made_up_is_counted_and_takes_no_part():
