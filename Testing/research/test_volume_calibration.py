@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from research.metrics.volume_calibration import VolumePair, calibrate, coverage, main, read_pairs
+from scripts.labels import TOTAL_GROUP
 from scripts.operating_points import volume_calibration
 
 
@@ -54,11 +55,19 @@ def test_bands_with_too_few_scans_are_merged_and_none_is_lost():
     assert (band["from_ml"], band["scans"]) == (0.0, len(large))
 
 
+def test_limits_that_tell_a_reader_nothing_are_left_out_and_named():
+    wild = [VolumePair(f"wild {index}", TOTAL_GROUP, 2.0, 2.0 * 10.0 ** (index % 3 - 1)) for index in range(30)]
+    sure = [VolumePair(f"sure {index}", TOTAL_GROUP, 30.0, 30.0 + index / 10) for index in range(30)]
+    content = calibrate(wild + sure)
+    assert [band["from_ml"] for band in content["bands"][TOTAL_GROUP]] == [20.0]
+    assert "from 0 ml 0.1 to 10 fold, which is too wide to state" in content["remarks"][TOTAL_GROUP]
+
+
 def test_too_few_scans_give_no_limits_and_a_remark():
     content = calibrate(some_pairs(19))
     assert content["bands"] == {}
     assert "no limits, 20 scans needed" in content["remarks"]["total"]
-    assert calibrate(some_pairs(20))["bands"]["total"][0]["scans"] == 20
+    assert "no limits" not in calibrate(some_pairs(20))["remarks"]["total"]
 
 
 def test_what_was_missed_or_made_up_is_counted_and_takes_no_part():

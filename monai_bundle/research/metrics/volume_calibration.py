@@ -28,6 +28,9 @@ LEVEL = 0.9
 FEWEST = 20
 """Scans that a band needs: the 5 % at either end of fewer is less than one."""
 
+WIDEST = 10.0
+"""Upper over lower limit from which a band says nothing that a reader could use: it is left out and named."""
+
 GROUPS = (TOTAL_GROUP, *(group.key for group in LESION_GROUPS))
 COLUMNS = ("scan", "group", "measured_ml", "true_ml")
 
@@ -94,7 +97,13 @@ def calibrate(pairs: Iterable[VolumePair], edges_ml: Sequence[float] = (0.0, 5.0
         both = (measured > 0) & (true > 0)
         remarks[group] = _remark(measured, true, both)
         if both.sum() >= FEWEST:
-            bands[group] = [asdict(band) for band in _bands(measured[both], true[both], edges_ml)]
+            every = _bands(measured[both], true[both], edges_ml)
+            bands[group] = [asdict(band) for band in every if band.high < WIDEST * band.low]
+            remarks[group] += "".join(
+                f"; from {band.from_ml:g} ml {band.low:.2g} to {band.high:.2g} fold, which is too wide to state"
+                for band in every
+                if band.high >= WIDEST * band.low
+            )
     return {"level": LEVEL, "bands": bands, "remarks": remarks}
 
 
