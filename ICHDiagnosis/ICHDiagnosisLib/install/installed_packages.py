@@ -22,6 +22,11 @@ def is_at_least(version: str, minimum: str) -> bool:
     return bool(version_of(version) >= version_of(minimum))
 
 
+def applies_here(marker: str) -> bool:
+    """Tell whether a marker (PEP 508), such as ``sys_platform == "win32"``, is true of this Python."""
+    return bool(_packaging("markers").Marker(marker).evaluate())
+
+
 @dataclass(frozen=True)
 class InstalledPackages:
     """The distributions on a search path.
@@ -70,6 +75,32 @@ class InstalledPackages:
                 unseen.extend(needs.get(current, ()))
         return tuple(sorted(seen - needs.keys()))
 
+    def absent_file(self, name: str) -> str:
+        """Find whether an installation of a distribution was cut short: its metadata are there, its code is not.
+
+        pip writes the list of files last, and Windows refuses long paths half-way through torch.
+
+        Parameters
+        ----------
+        name : str
+            An installed distribution.
+
+        Returns
+        -------
+        str
+            The first file of code that is listed and not there, of those in its upper two folders (torch has twelve
+            thousand below); ``"RECORD"`` where there is no list; empty where all is whole.
+        """
+        found = [each for each in self._distributions() if canonical(each.metadata["Name"] or "") == canonical(name)]
+        if not found:
+            return ""
+        if found[0].files is None:
+            return "RECORD"
+        for file in found[0].files:
+            if len(file.parts) <= 3 and _is_code(file.parts) and not Path(str(file.locate())).exists():
+                return str(file)
+        return ""
+
     def import_names(self, name: str) -> frozenset[str]:
         """Return the top-level names under which a distribution is imported."""
         tops = set()
@@ -98,7 +129,7 @@ def _packaging(module: str) -> ModuleType:
 
 
 def _is_code(parts: tuple[str, ...]) -> bool:
-    return parts[-1].endswith((".py", ".so", ".pyd")) and parts[0] != ".." and not parts[0].endswith(".data")
+    return parts[-1].endswith((".py", ".so", ".pyd", ".dll", ".dylib")) and parts[0] != ".." and not parts[0].endswith(".data")
 
 
 def _required(lines: Iterable[str]) -> Iterator[str]:

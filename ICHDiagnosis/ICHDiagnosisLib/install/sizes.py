@@ -1,0 +1,89 @@
+"""How much room the packages take on disk, and whether there is as much. Standard library only.
+
+The numbers are measured by ``setup/installed_sizes.py``; a test compares them with what is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from .computer import TorchBuild, this_computer
+
+# What each brings along included.
+APPROXIMATE_MEGABYTES = {
+    "numpy": 57,
+    "monai": 7,
+    "fire": 1,
+    "jinja2": 1,
+    "jsonschema": 2,
+    "matplotlib": 40,
+    "nibabel": 9,
+    "pillow": 20,
+    "psutil": 1,
+    "pydicom": 9,
+    "pynrrd": 1,
+    "python-gdcm": 44,
+    "pytorch-ignite": 2,
+    "pyyaml": 3,
+    "scikit-image": 32,
+    "scipy": 115,
+    "tqdm": 1,
+}
+TORCH_MEGABYTES = {
+    TorchBuild.CPU: 700,
+    TorchBuild.CUDA: 5000,
+    TorchBuild.APPLE: 400,
+    TorchBuild.NONE: 0,
+}
+
+
+def megabytes(name: str) -> int:
+    """Return the approximate space (MB) of a distribution, of torch that of the build which this computer gets."""
+    return TORCH_MEGABYTES[this_computer().torch_build] if name == "torch" else APPROXIMATE_MEGABYTES[name]
+
+
+def packages_folder() -> Path:
+    """Return the folder that pip installs into."""
+    return Path(sysconfig.get_paths()["purelib"])
+
+
+def free_megabytes(folder: Path) -> int:
+    """Return the free space (MB) on the disk of an existing folder."""
+    return shutil.disk_usage(folder).free // 10**6
+
+
+def missing_room(needed: int, folder: Path, free: Callable[[Path], int] = free_megabytes) -> tuple[Path, int, int] | None:
+    """Find the disk that is too full for an installation.
+
+    Parameters
+    ----------
+    needed : int
+        Space that the packages take (MB).
+    folder : Path
+        Where they are installed.
+    free : callable
+        Returns the free space (MB) on the disk of a folder.
+
+    Returns
+    -------
+    tuple or None
+        Folder on the full disk, space needed there (MB) and space free there (MB); None where all fits. The downloaded
+        files lie in the temporary folder until all are installed, and take about half of what they hold.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    temporary = Path(tempfile.gettempdir())
+    if os.stat(folder).st_dev == os.stat(temporary).st_dev:  # noqa: PTH116 - both existing folders, compared alike
+        needs = [(folder, needed + needed // 2)]
+    else:
+        needs = [(folder, needed), (temporary, needed // 2)]
+    for place, megabytes_there in needs:
+        found = free(place)
+        if found < megabytes_there:
+            return place, megabytes_there, found
+    return None
