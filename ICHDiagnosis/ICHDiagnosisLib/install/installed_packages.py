@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ def is_at_least(version: str, minimum: str) -> bool:
 
 def applies_here(marker: str) -> bool:
     """Tell whether a marker (PEP 508), such as ``sys_platform == "win32"``, is true of this Python."""
-    return bool(_packaging("markers").Marker(marker).evaluate())
+    return bool(_packaging("markers").Marker(marker).evaluate({"sys_platform": sys.platform}))
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class InternetInstaller:
         commands.append(
             self._run("light_the_torch", "install", *_PIP_OPTIONS, "--constraint", str(constraints), *together)
         )
-        commands.append(Command((str(self.python), "-c", "import torch"), failure="install.torch_unusable"))
+        commands.append(Command((str(self.python), "-c", "import torch"), imports_torch=True))
         return ProgramStep(text, commands, self.environment)
 
     def _pip_step(

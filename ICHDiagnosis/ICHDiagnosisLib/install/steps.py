@@ -49,12 +49,12 @@ class Command:
     ----------
     arguments : tuple of str
         Program and arguments.
-    failure : str
-        Code of the message where it fails; empty for that of pip's output.
+    imports_torch : bool
+        Whether it is no pip: it tries what was installed.
     """
 
     arguments: tuple[str, ...]
-    failure: str = ""
+    imports_torch: bool = False
 
 
 class ProgramStep:
@@ -130,9 +130,9 @@ class ProgramStep:
         if status == 0:
             return
         self._commands.clear()
-        if command.failure:
+        if command.imports_torch:
             last = next((line for line in reversed(self._log) if line.strip()), "")
-            raise InstallationError(command.failure, "\n".join(self._log), name=self._name, error=last)
+            raise InstallationError("install.torch_unusable", "\n".join(self._log), name=self._name, error=last)
         raise explain_failure(self._name, self._log, self._environment)
 
     def _remove_folder(self) -> None:

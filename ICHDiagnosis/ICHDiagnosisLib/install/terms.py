@@ -7,6 +7,9 @@ from pathlib import Path
 
 from ..bundle.location import METADATA_FILE
 
+ACCEPTED_TERMS_SETTING = "ICHDiagnosis/AcceptedTerms"
+"""Setting of the application that holds the terms which the user accepted: others are asked for again."""
+
 
 def weights_terms(bundle_root: Path) -> str:
     """Return the terms of the bundle's weights, for example ``"non-commercial research and education"``.

@@ -16,12 +16,11 @@ from ..install.installation import Installation
 from ..install.installers import application_installer, offline_installer, python_executable
 from ..install.requirements import MissingPackage
 from ..install.sizes import free_megabytes, packages_folder
-from ..install.terms import weights_terms
+from ..install.terms import ACCEPTED_TERMS_SETTING, weights_terms
 from ..messages import message
 from .run_controls import RunControls
 from .widgets import Tone, Widgets, show_banner
 
-ACCEPTED_TERMS_SETTING = "ICHDiagnosis/AcceptedTerms"
 # Long enough for the thread to get on, short enough for the panel to stay responsive.
 _THREAD_SECONDS = 0.03
 
