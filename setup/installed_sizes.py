@@ -2,8 +2,8 @@
 
     .venv/bin/python setup/installed_sizes.py
 
-prints a line per package (MB on disk) and the sum. A package that several bring is counted with the first of the list; what
-Slicer brings itself is left out of the sum.
+prints a line per package (MB on disk) and the sum. A package that several bring is counted with the first of the list;
+what Slicer brings itself is left out of the sum.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def size_of(name: str) -> float:
 def needs_of(name: str) -> list[str]:
     """Return what a distribution needs on this platform."""
     needed = map(Requirement, importlib.metadata.distribution(name).requires or ())
-    return [canonicalize_name(each.name) for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
+    return [
+        canonicalize_name(each.name) for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})
+    ]
 
 
 def main() -> int:

@@ -2,9 +2,9 @@
 
     python setup/package_index.py torch==2.8 monai==1.6 ...
 
-adds those versions to ``Testing/slicer/package_index.json``: which Python they need, and which packages. Only pip is asked,
-for wheels of the Python that Slicer 5.10 and 5.12 bring: a version without one is reported, and is no minimum. Wheels of
-macOS are read, because there torch is small; what a package needs is stated alike for every platform.
+adds those versions to ``Testing/slicer/package_index.json``: which Python they need, and which packages. Only pip is
+asked, for wheels of the Python that Slicer 5.10 and 5.12 bring: a version without one is reported, and is no minimum.
+Wheels of macOS are read, because there torch is small; what a package needs is stated alike for every platform.
 """
 
 from __future__ import annotations

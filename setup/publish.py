@@ -3,9 +3,9 @@
     python setup/publish.py                                             # check alone
     python setup/publish.py https://github.com/somebody/SlicerICHDiagnosis    # put this address everywhere, then check
 
-``scm_url`` in ``ICHDiagnosis.json`` is the one place that holds the address; every other file is rewritten from it. What
-needs the network (the topic ``3d-slicer-extension``, whether the images can be fetched) is listed at the end: it is to be
-looked at by hand. The rules are those of ``scripts/check_description_files.py`` and of the pull request's list there.
+``scm_url`` in ``ICHDiagnosis.json`` is the one place that holds the address; every other file is rewritten from it.
+What needs the network (the topic ``3d-slicer-extension``, whether the images can be fetched) is listed at the end, to be
+checked by hand. The rules are those of ``scripts/check_description_files.py`` and of the pull request's list there.
 """
 
 from __future__ import annotations
@@ -80,7 +80,11 @@ def faults(root: Path) -> list[str]:
     entry = json.loads((root / f"{EXTENSION}.json").read_text(encoding="utf-8"))
     cmake = (root / "CMakeLists.txt").read_text(encoding="utf-8")
     stated = dict(re.findall(r'^set\(EXTENSION_(\w+) "([^"\n]+)"\)$', cmake, re.MULTILINE))
-    return [*_faults_of_entry(root, entry), *_faults_of_cmake(root, entry, cmake, stated), *_faults_of_pages(root, stated)]
+    return [
+        *_faults_of_entry(root, entry),
+        *_faults_of_cmake(root, entry, cmake, stated),
+        *_faults_of_pages(root, stated),
+    ]
 
 
 def _faults_of_entry(root: Path, entry: dict[str, object]) -> list[str]:
@@ -93,7 +97,7 @@ def _faults_of_entry(root: Path, entry: dict[str, object]) -> list[str]:
     if not re.fullmatch(r"Slicer(Extension)?[-_]?\w+", name):
         found.append(f"the repository's name {name} does not begin with Slicer")
     if entry.get("scm_revision") != "":
-        # Slicer's build stops where the key is missing and reads empty as origin/main; the Index then clones one commit only.
+        # Slicer's build stops where the key is missing, and reads empty as origin/main; the Index then clones one commit.
         found.append(f"scm_revision of {EXTENSION}.json must be there and empty")
     return found
 
@@ -127,7 +131,9 @@ def _faults_of_pages(root: Path, stated: dict[str, str]) -> list[str]:
         found.append("LICENSE.txt is missing, or README.md does not name the licence")
     modules = [path.parent.name for path in root.glob("*/CMakeLists.txt")]
     section = readme.partition("\n## Modules\n")[2].partition("\n## ")[0]
-    found += [f"README.md has no sentence for the module {name} under 'Modules'" for name in modules if name not in section]
+    found += [
+        f"README.md has no sentence for the module {name} under 'Modules'" for name in modules if name not in section
+    ]
     if "![" not in readme:
         found.append("README.md shows no image")
     if "SCREENSHOTURLS" in stated and "test host" not in readme:

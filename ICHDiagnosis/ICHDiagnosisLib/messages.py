@@ -294,8 +294,8 @@ CATALOGUE = {
         "2.8. Read the study from the terminal of another computer (README): the report opens in any browser."
     ),
     "install.rosetta": _(
-        "This 3D Slicer is built for Intel processors and runs by Rosetta: there is no torch newer than 2.2 for it, and "
-        "this module needs 2.8. Use a 3D Slicer built for Apple silicon, or the terminal of this Mac (README)."
+        "This 3D Slicer is built for Intel processors and runs by Rosetta: there is no torch newer than 2.2 for it, "
+        "and this module needs 2.8. Use a 3D Slicer built for Apple silicon, or the terminal of this Mac (README)."
     ),
     "install.installing": _("Installing"),
     "install.installing_package": _("Installing {name} ({number} of {total})"),
@@ -306,8 +306,8 @@ CATALOGUE = {
     "install.incomplete": _("{name} was installed without what it needs: {missing}"),
     "install.no_room": _("The disk is too full: {needed} MB are needed in {folder}, {free} MB are free."),
     "install.folder_not_writable": _(
-        "Packages are installed into {folder}, where you may not write: install 3D Slicer into a folder of your own, or "
-        "start it once as administrator."
+        "Packages are installed into {folder}, where you may not write: install 3D Slicer into a folder of your own, "
+        "or start it once as administrator."
     ),
     "install.proxy": _("{name} could not be installed: the proxy {proxy} let nothing through."),
     "install.unnamed_proxy": _("of this network"),

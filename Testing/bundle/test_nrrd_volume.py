@@ -112,9 +112,13 @@ def test_a_detached_file_is_read_and_what_lies_behind_its_voxels_passed_over(tmp
 @pytest.mark.parametrize(("values", "refused"), [(1, False), (3, True)])
 def test_voxels_of_several_values_are_refused(tmp_path: Path, values: int, refused: bool):
     header = "NRRD0005\ntype: uchar\ndimension: 4\nspace: LPS\n"
-    header += f"sizes: {values} 3 4 5\nspace directions: none (3,0,0) (0,2,0) (0,0,5)\nkinds: vector domain domain domain\n"
+    header += (
+        f"sizes: {values} 3 4 5\nspace directions: none (3,0,0) (0,2,0) (0,0,5)\nkinds: vector domain domain domain\n"
+    )
     path = tmp_path / "ct.nrrd"
-    path.write_bytes(f"{header}encoding: raw\n\n".encode() + np.repeat(VOXELS.astype("u1").ravel(order="F"), values).tobytes())
+    path.write_bytes(
+        f"{header}encoding: raw\n\n".encode() + np.repeat(VOXELS.astype("u1").ravel(order="F"), values).tobytes()
+    )
     if refused:
         with pytest.raises(NotEvaluableError) as fault:
             load_nrrd(path)

@@ -104,7 +104,7 @@ def _imitation() -> ModuleType:
     return module
 
 
-def _pip_ensure(  # noqa: PLR0913 - Slicer's signature
+def _pip_ensure(
     requirements: list[str],
     constraints: str | None = None,
     skip_packages: list[str] | None = None,

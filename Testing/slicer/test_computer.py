@@ -90,5 +90,9 @@ def test_the_sizes_are_those_that_the_script_measures():
     stated = {**sizes.APPROXIMATE_MEGABYTES, "torch": sizes.TORCH_MEGABYTES[TorchBuild.CPU]}
     assert set(measured) == set(stated)
     # Versions differ from one computer to the next, and a whole number is all that is shown.
-    wrong = {name: (measured[name], stated[name]) for name in stated if not stated[name] / 2 <= measured[name] + 1 <= stated[name] * 2 + 1}
+    wrong = {
+        name: (measured[name], stated[name])
+        for name in stated
+        if not stated[name] / 2 <= measured[name] + 1 <= stated[name] * 2 + 1
+    }
     assert wrong == {}

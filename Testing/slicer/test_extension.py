@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import publish
 import pytest
 from PIL import Image
 
-import publish
 from package_build import MODULE, ROOT, files_in
 
 ENTRY = json.loads((ROOT / "ICHDiagnosis.json").read_text(encoding="utf-8"))
@@ -162,7 +162,9 @@ def test_another_address_is_put_everywhere_and_no_rule_is_broken_by_it(a_copy: P
     assert left == []
 
 
-@pytest.mark.parametrize("address", ["https://example.org/a/b", "somebody/SlicerICHDiagnosis", "https://github.com/one"])
+@pytest.mark.parametrize(
+    "address", ["https://example.org/a/b", "somebody/SlicerICHDiagnosis", "https://github.com/one"]
+)
 def test_what_is_no_address_of_a_repository_is_refused(a_copy: Path, address: str):
     with pytest.raises(ValueError, match="not of the form"):
         publish.put_address(a_copy, address)

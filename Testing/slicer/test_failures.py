@@ -8,25 +8,27 @@ from ICHDiagnosisLib.install.failure import explain_failure, proxy_name
 
 # Lines as pip 25 and 26 write them.
 FAILURES = {
-    "install.proxy": "WARNING: Retrying (Retry(total=0)) after connection broken by 'ProxyError('Cannot connect to proxy.', "
-    "OSError('Tunnel connection failed: 403 Forbidden'))': /simple/monai/",
-    "install.certificate": "Could not fetch URL: There was a problem confirming the ssl certificate: HTTPSConnectionPool: "
+    "install.proxy": "WARNING: Retrying (Retry(total=0)) after connection broken by 'ProxyError('Cannot connect to "
+    "proxy.', OSError('Tunnel connection failed: 403 Forbidden'))': /simple/monai/",
+    "install.certificate": "Could not fetch URL: There was a problem confirming the ssl certificate: "
     "(Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate')))",
     "install.no_network": "WARNING: Retrying after connection broken by 'NewConnectionError: Failed to establish a new "
     "connection: [Errno 11001] getaddrinfo failed'",
     "install.disk_full": "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
-    "install.long_paths": "HINT: This error might have occurred since this system does not have Windows Long Path support "
-    "enabled. You can find information on how to enable this at https://pip.pypa.io/warnings/enable-long-paths",
-    "install.in_use": "ERROR: Could not install packages due to an OSError: [WinError 5] Access is denied: 'torch_cpu.dll'",
-    "install.not_writable": "ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '/opt/Slicer'",
-    "install.conflict": "ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/en/latest/topics/dependency-resolution",
+    "install.long_paths": "HINT: This error might have occurred since this system does not have Windows Long Path "
+    "support enabled. You can find information on how to enable this at https://pip.pypa.io/warnings/enable-long-paths",
+    "install.in_use": "ERROR: Could not install packages due to an OSError: [WinError 5] Access is denied: 'c10.dll'",
+    "install.not_writable": "ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '/opt'",
+    "install.conflict": "ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/en/latest/topics/",
     "install.failed": "ERROR: No matching distribution found for monai>=1.6",
 }
 
 
 @pytest.mark.parametrize("code", FAILURES)
 def test_the_cause_is_found_in_pips_output(code):
-    log = ["Collecting monai>=1.6", FAILURES[code], "ERROR: pip exited"] if code != "install.failed" else [FAILURES[code]]
+    log = (
+        ["Collecting monai>=1.6", FAILURES[code], "ERROR: pip exited"] if code != "install.failed" else [FAILURES[code]]
+    )
     error = explain_failure("monai>=1.6", log, {})
     assert error.code == code
     assert error.log == "\n".join(log)
@@ -35,7 +37,12 @@ def test_the_cause_is_found_in_pips_output(code):
 
 
 def test_without_a_known_cause_pips_last_error_is_stated():
-    log = ["Collecting monai", "ERROR: first", "ERROR: No matching distribution found for monai>=1.6", "WARNING: a newer pip"]
+    log = [
+        "Collecting monai",
+        "ERROR: first",
+        "ERROR: No matching distribution found for monai>=1.6",
+        "WARNING: a newer pip",
+    ]
     assert str(explain_failure("monai>=1.6", log, {})).endswith(": No matching distribution found for monai>=1.6")
     assert str(explain_failure("monai>=1.6", [], {})).endswith(": no message")
 

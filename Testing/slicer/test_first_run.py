@@ -1,7 +1,7 @@
 """The first run on a clean Python: from Install to a shown result, with pip itself and an index of small wheels.
 
-The wheels are empty but for their metadata, which are those of the real packages (``package_index.json``): what pip decides
-here it decides for a user.
+The wheels are empty but for their metadata, which are those of the real packages (``package_index.json``): what pip
+decides here it decides for a user.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def clean(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def first_run(clean: CleanPython, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, PlayedBundle]]:
+def first_run(
+    clean: CleanPython, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Any, PlayedBundle]]:
     """The panel on that Python, with a head CT chosen."""
 
     def into_clean(missing: Any, installer: Any) -> Installation:

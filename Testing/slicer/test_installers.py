@@ -96,7 +96,9 @@ def test_an_older_slicer_gets_them_by_pip_in_a_process_of_its_own(without_slicer
     assert command[-4:] == ["--constraint", str(tmp_path / "constraints.txt"), "monai>=1.6", "fire>=0.7.1"]
 
 
-def test_torch_comes_by_the_program_of_the_pytorch_extension_and_is_imported_once_outside_the_application(asked, tmp_path):
+def test_torch_comes_by_the_program_of_the_pytorch_extension_and_is_imported_once_outside_the_application(
+    asked, tmp_path
+):
     (step, rest) = in_folder(tmp_path).steps([TORCH, MONAI], tmp_path / "c.txt")
     assert isinstance(rest, SlicerStep)
     get, install, import_it = planned(step)
@@ -134,12 +136,15 @@ def test_damaged_packages_never_go_to_pip_ensure_which_believes_metadata(asked, 
 def test_what_slicer_brings_is_held_at_its_version_unless_it_is_what_comes():
     installed = THIS_PYTHON.versions()
     lines = constraint_lines([MONAI])
-    assert {f"numpy=={installed['numpy']}", f"scipy=={installed['scipy']}", f"torch=={installed['torch']}"} <= set(lines)
+    assert {f"numpy=={installed['numpy']}", f"scipy=={installed['scipy']}", f"torch=={installed['torch']}"} <= set(
+        lines
+    )
     assert not any(line.startswith("torch==") for line in constraint_lines([TORCH]))
 
 
 @pytest.mark.parametrize(
-    "error", [subprocess.CalledProcessError(1, "pip install"), OSError("[WinError 126]"), KeyError("odd"), TypeError("x")]
+    "error",
+    [subprocess.CalledProcessError(1, "pip install"), OSError("[WinError 126]"), KeyError("odd"), TypeError("x")],
 )
 def test_whatever_slicers_packaging_raises_becomes_one_line_with_the_log(asked, monkeypatch, tmp_path, error):
     def fails(*_arguments, **_settings):

@@ -1,7 +1,7 @@
 """Every minimum that is stated can be had, with the others, beside the packages that each Slicer brings.
 
-``package_index.json`` holds what the packages state about themselves (recorded by ``setup/package_index.py``); pip's own
-resolver chooses among them.
+``package_index.json`` holds what the packages state about themselves (recorded by ``setup/package_index.py``); pip's
+own resolver chooses among them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class RecordedIndex(AbstractProvider):
         found = [
             Candidate(identifier, version)
             for version in self.versions(identifier)
-            if version not in refused and all(version in each.specifier for each in wanted) and self._runs(identifier, version)
+            if version not in refused
+            and all(version in each.specifier for each in wanted)
+            and self._runs(identifier, version)
         ]
         return sorted(found, key=attrgetter("version"), reverse=True)
 
@@ -71,10 +73,10 @@ class RecordedIndex(AbstractProvider):
     def get_dependencies(self, candidate: Any) -> Iterator[Requirement]:  # type: ignore[override]
         for line in self._stated(candidate.name, candidate.version)["requires"]:
             requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate(self._environment):
-                # Libraries of NVIDIA are pinned by torch alone, and nothing else needs them.
-                if not requirement.name.startswith(("nvidia-", "cuda-", "triton")):
-                    yield requirement
+            # Libraries of NVIDIA are pinned by torch alone, and nothing else needs them.
+            of_torch = requirement.name.startswith(("nvidia-", "cuda-", "triton"))
+            if not of_torch and (requirement.marker is None or requirement.marker.evaluate(self._environment)):
+                yield requirement
 
     def _runs(self, name: str, version: Version) -> bool:
         python = self._stated(name, version)["requires_python"]
@@ -95,7 +97,11 @@ def resolve(provider: RecordedIndex, requirements: Iterable[Requirement]) -> dic
 
 
 def pinned(packages: Mapping[str, str], index: RecordedIndex) -> list[Requirement]:
-    return [Requirement(f"{name}=={version}") for name, version in packages.items() if Version(version) in index.versions(name)]
+    return [
+        Requirement(f"{name}=={version}")
+        for name, version in packages.items()
+        if Version(version) in index.versions(name)
+    ]
 
 
 def minimum_of(requirement: Requirement) -> Version:
@@ -118,7 +124,9 @@ def test_all_that_is_needed_can_be_had_beside_what_slicer_brings(slicer, environ
 def test_every_stated_minimum_exists_and_agrees_with_the_others(requirement, slicer):
     index = RecordedIndex(ENVIRONMENTS[0])
     minimum = minimum_of(requirement)
-    assert minimum in index.versions(requirement.name), f"record it: setup/package_index.py {requirement.name}=={minimum}"
+    assert minimum in index.versions(requirement.name), (
+        f"record it: setup/package_index.py {requirement.name}=={minimum}"
+    )
     of_slicer = [each for each in pinned(SLICER[slicer], index) if each.name != requirement.name]
     exactly = Requirement(f"{requirement.name}=={minimum}")
     if requirement.name in ("numpy", "scipy"):
@@ -140,5 +148,3 @@ def test_the_minimum_of_torch_that_was_stated_before_is_found_to_contradict_mona
     before = [Requirement("torch>=2.4"), *(each for each in needed(ENVIRONMENTS[0]) if each.name != "torch")]
     with pytest.raises(ResolutionImpossible, match="torch"):
         resolve(index, [*before, Requirement(f"torch=={torch}")])
-
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
 
 import pytest
 import slicer
@@ -14,7 +13,7 @@ from history_cases import begin_as_version_1
 from ICHDiagnosisLib.bundle.command import BundleRequest
 from ICHDiagnosisLib.panel import history_section, result_export
 from ICHDiagnosisLib.scene.layers import remove_result, shown_result
-from panel_cases import PlayedBundle, an_open_panel, applied, click, click_row, refused, unfold, wait
+from panel_cases import applied, click, click_row, refused, unfold, wait
 from scene_cases import a_ct, affine
 
 

@@ -122,7 +122,9 @@ def test_finding_what_is_missing_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "module", [requirements, installation, installers, check, computer, failure, sizes, steps], ids=lambda module: module.__name__
+    "module",
+    [requirements, installation, installers, check, computer, failure, sizes, steps],
+    ids=lambda module: module.__name__,
 )
 def test_nothing_happens_at_file_scope(module):
     assert module.__file__ is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from ..messages import MessageError, message
@@ -42,39 +42,51 @@ def explain_failure(name: str, log: Sequence[str], environment: Mapping[str, str
         With a message that states cause and remedy; where none is known, pip's last error.
     """
     text = "\n".join(log)
-    if _has(text, "ProxyError", "Cannot connect to proxy", "Tunnel connection failed", "Proxy Authentication"):
+    if _has(text, _PROXY):
         return InstallationError("install.proxy", text, name=name, proxy=proxy_name(environment))
-    if _has(text, "CERTIFICATE_VERIFY_FAILED", "SSLCertVerificationError", "SSLError"):
-        return InstallationError("install.certificate", text, name=name)
-    if _has(text, "No space left on device", r"\[Errno 28\]", r"\[WinError 112\]"):
-        return InstallationError("install.disk_full", text, name=name)
-    if _has(text, r"\[WinError 206\]", "enable-long-paths", "Long Path support"):
-        return InstallationError("install.long_paths", text, name=name)
-    if _has(text, r"\[WinError 5\]", r"\[WinError 32\]", "Access is denied", "being used by another process"):
-        return InstallationError("install.in_use", text, name=name)
-    if _has(text, r"\[Errno 13\]", r"\[Errno 30\]", "Permission denied", "Read-only file system"):
-        return InstallationError("install.not_writable", text, name=name)
-    if _has(text, "ResolutionImpossible", "conflicting dependencies", "contradictory"):
-        return InstallationError("install.conflict", text, name=name)
-    if _has(text, *_NO_NETWORK):
-        return InstallationError("install.no_network", text, name=name)
+    for patterns, error in _CAUSES:
+        if _has(text, patterns):
+            return error(text, name)
     errors = [line for line in log if line.startswith("ERROR:")] or [line for line in log if line.strip()]
-    error = errors[-1].removeprefix("ERROR:").strip() if errors else message("device.no_message")
-    return InstallationError("install.failed", text, name=name, error=error)
+    last = errors[-1].removeprefix("ERROR:").strip() if errors else message("device.no_message")
+    return InstallationError("install.failed", text, name=name, error=last)
 
 
-_NO_NETWORK = (
-    "NewConnectionError",
-    "NameResolutionError",
-    "Temporary failure in name resolution",
-    "getaddrinfo failed",
-    "Network is unreachable",
-    "ConnectTimeoutError",
-    "ReadTimeoutError",
-    "Read timed out",
-    "Connection refused",
-    "Max retries exceeded",
-    "ConnectionResetError",
+_PROXY = ("ProxyError", "Cannot connect to proxy", "Tunnel connection failed", "Proxy Authentication")
+# The first that fits is the cause: an error of the connection also brings that of what then was not found.
+_CAUSES: tuple[tuple[tuple[str, ...], Callable[[str, str], InstallationError]], ...] = (
+    (
+        ("CERTIFICATE_VERIFY_FAILED", "SSLCertVerificationError", "SSLError"),
+        lambda log, name: InstallationError("install.certificate", log, name=name),
+    ),
+    (
+        ("No space left on device", r"\[Errno 28\]", r"\[WinError 112\]"),
+        lambda log, name: InstallationError("install.disk_full", log, name=name),
+    ),
+    (
+        (r"\[WinError 206\]", "enable-long-paths", "Long Path support"),
+        lambda log, name: InstallationError("install.long_paths", log, name=name),
+    ),
+    (
+        (r"\[WinError 5\]", r"\[WinError 32\]", "Access is denied", "being used by another process"),
+        lambda log, name: InstallationError("install.in_use", log, name=name),
+    ),
+    (
+        (r"\[Errno 13\]", r"\[Errno 30\]", "Permission denied", "Read-only file system"),
+        lambda log, name: InstallationError("install.not_writable", log, name=name),
+    ),
+    (
+        ("ResolutionImpossible", "conflicting dependencies", "contradictory"),
+        lambda log, name: InstallationError("install.conflict", log, name=name),
+    ),
+    (
+        (
+            *("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ReadTimeoutError", "Read timed out"),
+            *("Temporary failure in name resolution", "getaddrinfo failed", "Network is unreachable"),
+            *("Connection refused", "ConnectionResetError", "Max retries exceeded"),
+        ),
+        lambda log, name: InstallationError("install.no_network", log, name=name),
+    ),
 )
 
 
@@ -91,5 +103,5 @@ def proxy_name(environment: Mapping[str, str]) -> str:
     return message("install.unnamed_proxy")
 
 
-def _has(text: str, *patterns: str) -> bool:
+def _has(text: str, patterns: Sequence[str]) -> bool:
     return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns)

@@ -160,7 +160,9 @@ class Installation:
         log = "\n".join(self._log)
         still = find_missing([package.requirement for package in self._missing], self._packages)
         if still:
-            raise InstallationError("install.not_installed", log, name=", ".join(each.requirement.text for each in still))
+            raise InstallationError(
+                "install.not_installed", log, name=", ".join(each.requirement.text for each in still)
+            )
         for package in self._missing:
             absent = self._packages.absent_dependencies(package.requirement.name)
             if absent:

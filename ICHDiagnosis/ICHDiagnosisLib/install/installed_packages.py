@@ -130,7 +130,11 @@ def _packaging(module: str) -> ModuleType:
 
 
 def _is_code(parts: tuple[str, ...]) -> bool:
-    return parts[-1].endswith((".py", ".so", ".pyd", ".dll", ".dylib")) and parts[0] != ".." and not parts[0].endswith(".data")
+    return (
+        parts[-1].endswith((".py", ".so", ".pyd", ".dll", ".dylib"))
+        and parts[0] != ".."
+        and not parts[0].endswith(".data")
+    )
 
 
 def _required(lines: Iterable[str]) -> Iterator[str]:

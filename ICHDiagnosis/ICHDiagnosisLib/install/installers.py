@@ -1,4 +1,4 @@
-"""Who installs packages: light-the-torch for torch, Slicer's packaging or pip for the rest, or pip from a folder of wheels."""
+"""Who installs: light-the-torch brings torch, Slicer's packaging or pip the rest; or pip, from a folder of wheels."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from .installed_packages import THIS_PYTHON, InstalledPackages, applies_here, ca
 from .sizes import megabytes
 
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
-# Slicer itself is built against these, or (torch) an installer of its own chooses the build that fits the graphics card.
+# Slicer itself is built against these, or (torch) an installer of its own chooses the build for the graphics card.
 NEVER_REPLACED = ("torch", "SimpleITK", "numpy", "scipy", "requests")
 _LINE = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)>=(?P<minimum>[0-9]+(?:\.[0-9]+)*)(?:,<(?P<below>[0-9]+(?:\.[0-9]+)*))?"

@@ -57,7 +57,9 @@ def free_megabytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free // 10**6
 
 
-def missing_room(needed: int, folder: Path, free: Callable[[Path], int] = free_megabytes) -> tuple[Path, int, int] | None:
+def missing_room(
+    needed: int, folder: Path, free: Callable[[Path], int] = free_megabytes
+) -> tuple[Path, int, int] | None:
     """Find the disk that is too full for an installation.
 
     Parameters

@@ -1,7 +1,7 @@
 """The steps of an installation: programs in a process of their own, or one call of Slicer's own ``pip_ensure``.
 
-A step is polled by the panel's timer, so that the window lives on while pip unpacks for minutes without a word. Its process
-ends with everything it started when it is cancelled, when the panel closes and when the application is killed
+A step is polled by the panel's timer, so that the window lives on while pip unpacks for minutes without a word. Its
+process ends with everything it started when it is cancelled, when the panel closes and when the application is killed
 (``bundle/process_tree.py``). Standard library only; Slicer is imported at the moment of an installation.
 """
 
@@ -143,9 +143,9 @@ class ProgramStep:
 
 @dataclass(frozen=True)
 class SlicerStep:
-    """Installs by one call of ``slicer.packaging.pip_ensure`` (Slicer 5.11 and later), whose dialog keeps the window alive.
+    """Installs by one call of ``slicer.packaging.pip_ensure`` (Slicer 5.11 and later).
 
-    While it shows, the application cannot be closed: the dialog is modal.
+    Its dialog keeps the window alive, and is modal: while it shows, the application cannot be closed.
 
     Attributes
     ----------
