@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 INDEX = Path(__file__).resolve().parents[1] / "Testing" / "slicer" / "package_index.json"
 SLICER_PYTHON = "3.12"
 PLATFORMS = ("macosx_10_9_universal2", "macosx_11_0_arm64", "macosx_12_0_arm64", "macosx_14_0_arm64")
 
 
-def metadata_of(requirement: str) -> dict[str, object]:
+def metadata_of(requirement: str) -> dict[str, Any]:
     """Ask pip for the metadata of one version.
 
     Parameters

@@ -4,8 +4,8 @@
     python setup/publish.py https://github.com/somebody/SlicerICHDiagnosis    # put this address everywhere, then check
 
 ``scm_url`` in ``ICHDiagnosis.json`` is the one place that holds the address; every other file is rewritten from it.
-What needs the network (the topic ``3d-slicer-extension``, whether the images can be fetched) is listed at the end, to be
-checked by hand. The rules are those of ``scripts/check_description_files.py`` and of the pull request's list there.
+What needs the network (the topic ``3d-slicer-extension``, whether the images can be fetched) is listed at the end, to
+be checked by hand. The rules are those of ``scripts/check_description_files.py`` and of the pull request's list there.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _faults_of_entry(root: Path, entry: dict[str, object]) -> list[str]:
     if not re.fullmatch(r"Slicer(Extension)?[-_]?\w+", name):
         found.append(f"the repository's name {name} does not begin with Slicer")
     if entry.get("scm_revision") != "":
-        # Slicer's build stops where the key is missing, and reads empty as origin/main; the Index then clones one commit.
+        # Slicer's build stops where the key is missing and reads empty as origin/main; the Index then clones shallow.
         found.append(f"scm_revision of {EXTENSION}.json must be there and empty")
     return found
 

@@ -2,7 +2,8 @@
 
 Slicer's translation tools (``lupdate_preprocess.py``, then Qt's ``lupdate``) put each ``_("...")`` of this file into
 the context ``ICHDiagnosisLib.messages``, and :func:`message` asks ``slicer.i18n.tr`` for that context when a text is
-needed. Outside the application texts stay English. The texts of ``ICHDiagnosis.ui`` are in Qt's own mechanism.
+needed; the texts of installing have a file, and with it a context, of their own. Outside the application texts stay
+English. The texts of ``ICHDiagnosis.ui`` are in Qt's own mechanism.
 
 Placeholders are named and stay as they are in a translation. Lines of the log, and errors that only a programmer can
 cause, are no messages.
@@ -11,6 +12,8 @@ cause, are no messages.
 from __future__ import annotations
 
 import sys
+
+from .installation_messages import INSTALLATION_CATALOGUE, installation_text
 
 
 def _(text: str) -> str:
@@ -273,82 +276,6 @@ CATALOGUE = {
     "status.not_evaluable": _("Not evaluable"),
     "status.failed": _("Failed"),
     "status.cancelled": _("Cancelled"),
-    # Terms of the weights
-    "terms.ask": _(
-        "The weights of this module may be used for {terms} only: they were made with data offered on these terms. "
-        "Research use only: not a medical device, not for diagnosis or treatment. Do you accept these terms?"
-    ),
-    "terms.accept": _("Accept"),
-    # Installation
-    "install.install": _("Install"),
-    "install.package_missing": _("{name} (not installed; about {size} MB)"),
-    "install.package_too_old": _("{name} ({installed} is installed; about {size} MB)"),
-    "install.package_damaged": _("{name} ({installed} is damaged: {fault}; about {size} MB, installed anew)"),
-    "install.file_missing": _("{file} is missing"),
-    "install.consent": _("To read a study, these Python packages must be installed first (about {total} MB):"),
-    "install.torch_cuda": _("Torch comes in its build for NVIDIA graphics cards, for such a card was found."),
-    "install.torch_cpu": _("Torch comes in its build for the processor, for no NVIDIA graphics card was found."),
-    "install.room": _("{free} MB are free in {folder}."),
-    "install.intel_mac": _(
-        "This module cannot run here: for Macs with an Intel processor there is no torch newer than 2.2, and it needs "
-        "2.8. Read the study from the terminal of another computer (README): the report opens in any browser."
-    ),
-    "install.rosetta": _(
-        "This 3D Slicer is built for Intel processors and runs by Rosetta: there is no torch newer than 2.2 for it, "
-        "and this module needs 2.8. Use a 3D Slicer built for Apple silicon, or the terminal of this Mac (README)."
-    ),
-    "install.installing": _("Installing"),
-    "install.installing_package": _("Installing {name} ({number} of {total})"),
-    "install.installed": _("Installed"),
-    "install.restart": _("Installed. Restart 3D Slicer before going on: {names} changed while in use."),
-    "install.belongs_to_slicer": _("{name} is needed and belongs to Slicer itself: use a newer Slicer"),
-    "install.not_installed": _("{name} was not installed"),
-    "install.incomplete": _("{name} was installed without what it needs: {missing}"),
-    "install.no_room": _("The disk is too full: {needed} MB are needed in {folder}, {free} MB are free."),
-    "install.folder_not_writable": _(
-        "Packages are installed into {folder}, where you may not write: install 3D Slicer into a folder of your own, "
-        "or start it once as administrator."
-    ),
-    "install.proxy": _("{name} could not be installed: the proxy {proxy} let nothing through."),
-    "install.unnamed_proxy": _("of this network"),
-    "install.certificate": _(
-        "{name} could not be installed: the certificate of the connection was refused. A proxy or a virus scanner may "
-        "read along; ask your administrator, or install from a folder of wheels."
-    ),
-    "install.no_network": _(
-        "{name} could not be installed: the internet was not reached. Try again, or install from a folder of wheels."
-    ),
-    "install.disk_full": _("{name} could not be installed: the disk is full."),
-    "install.long_paths": _(
-        "{name} could not be installed: a path is longer than Windows allows. Allow long paths in Windows, or install "
-        "3D Slicer into a shorter folder."
-    ),
-    "install.in_use": _(
-        "{name} could not be installed: a file is in use. Restart 3D Slicer and install before anything else is used."
-    ),
-    "install.not_writable": _("{name} could not be installed: a folder of 3D Slicer may not be written."),
-    "install.conflict": _(
-        "{name} could not be installed: what other packages need contradicts it. The log names them; update or remove "
-        "the extension that they belong to."
-    ),
-    "install.torch_unusable": _("{name} was installed but cannot be imported: {error}"),
-    "install.unexpected": _("The installation failed: {error}"),
-    "install.failed": _("{name} could not be installed: {error}"),
-    "install.no_wheel_folder": _("The folder of wheels does not exist: {folder}"),
-    "install.no_python": _("Python could not be started: {error}"),
-    "install.checking": _("Checking packages, device and weights…"),
-    "check.no_problems": _("All is well."),
-    "check.version": _("Model version: {version}"),
-    "check.unknown": _("unknown"),
-    "check.device": _("Device: {name}{memory} (torch {version})"),
-    "check.packages": _("Packages: {versions}"),
-    "weights.intact": _("intact"),
-    "weights.missing": _("missing"),
-    "weights.wrong_hash": _("wrong hash"),
-    "device.no_python": _("Python could not be started: {error}"),
-    "device.no_answer": _("Torch gave no answer within {seconds:g} s"),
-    "device.no_message": _("no message"),
-    "device.error": _("Torch could not be asked about the device: {error}"),
 }
 
 
@@ -360,6 +287,8 @@ def message(code: str, **values: object) -> str:
     KeyError
         If there is no such code, or a placeholder has no value.
     """
+    if code in INSTALLATION_CATALOGUE:
+        return installation_text(code).format(**values)
     i18n = sys.modules.get("slicer.i18n")
     text = CATALOGUE[code]
     return (text if i18n is None else i18n.tr(text)).format(**values)

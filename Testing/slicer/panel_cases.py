@@ -19,8 +19,8 @@ import sample_result_folder as sample
 from ICHDiagnosisLib.bundle.child_output import Progress
 from ICHDiagnosisLib.bundle.command import BundleRequest
 from ICHDiagnosisLib.bundle.exit_status import explain_ending
+from ICHDiagnosisLib.bundle.location import weights_terms
 from ICHDiagnosisLib.bundle.process import RunUpdate
-from ICHDiagnosisLib.install.terms import ACCEPTED_TERMS_SETTING, weights_terms
 from ICHDiagnosisLib.scene import views
 from scene_cases import SHAPE, affine, plane_of
 
@@ -98,6 +98,8 @@ class PlayedBundle:
 
 def accept_terms() -> None:
     """Have accepted the terms of the weights before."""
+    from ICHDiagnosisLib.panel.installation_section import ACCEPTED_TERMS_SETTING  # noqa: PLC0415 - needs the host
+
     terms = weights_terms(MODULE_FILE.parents[1] / "monai_bundle")
     QSettings().setValue(ACCEPTED_TERMS_SETTING, terms)
 

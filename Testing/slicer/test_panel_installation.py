@@ -15,8 +15,8 @@ from ICHDiagnosisLib.install.check import Device, InstallationCheck, WeightsFile
 from ICHDiagnosisLib.install.computer import Computer
 from ICHDiagnosisLib.install.failure import InstallationError
 from ICHDiagnosisLib.install.requirements import MissingPackage, Requirement
-from ICHDiagnosisLib.install.terms import ACCEPTED_TERMS_SETTING
 from ICHDiagnosisLib.panel import installation_section
+from ICHDiagnosisLib.panel.installation_section import ACCEPTED_TERMS_SETTING
 from panel_cases import PlayedBundle, an_open_panel, applied, click, unfold, wait
 from scene_cases import a_ct, affine
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import qt
 import slicer
 
+from ..bundle.location import weights_terms
 from ..install.check import InstallationCheck, check_installation
 from ..install.computer import TorchBuild, this_computer
 from ..install.failure import InstallationError
@@ -16,11 +17,12 @@ from ..install.installation import Installation
 from ..install.installers import application_installer, offline_installer, python_executable
 from ..install.requirements import MissingPackage
 from ..install.sizes import free_megabytes, packages_folder
-from ..install.terms import ACCEPTED_TERMS_SETTING, weights_terms
 from ..messages import message
 from .run_controls import RunControls
 from .widgets import Tone, Widgets, show_banner
 
+ACCEPTED_TERMS_SETTING = "ICHDiagnosis/AcceptedTerms"
+"""Setting of the application that holds the terms which the user accepted: others are asked for again."""
 # Long enough for the thread to get on, short enough for the panel to stay responsive.
 _THREAD_SECONDS = 0.03
 

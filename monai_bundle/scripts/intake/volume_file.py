@@ -100,7 +100,7 @@ def _longer(name: str, holds_more: bool) -> tuple[QualityWarning, ...]:
 
 
 def read_nrrd(path: Path) -> CTStudy:
-    """Read an NRRD file (``.nrrd``, ``.nhdr``); coordinates become RAS, from left-posterior-superior where none is named.
+    """Read an NRRD file (``.nrrd``, ``.nhdr``); its coordinates, LPS where the file names none, become RAS.
 
     Values and axes are treated as in :func:`read_nifti`. A header whose ``space`` names no side of the body brings the
     warning ``"unknown_orientation"``.
