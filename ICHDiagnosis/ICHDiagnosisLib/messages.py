@@ -27,7 +27,9 @@ CATALOGUE = {
     "module.help": _(
         "Computes from a non-contrast head CT how likely each type of intracranial haemorrhage is, and shows the "
         "slices and voxels that the network used. "
-        "Research use only: not a medical device, not for diagnosis or treatment."
+        "Research use only: not a medical device, not for diagnosis or treatment. "
+        "Needs 3D Slicer 5.10 or newer, and no Intel Mac. The first run installs about 1.1 GB, with an NVIDIA graphics "
+        "card about 5 GB. The weights are for non-commercial research and education."
     ),
     "module.acknowledgement": _(
         "An open re-implementation of DrCT2 (Wang, Fu, Li, Pei. Medical Physics 2022) as a MONAI bundle."

@@ -13,6 +13,7 @@ import publish
 import pytest
 from PIL import Image
 
+from ICHDiagnosisLib.messages import message
 from package_build import MODULE, ROOT, files_in
 
 ENTRY = json.loads((ROOT / "ICHDiagnosis.json").read_text(encoding="utf-8"))
@@ -96,6 +97,14 @@ def test_the_metadata_are_all_there_each_on_one_line_and_agree_with_the_entry():
     assert "Research use only" in found["DESCRIPTION"]
     assert found["HOMEPAGE"].startswith(f"https://github.com/{REPOSITORY}")
     assert "5.10" in found["DESCRIPTION"]
+
+
+def test_page_and_module_state_versions_sizes_and_terms():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for text in (readme, message("module.help")):
+        assert all(part in text for part in ("3D Slicer 5.10 or newer", "1.1 GB", "5 GB", "Intel", "non-commercial"))
+    # With the command that measures them.
+    assert "setup/installed_sizes.py" in readme
 
 
 def test_icon_and_screenshots_lie_where_their_addresses_say():
