@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import subprocess
 import sys
 import tomllib
@@ -67,12 +68,20 @@ def test_a_torch_without_the_list_of_its_files_is_offered_for_repair(tmp_path):
     assert found.description.startswith("torch (2.13.0 is damaged: RECORD is missing; about ")
 
 
+def test_a_missing_file_is_found_although_python_3_12_leaves_it_out_of_the_list_of_files(tmp_path, monkeypatch):
+    put_distribution(tmp_path, "torch", "2.13.0")
+    (tmp_path / "torch" / "__init__.py").unlink()
+    monkeypatch.setattr(importlib.metadata.Distribution, "files", [])
+    (found,) = find_missing([Requirement("torch", "2.8")], InstalledPackages((tmp_path,)))
+    assert found.fault == "torch/__init__.py is missing"
+
+
 def test_a_torch_whose_libraries_are_missing_is_offered_for_repair(tmp_path):
     put_distribution(tmp_path, "torch", "2.13.0")
     record = tmp_path / "torch-2.13.0.dist-info" / "RECORD"
     record.write_text("torch/__init__.py,,\ntorch/lib/torch_cpu.dll,,\ntorch-2.13.0.dist-info/licenses/a/b/c,,\n")
     (found,) = find_missing([Requirement("torch", "2.8")], InstalledPackages((tmp_path,)))
-    assert Path(found.fault.removesuffix(" is missing")) == Path("torch/lib/torch_cpu.dll")
+    assert found.fault == "torch/lib/torch_cpu.dll is missing"
     (tmp_path / "torch" / "lib").mkdir()
     (tmp_path / "torch" / "lib" / "torch_cpu.dll").touch()
     assert find_missing([Requirement("torch", "2.8")], InstalledPackages((tmp_path,))) == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import importlib.metadata
 import re
@@ -92,14 +93,20 @@ class InstalledPackages:
             The first file of code that is listed and not there, of those in its upper two folders (torch has twelve
             thousand below); ``"RECORD"`` where there is no list; empty where all is whole.
         """
-        found = [each for each in self._distributions() if canonical(each.metadata["Name"] or "") == canonical(name)]
-        if not found:
+        # Found by its name alone: to read the metadata of every other package would take a second.
+        where = {} if self.search_path is None else {"path": [str(folder) for folder in self.search_path]}
+        found = list(importlib.metadata.distributions(name=name, **where))
+        if not found or found[0].read_text("METADATA") is None:
+            # None at all, or of an older kind (egg-info), which has no such list.
             return ""
-        if found[0].files is None:
+        # Not by "files", which since Python 3.12 leaves out what is not there.
+        record = found[0].read_text("RECORD")
+        if not record:
             return "RECORD"
-        for file in found[0].files:
-            if len(file.parts) <= 3 and _is_code(file.parts) and not Path(str(file.locate())).exists():
-                return str(file)
+        for line in csv.reader(record.splitlines()):
+            parts = tuple(line[0].split("/")) if line else ()
+            if 0 < len(parts) <= 3 and _is_code(parts) and not Path(str(found[0].locate_file(line[0]))).exists():
+                return line[0]
         return ""
 
     def import_names(self, name: str) -> frozenset[str]:
