@@ -70,7 +70,7 @@ class RecordedIndex(AbstractProvider):
     def is_satisfied_by(self, requirement: Any, candidate: Any) -> bool:
         return candidate.version in requirement.specifier
 
-    def get_dependencies(self, candidate: Any) -> Iterator[Requirement]:  # type: ignore[override]
+    def get_dependencies(self, candidate: Any) -> Iterator[Requirement]:
         for line in self._stated(candidate.name, candidate.version)["requires"]:
             requirement = Requirement(line)
             # Libraries of NVIDIA are pinned by torch alone, and nothing else needs them.

@@ -94,8 +94,8 @@ class InstalledPackages:
             thousand below); ``"RECORD"`` where there is no list; empty where all is whole.
         """
         # Found by its name alone: to read the metadata of every other package would take a second.
-        where = {} if self.search_path is None else {"path": [str(folder) for folder in self.search_path]}
-        found = list(importlib.metadata.distributions(name=name, **where))
+        where = sys.path if self.search_path is None else [str(folder) for folder in self.search_path]
+        found = list(importlib.metadata.distributions(name=name, path=where))
         if not found or found[0].read_text("METADATA") is None:
             # None at all, or of an older kind (egg-info), which has no such list.
             return ""
