@@ -26,7 +26,7 @@ class PackagesMissingError(CannotStartError):
     Attributes
     ----------
     missing : tuple of MissingPackage
-        For :func:`ICHDiagnosisLib.install.installation.install`.
+        For :class:`ICHDiagnosisLib.install.installation.Installation`.
     """
 
     def __init__(self, missing: tuple[MissingPackage, ...]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import slicer
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint, QSettings, Qt
 from PySide6.QtTest import QTest
 
 import host
@@ -19,6 +19,7 @@ import sample_result_folder as sample
 from ICHDiagnosisLib.bundle.child_output import Progress
 from ICHDiagnosisLib.bundle.command import BundleRequest
 from ICHDiagnosisLib.bundle.exit_status import explain_ending
+from ICHDiagnosisLib.bundle.location import weights_terms
 from ICHDiagnosisLib.bundle.process import RunUpdate
 from ICHDiagnosisLib.scene import views
 from scene_cases import SHAPE, affine, plane_of
@@ -95,6 +96,14 @@ class PlayedBundle:
         self.running = False
 
 
+def accept_terms() -> None:
+    """Have accepted the terms of the weights before."""
+    from ICHDiagnosisLib.panel.installation_section import ACCEPTED_TERMS_SETTING  # noqa: PLC0415 - needs the host
+
+    terms = weights_terms(MODULE_FILE.parents[1] / "monai_bundle")
+    QSettings().setValue(ACCEPTED_TERMS_SETTING, terms)
+
+
 @contextmanager
 def an_open_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: Any, missing: Sequence = ()) -> Iterator:
     """Open the module on an empty scene; settings, history and results lie in ``tmp_path``."""
@@ -103,6 +112,7 @@ def an_open_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: Any, 
     module = sys.modules["ICHDiagnosis"]
     monkeypatch.setattr(module, "BundleProcess", lambda *_arguments, **_options: runner)
     monkeypatch.setattr(module, "find_missing", lambda _requirements: tuple(missing))
+    accept_terms()
     (tmp_path / "settings").mkdir()
     monkeypatch.setattr(slicer.app, "slicerUserSettingsFilePath", str(tmp_path / "settings" / "Slicer.ini"))
     module_widget = host.open_panel("ICHDiagnosis")

@@ -9,12 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import publish
 import pytest
 from PIL import Image
 
+from ICHDiagnosisLib.messages import message
 from package_build import MODULE, ROOT, files_in
 
-ADDRESS = "https://raw.githubusercontent.com/ICHDiagnosis/SlicerICHDiagnosis/main/"
+ENTRY = json.loads((ROOT / "ICHDiagnosis.json").read_text(encoding="utf-8"))
+# The one place that holds the repository's address, which is known when it is published only.
+REPOSITORY = ENTRY["scm_url"].removeprefix("https://github.com/").removesuffix(".git")
+ADDRESS = f"https://raw.githubusercontent.com/{REPOSITORY}/{publish.BRANCH}/"
 # https://github.com/Slicer/Slicer/blob/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.2.json
 SCHEMA_KEYS = {
     "$schema",
@@ -75,7 +80,7 @@ def test_names_are_as_the_index_wants_them():
     entry = json.loads((ROOT / "ICHDiagnosis.json").read_text(encoding="utf-8"))
     repository = re.fullmatch(r"https://github\.com/[\w-]+/([\w-]+)\.git", entry["scm_url"])
     assert repository is not None
-    assert repository[1] == "SlicerICHDiagnosis"
+    assert repository[1].startswith("Slicer")
     project = re.search(r"project\s*\(\s*([^\s)]+)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))
     assert project is not None
     assert project[1] == "ICHDiagnosis" == listed("MODULE_PYTHON_SCRIPTS")[0].removesuffix(".py")
@@ -90,7 +95,16 @@ def test_the_metadata_are_all_there_each_on_one_line_and_agree_with_the_entry():
         == json.loads((ROOT / "ICHDiagnosis.json").read_text(encoding="utf-8"))["build_dependencies"]
     )
     assert "Research use only" in found["DESCRIPTION"]
-    assert found["HOMEPAGE"].startswith("https://github.com/ICHDiagnosis/SlicerICHDiagnosis")
+    assert found["HOMEPAGE"].startswith(f"https://github.com/{REPOSITORY}")
+    assert "5.10" in found["DESCRIPTION"]
+
+
+def test_page_and_module_state_versions_sizes_and_terms():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for text in (readme, message("module.help")):
+        assert all(part in text for part in ("3D Slicer 5.10 or newer", "1.1 GB", "5 GB", "Intel", "non-commercial"))
+    # With the command that measures them.
+    assert "setup/installed_sizes.py" in readme
 
 
 def test_icon_and_screenshots_lie_where_their_addresses_say():
@@ -121,17 +135,69 @@ def test_a_licence_that_the_index_finds_lies_in_the_root():
     assert (ROOT / "LICENSE.txt").stat().st_size > 1000
 
 
-def git(*arguments: str, listed: str | None = None) -> str:
+def test_a_shallow_clone_is_small_enough_for_the_index():
     if not (ROOT / ".git").exists():
         pytest.fail("the size of a clone is known in a clone only")
-    return subprocess.run(
-        ["git", *arguments], cwd=ROOT, input=listed, capture_output=True, text=True, check=True
-    ).stdout
+    assert 5 < publish.shallow_clone_megabytes(ROOT) < publish.LIMIT_MEGABYTES
 
 
-def test_a_clone_with_its_history_is_below_90_megabytes():
-    # The size of this folder's .git is no measure: an object may lie there loose and packed, or belong to no branch.
-    objects = [line.split()[0] for line in git("rev-list", "--objects", "HEAD").splitlines()]
-    sizes = git("cat-file", "--batch-check=%(objectsize:disk)", listed="\n".join(objects)).split()
-    assert len(sizes) == len(objects) > 0
-    assert sum(map(int, sizes)) < 90e6
+# Publishing
+
+
+def test_every_rule_of_the_index_that_needs_no_network_is_kept():
+    assert publish.faults(ROOT) == []
+
+
+@pytest.fixture
+def a_copy(tmp_path: Path) -> Path:
+    """The repository's pages without its code, as a repository of its own."""
+    for name in ("ICHDiagnosis.json", "CMakeLists.txt", "README.md", "CITATION.cff", "LICENSE.txt", "Resources"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    for name in ("ICHDiagnosis/CMakeLists.txt", "monai_bundle/configs/metadata.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "add", "."], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def test_another_address_is_put_everywhere_and_no_rule_is_broken_by_it(a_copy: Path):
+    changed = publish.put_address(a_copy, "https://github.com/some-hospital/SlicerICHDiagnosis.git")
+    assert {"ICHDiagnosis.json", "CMakeLists.txt", "CITATION.cff"} <= set(changed)
+    assert publish.stated_address(a_copy) == "https://github.com/some-hospital/SlicerICHDiagnosis"
+    assert publish.faults(a_copy) == []
+    left = [path.name for path in a_copy.iterdir() if path.is_file() and REPOSITORY in path.read_text(encoding="utf-8")]
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    "address", ["https://example.org/a/b", "somebody/SlicerICHDiagnosis", "https://github.com/one"]
+)
+def test_what_is_no_address_of_a_repository_is_refused(a_copy: Path, address: str):
+    with pytest.raises(ValueError, match="not of the form"):
+        publish.put_address(a_copy, address)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "fault"),
+    [
+        ("ICHDiagnosis.json", "SlicerICHDiagnosis", "ICH", "does not begin with Slicer"),
+        ("ICHDiagnosis.json", '"tier"', '"level"', "does not follow schema"),
+        ("ICHDiagnosis.json", '["PyTorch"]', "[]", "different dependencies"),
+        ("ICHDiagnosis.json", '"scm_revision": ""', '"scm_revision": "main"', "must be there and empty"),
+        ("CMakeLists.txt", "project(ICHDiagnosis)", "project(SlicerICH)", "not named like the extension"),
+        ("CMakeLists.txt", "screenshot_result.png", "nowhere.png", "no image lies where"),
+        ("CMakeLists.txt", "non-commercial", "any", "terms of the weights"),
+        ("CMakeLists.txt", "EXTENSION_ICONURL", "EXTENSION_ICON", "lacks ICONURL"),
+        ("README.md", "\n## Modules\n", "\n## Parts\n", "no sentence for the module"),
+        ("README.md", "test host", "application", "what the screenshots were made in"),
+        ("README.md", "Apache-2.0", "a licence", "does not name the licence"),
+    ],
+)
+def test_a_broken_rule_is_found(a_copy: Path, name: str, old: str, new: str, fault: str):
+    path = a_copy / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    assert any(fault in found for found in publish.faults(a_copy))

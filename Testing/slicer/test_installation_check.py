@@ -68,11 +68,26 @@ def test_wrong_and_missing_weights_and_old_packages_are_reported(a_bundle, a_dev
         a_bundle, PYTHON, {}, [Requirement("monai", "1.6")], InstalledPackages((tmp_path / "site",))
     )
     assert check.problems == (
-        "monai>=1.6 (1.3 is installed; about 7 MB)",
+        "monai>=1.6 (1.3 is installed; about 14 MB)",
         "models/model.pt: wrong hash",
         "models/second.pt: missing",
     )
     assert check.weights[0].found_sha256 == hashlib.sha256(b"something else").hexdigest()
+
+
+def test_a_torch_that_cannot_be_imported_is_offered_for_repair(a_bundle, tmp_path, monkeypatch):
+    def fails(*_arguments):
+        raise DeviceQueryError("device.error", error="OSError: [WinError 126] fbgemm.dll")
+
+    monkeypatch.setattr(installation_check, "query_device", fails)
+    put_distribution(tmp_path / "site", "torch", "2.13.0")
+    packages = InstalledPackages((tmp_path / "site",))
+    (repair,) = check_installation(a_bundle, PYTHON, {}, [Requirement("torch", "2.8")], packages).repairs
+    assert (repair.installed, repair.requirement.name) == ("2.13.0", "torch")
+    assert "WinError 126" in repair.description
+    # One that is not there at all is missing, and offered once.
+    (missing,) = check_installation(a_bundle, PYTHON, {}, [Requirement("torch", "9")], packages).repairs
+    assert (missing.installed, missing.fault) == ("2.13.0", "")
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,15 @@ from pathlib import Path
 import pytest
 import slicer
 
-from ICHDiagnosisLib.messages import CATALOGUE, MessageError, message
+from ICHDiagnosisLib.installation_messages import INSTALLATION_CATALOGUE
+from ICHDiagnosisLib.messages import CATALOGUE as OTHER_CATALOGUE
+from ICHDiagnosisLib.messages import MessageError, message
+
+CATALOGUES = {"messages.py": OTHER_CATALOGUE, "installation_messages.py": INSTALLATION_CATALOGUE}
+CATALOGUE = OTHER_CATALOGUE | INSTALLATION_CATALOGUE
 
 MODULE = Path(__file__).resolve().parents[2] / "ICHDiagnosis"
-FILES = [path for path in sorted(MODULE.rglob("*.py")) if path.name != "messages.py"]
+FILES = [path for path in sorted(MODULE.rglob("*.py")) if path.name not in CATALOGUES]
 # Arguments of an error that are no placeholders of its message.
 OTHER_ARGUMENTS = {"log"}
 
@@ -79,22 +84,25 @@ def test_placeholders_are_filled_as_the_text_has_them(functions: set[str]):
     assert wrong == []
 
 
-def test_every_text_is_marked_as_slicers_tools_look_for_it():
-    source = (MODULE / "ICHDiagnosisLib" / "messages.py").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", CATALOGUES)
+def test_every_text_is_marked_as_slicers_tools_look_for_it(name: str):
+    source = (MODULE / "ICHDiagnosisLib" / name).read_text(encoding="utf-8")
     # The pattern of Slicer's Utilities/Scripts/lupdate_preprocess.py, for texts in double quotes.
     marked = re.findall(r'[^_]_\((\s*?".+?"\s*?)\)', source.partition("CATALOGUE = {")[2], flags=re.DOTALL)
-    assert [ast.literal_eval(f"({text})") for text in marked] == list(CATALOGUE.values())
+    assert [ast.literal_eval(f"({text})") for text in marked] == list(CATALOGUES[name].values())
 
 
 def test_no_text_stands_twice_under_one_code():
-    source = (MODULE / "ICHDiagnosisLib" / "messages.py").read_text(encoding="utf-8")
-    codes = re.findall(r'^    "([a-z_]+\.[a-z_]+)":', source, flags=re.MULTILINE)
+    sources = [(MODULE / "ICHDiagnosisLib" / name).read_text(encoding="utf-8") for name in CATALOGUES]
+    codes = re.findall(r'^    "([a-z_]+\.[a-z_]+)":', "".join(sources), flags=re.MULTILINE)
     assert len(codes) == len(set(codes)) == len(CATALOGUE)
 
 
 def test_a_message_is_in_the_language_of_the_application(monkeypatch):
     monkeypatch.setattr(slicer.i18n, "tr", lambda text: text.replace("Slice {number}", "Schicht {number}"))
     assert message("slice.number", number=4) == "Schicht 4"
+    monkeypatch.setattr(slicer.i18n, "tr", lambda text: text.replace("All is well.", "Alles gut."))
+    assert message("check.no_problems") == "Alles gut."
     assert str(MessageError("ending.see_log")) == "The log has the details."
 
 

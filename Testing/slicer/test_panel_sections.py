@@ -1,11 +1,9 @@
-"""The sections of the panel around the result: export, history, many at once, and what must be installed."""
+"""The sections of the panel around the result: export, history, many at once."""
 
 from __future__ import annotations
 
 import csv
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import slicer
@@ -13,12 +11,9 @@ from PySide6.QtGui import QImage
 
 from history_cases import begin_as_version_1
 from ICHDiagnosisLib.bundle.command import BundleRequest
-from ICHDiagnosisLib.install.check import Device, InstallationCheck, WeightsFile, WeightsState
-from ICHDiagnosisLib.install.installation import InstallationError, Installers, OnLog
-from ICHDiagnosisLib.install.requirements import MissingPackage, Requirement
-from ICHDiagnosisLib.panel import history_section, installation_section, result_export
+from ICHDiagnosisLib.panel import history_section, result_export
 from ICHDiagnosisLib.scene.layers import remove_result, shown_result
-from panel_cases import PlayedBundle, an_open_panel, applied, click, click_row, refused, unfold, wait
+from panel_cases import applied, click, click_row, refused, unfold, wait
 from scene_cases import a_ct, affine
 
 
@@ -169,109 +164,6 @@ def test_a_batch_can_be_cancelled_and_an_empty_folder_is_refused(panel, bundle, 
     click(panel.ui.batchCancelButton)
     wait(lambda: not panel.running)
     assert [panel.ui.batchTable.item(row, 1).text() for row in (0, 1)] == ["Cancelled", "Cancelled"]
-
-
-# --- installation
-
-
-class LoggingInstaller:
-    """Installs what is there anyway, or fails."""
-
-    def __init__(self, fails: bool = False) -> None:
-        self.fails = fails
-        self.asked: list[str] = []
-
-    def install(self, requirement: Requirement, on_log: OnLog) -> None:
-        self.asked.append(requirement.text)
-        on_log(f"Collecting {requirement.text}")
-        if self.fails:
-            raise InstallationError(
-                "install.failed", "ERROR: no matching distribution", name=requirement.text, error="status 1"
-            )
-
-
-@pytest.fixture
-def missing() -> list[MissingPackage]:
-    return [MissingPackage(Requirement("psutil", "5.9"), None), MissingPackage(Requirement("scipy", "1.11"), "1.2")]
-
-
-@pytest.fixture
-def without_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: PlayedBundle, missing) -> Any:
-    """The panel in an application that lacks packages, on a volume, after Apply."""
-    with an_open_panel(tmp_path, monkeypatch, bundle, missing) as module_widget:
-        panel = module_widget.panel
-        panel.ui.inputSelector.setCurrentNode(a_ct(affine()))
-        click(panel.ui.applyButton)
-        yield panel
-
-
-def install_with(monkeypatch: pytest.MonkeyPatch, installer: LoggingInstaller, afterwards: tuple = ()) -> None:
-    monkeypatch.setattr(installation_section, "application_installers", lambda: Installers(installer, installer))
-    monkeypatch.setattr(sys.modules["ICHDiagnosis"], "find_missing", lambda _requirements: afterwards)
-
-
-def test_what_is_missing_is_listed_with_sizes_and_nothing_happens_without_consent(without_packages, bundle):
-    text = without_packages.ui.consentLabel.text
-    assert "about 116 MB" in text
-    assert "psutil>=5.9 (not installed; about 1 MB)" in text
-    assert "scipy>=1.11 (1.2 is installed; about 115 MB)" in text
-    click(without_packages.ui.declineButton)
-    assert not without_packages.ui.consentFrame.visible
-    assert bundle.requests == []
-    assert without_packages.ui.applyButton.enabled
-
-
-def test_consent_installs_and_goes_on_with_what_the_user_wanted(without_packages, bundle, monkeypatch):
-    installer = LoggingInstaller()
-    install_with(monkeypatch, installer)
-    click(without_packages.ui.installButton)
-    assert installer.asked == ["psutil>=5.9", "scipy>=1.11"]
-    wait(lambda: not without_packages.running)
-    assert len(bundle.requests) == 1
-    assert without_packages.ui.impressionLabel.visible
-    assert not without_packages.ui.consentFrame.visible
-
-
-def test_a_failed_installation_shows_pips_log_and_asks_again(without_packages, bundle, monkeypatch):
-    install_with(monkeypatch, LoggingInstaller(fails=True))
-    click(without_packages.ui.installButton)
-    ui = without_packages.ui
-    assert ui.statusLabel.text == "psutil>=5.9 could not be installed: status 1"
-    assert not ui.logSection.collapsed
-    assert "no matching distribution" in ui.logEdit.plainText
-    assert ui.consentFrame.visible
-    assert bundle.requests == []
-
-
-def test_a_folder_of_wheels_takes_the_place_of_the_internet(without_packages, monkeypatch, tmp_path: Path):
-    installer, folders = LoggingInstaller(), []
-    install_with(monkeypatch, LoggingInstaller(fails=True))
-
-    def from_folder(wheels: Path) -> Installers:
-        folders.append(wheels)
-        return Installers(installer, installer)
-
-    monkeypatch.setattr(installation_section, "offline_installers", from_folder)
-    without_packages.ui.wheelFolderEdit.setCurrentPath(str(tmp_path))
-    click(without_packages.ui.installButton)
-    assert folders == [tmp_path]
-    assert len(installer.asked) == 2
-
-
-def test_a_check_shows_versions_device_and_hash_while_the_panel_lives_on(panel, monkeypatch):
-    weights = WeightsFile("models/model.pt", WeightsState.WRONG_HASH, "a" * 64)
-    device = Device("A card", 24.0, "2.13.0")
-    found = InstallationCheck("0.1.0", {"torch": "2.13.0", "monai": None}, device, (weights,), ("model.pt: bad",))
-    monkeypatch.setattr(installation_section, "check_installation", lambda *_: found)
-    unfold(panel.ui.installationSection)
-    click(panel.ui.checkButton)
-    assert not panel.ui.checkButton.enabled
-    wait(lambda: panel.ui.checkButton.enabled)
-    lines = panel.ui.checkLabel.text.splitlines()
-    assert lines[0] == "⚠ model.pt: bad"
-    assert f"models/model.pt: wrong hash, SHA-256 {' '.join(['a' * 8] * 8)}" in lines
-    assert "Device: A card, 24 GB (torch 2.13.0)" in lines
-    assert lines[-1] == "Packages: torch 2.13.0, monai –"
 
 
 def test_the_result_of_another_volume_is_not_shown_again_on_this_one(panel, head_ct, opened_by_system):

@@ -91,3 +91,18 @@ def bundle_identity(bundle_root: Path) -> BundleIdentity:
     if not hashes:
         raise BundleMissingError("bundle.metadata_no_weights", file=METADATA_FILE)
     return BundleIdentity(version, hashes)
+
+
+def weights_terms(bundle_root: Path) -> str:
+    """Return the terms on which the weights may be used, for example ``"non-commercial research and education"``.
+
+    Returns
+    -------
+    str
+        Key ``terms`` of ``configs/metadata.json``; empty where the weights carry none, or the file cannot be read.
+    """
+    try:
+        metadata = json.loads((bundle_root / METADATA_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(metadata.get("terms") or "") if isinstance(metadata, dict) else ""

@@ -17,7 +17,7 @@ from ..bundle.command import BundleMissingError, child_environment
 from ..bundle.location import bundle_identity
 from ..messages import MessageError, message
 from .installed_packages import THIS_PYTHON, InstalledPackages, canonical
-from .requirements import Requirement, find_missing, read_requirements
+from .requirements import MissingPackage, Requirement, find_missing, read_requirements
 
 _DEVICE_SECONDS = 120.0
 _ANSWER = "ICHDIAGNOSIS-DEVICE "
@@ -97,6 +97,8 @@ class InstallationCheck:
         Each file against its hash.
     problems : tuple of str
         One sentence per problem; empty where all is well.
+    repairs : tuple of MissingPackage
+        What an installation would mend: packages that are missing or damaged, and a torch that cannot be imported.
     """
 
     bundle_version: str | None
@@ -104,6 +106,7 @@ class InstallationCheck:
     device: Device | None
     weights: tuple[WeightsFile, ...]
     problems: tuple[str, ...]
+    repairs: tuple[MissingPackage, ...] = ()
 
 
 def check_installation(
@@ -135,7 +138,8 @@ def check_installation(
     """
     requirements = read_requirements() if requirements is None else requirements
     installed = packages.versions()
-    problems = [package.description for package in find_missing(requirements, packages)]
+    repairs = find_missing(requirements, packages)
+    problems = [package.description for package in repairs]
     device: Device | None = None
     version: str | None = None
     weights: tuple[WeightsFile, ...] = ()
@@ -143,6 +147,7 @@ def check_installation(
         device = query_device(python, os.environ if environment is None else environment)
     except DeviceQueryError as error:
         problems.append(str(error))
+        repairs += _unusable_torch(requirements, repairs, installed, str(error))
     try:
         identity = bundle_identity(bundle_root)
         version = identity.version
@@ -151,7 +156,19 @@ def check_installation(
         problems.append(str(error))
     problems += [f"{file.name}: {file.state.label()}" for file in weights if file.state is not WeightsState.INTACT]
     versions = {requirement.name: installed.get(canonical(requirement.name)) for requirement in requirements}
-    return InstallationCheck(version, versions, device, weights, tuple(problems))
+    return InstallationCheck(version, versions, device, weights, tuple(problems), repairs)
+
+
+def _unusable_torch(
+    requirements: Sequence[Requirement], repairs: Sequence[MissingPackage], installed: Mapping[str, str], fault: str
+) -> tuple[MissingPackage, ...]:
+    """Return torch where its metadata are there, nothing of it is known to be missing, and yet it does not answer."""
+    known = {package.requirement.name for package in repairs}
+    return tuple(
+        MissingPackage(requirement, installed["torch"], fault)
+        for requirement in requirements
+        if requirement.name == "torch" and "torch" in installed and "torch" not in known
+    )
 
 
 def check_weights_file(bundle_root: Path, name: str, expected_sha256: str) -> WeightsFile:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import importlib.metadata
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,11 @@ def is_at_least(version: str, minimum: str) -> bool:
     """Tell whether a version reaches a minimum (PEP 440)."""
     version_of = _packaging("version").Version
     return bool(version_of(version) >= version_of(minimum))
+
+
+def applies_here(marker: str) -> bool:
+    """Tell whether a marker (PEP 508), such as ``sys_platform == "win32"``, is true of this Python."""
+    return bool(_packaging("markers").Marker(marker).evaluate({"sys_platform": sys.platform}))
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,38 @@ class InstalledPackages:
                 unseen.extend(needs.get(current, ()))
         return tuple(sorted(seen - needs.keys()))
 
+    def absent_file(self, name: str) -> str:
+        """Find whether an installation of a distribution was cut short: its metadata are there, its code is not.
+
+        pip writes the list of files last, and Windows refuses long paths half-way through torch.
+
+        Parameters
+        ----------
+        name : str
+            An installed distribution.
+
+        Returns
+        -------
+        str
+            The first file of code that is listed and not there, of those in its upper two folders (torch has twelve
+            thousand below); ``"RECORD"`` where there is no list; empty where all is whole.
+        """
+        # Found by its name alone: to read the metadata of every other package would take a second.
+        where = sys.path if self.search_path is None else [str(folder) for folder in self.search_path]
+        found = list(importlib.metadata.distributions(name=name, path=where))
+        if not found or found[0].read_text("METADATA") is None:
+            # None at all, or of an older kind (egg-info), which has no such list.
+            return ""
+        # Not by "files", which since Python 3.12 leaves out what is not there.
+        record = found[0].read_text("RECORD")
+        if not record:
+            return "RECORD"
+        for line in csv.reader(record.splitlines()):
+            parts = tuple(line[0].split("/")) if line else ()
+            if 0 < len(parts) <= 3 and _is_code(parts) and not Path(str(found[0].locate_file(line[0]))).exists():
+                return line[0]
+        return ""
+
     def import_names(self, name: str) -> frozenset[str]:
         """Return the top-level names under which a distribution is imported."""
         tops = set()
@@ -98,7 +137,11 @@ def _packaging(module: str) -> ModuleType:
 
 
 def _is_code(parts: tuple[str, ...]) -> bool:
-    return parts[-1].endswith((".py", ".so", ".pyd")) and parts[0] != ".." and not parts[0].endswith(".data")
+    return (
+        parts[-1].endswith((".py", ".so", ".pyd", ".dll", ".dylib"))
+        and parts[0] != ".."
+        and not parts[0].endswith(".data")
+    )
 
 
 def _required(lines: Iterable[str]) -> Iterator[str]:

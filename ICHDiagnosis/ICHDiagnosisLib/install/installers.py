@@ -1,28 +1,27 @@
-"""Who installs packages: the PyTorch extension, Slicer's packaging, or pip from a folder of wheels.
-
-Slicer is imported inside the functions, at the moment of an installation.
-"""
+"""Who installs: light-the-torch brings torch, Slicer's packaging or pip the rest; or pip, from a folder of wheels."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
+import importlib.util
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ..bundle.command import child_environment
-from .installation import InstallationError, Installers, OnLog
-from .installed_packages import THIS_PYTHON, canonical
-from .requirements import NEVER_REPLACED, Requirement
+from .failure import InstallationError
+from .installed_packages import THIS_PYTHON, InstalledPackages, canonical
+from .requirements import NEVER_REPLACED, MissingPackage
+from .steps import Command, ProgramStep, SlicerStep, Step
 
-REQUESTER = "ICHDiagnosis"
+# What the PyTorch extension asks for; it picks the build for the graphics card.
+LIGHT_THE_TORCH = "light-the-torch>=0.5"
+_PIP_OPTIONS = ("--no-input", "--disable-pip-version-check", "--no-warn-script-location", "--progress-bar", "off")
+# An installation that was cut short has no list of files to be removed by: it is written over.
+_OVER_WHAT_IS_THERE = ("--ignore-installed", "--no-deps")
 
 
 def python_executable() -> Path:
@@ -37,78 +36,104 @@ def python_executable() -> Path:
     return Path(python_slicer or sys.executable)
 
 
-def application_installers() -> Installers:
-    """Return the installers for use inside the application with internet."""
-    return Installers(torch=PyTorchExtensionInstaller(), packages=SlicerPackagesInstaller())
+class Installer(Protocol):
+    """Plans the steps that bring packages."""
+
+    def steps(self, missing: Sequence[MissingPackage], constraints: Path) -> list[Step]:
+        """Return the steps that install what is missing, without changing what the constraints hold."""
 
 
-def offline_installers(wheels: Path, python: Path | None = None) -> Installers:
-    """Return the installers for a computer without internet.
+def application_installer(environment: Mapping[str, str], python: Path | None = None) -> Installer:
+    """Return the installer for use inside the application with internet.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        Environment that Slicer was started in: it may name a proxy.
+    python : Path, optional
+        Python to install into.
+    """
+    return InternetInstaller(python or python_executable(), child_environment(environment))
+
+
+def offline_installer(wheels: Path, environment: Mapping[str, str], python: Path | None = None) -> Installer:
+    """Return the installer for a computer without internet.
 
     Parameters
     ----------
     wheels : Path
         Folder of wheels, made with ``pip download`` on a computer of the same platform.
+    environment : mapping of str to str
+        Environment that Slicer was started in.
     python : Path, optional
         Python to install into.
     """
-    installer = WheelFolderInstaller(wheels, python or python_executable())
-    return Installers(torch=installer, packages=installer)
+    return WheelFolderInstaller(wheels, python or python_executable(), environment=child_environment(environment))
 
 
-class PyTorchExtensionInstaller:
-    """Installs torch through the PyTorch extension (module PyTorchUtils), which picks the build for the hardware."""
+@dataclass(frozen=True)
+class InternetInstaller:
+    """Installs torch by light-the-torch, then all the rest in one go.
 
-    def install(self, requirement: Requirement, on_log: OnLog) -> None:
-        """Install torch.
+    Torch comes by the program that the PyTorch extension runs, not by its ``installTorch``: that one stops the window
+    until pip has unpacked, and ends with importing torch into the application.
 
-        Raises
-        ------
-        InstallationError
-            If the extension is missing or its installation fails.
-        """
-        try:
-            extension = importlib.import_module("PyTorchUtils")
-        except ModuleNotFoundError as error:
-            raise InstallationError("install.no_pytorch_extension", log="") from error
-        with _pip_output(requirement, on_log):
-            extension.PyTorchUtilsLogic().installTorch(
-                askConfirmation=False, torchVersionRequirement=f">={requirement.minimum}"
-            )
+    Attributes
+    ----------
+    python : Path
+        Python whose pip runs.
+    environment : mapping of str to str
+        Its environment.
+    packages : InstalledPackages
+        What is installed.
+    """
 
+    python: Path
+    environment: Mapping[str, str]
+    packages: InstalledPackages = THIS_PYTHON
 
-class SlicerPackagesInstaller:
-    """Installs by ``slicer.packaging.pip_ensure`` (Slicer 5.11 and later), by ``slicer.util.pip_install`` before."""
+    def steps(self, missing: Sequence[MissingPackage], constraints: Path) -> list[Step]:
+        """Return the steps that install what is missing."""
+        torch = [package for package in missing if _is_torch(package)]
+        others = [package for package in missing if not _is_torch(package)]
+        steps: list[Step] = [self._torch_step(package, constraints) for package in torch]
+        damaged = [package for package in others if package.fault]
+        if damaged or (others and not has_slicer_packaging()):
+            # pip_ensure leaves alone what has metadata, and older applications stop while pip unpacks.
+            steps.append(self._pip_step(others, damaged, constraints))
+        elif others:
+            steps.append(SlicerStep(tuple(package.requirement.text for package in others), constraints))
+        return steps
 
-    def install(self, requirement: Requirement, on_log: OnLog) -> None:
-        """Install one requirement without touching what Slicer brings.
+    def _torch_step(self, package: MissingPackage, constraints: Path) -> Step:
+        text = package.requirement.text
+        installed = self.packages.versions()
+        commands = []
+        if "light-the-torch" not in installed:
+            commands.append(self._run("pip", "install", *_PIP_OPTIONS, LIGHT_THE_TORCH))
+        if package.fault:
+            commands.append(self._run("light_the_torch", "install", *_PIP_OPTIONS, *_OVER_WHAT_IS_THERE, text))
+        # Another extension's torchvision fits one torch only: it follows.
+        together = [text, *(["torchvision"] if "torchvision" in installed else [])]
+        commands.append(
+            self._run("light_the_torch", "install", *_PIP_OPTIONS, "--constraint", str(constraints), *together)
+        )
+        commands.append(Command((str(self.python), "-c", "import torch"), imports_torch=True))
+        return ProgramStep(text, commands, self.environment)
 
-        Raises
-        ------
-        InstallationError
-            If pip fails.
-        """
-        with _pip_output(requirement, on_log):
-            try:
-                from slicer.packaging import pip_ensure  # noqa: PLC0415
-            except ImportError:
-                self._install_with_older_slicer(requirement)
-                return
-            # Consent and restart are asked by the module, once and not per package.
-            pip_ensure(
-                [requirement.text],
-                skip_packages=list(NEVER_REPLACED),
-                prompt_install=False,
-                prompt_restart=False,
-                requester=REQUESTER,
-            )
+    def _pip_step(
+        self, missing: Sequence[MissingPackage], damaged: Sequence[MissingPackage], constraints: Path
+    ) -> Step:
+        texts = [package.requirement.text for package in missing]
+        commands = []
+        if damaged:
+            over = [package.requirement.text for package in damaged]
+            commands.append(self._run("pip", "install", *_PIP_OPTIONS, *_OVER_WHAT_IS_THERE, *over))
+        commands.append(self._run("pip", "install", *_PIP_OPTIONS, "--constraint", str(constraints), *texts))
+        return ProgramStep(", ".join(texts), commands, self.environment)
 
-    @staticmethod
-    def _install_with_older_slicer(requirement: Requirement) -> None:
-        from slicer.util import pip_install  # noqa: PLC0415
-
-        with _constraints() as constraints:
-            pip_install([requirement.text, "--constraint", str(constraints)])
+    def _run(self, module: str, *arguments: str) -> Command:
+        return Command((str(self.python), "-m", module, *arguments))
 
 
 @dataclass(frozen=True)
@@ -124,92 +149,65 @@ class WheelFolderInstaller:
     target : Path or None
         Folder to install into instead of the Python's own.
     environment : mapping of str to str
-        Environment to start from.
+        Environment of pip.
     """
 
     wheels: Path
     python: Path
     target: Path | None = None
-    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    environment: Mapping[str, str] | None = None
 
-    def install(self, requirement: Requirement, on_log: OnLog) -> None:
-        """Install one requirement and what it needs.
+    def steps(self, missing: Sequence[MissingPackage], constraints: Path) -> list[Step]:
+        """Return the one step that installs what is missing.
 
         Raises
         ------
         InstallationError
-            If the folder is missing or pip fails.
+            If the folder is missing.
         """
         if not self.wheels.is_dir():
             raise InstallationError("install.no_wheel_folder", log="", folder=self.wheels)
-        with _constraints() as constraints:
-            status, log = self._run_pip(["--constraint", str(constraints), requirement.text], on_log)
-        if status != 0:
-            raise InstallationError("install.failed_from_wheels", log, name=requirement.text, folder=self.wheels)
-
-    def _run_pip(self, arguments: list[str], on_log: OnLog) -> tuple[int, str]:
-        command = [str(self.python), "-m", "pip", "install", "--no-index", "--find-links", str(self.wheels)]
-        command += ["--no-input", "--disable-pip-version-check", "--no-warn-script-location", "--upgrade"]
-        command += ["--upgrade-strategy", "only-if-needed"]
-        if self.target is not None:
-            command += ["--target", str(self.target)]
+        texts = [package.requirement.text for package in missing]
+        damaged = [package.requirement.text for package in missing if package.fault]
+        commands = [self._pip(*_OVER_WHAT_IS_THERE, *damaged)] if damaged else []
+        commands.append(self._pip("--constraint", str(constraints), *texts))
         # No setting of this computer's pip may bring the network back.
-        environment = {name: value for name, value in child_environment(self.environment).items() if name[:4] != "PIP_"}
+        base = child_environment(os.environ) if self.environment is None else self.environment
+        environment = {name: value for name, value in base.items() if name[:4] != "PIP_"}
         environment["PIP_CONFIG_FILE"] = os.devnull
-        lines = []
-        with subprocess.Popen(
-            command + arguments,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        ) as pip:
-            for line in pip.stdout or ():
-                lines.append(line.rstrip())
-                on_log(lines[-1])
-        return pip.returncode, "\n".join(lines)
+        return [ProgramStep(", ".join(texts), commands, environment)]
+
+    def _pip(self, *arguments: str) -> Command:
+        options = [*_PIP_OPTIONS, "--no-index", "--find-links", str(self.wheels), "--upgrade"]
+        options += ["--upgrade-strategy", "only-if-needed"]
+        if self.target is not None:
+            options += ["--target", str(self.target)]
+        return Command((str(self.python), "-m", "pip", "install", *options, *arguments))
 
 
-@contextlib.contextmanager
-def _constraints() -> Iterator[Path]:
-    """Write a constraints file that holds what must not be replaced at its installed version."""
-    installed = THIS_PYTHON.versions()
-    held = [(name, installed.get(canonical(name))) for name in NEVER_REPLACED]
-    with tempfile.TemporaryDirectory(prefix="ich-diagnosis-pip-") as folder:
-        path = Path(folder) / "constraints.txt"
-        path.write_text("".join(f"{name}=={version}\n" for name, version in held if version), encoding="utf-8")
-        yield path
+def constraint_lines(missing: Sequence[MissingPackage], packages: InstalledPackages = THIS_PYTHON) -> list[str]:
+    """Return the constraints that hold at its installed version what must not be replaced.
+
+    Parameters
+    ----------
+    missing : sequence of MissingPackage
+        What is going to be installed: it is not held.
+    packages : InstalledPackages
+        What is installed.
+    """
+    installed = packages.versions()
+    coming = {canonical(package.requirement.name) for package in missing}
+    held = [(name, installed.get(canonical(name))) for name in NEVER_REPLACED if canonical(name) not in coming]
+    return [f"{name}=={version}" for name, version in held if version]
 
 
-@contextlib.contextmanager
-def _pip_output(requirement: Requirement, on_log: OnLog) -> Iterator[None]:
-    """Capture the output of pip inside Slicer, and turn its errors into one with that log."""
-    listener = _Listener(on_log)
+def has_slicer_packaging() -> bool:
+    """Tell whether the application has ``slicer.packaging`` (5.11 and later)."""
     try:
-        with contextlib.redirect_stdout(listener):
-            yield
-    except (subprocess.CalledProcessError, RuntimeError, ImportError) as error:
-        log = "\n".join(listener.lines)
-        raise InstallationError("install.failed", log, name=requirement.text, error=error) from error
+        return importlib.util.find_spec("slicer.packaging") is not None
+    except (ImportError, ValueError):
+        return False
 
 
-class _Listener(io.TextIOBase):
-    """Hands whole lines on, and still writes them where they were going (Slicer's Python console)."""
-
-    def __init__(self, on_log: OnLog) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self._on_log = on_log
-        self._console = sys.stdout
-        self._pending = ""
-
-    def write(self, text: str) -> int:
-        self._console.write(text)
-        *complete, self._pending = (self._pending + text).split("\n")
-        for line in complete:
-            self.lines.append(line)
-            self._on_log(line)
-        return len(text)
+def _is_torch(package: MissingPackage) -> bool:
+    return canonical(package.requirement.name) == "torch"

@@ -12,60 +12,69 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..messages import message
-from .installed_packages import THIS_PYTHON, InstalledPackages, canonical, is_at_least
+from .installed_packages import THIS_PYTHON, InstalledPackages, applies_here, canonical, is_at_least
+from .sizes import megabytes
 
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
-# Slicer itself is built against these, or (torch) another extension chooses the build that fits the graphics card.
-NEVER_REPLACED = ("torch", "SimpleITK", "numpy", "requests")
-# Space on disk with what each brings along, measured on Linux; torch without a graphics card (with CUDA: about 5 GB).
-APPROXIMATE_MEGABYTES = {
-    "torch": 700,
-    "numpy": 57,
-    "monai": 7,
-    "fire": 1,
-    "itk": 1470,
-    "jinja2": 1,
-    "jsonschema": 2,
-    "matplotlib": 40,
-    "nibabel": 9,
-    "pillow": 20,
-    "psutil": 1,
-    "pydicom": 9,
-    "pylibjpeg-openjpeg": 6,
-    "python-gdcm": 44,
-    "pytorch-ignite": 2,
-    "pyyaml": 3,
-    "scikit-image": 32,
-    "scipy": 115,
-    "tqdm": 1,
-}
-_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)>=([0-9]+(?:\.[0-9]+)*)")
+# Slicer itself is built against these, or (torch) an installer of its own chooses the build for the graphics card.
+NEVER_REPLACED = ("torch", "SimpleITK", "numpy", "scipy", "requests")
+_LINE = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)>=(?P<minimum>[0-9]+(?:\.[0-9]+)*)(?:,<(?P<below>[0-9]+(?:\.[0-9]+)*))?"
+    r"(?:\s*;\s*(?P<marker>.+))?"
+)
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """One distribution and the oldest version that will do."""
+    """One distribution and the versions that will do.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    minimum : str
+        The oldest version that will do.
+    below : str
+        Only older versions are installed; empty for no bound. A newer one that is there already stays.
+    """
 
     name: str
     minimum: str
+    below: str = ""
+
+    @property
+    def specifier(self) -> str:
+        """The versions as pip reads them."""
+        return f">={self.minimum}" + (f",<{self.below}" if self.below else "")
 
     @property
     def text(self) -> str:
         """The requirement as pip reads it."""
-        return f"{self.name}>={self.minimum}"
+        return self.name + self.specifier
 
     @property
     def megabytes(self) -> int:
-        """Approximate space on disk (MB)."""
-        return APPROXIMATE_MEGABYTES[canonical(self.name)]
+        """Approximate space on disk (MB), for the build that this computer gets."""
+        return megabytes(canonical(self.name))
 
 
 @dataclass(frozen=True)
 class MissingPackage:
-    """A requirement that is not met; ``installed`` is the version that is too old, or None."""
+    """A requirement that is not met.
+
+    Attributes
+    ----------
+    requirement : Requirement
+        What is needed.
+    installed : str or None
+        The version that is there and does not do; None where there is none.
+    fault : str
+        Why a version that would do cannot be used; empty where that is not so.
+    """
 
     requirement: Requirement
     installed: str | None
+    fault: str = ""
 
     @property
     def description(self) -> str:
@@ -73,33 +82,41 @@ class MissingPackage:
         name, size = self.requirement.text, self.requirement.megabytes
         if self.installed is None:
             return message("install.package_missing", name=name, size=size)
+        if self.fault:
+            values = {"name": self.requirement.name, "installed": self.installed, "fault": self.fault, "size": size}
+            return message("install.package_damaged", **values)
         return message("install.package_too_old", name=name, installed=self.installed, size=size)
 
 
 def read_requirements(path: Path = REQUIREMENTS_FILE) -> tuple[Requirement, ...]:
-    """Read the list of what the bundle needs.
+    """Read the list of what the bundle needs on this platform.
 
     Raises
     ------
     ValueError
-        If a line is not of the form ``name>=version``.
+        If a line is not of the form ``name>=version``, with an upper bound (``,<version``) and a marker
+        (``; sys_platform == "win32"``) at most.
     """
     requirements = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        text = line.strip()
-        if not text or text.startswith("#"):
-            continue
+    for text in requirement_lines(path):
         match = _LINE.fullmatch(text)
         if match is None:
             raise ValueError(f"{path.name}: {text!r} is not of the form name>=version")
-        requirements.append(Requirement(match[1], match[2]))
+        if match["marker"] is None or applies_here(match["marker"]):
+            requirements.append(Requirement(match["name"], match["minimum"], match["below"] or ""))
     return tuple(requirements)
+
+
+def requirement_lines(path: Path = REQUIREMENTS_FILE) -> tuple[str, ...]:
+    """Return the lines of the list that are neither empty nor a remark."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return tuple(line for line in lines if line and not line.startswith("#"))
 
 
 def find_missing(
     requirements: Sequence[Requirement], packages: InstalledPackages = THIS_PYTHON
 ) -> tuple[MissingPackage, ...]:
-    """Find the requirements that are not met, from the packages' metadata alone.
+    """Find the requirements that are not met, from the packages' metadata and lists of files alone.
 
     Parameters
     ----------
@@ -119,4 +136,6 @@ def find_missing(
         installed = versions.get(canonical(requirement.name))
         if installed is None or not is_at_least(installed, requirement.minimum):
             missing.append(MissingPackage(requirement, installed))
+        elif absent := packages.absent_file(requirement.name):
+            missing.append(MissingPackage(requirement, installed, message("install.file_missing", file=absent)))
     return tuple(missing)

@@ -56,6 +56,7 @@ class BatchSection:
         self.dialog: qt.QFileDialog | None = None
         self.on_missing: Callable[[tuple[MissingPackage, ...], Callable[[], None]], None] = lambda missing, retry: None
         self.on_started: Callable[[], None] = lambda: None
+        self.ask_for_terms: Callable[[Callable[[], None]], bool] = lambda retry: False
         header = ui.batchTable.horizontalHeader()
         header.setSectionResizeMode(STUDY, qt.QHeaderView.Interactive)
         header.setSectionResizeMode(STATUS, qt.QHeaderView.ResizeToContents)
@@ -127,6 +128,8 @@ class BatchSection:
             show_banner(self._ui.batchLabel, text, Tone.QUIET)
 
     def _begin(self, studies: tuple[BatchStudy, ...]) -> None:
+        if self.ask_for_terms(lambda: self._begin(studies)):
+            return
         try:
             self._start(studies)
         except PackagesMissingError as error:

@@ -88,6 +88,7 @@ class Panel:
         self.history = HistorySection(self.ui, logic.history, self._on_shown_again)
         self.batch = BatchSection(self.ui, logic.batch, logic.start_batch, self.parameters, database)
         self.batch.on_missing, self.batch.on_started = self.installation.ask, self._on_busy
+        self.batch.ask_for_terms = self.installation.ask_for_terms
         self.ui.applyButton.clicked.connect(self.on_apply)
         self.ui.remedyButton.clicked.connect(self.on_remedy)
         self._remedy = Remedy.NONE
@@ -140,6 +141,7 @@ class Panel:
     def close(self) -> None:
         """Stop for good."""
         self._timer.stop()
+        self.installation.close()
         self.exit()
 
     def refresh(self, anew: bool = False) -> None:
@@ -199,6 +201,8 @@ class Panel:
 
     def _begin(self, start: Callable[[], None]) -> None:
         self.installation.withdraw()
+        if self.installation.ask_for_terms(lambda: self._begin(start)):
+            return
         qt.QApplication.setOverrideCursor(qt.Qt.WaitCursor)
         try:
             start()

@@ -1,4 +1,4 @@
-"""The text header of an NRRD file, and whether its data is whole: what ITK does not test."""
+"""The text header of an NRRD file, and whether its data is whole: what pynrrd does not test."""
 
 from __future__ import annotations
 

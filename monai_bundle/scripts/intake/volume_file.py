@@ -14,11 +14,12 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
+from nrrd import NRRDError
 from numpy.typing import NDArray
 
 from scripts.intake.file_location import MAXIMUM_UNPACKED_BYTES
 from scripts.intake.nrrd_header import check_nrrd
-from scripts.intake.slice_geometry import LPS_TO_RAS
+from scripts.intake.nrrd_volume import load_nrrd
 from scripts.intake.study import AIR_HU, CTStudy, NotEvaluableError, Provenance, QualityWarning
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -26,6 +27,7 @@ NRRD_SUFFIXES = (".nrrd", ".nhdr")
 _DAMAGED = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError),
     *(ArithmeticError, RuntimeError, zlib.error, struct.error, ImageFileError, HeaderDataError, WrapStructError),
+    NRRDError,
 )
 _HIGHEST_HU = np.iinfo(np.int16).max
 _SAME_PLACE_MM = 1.0
@@ -101,7 +103,7 @@ def _longer(name: str, holds_more: bool) -> tuple[QualityWarning, ...]:
 
 
 def read_nrrd(path: Path) -> CTStudy:
-    """Read an NRRD file (``.nrrd``) by ITK; its LPS coordinates become RAS.
+    """Read an NRRD file (``.nrrd``, ``.nhdr``); its coordinates, LPS where the file names none, become RAS.
 
     Values and axes are treated as in :func:`read_nifti`. A header whose ``space`` names no side of the body brings the
     warning ``"unknown_orientation"``.
@@ -111,37 +113,20 @@ def read_nrrd(path: Path) -> CTStudy:
     NotEvaluableError
         As :func:`read_nifti`.
     """
-    import itk  # noqa: PLC0415 (its first use takes a second, which DICOM and NIfTI studies need not spend)
-
     try:
         header, holds_more = check_nrrd(path)
-        information = itk.NrrdImageIO.New(FileName=str(path))
-        information.ReadImageInformation()
-        if information.GetNumberOfComponents() != 1:
-            raise NotEvaluableError("colour", name=path.name)
-        sizes = tuple(information.GetDimensions(axis) for axis in range(information.GetNumberOfDimensions()))
-        _three_dimensions(path.name, sizes)
-        is_scalar = information.GetPixelTypeAsString(information.GetPixelType()) == "scalar"
-        # A list axis of length 1 is a vector to ITK, which wraps none of one component.
-        image = itk.imread(str(path)) if is_scalar else itk.imread(str(path), itk.F)
+        volume = load_nrrd(path)
     except PermissionError:
         raise NotEvaluableError("no_permission", name=path.name) from None
     except _DAMAGED:
         raise NotEvaluableError("unreadable_file", name=path.name) from None
-    array = itk.array_from_image(image).T.reshape(sizes[:3])
-    affine = np.eye(4)
-    direction, spacing = itk.array_from_matrix(image.GetDirection()), np.asarray(image.GetSpacing())
-    affine[:3, :3] = LPS_TO_RAS @ direction[:3, :3] @ np.diag(spacing[:3])
-    affine[:3, 3] = LPS_TO_RAS @ np.asarray(image.GetOrigin())[:3]
-    metadata = information.GetMetaDataDictionary()
-    space = metadata["NRRD_space"] if metadata.HasKey("NRRD_space") else ""
+    shape = _three_dimensions(path.name, volume.array.shape)
     warnings = _longer(path.name, holds_more)
     if not {"space directions", "spacings"} & set(header):
         warnings += (QualityWarning("default_geometry", name=path.name),)
-    # ITK rewrites every space that names sides of the body as left-posterior-superior.
-    if not space.startswith("left-posterior-superior"):
+    if not volume.names_sides:
         warnings += (QualityWarning("unknown_orientation", name=path.name),)
-    return _study(path.name, array, affine, Provenance(path.name, "nrrd"), warnings)
+    return _study(path.name, volume.array.reshape(shape), volume.affine, Provenance(path.name, "nrrd"), warnings)
 
 
 def slice_axis(affine: NDArray[np.float64]) -> int:
