@@ -58,7 +58,8 @@ slicer.i18n = module("slicer.i18n", translate=lambda _context, text: text, tr=la
 names = ["ScriptedLoadableModule" + part for part in ("", "Logic", "Test", "Widget")]
 bases = {name: type(name, (Base,), {}) for name in names}
 slicer.ScriptedLoadableModule = module("slicer.ScriptedLoadableModule", **bases)
-slicer.util = module("slicer.util", VTKObservationMixin=type("Mixin", (), {"__init__": lambda self: None}))
+mixin = type("Mixin", (), {"__init__": lambda self: None, "removeObservers": lambda self: None})
+slicer.util = module("slicer.util", VTKObservationMixin=mixin)
 module("qt", QLabel=Label, QWidget=object)
 
 import ICHDiagnosis
