@@ -117,6 +117,8 @@ class Panel:
     def set_parameters(self, parameters: Parameters | None) -> None:
         """Show the parameters of a scene and its result; None while a scene is being closed."""
         if parameters is not None and parameters is self._parameters:
+            # The node may be the same and the scene around it another one.
+            self._shown_input_id = ""
             self.inputs.set_parameters(parameters, self.widget)
             self.refresh()
             return

@@ -92,6 +92,9 @@ class StudyInputs:
             self.disconnect()
             self._gui_tag = parameters.connectGui(root)  # type: ignore[attr-defined] # made by the wrapper
             self._connected = parameters
+        else:
+            # While a scene was read the list may have lacked the volume that the parameters name.
+            self._ui.inputSelector.setCurrentNode(parameters.inputVolume)
 
     def disconnect(self) -> None:
         """Let the widgets go."""
