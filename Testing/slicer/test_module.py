@@ -139,7 +139,12 @@ def started(module, monkeypatch) -> list:
     monkeypatch.setattr(module, "BundleProcess", run_that_hangs)
     monkeypatch.setattr(module, "find_missing", lambda _requirements: ())
     make = module.ICHDiagnosisLogic
-    monkeypatch.setattr(module, "ICHDiagnosisLogic", lambda: logics.append(make()) or logics[-1])
+
+    def make_and_keep() -> ScriptedLoadableModuleLogic:
+        logics.append(make())
+        return logics[-1]
+
+    monkeypatch.setattr(module, "ICHDiagnosisLogic", make_and_keep)
     return logics
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,9 @@ from scene_cases import a_ct, affine
 
 
 @pytest.fixture(params=["5.10", "5.12"])
-def any_wrapper(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def any_wrapper(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wrapper as each Slicer has it; a checkout's own is what it is."""
     monkeypatch.setattr(parameter_nodes, "REMOVES_OBSERVER", request.param != "5.10")
-    return
 
 
 def texts_of_the_scene(folder: Path) -> str:
@@ -157,7 +155,12 @@ def test_a_slider_step_does_not_walk_the_scene(panel, head_ct, monkeypatch):
     panel.ui.opacitySlider.value = 40
     walks = []
     walk = result_nodes._Index._walk
-    monkeypatch.setattr(result_nodes._Index, "_walk", staticmethod(lambda: walks.append(True) or walk()))
+
+    def counted_walk() -> list[str]:
+        walks.append(True)
+        return walk()
+
+    monkeypatch.setattr(result_nodes._Index, "_walk", staticmethod(counted_walk))
     for step in range(41, 51):
         panel.ui.opacitySlider.value = step
     assert panel.parameters().opacity == pytest.approx(0.5)
