@@ -1,8 +1,11 @@
 """3D Slicer module: intracranial haemorrhage on a head CT, with the evidence. The work is done in ICHDiagnosisLib."""
 
+from __future__ import annotations
+
+import logging
 import sys
 import tempfile
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,31 +15,43 @@ from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
 
-from ICHDiagnosisLib.analysis import AnalysisUpdate
-from ICHDiagnosisLib.batch.batch import Batch
-from ICHDiagnosisLib.batch.studies import BatchStudy
-from ICHDiagnosisLib.bundle.command import BundleMissingError
-from ICHDiagnosisLib.bundle.exit_status import Ending
-from ICHDiagnosisLib.bundle.location import find_bundle
-from ICHDiagnosisLib.bundle.process import BundleProcess
-from ICHDiagnosisLib.bundle.run import BundleRun
-from ICHDiagnosisLib.history import History
-from ICHDiagnosisLib.install.installers import python_executable
-from ICHDiagnosisLib.install.requirements import MissingPackage, find_missing, read_requirements
-from ICHDiagnosisLib.logic import AnalysisLogic, record_analysis, settings_of
 from ICHDiagnosisLib.messages import message
-from ICHDiagnosisLib.parameters import NOT_CHOSEN, Parameters, rename_earlier_parameters
-from ICHDiagnosisLib.sample_data import load_phantom, phantom_command, register_sample_data
+
+OLDEST_SLICER = (5, 10)
+IS_NEW_ENOUGH = (int(slicer.app.majorVersion), int(slicer.app.minorVersion)) >= OLDEST_SLICER
+
+# An older Slicer has Python 3.9, which cannot even import what follows; this file and the messages it can.
+if IS_NEW_ENOUGH:
+    from ICHDiagnosisLib.batch.batch import Batch
+    from ICHDiagnosisLib.batch.studies import BatchStudy
+    from ICHDiagnosisLib.bundle.command import BundleMissingError
+    from ICHDiagnosisLib.bundle.location import find_bundle
+    from ICHDiagnosisLib.bundle.process import BundleProcess
+    from ICHDiagnosisLib.bundle.run import BundleRun, RunSettings
+    from ICHDiagnosisLib.diagnose import Diagnosis, at_own_thresholds, diagnose
+    from ICHDiagnosisLib.history import History
+    from ICHDiagnosisLib.install.installers import python_executable
+    from ICHDiagnosisLib.install.requirements import MissingPackage, find_missing, read_requirements
+    from ICHDiagnosisLib.logic import AnalysisLogic, record_analysis, settings_of
+    from ICHDiagnosisLib.parameters import Parameters, forget_unreadable_parameters, rename_earlier_parameters
+    from ICHDiagnosisLib.sample_data import load_phantom, phantom_command, register_sample_data
+    from ICHDiagnosisLib.self_test import ICHDiagnosisTest
+    from ICHDiagnosisLib.settings import ModuleSettings
+
+    __all__ = ["ICHDiagnosis", "ICHDiagnosisLogic", "ICHDiagnosisTest", "ICHDiagnosisWidget"]
 
 if TYPE_CHECKING:
     from ICHDiagnosisLib.panel.panel import Panel
 
-KEEP_HISTORY_SETTING = "ICHDiagnosis/KeepHistory"
+
+def version_needed() -> str:
+    """State in one line which Slicer is needed."""
+    needed = ".".join(str(number) for number in OLDEST_SLICER)
+    return message("module.slicer_too_old", needed=needed, found=slicer.app.applicationVersion)
 
 
 class ICHDiagnosis(ScriptedLoadableModule):
@@ -50,7 +65,11 @@ class ICHDiagnosis(ScriptedLoadableModule):
         self.parent.contributors = ["ICHDiagnosis developers"]
         self.parent.helpText = message("module.help")
         self.parent.acknowledgementText = message("module.acknowledgement")
-        slicer.app.startupCompleted.connect(self.onStartupCompleted)
+        if IS_NEW_ENOUGH:
+            slicer.app.startupCompleted.connect(self.onStartupCompleted)
+        else:
+            self.parent.helpText = version_needed()
+            logging.warning("%s", version_needed())
 
     def onStartupCompleted(self) -> None:
         """Offer the sample data; nothing else happens before the module is opened."""
@@ -70,6 +89,8 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
     ----------
     bundle_root : Path
         Folder of the bundle.
+    settings : ModuleSettings
+        What the user chose for this computer.
     history : History
         Past analyses.
     analysis : AnalysisLogic
@@ -85,7 +106,12 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
+        if not IS_NEW_ENOUGH:
+            raise RuntimeError(version_needed())
         self.bundle_root = find_bundle(Path(__file__))
+        self._parameters: Parameters | None = None
+        documents = qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation)
+        self.settings = ModuleSettings(Path(documents))
         self.history = History(Path(slicer.app.slicerUserSettingsFilePath).parent)
         run = BundleRun(BundleProcess(slicer.util.startupEnvironment()), python_executable(), self.bundle_root)
         self.analysis = AnalysisLogic(run, self.missing_packages, self.history, getattr(slicer, "dicomDatabase", None))
@@ -94,18 +120,17 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         )
 
     def getParameterNode(self) -> Parameters:
-        """Return the parameters of the scene, with the user's settings where the scene has none."""
+        """Return the parameters of the scene; the same object as long as their node is the same.
+
+        A wrapper and its connected widgets observe their node for as long as that lives (Slicer 5.10 removes neither),
+        so that a new one at each call would make every change of a parameter slower.
+        """
         node = super().getParameterNode()
-        is_new = not node.GetParameterCount()
         rename_earlier_parameters(node)
-        parameters = Parameters(node)  # type: ignore[call-arg] # its decorator makes the constructor
-        if is_new:
-            keep = slicer.util.settingsValue(KEEP_HISTORY_SETTING, True, converter=slicer.util.toBool)
-            parameters.keepHistory = keep
-        if parameters.outputFolder == NOT_CHOSEN:
-            documents = qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation)
-            parameters.outputFolder = Path(documents) / "ICHDiagnosis"
-        return parameters
+        forget_unreadable_parameters(node)
+        if self._parameters is None or self._parameters.parameterNode is not node:  # type: ignore[attr-defined]
+            self._parameters = Parameters(node)  # type: ignore[call-arg] # its decorator makes the constructor
+        return self._parameters
 
     def missing_packages(self) -> tuple[MissingPackage, ...]:
         """Return the Python packages that the bundle needs and that are not there."""
@@ -114,16 +139,74 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
     def start_analysis(self) -> None:
         """Start an analysis with the parameters of the scene; errors as :meth:`AnalysisLogic.start`."""
         parameters = self.getParameterNode()
-        self._remember_history_setting(parameters)
-        self.analysis.start(parameters.inputVolume, settings_of(parameters))
+        self.history.enabled = self.settings.keep_history
+        self.analysis.start(parameters.inputVolume, settings_of(parameters, self.settings.output_folder))
 
-    def start_batch(self, studies: "tuple[BatchStudy, ...]") -> None:
+    def start_batch(self, studies: tuple[BatchStudy, ...]) -> None:
         """Start a batch with the parameters of the scene; errors as :meth:`Batch.start`."""
-        parameters = self.getParameterNode()
-        self._remember_history_setting(parameters)
-        self.batch.start(studies, settings_of(parameters))
+        self.history.enabled = self.settings.keep_history
+        self.batch.start(studies, settings_of(self.getParameterNode(), self.settings.output_folder))
 
-    def load_phantom(self, options: "dict[str, str] | None" = None) -> slicer.vtkMRMLScalarVolumeNode:
+    def diagnose(
+        self,
+        volume_node: slicer.vtkMRMLScalarVolumeNode,
+        *,
+        output_folder: Path | str | None = None,
+        device: str | None = None,
+        operating_point: str = "balanced",
+        thresholds: Mapping[str, float] | None = None,
+        explanation_method: str = "gradcam",
+        use_original_files: bool = True,
+    ) -> Diagnosis:
+        """Analyse a volume without the panel: wait for the result, and put it on the scene.
+
+        Parameters
+        ----------
+        volume_node : vtkMRMLScalarVolumeNode
+            The head CT.
+        output_folder : Path or str, optional
+            Folder in which the run makes a folder of its own; that of the settings otherwise.
+        device : str, optional
+            ``"cpu"``, ``"cuda"``, ``"mps"``; the bundle chooses otherwise.
+        operating_point : str
+            Named set of thresholds.
+        thresholds : mapping of str to float, optional
+            Thresholds of one's own (probability, 0..1) by label; other labels keep those of ``operating_point``.
+        explanation_method : str
+            ``"gradcam"``, ``"gradcam++"`` or ``"slice_gradcam"``.
+        use_original_files : bool
+            Whether a volume from DICOM is read from its original files.
+
+        Returns
+        -------
+        Diagnosis
+            Findings by label, impression, result folder and nodes.
+
+        Raises
+        ------
+        PackagesMissingError
+            If packages must be installed first: open the module once and press Apply.
+        CannotStartError
+            If something runs already, or input or output cannot be used.
+        DiagnosisError
+            If the analysis fails.
+        ValueError
+            If there is no such label, or a threshold is no probability.
+        """
+        self.history.enabled = self.settings.keep_history
+        settings = RunSettings(
+            output_folder=self.settings.output_folder if output_folder is None else Path(output_folder).resolve(),
+            device=device,
+            operating_point=operating_point,
+            explanation_method=explanation_method,
+            use_original_files=use_original_files,
+        )
+        with tempfile.TemporaryDirectory(prefix="ich-operating-point-") as folder:
+            if thresholds:
+                settings = at_own_thresholds(settings, self.bundle_root, thresholds, Path(folder))
+            return diagnose(self.analysis, volume_node, settings)
+
+    def load_phantom(self, options: dict[str, str] | None = None) -> slicer.vtkMRMLScalarVolumeNode:
         """Make a phantom with haemorrhage and load it; errors as :func:`load_phantom` of the sample data."""
         runner = BundleProcess(slicer.util.startupEnvironment(), phantom_command)
         return load_phantom(runner, python_executable(), self.bundle_root, slicer.app.processEvents, options)
@@ -133,15 +216,11 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         self.analysis.close()
         self.batch.close()
 
-    def _remember_history_setting(self, parameters: Parameters) -> None:
-        self.history.enabled = parameters.keepHistory
-        qt.QSettings().setValue(KEEP_HISTORY_SETTING, parameters.keepHistory)
-
 
 class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Holds the panel and tells it when the module is opened or left and when the scene is closed."""
 
-    def __init__(self, parent: "qt.QWidget | None" = None) -> None:
+    def __init__(self, parent: qt.QWidget | None = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic: ICHDiagnosisLogic | None = None
@@ -149,14 +228,15 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._entered = False
 
     def setup(self) -> None:
-        """Build the panel; without the bundle, state that instead."""
+        """Build the panel; in an older Slicer or without the bundle, state that instead."""
         ScriptedLoadableModuleWidget.setup(self)
+        if not IS_NEW_ENOUGH:
+            self._state(version_needed())
+            return
         try:
             self.logic = ICHDiagnosisLogic()
         except BundleMissingError as error:
-            label = qt.QLabel(str(error))
-            label.wordWrap = True
-            self.layout.addWidget(label)
+            self._state(str(error))
             return
         from ICHDiagnosisLib.panel.panel import Panel  # noqa: PLC0415 - needs the widgets of the application
 
@@ -169,10 +249,13 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose)
 
     def onReload(self) -> None:
-        """Read the library's files anew as well, which the application's own reload leaves as they were."""
+        """Read the library's files anew as well, and enter the new panel: the application does neither."""
         for name in [name for name in sys.modules if name.partition(".")[0] == "ICHDiagnosisLib"]:
             del sys.modules[name]
+        was_entered = self._entered
         ScriptedLoadableModuleWidget.onReload(self)
+        if was_entered:
+            slicer.modules.ICHDiagnosisWidget.enter()
 
     def cleanup(self) -> None:
         """End what runs, and let the panel go: the application ends, or the module is reloaded."""
@@ -203,6 +286,13 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._entered:
             self._show_parameters()
 
+    def _state(self, text: str) -> None:
+        """Show a line in the place of the panel."""
+        label = qt.QLabel(text)
+        label.wordWrap = True
+        self.layout.addWidget(label)
+        self.layout.addStretch(1)
+
     def _show_parameters(self) -> None:
         if self.panel is not None and self.logic is not None:
             self.panel.set_parameters(self.logic.getParameterNode())
@@ -211,64 +301,3 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.panel is not None and self.logic is not None:
             self.logic.close()
             self.panel.set_parameters(None)
-
-
-class ICHDiagnosisTest(ScriptedLoadableModuleTest):
-    """The main steps in the real application: phantom, analysis, result on the scene, second run, cancel."""
-
-    def setUp(self) -> None:
-        """Begin with an empty scene and a folder that goes with the test."""
-        slicer.mrmlScene.Clear()
-        folder = tempfile.TemporaryDirectory(prefix="ich-diagnosis-test-")
-        self.addCleanup(folder.cleanup)
-        self.output_folder = Path(folder.name)
-
-    def runTest(self) -> None:
-        """Run all steps."""
-        for test in (self.test_a_phantom_is_read_and_shown, self.test_cancel_leaves_no_result):
-            self.setUp()
-            test()
-
-    def test_a_phantom_is_read_and_shown(self) -> None:
-        """From the phantom to segments on the scene, in the way of a user who presses Apply."""
-        logic = self._started_logic()
-        ending = None
-        while ending is None:
-            ending = self._poll(logic).ending
-        self.delayDisplay(ending.outcome.message)
-        self.assertTrue(ending.outcome.has_results, ending.outcome)
-        result, shown = ending.result, ending.shown
-        assert result is not None
-        assert result.folder is not None
-        assert shown is not None
-        self.assertTrue(result.folder.is_dir())
-        self.assertEqual(len(shown.attribution_maps), len(result.findings))
-        self.assertTrue(ending.log_file.is_file())
-
-    def test_cancel_leaves_no_result(self) -> None:
-        """Cancel as soon as the bundle works."""
-        logic = self._started_logic()
-        update = self._poll(logic)
-        while update.fraction is None and update.ending is None:
-            update = self._poll(logic)
-        logic.analysis.cancel()
-        while update.ending is None:
-            update = self._poll(logic)
-        self.assertIs(update.ending.outcome.ending, Ending.CANCELLED)
-        self.assertIsNone(update.ending.shown)
-
-    def _started_logic(self) -> ICHDiagnosisLogic:
-        logic = ICHDiagnosisLogic()
-        self.addCleanup(logic.close)
-        self.assertEqual(logic.missing_packages(), (), "open the module and press Apply once to install what it needs")
-        parameters = logic.getParameterNode()
-        parameters.inputVolume = logic.load_phantom({"pixels": "128", "slices": "24"})
-        parameters.outputFolder = self.output_folder
-        parameters.keepHistory = False
-        logic.start_analysis()
-        return logic
-
-    def _poll(self, logic: ICHDiagnosisLogic) -> AnalysisUpdate:
-        slicer.app.processEvents()
-        time.sleep(0.05)
-        return logic.analysis.poll()

@@ -34,6 +34,7 @@ CATALOGUE = {
     "module.acknowledgement": _(
         "An open re-implementation of DrCT2 (Wang, Fu, Li, Pei. Medical Physics 2022) as a MONAI bundle."
     ),
+    "module.slicer_too_old": _("ICH Diagnosis needs 3D Slicer {needed} or newer; this is {found}."),
     "sample.failed": _("The phantom could not be made."),
     "sample.not_made": _("The phantom could not be made: {reason}"),
     "sample.not_loaded": _("The phantom could not be loaded."),
@@ -76,6 +77,9 @@ CATALOGUE = {
     "ending.run_on_cpu": _("Run again on the CPU."),
     "ending.out_of_memory": _("The system ended the analysis: out of memory, or killed."),
     "ending.free_memory": _("Close other applications or volumes and run again."),
+    "ending.killed_or_crashed": _("The analysis crashed, or the system ended it for lack of memory."),
+    "ending.free_memory_or_cpu": _("Close other applications or volumes, or run again on the CPU."),
+    "ending.library_missing": _("Python could not start: a library is missing or damaged."),
     "ending.disk_full": _("The disk is full: {error}"),
     "ending.free_disk_space": _("Free some space and run again."),
     "ending.check_installation": _("Check the installation."),
@@ -91,7 +95,8 @@ CATALOGUE = {
     "input.no_voxels": _("The chosen volume holds no voxels."),
     "input.colours": _("The chosen volume holds colours; choose a head CT in Hounsfield units."),
     "input.attribution_map": _("The chosen volume is an attribution map of this module; choose a head CT."),
-    "input.no_folder": _("Choose a folder for the results."),
+    "input.no_folder": _("Choose a folder for the results, with its whole path."),
+    "input.folder_too_deep": _("The folder for the results has too long a path for Windows: choose another one."),
     "input.packages_missing": _("Some Python packages must be installed first."),
     "input.not_written": _("The study could not be written for the analysis: {error}"),
     "volume.not_written": _("The voxels of {name!r} could not be written"),
@@ -111,6 +116,7 @@ CATALOGUE = {
     "button.cancel": _("Cancel"),
     "button.cancel_hint": _("End the analysis at once; nothing is kept of it."),
     "button.cancelling": _("Cancelling…"),
+    "diagnosis.failed": _("The analysis gave no result: {reason}"),
     # Reading a result folder
     "result.no_folder": _("there is no result folder {folder!r}"),
     "result.no_document": _("{folder!r} holds no result.json: the analysis did not finish, or it is no result"),

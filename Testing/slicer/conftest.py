@@ -16,6 +16,7 @@ import numpy as np  # noqa: E402 - everything below finds the application that w
 import pytest  # noqa: E402
 import slicer  # noqa: E402
 
+from host.launcher import write_launcher  # noqa: E402
 from ICHDiagnosisLib.batch.batch import Batch  # noqa: E402
 from ICHDiagnosisLib.bundle.command import BundleRequest  # noqa: E402
 from ICHDiagnosisLib.bundle.process import BundleProcess  # noqa: E402
@@ -33,10 +34,12 @@ STAND_IN = Path(__file__).parent / "stand_in_bundle"
 
 
 @pytest.fixture(autouse=True)
-def a_scene_of_its_own() -> Iterator[None]:
+def a_scene_and_settings_of_its_own() -> Iterator[None]:
     host.empty_scene()
+    slicer.app.userSettings().clear()
     yield
     host.empty_scene()
+    slicer.app.userSettings().clear()
 
 
 # Scene
@@ -71,14 +74,20 @@ def a_bundle(tmp_path: Path) -> Path:
     return shutil.copytree(STAND_IN, tmp_path / "Bündel für 脑 CT")
 
 
+@pytest.fixture(scope="session")
+def python_slicer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The launcher that starts Python in the application, and the interpreter behind it."""
+    return write_launcher(tmp_path_factory.mktemp("Slicer with spaces"))
+
+
 @pytest.fixture
-def a_request(a_bundle: Path, tmp_path: Path) -> Callable[..., BundleRequest]:
+def a_request(a_bundle: Path, tmp_path: Path, python_slicer: Path) -> Callable[..., BundleRequest]:
     study = tmp_path / "Étude n° 1 (tête)"
     study.mkdir()
 
     def build(behaviour: str, **settings: str) -> BundleRequest:
         overrides = {"behaviour": behaviour, **settings}
-        return BundleRequest(sys.executable, a_bundle, study, tmp_path / "résultats d'un jour", overrides=overrides)
+        return BundleRequest(python_slicer, a_bundle, study, tmp_path / "résultats d'un jour", overrides=overrides)
 
     return build
 

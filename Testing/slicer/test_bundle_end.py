@@ -6,11 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from ICHDiagnosisLib.bundle import interpreter
 from ICHDiagnosisLib.bundle.exit_status import Ending, Remedy
 from process_cases import MODULE_FOLDER, bundle_pid, command_of, follow, outcome_of, processes_in, wait_until
 
@@ -73,27 +72,35 @@ def test_a_child_that_the_bundle_leaves_behind_is_ended(a_process, a_request, a_
 
 
 @pytest.fixture
-def a_launcher(tmp_path: Path) -> Path:
-    """Stand in for PythonSlicer, which starts Python as a child, keeps its standard input, and hands on its status."""
-    launcher = tmp_path / "PythonSlicer"
-    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@" </dev/null\nexit $?\n', encoding="utf-8")
-    launcher.chmod(0o700)
-    return launcher
+def behind_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the launcher give no answer about its interpreter, so that it stays in between."""
+    monkeypatch.setattr(interpreter, "_ask", lambda _python, _environment: None)
 
 
-def test_behind_a_launcher_a_run_ends_with_the_bundles_status(a_process, a_request, a_launcher):
-    outcome, _ = outcome_of(a_process, replace(a_request("refuse"), python=a_launcher))
+@pytest.mark.usefixtures("behind_a_launcher")
+def test_behind_a_launcher_a_run_ends_with_the_bundles_status(a_process, a_request):
+    outcome, _ = outcome_of(a_process, a_request("refuse"))
     assert outcome.exit_status == 3
 
 
-def test_behind_a_launcher_cancel_leaves_no_process(a_process, a_request, a_bundle, a_launcher):
-    a_process.start(replace(a_request("hang_with_family"), python=a_launcher))
+@pytest.mark.usefixtures("behind_a_launcher")
+def test_behind_a_launcher_cancel_leaves_no_process(a_process, a_request, a_bundle):
+    a_process.start(a_request("hang_with_family"))
     follow(a_process, until=lambda update: update.progress is not None)
     a_process.cancel()
     update, _ = follow(a_process)
     assert update.outcome is not None
     assert update.outcome.ending is Ending.CANCELLED
     assert processes_in(a_bundle) == []
+
+
+@pytest.mark.usefixtures("behind_a_launcher")
+def test_behind_a_launcher_a_kill_or_crash_is_still_recognised(a_process, a_request):
+    outcome, lines = outcome_of(a_process, a_request("crash", signal=str(int(signal.SIGKILL))))
+    assert outcome.exit_status == 1
+    assert "exit abnormally - Report the problem" in lines[-1]
+    assert outcome.message == "The analysis crashed, or the system ended it for lack of memory."
+    assert outcome.remedy is Remedy.RUN_ON_CPU
 
 
 def test_a_killed_bundle_is_explained_as_memory_or_kill(a_process, a_request, a_bundle):
@@ -129,8 +136,9 @@ sys.path.insert(0, {str(MODULE_FOLDER)!r})
 from pathlib import Path
 from ICHDiagnosisLib.bundle.process import BundleProcess, BundleRequest
 process = BundleProcess()
-process.start(BundleRequest(sys.executable, Path({str(request.bundle_root)!r}), Path({str(request.dataset_dir)!r}),
-                            Path({str(request.output_dir)!r}), overrides={dict(request.overrides)!r}))
+process.start(BundleRequest({str(request.python)!r}, Path({str(request.bundle_root)!r}),
+                            Path({str(request.dataset_dir)!r}), Path({str(request.output_dir)!r}),
+                            overrides={dict(request.overrides)!r}))
 while True:
     if process.poll().progress:
         print("running", flush=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
+import sysconfig
 from dataclasses import replace
 
 import pytest
@@ -50,8 +52,8 @@ def test_the_childs_environment_is_its_own(a_request, monkeypatch):
     assert outcome.ending is Ending.EVALUATED, lines
     seen = json.loads((request.output_dir / "study 1" / "result.json").read_text(encoding="utf-8"))["environment"]
     assert (seen["PYTHONUTF8"], seen["PYTHONUNBUFFERED"]) == ("1", "1")
-    assert "PYTHONPATH" not in seen
-    assert "PYTHONHOME" not in seen
+    # Those of PythonSlicer, and nothing of what was set before it
+    assert (seen["PYTHONHOME"], seen["PYTHONPATH"]) == (sys.base_prefix, sysconfig.get_path("purelib"))
     assert dict(os.environ) == before
 
 

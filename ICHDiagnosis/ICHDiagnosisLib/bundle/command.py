@@ -28,7 +28,7 @@ class BundleRequest:
     Attributes
     ----------
     python : str or Path
-        Python program to run: PythonSlicer in the application. It must bring its own PYTHONHOME.
+        Python program to run: PythonSlicer in the application (``interpreter.py`` finds what is behind it).
     bundle_root : Path
         Folder of the bundle (holds ``configs`` and ``models``).
     dataset_dir : Path

@@ -13,9 +13,19 @@ EVALUATED = 0
 SOME_NOT_EVALUABLE = 3
 CANCELLED = 130
 _KILLED = frozenset({-9, 137})
-# Ends by signal: -n from the operating system, 128 + n from the supervisor. Windows reports an NTSTATUS.
-_CRASHED = frozenset({-4, 132, -6, 134, -7, 135, -8, 136, -11, 139, 0xC0000005, 0xC000001D, 0xC0000374, 0xC0000409})
+# Ends by signal: -n from the operating system, 128 + n from the supervisor: SIGILL, SIGTRAP, SIGABRT, SIGBUS (7 on
+# Linux, 10 on macOS), SIGFPE, SIGSEGV.
+_CRASH_SIGNALS = (4, 5, 6, 7, 8, 10, 11)
+# Windows reports an NTSTATUS (Microsoft, [MS-ERREF] 2.3.1): access violation, illegal instruction, division by zero,
+# stack overflow, heap corruption, stack buffer overrun.
+_WINDOWS_CRASHED = (0xC0000005, 0xC000001D, 0xC0000094, 0xC00000FD, 0xC0000374, 0xC0000409)
+_CRASHED = frozenset(
+    {*_WINDOWS_CRASHED, *(-number for number in _CRASH_SIGNALS), *(128 + number for number in _CRASH_SIGNALS)}
+)
 _WINDOWS_NO_MEMORY = frozenset({0xC0000017, 0xC000012D})
+# A library that is not there, lacks an entry point, or failed to initialise
+_WINDOWS_LIBRARY = frozenset({0xC0000135, 0xC0000139, 0xC0000142})
+_LAUNCHER = re.compile(r"\[.*\] exit abnormally - Report the problem\.?")
 
 
 class Ending(Enum):
@@ -133,19 +143,27 @@ def explain_ending(exit_status: int, log_tail: Sequence[str], cancelled: bool = 
 
 def _explain_failure(exit_status: int, tail: tuple[str, ...]) -> tuple[str, str, Remedy]:
     """Return message, suggestion and remedy."""
-    error = _last_error(tail)
-    remedy = _recognise(exit_status, tail)
+    lines = tuple(line for line in tail if not _LAUNCHER.search(line))
+    error = _last_error(lines)
+    remedy = _recognise(exit_status, lines)
     if remedy is Remedy.RUN_ON_CPU:
-        return *_explain_gpu_failure(tail, error), remedy
+        return *_explain_gpu_failure(lines, error), remedy
     if remedy is Remedy.FREE_MEMORY:
         return message("ending.out_of_memory"), message("ending.free_memory"), remedy
     if remedy is Remedy.FREE_DISK_SPACE:
         return message("ending.disk_full", error=error), message("ending.free_disk_space"), remedy
     if remedy is Remedy.CHECK_INSTALLATION:
-        return error, message("ending.check_installation"), remedy
-    if exit_status in _CRASHED:
-        return message("ending.crashed", status=exit_status), message("ending.report_crash"), Remedy.RUN_ON_CPU
+        return error or message("ending.library_missing"), message("ending.check_installation"), remedy
+    if len(lines) < len(tail) or exit_status in _CRASHED:
+        return *_explain_crash(exit_status), Remedy.RUN_ON_CPU
     return error or message("ending.no_message", status=exit_status), message("ending.see_log"), remedy
+
+
+def _explain_crash(exit_status: int) -> tuple[str, str]:
+    if exit_status in _CRASHED:
+        return message("ending.crashed", status=exit_status), message("ending.report_crash")
+    # Behind a launcher a crash and a kill for lack of memory have the same status.
+    return message("ending.killed_or_crashed"), message("ending.free_memory_or_cpu")
 
 
 def _explain_gpu_failure(tail: tuple[str, ...], error: str) -> tuple[str, str]:
@@ -158,6 +176,8 @@ def _recognise(exit_status: int, tail: tuple[str, ...]) -> Remedy:
     """Return the remedy for the first known failure in the end of the log."""
     if exit_status in _WINDOWS_NO_MEMORY:
         return Remedy.FREE_MEMORY
+    if exit_status in _WINDOWS_LIBRARY:
+        return Remedy.CHECK_INSTALLATION
     errors = "\n".join(line for line in tail[-_LINES_OF_AN_ERROR:] if "warning" not in line.lower())
     for pattern, remedy in _RECOGNISED:
         if pattern.search(errors):

@@ -20,14 +20,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from ..messages import MessageError
 from .child_output import BoundedLog, Progress
 from .child_process import ChildProcess
-from .command import BundleRequest, build_command, check_bundle, child_environment
+from .command import BundleRequest, build_command, check_bundle
 from .exit_status import Outcome, explain_ending
+from .interpreter import real_interpreter
 
 CANCEL_SECONDS = 2.0
 
@@ -126,15 +128,19 @@ class BundleProcess:
         if self._run is not None:
             raise AlreadyRunningError("run.busy")
         check_bundle(request.bundle_root)
-        command = self._build(request)
-        environment = child_environment(os.environ if self._environment is None else self._environment)
+        base = os.environ if self._environment is None else self._environment
+        try:
+            interpreter = real_interpreter(Path(request.python), base)
+        except OSError as error:
+            raise ProcessStartError("run.not_started", error=error.strerror or error) from error
+        command = self._build(replace(request, python=interpreter.python))
         try:
             request.output_dir.mkdir(parents=True, exist_ok=True)
             log = BoundedLog(request.log_file)
         except OSError as error:
             raise ProcessStartError("run.output_not_writable", error=error.strerror) from error
         try:
-            self._run = ChildProcess(command, request.bundle_root, environment, log)
+            self._run = ChildProcess(command, request.bundle_root, interpreter.environment, log)
         except OSError as error:
             log.close()
             raise ProcessStartError("run.not_started", error=error.strerror or error) from error

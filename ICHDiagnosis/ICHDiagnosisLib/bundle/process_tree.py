@@ -9,8 +9,8 @@ Run as a script this file is the *supervisor*: a process between application and
 
 A pipe was chosen over ``prctl(PR_SET_PDEATHSIG)`` in the application, because that signal follows the *thread* that
 started the child and needs code between fork and exec, which may deadlock in a process with threads. It was chosen over
-standard input, because the PythonSlicer launcher does not pass its standard input on, while it does pass on open
-descriptors.
+standard input, because a PythonSlicer launcher (used only where ``interpreter.py`` found nothing behind it) passes open
+descriptors on in every version, its standard input not on every system.
 
 On Linux the supervisor adopts orphans (``PR_SET_CHILD_SUBREAPER``), so that even a descendant that called ``setsid``
 and lost its parent stays below it in ``/proc``. On macOS the bundle's process group is ended (``killpg``); a descendant

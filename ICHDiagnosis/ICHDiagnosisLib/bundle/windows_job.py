@@ -4,8 +4,8 @@ Every process started by a member of the job is a member too. The job kills its 
 closes (``JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE``); the application holds the only handle, and Windows closes the handles
 of a process that ends or crashes. Source: Microsoft, "Job Objects". Standard library only.
 
-The PythonSlicer launcher is put into the job right after it was started; it needs some hundred milliseconds before it
-starts Python itself, so nothing can slip out between.
+Python is put into the job right after it was started; the bundle starts no process before its imports are done, which
+takes seconds, so nothing can slip out between.
 """
 
 from __future__ import annotations

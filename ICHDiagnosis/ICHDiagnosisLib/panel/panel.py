@@ -7,6 +7,7 @@ What it shows lies in files of its own: inputs, run, result, installation, histo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +26,7 @@ from ..messages import message
 from ..parameters import Parameters
 from ..scene import result_nodes
 from ..scene.layers import shown_result
+from ..settings import ModuleSettings
 from .batch_section import BatchSection
 from .history_section import HistorySection
 from .installation_section import InstallationSection
@@ -35,6 +37,7 @@ from .study_inputs import StudyInputs
 from .widgets import Widgets
 
 POLL_MILLISECONDS = 100
+THREAD_SECONDS = 0.04
 NEXT_KEY, PREVIOUS_KEY, LAYERS_KEY = "N", "P", "H"
 
 
@@ -42,6 +45,7 @@ class ModuleLogic(Protocol):
     """What the panel needs of the module's logic."""
 
     bundle_root: Path
+    settings: ModuleSettings
     history: History
     analysis: AnalysisLogic
     batch: Batch
@@ -79,14 +83,15 @@ class Panel:
         self._parameters: Parameters | None = None
         self._observer: int | None = None
         self._shown_input_id = ""
+        self._read_state: tuple[str, bool] | None = None
         database = getattr(slicer, "dicomDatabase", None)
-        self.inputs = StudyInputs(self.ui, logic.bundle_root, database)
+        self.inputs = StudyInputs(self.ui, logic.bundle_root, database, logic.settings, self.refresh)
         self.run = RunControls(self.ui)
         self.result = ResultView(self.ui, self.parameters)
         self.export = ResultExport(self.ui, self.result)
         self.installation = InstallationSection(self.ui, logic.bundle_root, self.run, self._on_busy)
-        self.history = HistorySection(self.ui, logic.history, self._on_shown_again)
-        self.batch = BatchSection(self.ui, logic.batch, logic.start_batch, self.parameters, database)
+        self.history = HistorySection(self.ui, logic.history, logic.settings, self._on_shown_again)
+        self.batch = BatchSection(self.ui, logic.batch, logic.start_batch, self.parameters, logic.settings, database)
         self.batch.on_missing, self.batch.on_started = self.installation.ask, self._on_busy
         self.batch.ask_for_terms = self.installation.ask_for_terms
         self.ui.applyButton.clicked.connect(self.on_apply)
@@ -112,6 +117,12 @@ class Panel:
 
     def set_parameters(self, parameters: Parameters | None) -> None:
         """Show the parameters of a scene and its result; None while a scene is being closed."""
+        if parameters is not None and parameters is self._parameters:
+            # The node may be the same and the scene around it another one.
+            self._shown_input_id = ""
+            self.inputs.set_parameters(parameters, self.widget)
+            self.refresh()
+            return
         if self._parameters is not None and self._observer is not None:
             self._parameters.RemoveObserver(self._observer)  # type: ignore[attr-defined]
         self._parameters, self._observer, self._shown_input_id = parameters, None, ""
@@ -130,6 +141,8 @@ class Panel:
         """Take up keyboard shortcuts and follow the scene again."""
         for shortcut in self._shortcuts:
             shortcut.enabled = True
+        self.inputs.show_settings()
+        self.history.show_settings()
         self.history.refresh()
         self.refresh(anew=not self.running)
 
@@ -139,10 +152,16 @@ class Panel:
             shortcut.enabled = False
 
     def close(self) -> None:
-        """Stop for good."""
+        """Stop for good, and let go of what outlives the panel: the scene's parameters and the widgets' events."""
         self._timer.stop()
         self.installation.close()
         self.exit()
+        self.set_parameters(None)
+        self.inputs.disconnect()
+        for shortcut in self._shortcuts:
+            shortcut.deleteLater()
+        self._shortcuts.clear()
+        self.result.navigation.plot.close()
 
     def refresh(self, anew: bool = False) -> None:
         """Follow parameters, scene and logic; the result is read again where the volume is another one, or ``anew``."""
@@ -153,9 +172,10 @@ class Panel:
             self.run.show_idle(self.inputs.missing())
         self.inputs.set_enabled(not self.running and self._parameters is not None)
         busy = self.logic.analysis.running or self.installation.installing
-        self.batch.block(message("run.running") if busy else "")
+        self.batch.block(message("run.running") if busy else self.inputs.folder_problem)
         node = None if self._parameters is None else self._parameters.inputVolume
         identifier = "" if node is None else node.GetID()
+        self._read_state = self._state_to_read()
         if anew or identifier != self._shown_input_id:
             if self._shown_input_id not in ("", identifier) and not self.running:
                 self.run.show_problem("")
@@ -195,6 +215,9 @@ class Panel:
             if progress.finished:
                 self.history.refresh()
                 self.refresh(anew=True)
+        if self.installation.installing or self.installation.checking:
+            # The event loop keeps the interpreter's lock: a thread runs only while this one gives it away.
+            time.sleep(THREAD_SECONDS)
         self.installation.poll()
         if not self.running and not self.installation.checking:
             self._timer.stop()
@@ -257,7 +280,15 @@ class Panel:
             self._timer.start()
 
     def _on_modified(self, *_event: object) -> None:
-        self.refresh()
+        # Sliders are parameters too, and change nothing of what is read.
+        if self._state_to_read() != self._read_state:
+            self.refresh()
+
+    def _state_to_read(self) -> tuple[str, bool] | None:
+        if self._parameters is None:
+            return None
+        node = self._parameters.inputVolume
+        return "" if node is None else node.GetID(), self._parameters.useOriginalFiles
 
     def _shortcut(self, key: str, on_activated: Callable[[], None]) -> qt.QShortcut:
         shortcut = qt.QShortcut(slicer.util.mainWindow() or self.widget)
