@@ -3,6 +3,8 @@
 import sys
 import tempfile
 import time
+import unittest
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,19 +26,19 @@ from ICHDiagnosisLib.bundle.command import BundleMissingError
 from ICHDiagnosisLib.bundle.exit_status import Ending
 from ICHDiagnosisLib.bundle.location import find_bundle
 from ICHDiagnosisLib.bundle.process import BundleProcess
-from ICHDiagnosisLib.bundle.run import BundleRun
+from ICHDiagnosisLib.bundle.run import BundleRun, RunSettings
+from ICHDiagnosisLib.diagnose import Diagnosis, at_own_thresholds, diagnose
 from ICHDiagnosisLib.history import History
 from ICHDiagnosisLib.install.installers import python_executable
 from ICHDiagnosisLib.install.requirements import MissingPackage, find_missing, read_requirements
 from ICHDiagnosisLib.logic import AnalysisLogic, record_analysis, settings_of
 from ICHDiagnosisLib.messages import message
-from ICHDiagnosisLib.parameters import NOT_CHOSEN, Parameters, rename_earlier_parameters
+from ICHDiagnosisLib.parameters import Parameters, forget_unreadable_parameters, rename_earlier_parameters
 from ICHDiagnosisLib.sample_data import load_phantom, phantom_command, register_sample_data
+from ICHDiagnosisLib.settings import ModuleSettings
 
 if TYPE_CHECKING:
     from ICHDiagnosisLib.panel.panel import Panel
-
-KEEP_HISTORY_SETTING = "ICHDiagnosis/KeepHistory"
 
 
 class ICHDiagnosis(ScriptedLoadableModule):
@@ -70,6 +72,8 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
     ----------
     bundle_root : Path
         Folder of the bundle.
+    settings : ModuleSettings
+        What the user chose for this computer.
     history : History
         Past analyses.
     analysis : AnalysisLogic
@@ -86,6 +90,9 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self.bundle_root = find_bundle(Path(__file__))
+        self._parameters: Parameters | None = None
+        documents = qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation)
+        self.settings = ModuleSettings(Path(documents))
         self.history = History(Path(slicer.app.slicerUserSettingsFilePath).parent)
         run = BundleRun(BundleProcess(slicer.util.startupEnvironment()), python_executable(), self.bundle_root)
         self.analysis = AnalysisLogic(run, self.missing_packages, self.history, getattr(slicer, "dicomDatabase", None))
@@ -94,18 +101,17 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         )
 
     def getParameterNode(self) -> Parameters:
-        """Return the parameters of the scene, with the user's settings where the scene has none."""
+        """Return the parameters of the scene; the same object as long as their node is the same.
+
+        A wrapper and its connected widgets observe their node for as long as that lives (Slicer 5.10 removes neither),
+        so that a new one at each call would make every change of a parameter slower.
+        """
         node = super().getParameterNode()
-        is_new = not node.GetParameterCount()
         rename_earlier_parameters(node)
-        parameters = Parameters(node)  # type: ignore[call-arg] # its decorator makes the constructor
-        if is_new:
-            keep = slicer.util.settingsValue(KEEP_HISTORY_SETTING, True, converter=slicer.util.toBool)
-            parameters.keepHistory = keep
-        if parameters.outputFolder == NOT_CHOSEN:
-            documents = qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation)
-            parameters.outputFolder = Path(documents) / "ICHDiagnosis"
-        return parameters
+        forget_unreadable_parameters(node)
+        if self._parameters is None or self._parameters.parameterNode is not node:  # type: ignore[attr-defined]
+            self._parameters = Parameters(node)  # type: ignore[call-arg] # its decorator makes the constructor
+        return self._parameters
 
     def missing_packages(self) -> tuple[MissingPackage, ...]:
         """Return the Python packages that the bundle needs and that are not there."""
@@ -114,14 +120,72 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
     def start_analysis(self) -> None:
         """Start an analysis with the parameters of the scene; errors as :meth:`AnalysisLogic.start`."""
         parameters = self.getParameterNode()
-        self._remember_history_setting(parameters)
-        self.analysis.start(parameters.inputVolume, settings_of(parameters))
+        self.history.enabled = self.settings.keep_history
+        self.analysis.start(parameters.inputVolume, settings_of(parameters, self.settings.output_folder))
 
     def start_batch(self, studies: "tuple[BatchStudy, ...]") -> None:
         """Start a batch with the parameters of the scene; errors as :meth:`Batch.start`."""
-        parameters = self.getParameterNode()
-        self._remember_history_setting(parameters)
-        self.batch.start(studies, settings_of(parameters))
+        self.history.enabled = self.settings.keep_history
+        self.batch.start(studies, settings_of(self.getParameterNode(), self.settings.output_folder))
+
+    def diagnose(
+        self,
+        volume_node: slicer.vtkMRMLScalarVolumeNode,
+        *,
+        output_folder: "Path | str | None" = None,
+        device: "str | None" = None,
+        operating_point: str = "balanced",
+        thresholds: "Mapping[str, float] | None" = None,
+        explanation_method: str = "gradcam",
+        use_original_files: bool = True,
+    ) -> "Diagnosis":
+        """Analyse a volume without the panel: wait for the result, and put it on the scene.
+
+        Parameters
+        ----------
+        volume_node : vtkMRMLScalarVolumeNode
+            The head CT.
+        output_folder : Path or str, optional
+            Folder in which the run makes a folder of its own; that of the settings otherwise.
+        device : str, optional
+            ``"cpu"``, ``"cuda"``, ``"mps"``; the bundle chooses otherwise.
+        operating_point : str
+            Named set of thresholds.
+        thresholds : mapping of str to float, optional
+            Thresholds of one's own (probability, 0..1) by label; other labels keep those of ``operating_point``.
+        explanation_method : str
+            ``"gradcam"``, ``"gradcam++"`` or ``"slice_gradcam"``.
+        use_original_files : bool
+            Whether a volume from DICOM is read from its original files.
+
+        Returns
+        -------
+        Diagnosis
+            Findings by label, impression, result folder and nodes.
+
+        Raises
+        ------
+        PackagesMissingError
+            If packages must be installed first: open the module once and press Apply.
+        CannotStartError
+            If something runs already, or input or output cannot be used.
+        DiagnosisError
+            If the analysis fails.
+        ValueError
+            If there is no such label, or a threshold is no probability.
+        """
+        self.history.enabled = self.settings.keep_history
+        settings = RunSettings(
+            output_folder=self.settings.output_folder if output_folder is None else Path(output_folder).resolve(),
+            device=device,
+            operating_point=operating_point,
+            explanation_method=explanation_method,
+            use_original_files=use_original_files,
+        )
+        with tempfile.TemporaryDirectory(prefix="ich-operating-point-") as folder:
+            if thresholds:
+                settings = at_own_thresholds(settings, self.bundle_root, thresholds, Path(folder))
+            return diagnose(self.analysis, volume_node, settings)
 
     def load_phantom(self, options: "dict[str, str] | None" = None) -> slicer.vtkMRMLScalarVolumeNode:
         """Make a phantom with haemorrhage and load it; errors as :func:`load_phantom` of the sample data."""
@@ -132,10 +196,6 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         """End whatever runs, and wait for that."""
         self.analysis.close()
         self.batch.close()
-
-    def _remember_history_setting(self, parameters: Parameters) -> None:
-        self.history.enabled = parameters.keepHistory
-        qt.QSettings().setValue(KEEP_HISTORY_SETTING, parameters.keepHistory)
 
 
 class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -169,10 +229,13 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose)
 
     def onReload(self) -> None:
-        """Read the library's files anew as well, which the application's own reload leaves as they were."""
+        """Read the library's files anew as well, and enter the new panel: the application does neither."""
         for name in [name for name in sys.modules if name.partition(".")[0] == "ICHDiagnosisLib"]:
             del sys.modules[name]
+        was_entered = self._entered
         ScriptedLoadableModuleWidget.onReload(self)
+        if was_entered:
+            slicer.modules.ICHDiagnosisWidget.enter()
 
     def cleanup(self) -> None:
         """End what runs, and let the panel go: the application ends, or the module is reloaded."""
@@ -224,10 +287,15 @@ class ICHDiagnosisTest(ScriptedLoadableModuleTest):
         self.output_folder = Path(folder.name)
 
     def runTest(self) -> None:
-        """Run all steps."""
+        """Run all steps; called by the application itself, without unittest's setting up and cleaning up."""
         for test in (self.test_a_phantom_is_read_and_shown, self.test_cancel_leaves_no_result):
             self.setUp()
-            test()
+            try:
+                test()
+            except unittest.SkipTest as reason:
+                self.delayDisplay(str(reason))
+            finally:
+                self.doCleanups()
 
     def test_a_phantom_is_read_and_shown(self) -> None:
         """From the phantom to segments on the scene, in the way of a user who presses Apply."""
@@ -260,12 +328,12 @@ class ICHDiagnosisTest(ScriptedLoadableModuleTest):
     def _started_logic(self) -> ICHDiagnosisLogic:
         logic = ICHDiagnosisLogic()
         self.addCleanup(logic.close)
-        self.assertEqual(logic.missing_packages(), (), "open the module and press Apply once to install what it needs")
-        parameters = logic.getParameterNode()
-        parameters.inputVolume = logic.load_phantom({"pixels": "128", "slices": "24"})
-        parameters.outputFolder = self.output_folder
-        parameters.keepHistory = False
-        logic.start_analysis()
+        if logic.missing_packages():
+            self.skipTest(message("input.packages_missing"))
+        # Beside the user's settings: neither the folder for results nor the history is touched.
+        logic.history.enabled = False
+        volume = logic.load_phantom({"pixels": "128", "slices": "24"})
+        logic.analysis.start(volume, settings_of(logic.getParameterNode(), self.output_folder))
         return logic
 
     def _poll(self, logic: ICHDiagnosisLogic) -> AnalysisUpdate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import slicer
 
 from .bundle.child_output import Progress
 from .bundle.exit_status import Outcome
+from .bundle.run import leaves_room
 from .install.requirements import MissingPackage
 from .messages import MessageError, message
-from .parameters import NOT_CHOSEN
 from .result.content import Result
 from .scene.layers import ShownResult
 
@@ -96,8 +97,21 @@ def check_input(input_node: slicer.vtkMRMLScalarVolumeNode | None, output_folder
         raise CannotStartError("input.no_voxels")
     if image.GetNumberOfScalarComponents() != 1:
         raise CannotStartError("input.colours")
-    if output_folder == NOT_CHOSEN:
+    check_output_folder(output_folder)
+
+
+def check_output_folder(output_folder: Path) -> None:
+    """Refuse a folder for results that depends on where the application was started, or that is too deep for Windows.
+
+    Raises
+    ------
+    CannotStartError
+        States what the user must still do.
+    """
+    if not output_folder.is_absolute():
         raise CannotStartError("input.no_folder")
+    if sys.platform == "win32" and not leaves_room(output_folder):
+        raise CannotStartError("input.folder_too_deep")
 
 
 def stage_name(progress: Progress | None) -> str:

@@ -51,10 +51,10 @@ _log = logging.getLogger(__name__)
 FindMissing = Callable[[], tuple[MissingPackage, ...]]
 
 
-def settings_of(parameters: Parameters) -> RunSettings:
-    """Return the settings of a run from what the user chose."""
+def settings_of(parameters: Parameters, output_folder: Path) -> RunSettings:
+    """Return the settings of a run from what the user chose in the scene, and for this computer."""
     return RunSettings(
-        output_folder=parameters.outputFolder,
+        output_folder=output_folder,
         device=parameters.device.torch_device,
         operating_point=parameters.operatingPoint,
         explanation_method=parameters.explanationMethod.value,

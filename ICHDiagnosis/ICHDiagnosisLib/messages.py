@@ -89,7 +89,8 @@ CATALOGUE = {
     "input.no_voxels": _("The chosen volume holds no voxels."),
     "input.colours": _("The chosen volume holds colours; choose a head CT in Hounsfield units."),
     "input.attribution_map": _("The chosen volume is an attribution map of this module; choose a head CT."),
-    "input.no_folder": _("Choose a folder for the results."),
+    "input.no_folder": _("Choose a folder for the results, with its whole path."),
+    "input.folder_too_deep": _("The folder for the results has too long a path for Windows: choose another one."),
     "input.packages_missing": _("Some Python packages must be installed first."),
     "input.not_written": _("The study could not be written for the analysis: {error}"),
     "volume.not_written": _("The voxels of {name!r} could not be written"),
@@ -109,6 +110,7 @@ CATALOGUE = {
     "button.cancel": _("Cancel"),
     "button.cancel_hint": _("End the analysis at once; nothing is kept of it."),
     "button.cancelling": _("Cancelling…"),
+    "diagnosis.failed": _("The analysis gave no result: {reason}"),
     # Reading a result folder
     "result.no_folder": _("there is no result folder {folder!r}"),
     "result.no_document": _("{folder!r} holds no result.json: the analysis did not finish, or it is no result"),

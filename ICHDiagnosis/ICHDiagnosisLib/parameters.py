@@ -1,9 +1,9 @@
-"""What the user chose, kept in one parameter node and saved with the scene."""
+"""What the user chose, kept in one parameter node and saved with the scene; see ``settings`` for what is not."""
 
 import enum
 import logging
-import pathlib
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import slicer
@@ -13,10 +13,9 @@ from .messages import message
 from .scene.layers import DEFAULT_OPACITY
 from .scene.segments import DEFAULT_THRESHOLD
 
-NOT_CHOSEN = pathlib.Path()
-"""Value of a folder that was never chosen; a parameter node cannot hold None for it."""
 _EARLIER_NAMES = {"level": "mapThreshold"}
-_NO_LONGER_KEPT = ("heatMapLabel",)
+# Folder and history are settings of this computer: a scene that brings them shall not pass them on.
+_NO_LONGER_KEPT = ("heatMapLabel", "outputFolder", "keepHistory")
 
 _log = logging.getLogger(__name__)
 
@@ -74,10 +73,6 @@ class Parameters:
         How attribution maps are computed.
     useOriginalFiles : bool
         Whether a volume from DICOM is read from its original files where these can be found.
-    outputFolder : pathlib.Path
-        Folder for result folders; ``NOT_CHOSEN`` until somebody chose one.
-    keepHistory : bool
-        Whether analyses are recorded in the history.
     mapThreshold : float
         Threshold of attribution map and segments, percent of a map's scale.
     opacity : float
@@ -91,11 +86,43 @@ class Parameters:
     operatingPoint: str = "balanced"
     explanationMethod: ExplanationMethod = ExplanationMethod.GRADCAM
     useOriginalFiles: bool = True
-    outputFolder: pathlib.Path = NOT_CHOSEN
-    keepHistory: bool = True
     mapThreshold: Annotated[float, WithinRange(1, 100)] = DEFAULT_THRESHOLD
     opacity: Annotated[float, WithinRange(0, 1)] = DEFAULT_OPACITY
     negativeMaps: bool = False
+
+
+def forget_unreadable_parameters(node: slicer.vtkMRMLScriptedModuleNode) -> None:
+    """Take values that the wrapper could not read out of a scene, with a warning: defaults take their place."""
+    for name, is_readable in _READABLE.items():
+        value = node.GetParameter(name)
+        if value and not is_readable(value):
+            _log.warning("parameter %s cannot be read as %r: its default is taken", name, value)
+            node.UnsetParameter(name)
+
+
+def _is_percent(value: str) -> bool:
+    return _is_number(value) and 1 <= float(value) <= 100
+
+
+def _is_fraction(value: str) -> bool:
+    return _is_number(value) and 0 <= float(value) <= 1
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+# An enumeration is kept by the name of its member (slicer.parameterNodeWrapper, EnumSerializer).
+_READABLE: dict[str, Callable[[str], bool]] = {
+    "device": DeviceChoice.__members__.__contains__,
+    "explanationMethod": ExplanationMethod.__members__.__contains__,
+    "mapThreshold": _is_percent,
+    "opacity": _is_fraction,
+}
 
 
 def rename_earlier_parameters(node: slicer.vtkMRMLScriptedModuleNode) -> None:

@@ -34,10 +34,12 @@ STAND_IN = Path(__file__).parent / "stand_in_bundle"
 
 
 @pytest.fixture(autouse=True)
-def a_scene_of_its_own() -> Iterator[None]:
+def a_scene_and_settings_of_its_own() -> Iterator[None]:
     host.empty_scene()
+    slicer.app.userSettings().clear()
     yield
     host.empty_scene()
+    slicer.app.userSettings().clear()
 
 
 # Scene

@@ -17,7 +17,6 @@ from ICHDiagnosisLib.batch.table import StudyStatus, output_folders
 from ICHDiagnosisLib.bundle.run import BundleRun, RunSettings
 from ICHDiagnosisLib.install.requirements import MissingPackage, Requirement
 from ICHDiagnosisLib.logic import AnalysisLogic
-from ICHDiagnosisLib.parameters import NOT_CHOSEN
 from logic_cases import BUNDLE, left_in
 from logic_cases import Database as DICOMDatabase
 from reading_runner import ReadingRunner
@@ -177,7 +176,7 @@ def test_what_is_missing_is_stated_before_a_batch_starts(a_batch, settings: RunS
     with pytest.raises(CannotStartError, match="no studies"):
         batch.start((), settings)
     with pytest.raises(CannotStartError, match="folder for the results"):
-        batch.start(of_volumes(1), replace(settings, output_folder=NOT_CHOSEN))
+        batch.start(of_volumes(1), replace(settings, output_folder=Path("results")))
     missing = (MissingPackage(Requirement("monai", "1.6"), None),)
     with pytest.raises(PackagesMissingError):
         a_batch(ReadingRunner(), find_missing=lambda: missing).start(of_volumes(1), settings)

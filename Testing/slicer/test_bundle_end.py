@@ -137,7 +137,8 @@ from pathlib import Path
 from ICHDiagnosisLib.bundle.process import BundleProcess, BundleRequest
 process = BundleProcess()
 process.start(BundleRequest({str(request.python)!r}, Path({str(request.bundle_root)!r}),
-                            Path({str(request.dataset_dir)!r}), Path({str(request.output_dir)!r}), overrides={dict(request.overrides)!r}))
+                            Path({str(request.dataset_dir)!r}), Path({str(request.output_dir)!r}),
+                            overrides={dict(request.overrides)!r}))
 while True:
     if process.poll().progress:
         print("running", flush=True)

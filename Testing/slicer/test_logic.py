@@ -26,7 +26,6 @@ from ICHDiagnosisLib.bundle.process import BundleProcess, RunUpdate
 from ICHDiagnosisLib.bundle.run import BundleRun
 from ICHDiagnosisLib.history import History
 from ICHDiagnosisLib.install.requirements import MissingPackage, Requirement
-from ICHDiagnosisLib.parameters import NOT_CHOSEN
 from logic_cases import BUNDLE, ended, left_in
 from reading_runner import ReadingRunner
 from scene_cases import GEOMETRIES, SHAPE, a_ct
@@ -68,7 +67,7 @@ def test_what_is_missing_is_stated_before_anything_starts(a_logic, settings):
         (None, settings.output_folder, "input.none"),
         (empty, settings.output_folder, "input.no_voxels"),
         (colours, settings.output_folder, "input.colours"),
-        (ct, NOT_CHOSEN, "input.no_folder"),
+        (ct, Path("results"), "input.no_folder"),
     ):
         with pytest.raises(CannotStartError) as caught:
             check_input(node, folder)

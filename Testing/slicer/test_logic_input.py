@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ICHDiagnosisLib import logic as logic_module
 from ICHDiagnosisLib.bundle.exit_status import Ending
-from ICHDiagnosisLib.parameters import NOT_CHOSEN, DeviceChoice, ExplanationMethod, Parameters
+from ICHDiagnosisLib.parameters import DeviceChoice, ExplanationMethod, Parameters
 from ICHDiagnosisLib.scene.volume_geometry import ijk_to_ras
 from ICHDiagnosisLib.scene.volume_input import (
     INSTANCE_UIDS,
@@ -167,12 +167,13 @@ def test_original_files_can_be_declined(tmp_path, a_logic, settings):
 def test_what_the_user_chose_reaches_the_bundle(a_logic, tmp_path):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
     parameters = Parameters(node)  # type: ignore[call-arg] # its decorator makes the constructor
-    assert (parameters.outputFolder, parameters.device) == (NOT_CHOSEN, DeviceChoice.AUTOMATIC)
+    assert parameters.device is DeviceChoice.AUTOMATIC
     assert parameters.mapThreshold == 50.0
     parameters.device, parameters.operatingPoint = DeviceChoice.CPU, "sensitive"
-    parameters.explanationMethod, parameters.outputFolder = ExplanationMethod.GRADCAM_PLUS_PLUS, tmp_path / "out"
+    parameters.explanationMethod = ExplanationMethod.GRADCAM_PLUS_PLUS
     runner = ReadingRunner()
-    a_logic(runner).start(a_ct(GEOMETRIES["oblique"], "5: Head/4.8"), logic_module.settings_of(parameters))
+    chosen = logic_module.settings_of(parameters, tmp_path / "out")
+    a_logic(runner).start(a_ct(GEOMETRIES["oblique"], "5: Head/4.8"), chosen)
     request = runner.requests[0]
     assert (request.device, request.operating_point) == ("cpu", "sensitive")
     assert request.overrides == {"explanation_method": "gradcam++"}

@@ -43,7 +43,7 @@ def test_apply_states_what_is_missing_and_is_free_when_nothing_is(panel):
     assert panel.ui.applyButton.enabled
     assert not panel.ui.hintLabel.visible
     panel.ui.outputFolderEdit.setCurrentPath("")
-    assert panel.ui.applyButton.toolTip == "Choose a folder for the results."
+    assert panel.ui.applyButton.toolTip == "Choose a folder for the results, with its whole path."
 
 
 def test_the_volume_on_the_screen_is_chosen_when_the_module_is_opened(opened, head_ct):

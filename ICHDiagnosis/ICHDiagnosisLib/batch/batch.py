@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..analysis import CannotStartError, PackagesMissingError, stage_name
+from ..analysis import CannotStartError, PackagesMissingError, check_output_folder, stage_name
 from ..bundle.command import BundleMissingError, UnsafeSettingError
 from ..bundle.exit_status import Ending, Outcome
 from ..bundle.location import BundleIdentity, bundle_identity
@@ -23,7 +23,6 @@ from ..bundle.process import ProcessStartError
 from ..bundle.run import BundleRun, RunSettings
 from ..install.requirements import MissingPackage
 from ..messages import message
-from ..parameters import NOT_CHOSEN
 from ..result.content import Result, ResultError
 from ..result.reader import read_result
 from ..scene.show_result import show_result
@@ -91,8 +90,7 @@ class Batch:
             raise CannotStartError("run.busy")
         if not studies:
             raise CannotStartError("batch.no_studies")
-        if settings.output_folder == NOT_CHOSEN:
-            raise CannotStartError("input.no_folder")
+        check_output_folder(settings.output_folder)
         packages = self._find_missing()
         if packages:
             raise PackagesMissingError(packages)

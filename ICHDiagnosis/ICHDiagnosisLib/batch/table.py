@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from ..bundle.run import safe_name
+from ..bundle.run import longest_name, safe_name
 from ..messages import message
 from ..result.content import Result
 
@@ -94,11 +94,12 @@ def output_folders(names: Sequence[str], output_folder: Path) -> list[Path]:
     """Return a folder for each entry, the same ones for the same names in every batch; like names are numbered."""
     folders: list[Path] = []
     taken: set[str] = set()
+    longest = longest_name(output_folder, len(" (1000)"))
     for name in names:
-        stem, number = safe_name(name), 1
+        stem, number = safe_name(name, longest), 1
         while stem.casefold() in taken:
             number += 1
-            stem = f"{safe_name(name)} ({number})"
+            stem = f"{safe_name(name, longest)} ({number})"
         taken.add(stem.casefold())
         folders.append(output_folder / stem)
     return folders

@@ -17,6 +17,12 @@ WriteInput = Callable[[Path], Path]
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]+')
 _LONGEST_NAME = 80
+_SHORTEST_NAME = 8
+LONGEST_PATH = 259
+"""Characters of a path that every Windows opens (MAX_PATH, 260, with its end)."""
+# Below a run's folder: a result's folder (64 bytes and a number or hash, scripts/intake/study_id.py) and its files.
+_BELOW_RUN = len("/") + 64 + 8 + len("/gradcam_intraparenchymal.nii.gz")
+_DATE = " 2026-11-29 134500 (2)"
 
 
 @dataclass(frozen=True)
@@ -180,8 +186,11 @@ def _identities(output_dir: Path) -> dict[Path, tuple[int, int]]:
 
 
 def run_folder(output_folder: Path, name: str, now: datetime | None = None) -> Path:
-    """Return a folder that does not exist yet for a run on a study of this name."""
-    stem = f"{safe_name(name)} {(now or datetime.now()):%Y-%m-%d %H%M%S}"
+    """Return a folder that does not exist yet for a run on a study of this name; long names are cut short.
+
+    No path of a result is then longer than :data:`LONGEST_PATH`, unless ``output_folder`` leaves no room for that.
+    """
+    stem = f"{safe_name(name, longest_name(output_folder, len(_DATE)))} {(now or datetime.now()):%Y-%m-%d %H%M%S}"
     folder, number = output_folder / stem, 1
     while folder.exists():
         number += 1
@@ -189,6 +198,21 @@ def run_folder(output_folder: Path, name: str, now: datetime | None = None) -> P
     return folder
 
 
-def safe_name(name: str) -> str:
-    """Turn any name into one that is a valid folder name on every system."""
-    return _UNSAFE.sub("_", name)[:_LONGEST_NAME].strip(" .") or "study"
+def longest_name(output_folder: Path, beside: int) -> int:
+    """Return how long a study's name may be in the name of a folder in ``output_folder``, ``beside`` other characters.
+
+    At least 8 characters, so that studies stay recognisable.
+    """
+    room = LONGEST_PATH - len(str(output_folder)) - len("/") - beside - _BELOW_RUN
+    return max(_SHORTEST_NAME, min(_LONGEST_NAME, room))
+
+
+def leaves_room(output_folder: Path) -> bool:
+    """Return whether results in this folder have paths that every Windows opens."""
+    shortest = len(str(output_folder)) + len("/") + _SHORTEST_NAME + len(_DATE) + _BELOW_RUN
+    return shortest <= LONGEST_PATH
+
+
+def safe_name(name: str, longest: int = _LONGEST_NAME) -> str:
+    """Turn any name into one that is a valid folder name on every system, of at most so many characters."""
+    return _UNSAFE.sub("_", name)[:longest].strip(" .") or "study"

@@ -65,6 +65,10 @@ class AttentionPlot:
         self._filter = _PlotEvents(label, self)
         label.installEventFilter(self._filter)
 
+    def close(self) -> None:
+        """Listen to the label no longer."""
+        self._label.removeEventFilter(self._filter)
+
     def show(self, slices: Sequence[OriginalSlice]) -> None:
         """Show the attention of every original slice."""
         self._slices = tuple(slices)

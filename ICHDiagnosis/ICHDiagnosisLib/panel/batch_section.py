@@ -16,6 +16,7 @@ from ..messages import message
 from ..parameters import Parameters
 from ..result.findings_csv import ExportError, append_findings, exported_study
 from ..scene.volume_input import FileDatabase
+from ..settings import ModuleSettings
 from .study_inputs import head_ct_candidates
 from .widgets import Tone, Widgets, ask_for_file, open_with_system, show_banner
 
@@ -35,6 +36,8 @@ class BatchSection:
         Starts it with the parameters of the scene.
     parameters : callable
         Returns the parameters of the scene, or None.
+    settings : ModuleSettings
+        Holds the folder for results.
     database : FileDatabase or None
         Finds original DICOM files.
     """
@@ -45,12 +48,14 @@ class BatchSection:
         batch: Batch,
         start: Callable[[tuple[BatchStudy, ...]], None],
         parameters: Callable[[], Parameters | None],
+        settings: ModuleSettings,
         database: FileDatabase | None,
     ) -> None:
         self._ui = ui
         self._batch = batch
         self._start = start
         self._parameters = parameters
+        self._settings = settings
         self._database = database
         self._blocked = ""
         self.dialog: qt.QFileDialog | None = None
@@ -72,11 +77,10 @@ class BatchSection:
 
     def start_folder(self) -> None:
         """Analyse every study of the chosen folder."""
-        parameters = self._parameters()
-        if parameters is None:
+        if self._parameters() is None:
             return
         try:
-            studies = studies_in_folder(Path(self._ui.batchFolderEdit.currentPath), parameters.outputFolder)
+            studies = studies_in_folder(Path(self._ui.batchFolderEdit.currentPath), self._settings.output_folder)
         except OSError as error:
             show_banner(self._ui.batchLabel, error.strerror or str(error), Tone.PROBLEM)
             return
@@ -141,7 +145,7 @@ class BatchSection:
         running = self._batch.running
         free = not running and not self._blocked
         ui = self._ui
-        ui.batchFolderButton.setEnabled(free and bool(ui.batchFolderEdit.currentPath))
+        ui.batchFolderButton.setEnabled(free and Path(ui.batchFolderEdit.currentPath).is_absolute())
         ui.batchVolumesButton.setEnabled(free)
         for button in (ui.batchFolderButton, ui.batchVolumesButton):
             button.setVisible(not running)

@@ -15,6 +15,7 @@ from ..result.earlier_version import earlier_impression
 from ..result.reader import read_result
 from ..scene.show_result import show_result
 from ..scene.volume_geometry import GeometryError, series_uid_of
+from ..settings import ModuleSettings
 from .study_inputs import head_ct_candidates
 from .widgets import Tone, Widgets, open_with_system, show_banner
 
@@ -30,17 +31,26 @@ class HistorySection:
         The widgets of the panel by name.
     history : History
         What was recorded.
+    settings : ModuleSettings
+        Whether analyses are recorded.
     on_shown : callable
         Called with the volume and the folder of a result that was put on the scene again, and with what the user
         should know of it.
     """
 
     def __init__(
-        self, ui: Widgets, history: History, on_shown: Callable[[slicer.vtkMRMLScalarVolumeNode, Path, list[str]], None]
+        self,
+        ui: Widgets,
+        history: History,
+        settings: ModuleSettings,
+        on_shown: Callable[[slicer.vtkMRMLScalarVolumeNode, Path, list[str]], None],
     ) -> None:
         self._ui = ui
         self._history = history
+        self._settings = settings
         self._on_shown = on_shown
+        self.show_settings()
+        ui.keepHistoryBox.toggled.connect(self._on_keep)
         self._analyses: tuple[PastAnalysis, ...] = ()
         header = ui.historyTable.horizontalHeader()
         header.setSectionResizeMode(DATE, qt.QHeaderView.ResizeToContents)
@@ -54,6 +64,10 @@ class HistorySection:
         ui.historySection.contentsCollapsed.connect(self._on_collapsed)
         show_banner(ui.historyLabel, "", Tone.PLAIN)
         self._update_buttons()
+
+    def show_settings(self) -> None:
+        """Show whether analyses are recorded."""
+        self._ui.keepHistoryBox.checked = self._settings.keep_history
 
     def refresh(self) -> None:
         """List what is recorded, if the list is unfolded: nobody waits for what is not shown."""
@@ -117,6 +131,9 @@ class HistorySection:
             text = message("history.forgotten", folder=analysis.result_folder)
             show_banner(self._ui.historyLabel, text, Tone.QUIET)
         self.refresh()
+
+    def _on_keep(self, keep: bool) -> None:
+        self._settings.keep_history = keep
 
     def _on_search(self, _text: str) -> None:
         self.refresh()

@@ -98,7 +98,8 @@ class LayerControls:
         label = box.itemData(box.currentIndex) if box.currentIndex > 0 else None
         opacity, threshold = self._ui.opacitySlider.value / 100, self._ui.thresholdSlider.value
         layers.set_attribution_map(self._input, label, opacity, threshold)
-        parameters.opacity, parameters.mapThreshold = opacity, threshold
+        with slicer.util.NodeModify(parameters):
+            parameters.opacity, parameters.mapThreshold = opacity, threshold
 
     def _on_negative_maps(self, asked: bool) -> None:
         shown = self._still_shown()

@@ -25,6 +25,7 @@ from ..messages import message
 from ..parameters import Parameters
 from ..scene import result_nodes
 from ..scene.layers import shown_result
+from ..settings import ModuleSettings
 from .batch_section import BatchSection
 from .history_section import HistorySection
 from .installation_section import InstallationSection
@@ -42,6 +43,7 @@ class ModuleLogic(Protocol):
     """What the panel needs of the module's logic."""
 
     bundle_root: Path
+    settings: ModuleSettings
     history: History
     analysis: AnalysisLogic
     batch: Batch
@@ -79,14 +81,15 @@ class Panel:
         self._parameters: Parameters | None = None
         self._observer: int | None = None
         self._shown_input_id = ""
+        self._read_state: tuple[str, bool] | None = None
         database = getattr(slicer, "dicomDatabase", None)
-        self.inputs = StudyInputs(self.ui, logic.bundle_root, database)
+        self.inputs = StudyInputs(self.ui, logic.bundle_root, database, logic.settings, self.refresh)
         self.run = RunControls(self.ui)
         self.result = ResultView(self.ui, self.parameters)
         self.export = ResultExport(self.ui, self.result)
         self.installation = InstallationSection(self.ui, logic.bundle_root, self.run, self._on_busy)
-        self.history = HistorySection(self.ui, logic.history, self._on_shown_again)
-        self.batch = BatchSection(self.ui, logic.batch, logic.start_batch, self.parameters, database)
+        self.history = HistorySection(self.ui, logic.history, logic.settings, self._on_shown_again)
+        self.batch = BatchSection(self.ui, logic.batch, logic.start_batch, self.parameters, logic.settings, database)
         self.batch.on_missing, self.batch.on_started = self.installation.ask, self._on_busy
         self.ui.applyButton.clicked.connect(self.on_apply)
         self.ui.remedyButton.clicked.connect(self.on_remedy)
@@ -111,6 +114,9 @@ class Panel:
 
     def set_parameters(self, parameters: Parameters | None) -> None:
         """Show the parameters of a scene and its result; None while a scene is being closed."""
+        if parameters is not None and parameters is self._parameters:
+            self.refresh()
+            return
         if self._parameters is not None and self._observer is not None:
             self._parameters.RemoveObserver(self._observer)  # type: ignore[attr-defined]
         self._parameters, self._observer, self._shown_input_id = parameters, None, ""
@@ -129,6 +135,8 @@ class Panel:
         """Take up keyboard shortcuts and follow the scene again."""
         for shortcut in self._shortcuts:
             shortcut.enabled = True
+        self.inputs.show_settings()
+        self.history.show_settings()
         self.history.refresh()
         self.refresh(anew=not self.running)
 
@@ -138,9 +146,15 @@ class Panel:
             shortcut.enabled = False
 
     def close(self) -> None:
-        """Stop for good."""
+        """Stop for good, and let go of what outlives the panel: the scene's parameters and the widgets' events."""
         self._timer.stop()
         self.exit()
+        self.set_parameters(None)
+        self.inputs.disconnect()
+        for shortcut in self._shortcuts:
+            shortcut.deleteLater()
+        self._shortcuts.clear()
+        self.result.navigation.plot.close()
 
     def refresh(self, anew: bool = False) -> None:
         """Follow parameters, scene and logic; the result is read again where the volume is another one, or ``anew``."""
@@ -151,9 +165,10 @@ class Panel:
             self.run.show_idle(self.inputs.missing())
         self.inputs.set_enabled(not self.running and self._parameters is not None)
         busy = self.logic.analysis.running or self.installation.installing
-        self.batch.block(message("run.running") if busy else "")
+        self.batch.block(message("run.running") if busy else self.inputs.folder_problem)
         node = None if self._parameters is None else self._parameters.inputVolume
         identifier = "" if node is None else node.GetID()
+        self._read_state = self._state_to_read()
         if anew or identifier != self._shown_input_id:
             if self._shown_input_id not in ("", identifier) and not self.running:
                 self.run.show_problem("")
@@ -253,7 +268,15 @@ class Panel:
             self._timer.start()
 
     def _on_modified(self, *_event: object) -> None:
-        self.refresh()
+        # Sliders are parameters too, and change nothing of what is read.
+        if self._state_to_read() != self._read_state:
+            self.refresh()
+
+    def _state_to_read(self) -> tuple[str, bool] | None:
+        if self._parameters is None:
+            return None
+        node = self._parameters.inputVolume
+        return "" if node is None else node.GetID(), self._parameters.useOriginalFiles
 
     def _shortcut(self, key: str, on_activated: Callable[[], None]) -> qt.QShortcut:
         shortcut = qt.QShortcut(slicer.util.mainWindow() or self.widget)

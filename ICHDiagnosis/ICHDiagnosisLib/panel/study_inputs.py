@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import qt
@@ -14,11 +15,15 @@ from ..messages import message
 from ..parameters import Parameters
 from ..scene import result_nodes
 from ..scene.volume_input import FileDatabase, is_from_dicom, original_files
+from ..settings import ModuleSettings
 from .widgets import Widgets
 
 
 class StudyInputs:
-    """Ties the input widgets to the parameters of the scene.
+    """Ties the input widgets to the parameters of the scene, and the folder for results to the settings.
+
+    The folder is connected by hand: the wrapper's connector writes each change back, which turns an empty line into
+    ``.``, takes slashes away while they are typed, and moves the cursor.
 
     Parameters
     ----------
@@ -28,34 +33,71 @@ class StudyInputs:
         Folder of the bundle, which lists the operating points.
     database : FileDatabase or None
         Finds original DICOM files.
+    settings : ModuleSettings
+        Holds the folder for results.
+    on_changed : callable
+        Called when the folder for results was changed.
+
+    Attributes
+    ----------
+    problem : str
+        Why nothing can be started; empty where all is well.
+    folder_problem : str
+        Why what stands in the line of the folder cannot be used; empty where it is in use.
     """
 
-    def __init__(self, ui: Widgets, bundle_root: Path, database: FileDatabase | None) -> None:
+    def __init__(
+        self,
+        ui: Widgets,
+        bundle_root: Path,
+        database: FileDatabase | None,
+        settings: ModuleSettings,
+        on_changed: Callable[[], None],
+    ) -> None:
         self._ui = ui
         self._database = database
+        self._settings = settings
+        self._on_changed = on_changed
         self._parameters: Parameters | None = None
+        self._connected: Parameters | None = None
         self._gui_tag: int | None = None
         self._described: tuple[str, bool] | None = None
         self.problem = ""
+        self.folder_problem = ""
         try:
             for name in operating_points(bundle_root):
                 ui.operatingPointBox.addItem(name.replace("_", " ").capitalize(), name)
         except BundleMissingError as error:
             self.problem = str(error)
         ui.operatingPointBox.currentIndexChanged.connect(self._on_operating_point)
+        self.show_settings()
+        ui.outputFolderEdit.currentPathChanged.connect(self._on_output_folder)
+
+    def show_settings(self) -> None:
+        """Show the folder for results as it is set."""
+        folder = str(self._settings.output_folder)
+        if self._ui.outputFolderEdit.currentPath != folder:
+            self._ui.outputFolderEdit.currentPath = folder
 
     def set_parameters(self, parameters: Parameters | None, root: qt.QWidget) -> None:
-        """Show other parameters, or none while the scene is closed."""
-        if self._parameters is not None and self._gui_tag is not None:
-            self._parameters.disconnectGui(self._gui_tag)  # type: ignore[attr-defined] # made by the wrapper
-        self._parameters, self._gui_tag, self._described = parameters, None, None
+        """Show other parameters, or none while the scene is closed; widgets stay connected to the same ones."""
+        self._parameters, self._described = parameters, None
         if parameters is None:
             return
         self._hide_own_volumes()
         if parameters.inputVolume is None:
             parameters.inputVolume = self._first_volume()
         self._show_operating_point(parameters)
-        self._gui_tag = parameters.connectGui(root)  # type: ignore[attr-defined] # made by the wrapper
+        if parameters is not self._connected:
+            self.disconnect()
+            self._gui_tag = parameters.connectGui(root)  # type: ignore[attr-defined] # made by the wrapper
+            self._connected = parameters
+
+    def disconnect(self) -> None:
+        """Let the widgets go."""
+        if self._connected is not None and self._gui_tag is not None:
+            self._connected.disconnectGui(self._gui_tag)  # type: ignore[attr-defined] # made by the wrapper
+        self._connected, self._gui_tag = None, None
 
     def refresh(self) -> None:
         """Follow the parameters: what is known of the chosen volume."""
@@ -76,10 +118,10 @@ class StudyInputs:
         if node is not None and node.GetAttribute(result_nodes.ROLE):
             return message("input.attribution_map")
         try:
-            check_input(node, self._parameters.outputFolder)
+            check_input(node, self._settings.output_folder)
         except CannotStartError as error:
             return self.problem or str(error)
-        return self.problem
+        return self.problem or self.folder_problem
 
     def set_enabled(self, enabled: bool) -> None:
         """Let the user change the inputs, or not while something runs."""
@@ -98,7 +140,7 @@ class StudyInputs:
 
     def _hide_own_volumes(self) -> None:
         """Keep attribution maps out of the list of volumes."""
-        ours = [node.GetID() for node in _volumes() if node.GetAttribute(result_nodes.ROLE)]
+        ours = [node.GetID() for node in result_nodes.own_nodes() if node.IsA("vtkMRMLScalarVolumeNode")]
         model = self._ui.inputSelector.sortFilterProxyModel()
         if list(model.hiddenNodeIDs) != ours:
             model.hiddenNodeIDs = ours
@@ -118,6 +160,13 @@ class StudyInputs:
         blocked = box.blockSignals(True)
         box.currentIndex = names.index(parameters.operatingPoint) if names else -1
         box.blockSignals(blocked)
+
+    def _on_output_folder(self, text: str) -> None:
+        folder = Path(text)
+        self.folder_problem = "" if folder.is_absolute() else message("input.no_folder")
+        if folder.is_absolute():
+            self._settings.output_folder = folder
+        self._on_changed()
 
     def _on_operating_point(self, index: int) -> None:
         if self._parameters is not None and index >= 0:

@@ -36,13 +36,45 @@ _log = logging.getLogger(__name__)
 
 def nodes_of(input_node: slicer.vtkMRMLVolumeNode, role: str | None = None) -> list[slicer.vtkMRMLNode]:
     """Return our nodes that belong to an input volume, of one role or of all."""
-    found = []
-    for index in range(slicer.mrmlScene.GetNumberOfNodes()):
-        node = slicer.mrmlScene.GetNthNode(index)
-        its_role = node.GetAttribute(ROLE)
-        if its_role and role in (None, its_role) and node.GetNodeReferenceID(INPUT) == input_node.GetID():
-            found.append(node)
-    return found
+    identifier = input_node.GetID()
+    return [
+        node
+        for node in own_nodes()
+        if role in (None, node.GetAttribute(ROLE)) and node.GetNodeReferenceID(INPUT) == identifier
+    ]
+
+
+def own_nodes() -> list[slicer.vtkMRMLNode]:
+    """Return all our nodes on the scene, in its order; the scene is walked only if nodes have come or gone."""
+    nodes = (slicer.mrmlScene.GetNodeByID(identifier) for identifier in _index.identifiers())
+    return [node for node in nodes if node is not None and node.GetAttribute(ROLE)]
+
+
+class _Index:
+    """The identifiers of the nodes that have a role, as of a state of the scene's collection of nodes."""
+
+    def __init__(self) -> None:
+        self._modified_time = -1
+        self._identifiers: list[str] = []
+
+    def identifiers(self) -> list[str]:
+        """Return them, found anew where the collection was changed since."""
+        modified_time = slicer.mrmlScene.GetNodes().GetMTime()
+        if modified_time != self._modified_time:
+            self._modified_time, self._identifiers = modified_time, self._walk()
+        return self._identifiers
+
+    def forget(self) -> None:
+        """Walk at the next call: a node was given a role after it had come."""
+        self._modified_time = -1
+
+    @staticmethod
+    def _walk() -> list[str]:
+        nodes = (slicer.mrmlScene.GetNthNode(index) for index in range(slicer.mrmlScene.GetNumberOfNodes()))
+        return [node.GetID() for node in nodes if node.GetAttribute(ROLE)]
+
+
+_index = _Index()
 
 
 def node_of(input_node: slicer.vtkMRMLVolumeNode, role: str, label: str = "") -> slicer.vtkMRMLNode | None:
@@ -61,6 +93,7 @@ def provide_node(
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass(class_name)
         node.SetAttribute(ROLE, role)
+        _index.forget()
         if label:
             node.SetAttribute(LABEL, label)
         node.SetNodeReferenceID(INPUT, input_node.GetID())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +65,26 @@ class IOManager:
         if filetype != "SceneFile":
             raise NotImplementedError(f"the stand-in saves scenes only, not {filetype}")
         return bool(slicer.mrmlScene.WriteToMRB(str(properties["fileName"])))
+
+
+class Signal:
+    """A signal of the application: what is connected is called when it is emitted."""
+
+    def __init__(self) -> None:
+        self._slots: list[Callable[[], None]] = []
+
+    def connect(self, slot: Callable[[], None]) -> None:
+        """Call this from now on."""
+        self._slots.append(slot)
+
+    def disconnect(self, slot: Callable[[], None]) -> None:
+        """Call this no longer."""
+        self._slots.remove(slot)
+
+    def emit(self) -> None:
+        """Call all that is connected."""
+        for slot in list(self._slots):
+            slot()
 
 
 class SliceWidget:
@@ -139,7 +159,7 @@ class Application:
         self.temporaryPath = self._temporaryDirectory.name
         self.slicerHome = ""
         self.slicerUserSettingsFilePath = f"{self.temporaryPath}/Slicer.ini"
-        self.startupCompleted = SimpleNamespace(connect=lambda _slot: None)
+        self.startupCompleted = Signal()
         logic.SetTemporaryPath(self.temporaryPath)
         _allowReadingBundles(slicer.mrmlScene, self.temporaryPath)
 
@@ -169,8 +189,15 @@ class Application:
         """Do nothing until Qt is installed (:mod:`host.python_qt` replaces this method)."""
 
     def startupEnvironment(self) -> SimpleNamespace:
-        """Return what ``QProcessEnvironment`` tells of the environment before the launcher changed it."""
-        return SimpleNamespace(keys=lambda: list(os.environ), value=lambda name: os.environ[name])
+        """Return the environment before a launcher changed it, as a ``QProcessEnvironment`` tells it.
+
+        A launcher keeps what it found as ``APPLAUNCHER_0_<name>``; the rest is its own (``ctkAppLauncherEnvironment``).
+        """
+        environment = dict(os.environ)
+        if "APPLAUNCHER_LEVEL" in environment:
+            kept = {name: value for name, value in environment.items() if name.startswith("APPLAUNCHER_0_")}
+            environment = {name.removeprefix("APPLAUNCHER_0_"): value for name, value in kept.items()}
+        return SimpleNamespace(keys=lambda: list(environment), value=lambda name: environment[name])
 
     def testingEnabled(self) -> bool:
         """Tell slicer.util that no dialogue may open."""

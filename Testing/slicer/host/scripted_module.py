@@ -30,6 +30,13 @@ class ScriptedLoadableModule:
         parent.title = self.moduleName
         parent.helpText = parent.acknowledgementText = ""
         parent.hidden = False
+        if not hasattr(slicer, "selfTests"):
+            slicer.selfTests = {}
+        slicer.selfTests[self.moduleName] = self.runTest
+
+    def runTest(self) -> None:
+        """Run the module's test as its reload section does."""
+        getattr(sys.modules[self.moduleName], f"{self.moduleName}Test")().runTest()
 
     def resourcePath(self, filename: str) -> str:
         return str(Path(self.parent.path).parent / "Resources" / filename)
@@ -67,12 +74,17 @@ class ScriptedLoadableModuleWidget:
         """Do nothing."""
 
     def onReload(self) -> None:
-        """Load the module's file anew and put a new panel in the place of this one, as the application does."""
-        path = Path(getattr(slicer.modules, self.moduleName.lower()).path)
+        """Load the module's file anew and put a new panel in the place of this one (``reloadScriptedModule``).
+
+        The module's own object stays what it was, the old panel is cleaned up after the new file was read, its widgets
+        are hidden but stay, and the new panel is not entered.
+        """
+        _executed(Path(getattr(slicer.modules, self.moduleName.lower()).path))
+        for child in self.parent.findChildren(qt.QWidget, options=qt.Qt.FindChildOption.FindDirectChildrenOnly):
+            child.hide()
         self.cleanup()
         while self.layout.count():
-            self.layout.takeAt(0).widget().setParent(None)
-        load_module(path)
+            self.layout.takeAt(0)
         getattr(sys.modules[self.moduleName], type(self).__name__)(self.parent).setup()
 
 
@@ -85,22 +97,23 @@ class ScriptedLoadableModuleLogic:
         self.isSingletonParameterNode = True
 
     def getParameterNode(self) -> slicer.vtkMRMLScriptedModuleNode:
-        for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode"):
-            if node.GetAttribute("ModuleName") == self.moduleName:
-                return node
-        return slicer.mrmlScene.AddNode(self.createParameterNode())
+        """Return the singleton, which a scene that closes empties and keeps."""
+        node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        if node is None:
+            return slicer.mrmlScene.AddNode(self.createParameterNode())
+        node.SetAttribute("ModuleName", self.moduleName)
+        return node
 
     def createParameterNode(self) -> slicer.vtkMRMLScriptedModuleNode:
         node = slicer.vtkMRMLScriptedModuleNode()
         node.SetSingletonTag(self.moduleName)
-        node.SetModuleName(self.moduleName)
         node.SetAttribute("ModuleName", self.moduleName)
         node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
         return node
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):
-    """The module's own tests, which the application runs too."""
+    """The module's own tests, which the application runs too: ``runTest`` by itself, without unittest around it."""
 
     def delayDisplay(self, message: str, *_args: object, **_options: object) -> None:
         """Log what the application would show for a moment."""
@@ -110,17 +123,25 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 def load_module(path: Path) -> Module:
     """Import a scripted module from its file and register it, as the application does at its start."""
     name = path.stem
-    sys.path.insert(0, str(path.parent)) if str(path.parent) not in sys.path else None
+    module = _executed(path)
+    registered = Module(name, path=str(path))
+    setattr(slicer.modules, name.lower(), registered)
+    registered.instance = getattr(module, name)(types.SimpleNamespace(path=str(path), name=name))
+    return registered
+
+
+def _executed(path: Path) -> types.ModuleType:
+    """Run a module's file as a new module."""
+    name = path.stem
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
     specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None:
         raise ImportError(f"{path.name} is no Python file")
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
     specification.loader.exec_module(module)
-    registered = Module(name, path=str(path))
-    setattr(slicer.modules, name.lower(), registered)
-    registered.instance = getattr(module, name)(types.SimpleNamespace(path=str(path), name=name))
-    return registered
+    return module
 
 
 def open_panel(name: str) -> ScriptedLoadableModuleWidget:

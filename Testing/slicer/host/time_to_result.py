@@ -63,8 +63,8 @@ def open_with_volume(study: Path | None, results: Path) -> Any:
     slicer.app.slicerUserSettingsFilePath = str(results / "Slicer.ini")
     host.load_module(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
     module = host.open_panel("ICHDiagnosis")
-    parameters = module.logic.getParameterNode()
-    parameters.outputFolder, parameters.device = results / "ICHDiagnosis", DeviceChoice.CPU
+    module.logic.settings.output_folder = results / "ICHDiagnosis"
+    module.logic.getParameterNode().device = DeviceChoice.CPU
     module.parent.show()
     module.panel.ui.inputSelector.setCurrentNode(module.logic.load_phantom() if node is None else node)
     slicer.app.processEvents()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import slicer
-from PySide6.QtCore import Property, QChildEvent, QPoint, QSignalBlocker, Qt, Signal
+from PySide6.QtCore import Property, QChildEvent, QPoint, QSettings, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLineEdit, QSlider, QWidget
+from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QSlider, QToolButton, QWidget
 
 MOST_PIXELS = 16777215
 """Qt's largest size of a widget (QWIDGETSIZE_MAX)."""
@@ -282,28 +282,59 @@ class ctkSliderWidget(QWidget):
 
 
 class ctkPathLineEdit(QWidget):
-    """Line with a path; the history and the button that opens a dialogue are left out."""
+    """Line with a path in an editable list of earlier ones, and a button (whose dialogue is left out).
 
+    As in ``ctkPathLineEdit.cpp``: the signal comes with every change of the text, half-typed and relative paths
+    included; a path that is set moves the cursor to the end; the history lies in the application's settings.
+    """
+
+    MOST_EARLIER = 5
     currentPathChanged = Signal(str)
+    validInputChanged = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._line = QLineEdit(self)
+        self._box, self._button = QComboBox(self), QToolButton(self)
+        self._box.setEditable(True)
+        self._box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        self._button.setText("...")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._line)
-        self._line.textChanged.connect(self.currentPathChanged)
+        layout.setSpacing(0)
+        layout.addWidget(self._box, 1)
+        layout.addWidget(self._button)
+        self.setFocusProxy(self._box)
+        self._box.editTextChanged.connect(self._onText)
+
+    def _onText(self, text: str) -> None:
+        self.currentPathChanged.emit(text)
 
     def _getPath(self) -> str:
-        return self._line.property("text")
+        return self._box.property("currentText")
 
     def setCurrentPath(self, path: str) -> None:
-        self._line.setText(path)
+        self._box.lineEdit().setText(path)
 
     currentPath = Property(str, _getPath, setCurrentPath)
 
+    def comboBox(self) -> QComboBox:
+        return self._box
+
     def addCurrentPathToHistory(self) -> None:
-        """Do nothing: there is no history."""
+        """Put the path first in the list and in the settings."""
+        path = self._getPath()
+        if not path:
+            return
+        key = f"ctkPathLineEdit/{self.objectName()}"
+        earlier = [entry for entry in QSettings().value(key, []) or [] if entry != path]
+        QSettings().setValue(key, [path, *earlier])
+        index = self._box.findText(path)
+        if index >= 0:
+            self._box.removeItem(index)
+        while self._box.property("count") >= self.MOST_EARLIER:
+            self._box.removeItem(self._box.property("count") - 1)
+        self._box.insertItem(0, path)
+        self._box.setCurrentIndex(0)
 
 
 ALL = (qMRMLWidget, qMRMLNodeComboBox, ctkCollapsibleButton, ctkSliderWidget, ctkPathLineEdit)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
-_MOST_BYTES = 150
+# A DICOM UID fits; with what lies above and below, paths stay within the 260 characters of Windows.
+_MOST_BYTES = 64
 _SUFFIX_LENGTH = 6
 
 

@@ -1,0 +1,55 @@
+"""What a user chose for this computer, kept in the application's settings alone.
+
+A parameter node is saved with the scene and travels to other people with it: an absolute path names a user and a
+computer, and whether analyses are remembered is nobody's choice but the user's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import slicer
+
+KEEP_HISTORY = "ICHDiagnosis/KeepHistory"
+OUTPUT_FOLDER = "ICHDiagnosis/OutputFolder"
+FOLDER_NAME = "ICHDiagnosis"
+
+
+class ModuleSettings:
+    """Settings of the module; each is written at once.
+
+    Parameters
+    ----------
+    documents : Path
+        The user's folder of documents, in which results are kept by default.
+    """
+
+    def __init__(self, documents: Path) -> None:
+        self._documents = documents
+
+    @property
+    def keep_history(self) -> bool:
+        """Whether analyses are recorded in the history."""
+        return bool(slicer.util.toBool(slicer.app.userSettings().value(KEEP_HISTORY, True)))
+
+    @keep_history.setter
+    def keep_history(self, keep: bool) -> None:
+        slicer.app.userSettings().setValue(KEEP_HISTORY, keep)
+
+    @property
+    def output_folder(self) -> Path:
+        """Folder in which each run makes a folder of its own; always absolute.
+
+        Raises
+        ------
+        ValueError
+            When a relative path is set: what it is relative to depends on how the application was started.
+        """
+        kept = slicer.app.userSettings().value(OUTPUT_FOLDER, "")
+        return Path(kept) if kept and Path(kept).is_absolute() else self._documents / FOLDER_NAME
+
+    @output_folder.setter
+    def output_folder(self, folder: Path) -> None:
+        if not folder.is_absolute():
+            raise ValueError(f"{folder} is a relative path")
+        slicer.app.userSettings().setValue(OUTPUT_FOLDER, str(folder))
