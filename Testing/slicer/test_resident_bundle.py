@@ -211,8 +211,8 @@ def test_a_worker_ends_when_it_is_idle_or_memory_is_short_and_the_next_study_is_
     update, _ = follow(runner)
     assert update.outcome is not None
     assert update.outcome.ending is Ending.EVALUATED
-    wait_until(lambda: processes_in(a_bundle) == [])
-    assert not runner.warm
+    wait_until(lambda: not runner.warm)
+    assert processes_in(a_bundle) == []
     read(runner, in_another_folder(a_request("evaluate"), 2))
     runner.end_worker()
 

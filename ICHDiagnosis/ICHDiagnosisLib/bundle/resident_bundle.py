@@ -63,6 +63,11 @@ class ResidentBundle:
         self._request: BundleRequest | None = None
         self._losses = 0
 
+    def __del__(self) -> None:
+        """Let the worker go with whoever held it: its own readers would keep it."""
+        if getattr(self, "_worker", None) is not None:
+            self._worker.cancel()
+
     @property
     def running(self) -> bool:
         """Whether a run has been started and its outcome not yet reported."""
@@ -88,7 +93,7 @@ class ResidentBundle:
             worker = self._worker_for(request)
             if worker is not None:
                 worker.prepare(_without_study(bundle_arguments(request)))
-        except (ProcessStartError, OSError) as error:
+        except (MessageError, OSError) as error:
             _log.warning("no worker of the bundle: %s", error)
 
     def start(self, request: BundleRequest) -> None:
