@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,16 +18,21 @@ from ICHDiagnosisLib.bundle.exit_status import Ending, Outcome, Remedy
 from ICHDiagnosisLib.bundle.process import AlreadyRunningError
 from ICHDiagnosisLib.bundle.resident_bundle import ResidentBundle
 from ICHDiagnosisLib.bundle.worker_process import WorkerSettings
-from logic_cases import BUNDLE
-from process_cases import MODULE_FOLDER, command_of, follow, outcome_of, processes_in, wait_until
+from process_cases import (
+    MODULE_FOLDER,
+    command_of,
+    follow,
+    outcome_of,
+    processes_in,
+    wait_until,
+    with_worker,
+    workers_in,
+)
 
 
 @pytest.fixture
 def a_bundle(a_bundle: Path) -> Path:
-    """The program in place of the bundle, read by the bundle's own worker."""
-    for name in ("__init__.py", "quick_start.py", "resident_worker.py"):
-        shutil.copy(BUNDLE / "scripts" / name, a_bundle / "scripts" / name)
-    return a_bundle
+    return with_worker(a_bundle)
 
 
 @pytest.fixture
@@ -37,12 +41,6 @@ def resident() -> Iterator[ResidentBundle]:
     yield runner
     runner.close()
     runner.end_worker()
-
-
-def workers_in(folder: Path) -> list[int]:
-    """Find the workers themselves, not their supervisors."""
-    pids = {pid: command_of(pid) for pid in processes_in(folder)}
-    return [pid for pid, line in pids.items() if "resident_worker" in line and "process_tree.py" not in line]
 
 
 def process_that_read(request: BundleRequest) -> int:
