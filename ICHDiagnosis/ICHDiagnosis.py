@@ -1,5 +1,8 @@
 """3D Slicer module: intracranial haemorrhage on a head CT, with the evidence. The work is done in ICHDiagnosisLib."""
 
+from __future__ import annotations
+
+import logging
 import sys
 import tempfile
 import time
@@ -19,27 +22,39 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from ICHDiagnosisLib.analysis import AnalysisUpdate
-from ICHDiagnosisLib.batch.batch import Batch
-from ICHDiagnosisLib.batch.studies import BatchStudy
-from ICHDiagnosisLib.bundle.command import BundleMissingError
-from ICHDiagnosisLib.bundle.exit_status import Ending
-from ICHDiagnosisLib.bundle.location import find_bundle
-from ICHDiagnosisLib.bundle.process import BundleProcess
-from ICHDiagnosisLib.bundle.resident_bundle import ResidentBundle
-from ICHDiagnosisLib.bundle.run import BundleRun, RunSettings
-from ICHDiagnosisLib.diagnose import Diagnosis, at_own_thresholds, diagnose
-from ICHDiagnosisLib.history import History
-from ICHDiagnosisLib.install.installers import python_executable
-from ICHDiagnosisLib.install.requirements import MissingPackage, find_missing, read_requirements
-from ICHDiagnosisLib.logic import AnalysisLogic, record_analysis, settings_of
 from ICHDiagnosisLib.messages import message
-from ICHDiagnosisLib.parameters import Parameters, forget_unreadable_parameters, rename_earlier_parameters
-from ICHDiagnosisLib.sample_data import load_phantom, phantom_command, register_sample_data
-from ICHDiagnosisLib.settings import ModuleSettings
+
+OLDEST_SLICER = (5, 10)
+IS_NEW_ENOUGH = (int(slicer.app.majorVersion), int(slicer.app.minorVersion)) >= OLDEST_SLICER
+
+# An older Slicer has Python 3.9, which cannot even import what follows; this file and the messages it can.
+if IS_NEW_ENOUGH:
+    from ICHDiagnosisLib.analysis import AnalysisUpdate
+    from ICHDiagnosisLib.batch.batch import Batch
+    from ICHDiagnosisLib.batch.studies import BatchStudy
+    from ICHDiagnosisLib.bundle.command import BundleMissingError
+    from ICHDiagnosisLib.bundle.exit_status import Ending
+    from ICHDiagnosisLib.bundle.location import find_bundle
+    from ICHDiagnosisLib.bundle.process import BundleProcess
+    from ICHDiagnosisLib.bundle.resident_bundle import ResidentBundle
+    from ICHDiagnosisLib.bundle.run import BundleRun, RunSettings
+    from ICHDiagnosisLib.diagnose import Diagnosis, at_own_thresholds, diagnose
+    from ICHDiagnosisLib.history import History
+    from ICHDiagnosisLib.install.installers import python_executable
+    from ICHDiagnosisLib.install.requirements import MissingPackage, find_missing, read_requirements
+    from ICHDiagnosisLib.logic import AnalysisLogic, record_analysis, settings_of
+    from ICHDiagnosisLib.parameters import Parameters, forget_unreadable_parameters, rename_earlier_parameters
+    from ICHDiagnosisLib.sample_data import load_phantom, phantom_command, register_sample_data
+    from ICHDiagnosisLib.settings import ModuleSettings
 
 if TYPE_CHECKING:
     from ICHDiagnosisLib.panel.panel import Panel
+
+
+def version_needed() -> str:
+    """State in one line which Slicer is needed."""
+    needed = ".".join(str(number) for number in OLDEST_SLICER)
+    return message("module.slicer_too_old", needed=needed, found=slicer.app.applicationVersion)
 
 
 class ICHDiagnosis(ScriptedLoadableModule):
@@ -53,7 +68,11 @@ class ICHDiagnosis(ScriptedLoadableModule):
         self.parent.contributors = ["ICHDiagnosis developers"]
         self.parent.helpText = message("module.help")
         self.parent.acknowledgementText = message("module.acknowledgement")
-        slicer.app.startupCompleted.connect(self.onStartupCompleted)
+        if IS_NEW_ENOUGH:
+            slicer.app.startupCompleted.connect(self.onStartupCompleted)
+        else:
+            self.parent.helpText = version_needed()
+            logging.warning("%s", version_needed())
 
     def onStartupCompleted(self) -> None:
         """Offer the sample data; nothing else happens before the module is opened."""
@@ -92,6 +111,8 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
+        if not IS_NEW_ENOUGH:
+            raise RuntimeError(version_needed())
         self.bundle_root = find_bundle(Path(__file__))
         self._parameters: Parameters | None = None
         documents = qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation)
@@ -128,7 +149,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         self.history.enabled = self.settings.keep_history
         self.analysis.start(parameters.inputVolume, settings_of(parameters, self.settings.output_folder))
 
-    def start_batch(self, studies: "tuple[BatchStudy, ...]") -> None:
+    def start_batch(self, studies: tuple[BatchStudy, ...]) -> None:
         """Start a batch with the parameters of the scene; errors as :meth:`Batch.start`."""
         self.history.enabled = self.settings.keep_history
         self.batch.start(studies, settings_of(self.getParameterNode(), self.settings.output_folder))
@@ -137,13 +158,13 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         self,
         volume_node: slicer.vtkMRMLScalarVolumeNode,
         *,
-        output_folder: "Path | str | None" = None,
-        device: "str | None" = None,
+        output_folder: Path | str | None = None,
+        device: str | None = None,
         operating_point: str = "balanced",
-        thresholds: "Mapping[str, float] | None" = None,
+        thresholds: Mapping[str, float] | None = None,
         explanation_method: str = "gradcam",
         use_original_files: bool = True,
-    ) -> "Diagnosis":
+    ) -> Diagnosis:
         """Analyse a volume without the panel: wait for the result, and put it on the scene.
 
         Parameters
@@ -192,7 +213,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
                 settings = at_own_thresholds(settings, self.bundle_root, thresholds, Path(folder))
             return diagnose(self.analysis, volume_node, settings)
 
-    def load_phantom(self, options: "dict[str, str] | None" = None) -> slicer.vtkMRMLScalarVolumeNode:
+    def load_phantom(self, options: dict[str, str] | None = None) -> slicer.vtkMRMLScalarVolumeNode:
         """Make a phantom with haemorrhage and load it; errors as :func:`load_phantom` of the sample data."""
         runner = BundleProcess(slicer.util.startupEnvironment(), phantom_command)
         return load_phantom(runner, python_executable(), self.bundle_root, slicer.app.processEvents, options)
@@ -216,7 +237,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
 class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Holds the panel and tells it when the module is opened or left and when the scene is closed."""
 
-    def __init__(self, parent: "qt.QWidget | None" = None) -> None:
+    def __init__(self, parent: qt.QWidget | None = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic: ICHDiagnosisLogic | None = None
@@ -224,14 +245,15 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._entered = False
 
     def setup(self) -> None:
-        """Build the panel; without the bundle, state that instead."""
+        """Build the panel; in an older Slicer or without the bundle, state that instead."""
         ScriptedLoadableModuleWidget.setup(self)
+        if not IS_NEW_ENOUGH:
+            self._state(version_needed())
+            return
         try:
             self.logic = ICHDiagnosisLogic()
         except BundleMissingError as error:
-            label = qt.QLabel(str(error))
-            label.wordWrap = True
-            self.layout.addWidget(label)
+            self._state(str(error))
             return
         from ICHDiagnosisLib.panel.panel import Panel  # noqa: PLC0415 - needs the widgets of the application
 
@@ -286,6 +308,13 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._entered:
             self._show_parameters()
 
+    def _state(self, text: str) -> None:
+        """Show a line in the place of the panel."""
+        label = qt.QLabel(text)
+        label.wordWrap = True
+        self.layout.addWidget(label)
+        self.layout.addStretch(1)
+
     def _show_parameters(self) -> None:
         if self.panel is not None and self.logic is not None:
             self.panel.set_parameters(self.logic.getParameterNode())
@@ -305,6 +334,8 @@ class ICHDiagnosisTest(ScriptedLoadableModuleTest):
 
     def setUp(self) -> None:
         """Begin with an empty scene and a folder that goes with the test."""
+        if not IS_NEW_ENOUGH:
+            self.skipTest(version_needed())
         slicer.mrmlScene.Clear()
         folder = tempfile.TemporaryDirectory(prefix="ich-diagnosis-test-")
         self.addCleanup(folder.cleanup)
@@ -313,8 +344,8 @@ class ICHDiagnosisTest(ScriptedLoadableModuleTest):
     def runTest(self) -> None:
         """Run all steps; called by the application itself, without unittest's setting up and cleaning up."""
         for test in (self.test_a_phantom_is_read_and_shown, self.test_cancel_leaves_no_result):
-            self.setUp()
             try:
+                self.setUp()
                 test()
             except unittest.SkipTest as reason:
                 self.delayDisplay(str(reason))

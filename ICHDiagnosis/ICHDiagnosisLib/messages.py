@@ -29,6 +29,7 @@ CATALOGUE = {
     "module.acknowledgement": _(
         "An open re-implementation of DrCT2 (Wang, Fu, Li, Pei. Medical Physics 2022) as a MONAI bundle."
     ),
+    "module.slicer_too_old": _("ICH Diagnosis needs 3D Slicer {needed} or newer; this is {found}."),
     "sample.failed": _("The phantom could not be made."),
     "sample.not_made": _("The phantom could not be made: {reason}"),
     "sample.not_loaded": _("The phantom could not be loaded."),

@@ -12,6 +12,7 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 
+from host.waiting import wait_with_lock
 from ICHDiagnosisLib.analysis import AnalysisEnding
 from ICHDiagnosisLib.bundle.input_folder import PREFIX
 from ICHDiagnosisLib.logic import AnalysisLogic
@@ -32,7 +33,7 @@ def ended(logic: AnalysisLogic, seconds: float = 300.0) -> AnalysisEnding:
         update = logic.poll()
         if update.ending is not None:
             return update.ending
-        time.sleep(0.02)
+        wait_with_lock(0.02)
     raise AssertionError("the analysis did not end in time")
 
 

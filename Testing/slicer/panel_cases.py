@@ -16,6 +16,7 @@ from PySide6.QtTest import QTest
 
 import host
 import sample_result_folder as sample
+from host.waiting import wait_with_lock
 from ICHDiagnosisLib.bundle.child_output import Progress
 from ICHDiagnosisLib.bundle.command import BundleRequest
 from ICHDiagnosisLib.bundle.exit_status import explain_ending
@@ -160,7 +161,7 @@ def wait(until: Callable[[], object], seconds: float = 60.0) -> None:
     while not until():
         assert time.monotonic() < deadline, "nothing happened in time"
         slicer.app.processEvents()
-        time.sleep(0.005)
+        wait_with_lock(0.005)
 
 
 def applied(panel: Any, node: slicer.vtkMRMLScalarVolumeNode) -> None:

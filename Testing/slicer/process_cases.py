@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from host.waiting import wait_with_lock
 from ICHDiagnosisLib.bundle.command import BundleRequest
 from ICHDiagnosisLib.bundle.exit_status import Outcome
 from ICHDiagnosisLib.bundle.process import BundleRunner, RunUpdate
@@ -65,7 +66,7 @@ def follow(process: BundleRunner, until: Callable[[RunUpdate], object] | None = 
         lines += update.lines
         if update.outcome is not None or (until is not None and until(update)):
             return update, lines
-        time.sleep(0.01)
+        wait_with_lock(0.01)
     raise AssertionError(f"no end in sight: {lines[-5:]}")
 
 

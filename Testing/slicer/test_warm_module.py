@@ -17,7 +17,6 @@ import host
 from ICHDiagnosisLib.bundle import location
 from ICHDiagnosisLib.bundle.process import BundleProcess
 from ICHDiagnosisLib.bundle.worker_process import WorkerSettings
-from ICHDiagnosisLib.panel import installation_section
 from ICHDiagnosisLib.settings import IDLE_MINUTES, LEAST_MEMORY_MB, ModuleSettings
 from logic_cases import BUNDLE
 from panel_cases import MODULE_FILE, an_open_panel, click
@@ -104,13 +103,12 @@ def test_switched_off_there_is_none_and_the_box_switches_it_at_once(opened_on, a
 def test_it_ends_before_packages_are_installed(opened_on, a_bundle, settings, monkeypatch):
     with opened_on() as module_widget:
         wait_for_worker(a_bundle)
-        left: list[list[int]] = []
-        installs = lambda *_arguments: left.append(processes_in(a_bundle)) or []  # noqa: E731
-        monkeypatch.setattr(installation_section, "install", installs)
-        monkeypatch.setattr(installation_section, "application_installers", lambda: None)
-        module_widget.panel.installation.ask((), lambda: None)
-        click(module_widget.panel.ui.installButton)
-        assert left == [[]]
+        panel = module_widget.panel
+        with monkeypatch.context() as patch:
+            patch.setattr(type(panel.installation), "installing", property(lambda _section: True), raising=False)
+            # What every section calls when it begins something.
+            panel.batch.on_started()
+            assert processes_in(a_bundle) == []
 
 
 def test_there_is_none_while_packages_are_missing(opened_on, a_bundle, settings):

@@ -17,7 +17,7 @@ from typing import Any
 
 UNUSED = ("matplotlib.pyplot", "mlflow", "pandas", "sklearn", "tensorboard", "tensorboardX", "transformers")
 
-DEFERRED = ("itk", "scipy.signal", "scipy.stats")
+DEFERRED = ("itk", "scipy.optimize", "scipy.signal", "scipy.stats")
 """What MONAI imports though hardly a study needs it: NRRD files need itk. Whoever asks later gets it."""
 
 _DISTRIBUTED = "torch.distributed.optim"

@@ -7,6 +7,7 @@ What it shows lies in files of its own: inputs, run, result, installation, histo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +37,7 @@ from .study_inputs import StudyInputs
 from .widgets import Widgets
 
 POLL_MILLISECONDS = 100
+THREAD_SECONDS = 0.04
 NEXT_KEY, PREVIOUS_KEY, LAYERS_KEY = "N", "P", "H"
 
 
@@ -123,6 +125,7 @@ class Panel:
     def set_parameters(self, parameters: Parameters | None) -> None:
         """Show the parameters of a scene and its result; None while a scene is being closed."""
         if parameters is not None and parameters is self._parameters:
+            self.inputs.set_parameters(parameters, self.widget)
             self.refresh()
             return
         if self._parameters is not None and self._observer is not None:
@@ -216,6 +219,9 @@ class Panel:
             if progress.finished:
                 self.history.refresh()
                 self.refresh(anew=True)
+        if self.installation.installing or self.installation.checking:
+            # The event loop keeps the interpreter's lock: a thread runs only while this one gives it away.
+            time.sleep(THREAD_SECONDS)
         self.installation.poll()
         if not self.running and not self.installation.checking:
             self._timer.stop()

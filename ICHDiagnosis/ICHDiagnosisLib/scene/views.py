@@ -116,6 +116,8 @@ def _projection(vector: np.ndarray, direction: np.ndarray) -> float:
 
 def set_brain_window(input_node: slicer.vtkMRMLVolumeNode) -> None:
     """Set the brain window (centre 40 HU, width 80 HU)."""
+    # A volume that a script has made may have none yet.
+    input_node.CreateDefaultDisplayNodes()
     display = input_node.GetDisplayNode()
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(*BRAIN_WINDOW)

@@ -61,10 +61,18 @@ class IOManager:
         return True
 
     def saveNodes(self, filetype: str, properties: dict, _messages: object = None) -> bool:
-        """Write the scene as a bundle."""
-        if filetype != "SceneFile":
-            raise NotImplementedError(f"the stand-in saves scenes only, not {filetype}")
-        return bool(slicer.mrmlScene.WriteToMRB(str(properties["fileName"])))
+        """Write the scene as a bundle, or one node into a file of its own."""
+        if filetype == "SceneFile":
+            return bool(slicer.mrmlScene.WriteToMRB(str(properties["fileName"])))
+        node = slicer.mrmlScene.GetNodeByID(properties["nodeID"])
+        if node.GetStorageNode() is None:
+            node.AddDefaultStorageNode(str(properties["fileName"]))
+        node.GetStorageNode().SetFileName(str(properties["fileName"]))
+        return bool(node.GetStorageNode().WriteData(node))
+
+    def fileWriterFileType(self, node: slicer.vtkMRMLStorableNode) -> str:
+        """Name the writer that the application would choose for a node."""
+        return f"{node.GetNodeTagName()}File"
 
 
 class Signal:
