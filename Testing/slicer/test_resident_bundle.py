@@ -131,6 +131,7 @@ def test_a_study_whose_worker_is_killed_is_read_by_another_process(resident, a_r
     assert update.outcome.ending is Ending.EVALUATED
     assert process_that_read(request) != worker
     assert worker not in workers_in(a_bundle)
+    assert sorted(path.name for path in request.output_dir.iterdir()) == ["run.log", "study 1"]
 
 
 def test_a_study_whose_supervisor_is_killed_is_read_by_another_process(resident, a_request, a_bundle):

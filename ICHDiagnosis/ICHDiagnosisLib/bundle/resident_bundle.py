@@ -8,6 +8,7 @@ by a process of its own, from the beginning. Standard library only.
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping
 
@@ -193,6 +194,8 @@ class ResidentBundle:
 
     def _read_anew(self, request: BundleRequest) -> Outcome | None:
         """Read a study whose worker was lost; return the outcome where not even that can be started."""
+        for half_written in request.output_dir.glob(".*.partial"):
+            shutil.rmtree(half_written, ignore_errors=True)
         try:
             self._one_shot.start(request)
         except MessageError as error:

@@ -6,7 +6,8 @@ Opens the real panel in the test host, loads the sample phantom (or STUDY, a fol
 files at hand as in the application), and presses Apply on the CPU several times, each time when the result is shown.
 Before the first time nothing of the bundle runs: its worker starts with Apply, and takes the others too, unless it is
 switched off. The bundle is the real one, in a child process. The network's own seconds are those of its passes over all
-slices and over the key slices, as the result states them.
+slices and over the key slices, as the result states them. Processor seconds are those of all processes together: on a
+computer that is busy with something else they tell more than the wait.
 """
 
 from __future__ import annotations
@@ -48,6 +49,12 @@ def resident_megabytes() -> float:
     return psutil.Process().memory_info().rss / 1e6
 
 
+def processor_seconds() -> float:
+    """Return what this process, all that it started and all that those waited for have used of the processor, s."""
+    own = psutil.Process()
+    return sum(sum(process.cpu_times()[:4]) for process in (own, *own.children(recursive=True)))
+
+
 def open_with_volume(study: Path | None, results: Path) -> Any:
     """Open the panel and choose a volume: the DICOM series in a folder, or the sample phantom.
 
@@ -83,6 +90,8 @@ class Measured:
     ----------
     seconds : float
         From Apply to the shown result.
+    processor_seconds : float
+        Of the Slicer side and of everything that it started, in that time.
     stages : dict of str to float
         Seconds of each of the bundle's stages.
     grown_mb, peak_mb : float
@@ -92,6 +101,7 @@ class Measured:
     """
 
     seconds: float
+    processor_seconds: float
     stages: dict[str, float]
     grown_mb: float
     peak_mb: float
@@ -112,7 +122,7 @@ def apply_and_measure(module: Any) -> Measured:
         If no result is shown.
     """
     panel = module.panel
-    before, begin = resident_megabytes(), time.perf_counter()
+    before, used, begin = resident_megabytes(), processor_seconds(), time.perf_counter()
     most = before
     panel.ui.applyButton.click()
     while panel.running:
@@ -125,7 +135,8 @@ def apply_and_measure(module: Any) -> Measured:
     if result is None:
         raise RuntimeError(f"no result is shown: {panel.ui.statusLabel.text}")
     waiting = sum(child.memory_info().rss for child in psutil.Process().children(recursive=True)) / 1e6
-    return Measured(seconds, dict(result.seconds), after - before, max(most, after) - before, waiting)
+    used = processor_seconds() - used
+    return Measured(seconds, used, dict(result.seconds), after - before, max(most, after) - before, waiting)
 
 
 def report(name: str, measured: Measured) -> None:
@@ -133,6 +144,7 @@ def report(name: str, measured: Measured) -> None:
     stages = ", ".join(f"{stage} {duration:.1f}" for stage, duration in measured.stages.items())
     own = measured.network_seconds
     _log.info("%s Apply to the shown result: %.1f s", name, measured.seconds)
+    _log.info("  processor time of all processes: %.1f s", measured.processor_seconds)
     _log.info("  of which the network %.1f s, all else %.1f s (stages: %s)", own, measured.seconds - own, stages)
     _log.info("  Slicer side: %+.0f MB, at most %+.0f MB while it waited", measured.grown_mb, measured.peak_mb)
     _log.info("  processes of the bundle that stay: %.0f MB", measured.waiting_mb)

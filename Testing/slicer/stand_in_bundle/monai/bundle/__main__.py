@@ -54,8 +54,11 @@ def hang(settings: dict[str, str]) -> int:
 
 
 def hang_in_a_worker(settings: dict[str, str]) -> int:
-    """Hang where one process reads many studies; evaluate in a process of the study's own."""
-    return hang({"stage": "1"}) if "scripts.resident_worker" in sys.orig_argv else evaluate(settings)
+    """Hang over a half-written result where one process reads many studies; evaluate in a process of its own."""
+    if "scripts.resident_worker" not in sys.orig_argv:
+        return evaluate(settings)
+    (Path(settings["output_dir"]) / ".0a1b.partial").mkdir()
+    return hang({"stage": "1"})
 
 
 def hang_with_family(settings: dict[str, str]) -> int:
