@@ -219,7 +219,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         return load_phantom(runner, python_executable(), self.bundle_root, slicer.app.processEvents, options)
 
     def warm_up(self) -> None:
-        """Have Python started and the network loaded before a study comes, unless that is switched off; return at once."""
+        """Have the network loaded before a study comes, unless that is switched off; return at once."""
         if self.settings.keep_warm and not self.resident.warm and not self.missing_packages():
             settings = settings_of(self.getParameterNode(), self.settings.output_folder)
             self.resident.warm_up(self._run.request(settings, Path(), Path()))

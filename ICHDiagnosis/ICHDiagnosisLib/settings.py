@@ -70,7 +70,7 @@ class ModuleSettings:
 
     @property
     def worker(self) -> WorkerSettings | None:
-        """For how long that process waits; None where there shall be none. Not in the panel: for who needs other limits."""
+        """For how long that process waits, which is not in the panel; None where there shall be none."""
         if not self.keep_warm:
             return None
         settings, default = slicer.app.userSettings(), WorkerSettings()

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import torch
 from phantom_cases import FINE
+from tiny_backbone import TinyBackbone
 from weights_files import write_metadata
 
 from scripts.networks.drct import DrCT2
 from scripts.phantom import Haemorrhage, make_phantom, write_nifti
 from scripts.weights import save_trained
-from tiny_backbone import TinyBackbone
 
 torch.set_num_threads(1)
 

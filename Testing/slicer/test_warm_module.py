@@ -22,8 +22,6 @@ from logic_cases import BUNDLE
 from panel_cases import MODULE_FILE, an_open_panel, click
 from process_cases import processes_in, wait_until, with_worker, workers_in
 
-import host
-
 Open = Callable[..., AbstractContextManager[Any]]
 
 

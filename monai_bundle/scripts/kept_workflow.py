@@ -1,8 +1,8 @@
 """MONAI's workflow of a run, kept from one study to the next with its parsed configuration and its network.
 
-A study goes through the same code as with ``python -m monai.bundle run``: arguments are read by fire, the configuration
-by MONAI's ``ConfigWorkflow``, and the run ends by :mod:`scripts.exit_status`. What differs is that ``initialize``, which
-loads and fuses the network, is called once for equal settings.
+A study goes through the same code as with ``python -m monai.bundle run``: arguments are read by fire, the
+configuration by MONAI's ``ConfigWorkflow``, and the run ends by :mod:`scripts.exit_status`. What differs is that
+``initialize``, which loads and fuses the network, is called once for equal settings.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class KeptWorkflow:
         sys.argv[1:] = arguments
         try:
             fire.Fire({"run": act}, command=list(arguments), name="monai.bundle")
-        except BaseException as error:  # noqa: BLE001 - a run may end by any of them, and the next study is read
+        except BaseException as error:
+            # A run may end by any of them, and the next study is read.
             status = ending_of(error)
         else:
             status = EVALUATED

@@ -129,7 +129,8 @@ class ResidentWorker:
             act = self._reading.prepare if "prepare" in request else self._reading.read
             arguments = [str(argument) for argument in request["prepare" if "prepare" in request else "arguments"]]
         except (ValueError, KeyError, TypeError):
-            logger.error("a line is no request")  # noqa: TRY400 - the line may name a patient, and a traceback holds it
+            # No more of it: the line may name a patient.
+            logger.error("a line is no request")
             return "", FAILED
         return identifier, act(arguments)
 

@@ -20,7 +20,6 @@ from .process import (
     AlreadyRunningError,
     BundleProcess,
     BundleRunner,
-    ProcessStartError,
     RunUpdate,
     interpreter_of,
     open_log,

@@ -6,6 +6,7 @@ and at the end of each a reply as the last line on standard output and on standa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -121,9 +122,7 @@ class WorkerProcess(ChildProcess):
 
     def _release(self) -> None:
         if self._popen.stdin is not None:
-            try:
+            # A request that the worker did not live to read
+            with contextlib.suppress(OSError):
                 self._popen.stdin.close()
-            except OSError:
-                # A request that the worker did not live to read
-                pass
         super()._release()
