@@ -382,6 +382,7 @@ class ICHDiagnosisTest(ScriptedLoadableModuleTest):
 
     def _started_logic(self) -> ICHDiagnosisLogic:
         logic = ICHDiagnosisLogic()
+        self.addCleanup(logic.end_worker)
         self.addCleanup(logic.close)
         if logic.missing_packages():
             self.skipTest(message("input.packages_missing"))

@@ -112,7 +112,7 @@ class ResidentBundle:
         ended = worker.advance()
         # A worker that was asked to end by somebody else answers so before it does: its study is lost.
         status = None if worker.status == CANCELLED else worker.status
-        if status is None and ended is None:
+        if ended is None and (status is None or worker.cancelled):
             return RunUpdate(worker.take_lines(), worker.progress)
         self._request = None
         lines, progress = worker.take_lines(), worker.progress
