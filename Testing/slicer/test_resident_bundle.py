@@ -266,8 +266,10 @@ def a_worker(a_bundle: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def start(*options: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "scripts.resident_worker", *options]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen(command, cwd=a_bundle, text=True, encoding="utf-8", **pipes))
+        pipe = subprocess.PIPE
+        started.append(
+            subprocess.Popen(command, cwd=a_bundle, stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8")
+        )
         return started[-1]
 
     yield start

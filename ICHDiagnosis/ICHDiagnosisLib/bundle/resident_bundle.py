@@ -65,8 +65,9 @@ class ResidentBundle:
 
     def __del__(self) -> None:
         """Let the worker go with whoever held it: its own readers would keep it."""
-        if getattr(self, "_worker", None) is not None:
-            self._worker.cancel()
+        worker = getattr(self, "_worker", None)
+        if worker is not None:
+            worker.cancel()
 
     @property
     def running(self) -> bool:

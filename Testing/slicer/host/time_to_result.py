@@ -128,7 +128,7 @@ def apply_and_measure(module: Any) -> Measured:
     while panel.running:
         slicer.app.processEvents()
         most = max(most, resident_megabytes())
-        time.sleep(0.01)
+        time.sleep(0.05)
     slicer.app.processEvents()
     seconds, after = time.perf_counter() - begin, resident_megabytes()
     result = panel.result.result
