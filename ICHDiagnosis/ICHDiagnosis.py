@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
-import time
-import unittest
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +15,6 @@ from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
@@ -29,11 +26,9 @@ IS_NEW_ENOUGH = (int(slicer.app.majorVersion), int(slicer.app.minorVersion)) >= 
 
 # An older Slicer has Python 3.9, which cannot even import what follows; this file and the messages it can.
 if IS_NEW_ENOUGH:
-    from ICHDiagnosisLib.analysis import AnalysisUpdate
     from ICHDiagnosisLib.batch.batch import Batch
     from ICHDiagnosisLib.batch.studies import BatchStudy
     from ICHDiagnosisLib.bundle.command import BundleMissingError
-    from ICHDiagnosisLib.bundle.exit_status import Ending
     from ICHDiagnosisLib.bundle.location import find_bundle
     from ICHDiagnosisLib.bundle.process import BundleProcess
     from ICHDiagnosisLib.bundle.resident_bundle import ResidentBundle
@@ -45,7 +40,10 @@ if IS_NEW_ENOUGH:
     from ICHDiagnosisLib.logic import AnalysisLogic, record_analysis, settings_of
     from ICHDiagnosisLib.parameters import Parameters, forget_unreadable_parameters, rename_earlier_parameters
     from ICHDiagnosisLib.sample_data import load_phantom, phantom_command, register_sample_data
+    from ICHDiagnosisLib.self_test import ICHDiagnosisTest
     from ICHDiagnosisLib.settings import ModuleSettings
+
+    __all__ = ["ICHDiagnosis", "ICHDiagnosisLogic", "ICHDiagnosisTest", "ICHDiagnosisWidget"]
 
 if TYPE_CHECKING:
     from ICHDiagnosisLib.panel.panel import Panel
@@ -327,72 +325,3 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.panel is not None and self.logic is not None:
             self.logic.close()
             self.panel.set_parameters(None)
-
-
-class ICHDiagnosisTest(ScriptedLoadableModuleTest):
-    """The main steps in the real application: phantom, analysis, result on the scene, second run, cancel."""
-
-    def setUp(self) -> None:
-        """Begin with an empty scene and a folder that goes with the test."""
-        if not IS_NEW_ENOUGH:
-            self.skipTest(version_needed())
-        slicer.mrmlScene.Clear()
-        folder = tempfile.TemporaryDirectory(prefix="ich-diagnosis-test-")
-        self.addCleanup(folder.cleanup)
-        self.output_folder = Path(folder.name)
-
-    def runTest(self) -> None:
-        """Run all steps; called by the application itself, without unittest's setting up and cleaning up."""
-        for test in (self.test_a_phantom_is_read_and_shown, self.test_cancel_leaves_no_result):
-            try:
-                self.setUp()
-                test()
-            except unittest.SkipTest as reason:
-                self.delayDisplay(str(reason))
-            finally:
-                self.doCleanups()
-
-    def test_a_phantom_is_read_and_shown(self) -> None:
-        """From the phantom to segments on the scene, in the way of a user who presses Apply."""
-        logic = self._started_logic()
-        ending = None
-        while ending is None:
-            ending = self._poll(logic).ending
-        self.delayDisplay(ending.outcome.message)
-        self.assertTrue(ending.outcome.has_results, ending.outcome)
-        result, shown = ending.result, ending.shown
-        assert result is not None
-        assert result.folder is not None
-        assert shown is not None
-        self.assertTrue(result.folder.is_dir())
-        self.assertEqual(len(shown.attribution_maps), len(result.findings))
-        self.assertTrue(ending.log_file.is_file())
-
-    def test_cancel_leaves_no_result(self) -> None:
-        """Cancel as soon as the bundle works."""
-        logic = self._started_logic()
-        update = self._poll(logic)
-        while update.fraction is None and update.ending is None:
-            update = self._poll(logic)
-        logic.analysis.cancel()
-        while update.ending is None:
-            update = self._poll(logic)
-        self.assertIs(update.ending.outcome.ending, Ending.CANCELLED)
-        self.assertIsNone(update.ending.shown)
-
-    def _started_logic(self) -> ICHDiagnosisLogic:
-        logic = ICHDiagnosisLogic()
-        self.addCleanup(logic.end_worker)
-        self.addCleanup(logic.close)
-        if logic.missing_packages():
-            self.skipTest(message("input.packages_missing"))
-        # Beside the user's settings: neither the folder for results nor the history is touched.
-        logic.history.enabled = False
-        volume = logic.load_phantom({"pixels": "128", "slices": "24"})
-        logic.analysis.start(volume, settings_of(logic.getParameterNode(), self.output_folder))
-        return logic
-
-    def _poll(self, logic: ICHDiagnosisLogic) -> AnalysisUpdate:
-        slicer.app.processEvents()
-        time.sleep(0.05)
-        return logic.analysis.poll()

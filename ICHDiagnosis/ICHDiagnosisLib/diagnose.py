@@ -1,6 +1,6 @@
 """An analysis from a script: one call that waits for the result, for Slicer's Python console and ``--python-script``.
 
-See ``ICHDiagnosis/SCRIPTING.md`` for examples; the call itself is ``ICHDiagnosisLogic().diagnose``.
+See ``SCRIPTING.md`` for examples; the call itself is ``ICHDiagnosisLogic().diagnose``.
 """
 
 from __future__ import annotations
@@ -129,9 +129,11 @@ def at_own_thresholds(
     Raises
     ------
     ValueError
-        If there is no such label, or a threshold is no probability.
+        If there is no such operating point or label, or a threshold is no probability.
     """
     points = json.loads((bundle_root / OPERATING_POINTS_FILE).read_text(encoding="utf-8"))
+    if settings.operating_point not in points:
+        raise ValueError(f"there is no operating point {settings.operating_point!r}: {', '.join(points)}")
     point = dict(points[settings.operating_point])
     for label, threshold in thresholds.items():
         if label not in point:

@@ -81,6 +81,20 @@ def reloadable(module, tmp_path, monkeypatch) -> Iterator[ScriptedLoadableModule
     sys.modules["ICHDiagnosis"] = module
 
 
+def test_the_bundle_starts_in_the_environment_from_before_the_launcher(module, monkeypatch):
+    for name, value in {
+        "APPLAUNCHER_LEVEL": "1",
+        "APPLAUNCHER_0_PATH": "/usr/bin",
+        "PATH": "/opt/Slicer/bin:/usr/bin",
+        "PYTHONHOME": "/opt/Slicer/lib/Python",
+    }.items():
+        monkeypatch.setenv(name, value)
+    given = []
+    monkeypatch.setattr(module, "BundleProcess", lambda environment, *_build: given.append(environment))
+    module.ICHDiagnosisLogic()
+    assert given == [{"PATH": "/usr/bin"}]
+
+
 def test_reload_reads_the_library_anew_and_enters_the_new_panel(reloadable):
     before = sys.modules["ICHDiagnosisLib.panel.panel"]
     volume = a_ct(GEOMETRIES["oblique"])

@@ -106,5 +106,5 @@ def test_the_pages_state_the_version_that_the_module_asks_for():
     )
     assert oldest is not None
     needed = f"3D Slicer {oldest[1]}.{oldest[2]} or newer"
-    for page in ("README.md", "CMakeLists.txt", "ICHDiagnosis/SCRIPTING.md"):
+    for page in ("README.md", "CMakeLists.txt", "SCRIPTING.md"):
         assert needed in (ROOT / page).read_text(encoding="utf-8")

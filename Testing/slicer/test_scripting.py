@@ -23,7 +23,7 @@ from reading_runner import ReadingRunner
 from scene_cases import GEOMETRIES, a_ct
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "ICHDiagnosis" / "SCRIPTING.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "SCRIPTING.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^## \d\. (.+?)\n.*?```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
 
 
@@ -85,6 +85,10 @@ def test_own_thresholds_complete_those_of_an_operating_point(module, runner, mon
 def test_thresholds_that_mean_nothing_are_refused_before_anything_starts(module, runner, thresholds, match):
     with pytest.raises(ValueError, match=match):
         module.ICHDiagnosisLogic().diagnose(a_ct(GEOMETRIES["oblique"]), thresholds=thresholds)
+    with pytest.raises(ValueError, match="no operating point 'mine'"):
+        module.ICHDiagnosisLogic().diagnose(
+            a_ct(GEOMETRIES["oblique"]), operating_point="mine", thresholds={"any": 0.5}
+        )
     assert runner.requests == []
 
 

@@ -20,13 +20,8 @@ LINK = re.compile(r"""\]\(\s*<?([^)\s>#]+)|<img[^>]+src="([^"#]+)""")
 
 
 def markdown_pages(root: Path = ROOT) -> list[Path]:
-    """Return the pages written by hand: those of the root, of the Slicer module and of the bundle."""
-    folders = (
-        root.glob("*.md"),
-        (root / "ICHDiagnosis").glob("*.md"),
-        (root / "monai_bundle" / "docs").glob("**/*.md"),
-    )
-    return sorted(page for pages in folders for page in pages)
+    """Return the pages written by hand: those of the root and those of the bundle."""
+    return sorted([*root.glob("*.md"), *(root / "monai_bundle" / "docs").glob("**/*.md")])
 
 
 def linked_files(pages: Iterable[Path], root: Path = ROOT) -> set[Path]:

@@ -12,8 +12,8 @@ colour files beyond the built-in tables. Widgets are PySide6's with PythonQt's m
 methods and signals that a panel uses, not the appearance, the drag and drop or every property of the real ones, and
 signals connect as ``widget.signal.connect(f)`` only, and PythonQt's own faults (lost overloads, objects that die with
 their C++ half) do not appear. ``parameterNodeWrapper`` is Slicer's own where ``SLICER_SOURCE`` names a checkout, else a
-strict imitation without packs of parameters (:mod:`host.parameter_nodes`); Python is started through an imitation of
-the launcher (:mod:`host.launcher`); waiting keeps the interpreter's lock, as Qt's event loop does (:mod:`host.waiting`).
+strict imitation without packs of parameters (:mod:`host.parameter_nodes`). Python starts through an imitation of the
+launcher (:mod:`host.launcher`). Waiting keeps the interpreter's lock, as Qt's event loop does (:mod:`host.waiting`).
 Timing, the Python version and the packages of the application, Windows and macOS are not seen here:
 ``ICHDiagnosisTest`` inside the module repeats the main steps in the real application.
 """
