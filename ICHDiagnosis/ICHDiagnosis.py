@@ -31,6 +31,7 @@ if IS_NEW_ENOUGH:
     from ICHDiagnosisLib.bundle.command import BundleMissingError
     from ICHDiagnosisLib.bundle.location import find_bundle
     from ICHDiagnosisLib.bundle.process import BundleProcess
+    from ICHDiagnosisLib.bundle.resident_bundle import ResidentBundle
     from ICHDiagnosisLib.bundle.run import BundleRun, RunSettings
     from ICHDiagnosisLib.diagnose import Diagnosis, at_own_thresholds, diagnose
     from ICHDiagnosisLib.history import History
@@ -91,6 +92,8 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         Folder of the bundle.
     settings : ModuleSettings
         What the user chose for this computer.
+    resident : ResidentBundle
+        The process that reads studies, and stays where the settings allow it.
     history : History
         Past analyses.
     analysis : AnalysisLogic
@@ -113,7 +116,9 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         documents = qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation)
         self.settings = ModuleSettings(Path(documents))
         self.history = History(Path(slicer.app.slicerUserSettingsFilePath).parent)
-        run = BundleRun(BundleProcess(slicer.util.startupEnvironment()), python_executable(), self.bundle_root)
+        environment, settings = slicer.util.startupEnvironment(), self.settings
+        self.resident = ResidentBundle(environment, lambda: settings.worker, BundleProcess(environment))
+        self._run = run = BundleRun(self.resident, python_executable(), self.bundle_root)
         self.analysis = AnalysisLogic(run, self.missing_packages, self.history, getattr(slicer, "dicomDatabase", None))
         self.batch = Batch(
             run, self.missing_packages, record=lambda result, name: record_analysis(self.history, result, name)
@@ -211,6 +216,16 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         runner = BundleProcess(slicer.util.startupEnvironment(), phantom_command)
         return load_phantom(runner, python_executable(), self.bundle_root, slicer.app.processEvents, options)
 
+    def warm_up(self) -> None:
+        """Have the network loaded before a study comes, unless that is switched off; return at once."""
+        if self.settings.keep_warm and not self.resident.warm and not self.missing_packages():
+            settings = settings_of(self.getParameterNode(), self.settings.output_folder)
+            self.resident.warm_up(self._run.request(settings, Path(), Path()))
+
+    def end_worker(self) -> None:
+        """End the process that waits for studies."""
+        self.resident.end_worker()
+
     def close(self) -> None:
         """End whatever runs, and wait for that."""
         self.analysis.close()
@@ -260,7 +275,10 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """End what runs, and let the panel go: the application ends, or the module is reloaded."""
         self.removeObservers()
+        self._entered = False
         self._end_what_runs()
+        if self.logic is not None:
+            self.logic.end_worker()
         if self.panel is not None:
             self.panel.close()
 
@@ -270,6 +288,8 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._show_parameters()
         if self.panel is not None:
             self.panel.enter()
+        # After the panel was drawn: PythonSlicer is asked first what it starts.
+        qt.QTimer.singleShot(0, self._warm_up)
 
     def exit(self) -> None:
         """Give up keyboard shortcuts: the module was left. An analysis goes on."""
@@ -296,6 +316,10 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _show_parameters(self) -> None:
         if self.panel is not None and self.logic is not None:
             self.panel.set_parameters(self.logic.getParameterNode())
+
+    def _warm_up(self) -> None:
+        if self._entered and self.logic is not None:
+            self.logic.warm_up()
 
     def _end_what_runs(self) -> None:
         if self.panel is not None and self.logic is not None:

@@ -23,6 +23,7 @@ SLOWEST_FIRST = (
     "test_export.py",
     "test_bundle_verification.py",
     "test_inference_run.py",
+    "test_resident_worker.py",
     "test_training.py",
     "test_finetuning.py",
     "test_distributed.py",

@@ -72,6 +72,7 @@ class ICHDiagnosisTest(ScriptedLoadableModuleTest):
 
     def _started_logic(self) -> ModuleLogic:
         logic = sys.modules["ICHDiagnosis"].ICHDiagnosisLogic()
+        self.addCleanup(logic.end_worker)
         self.addCleanup(logic.close)
         if logic.missing_packages():
             self.skipTest(message("input.packages_missing"))

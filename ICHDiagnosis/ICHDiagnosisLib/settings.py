@@ -10,8 +10,13 @@ from pathlib import Path
 
 import slicer
 
+from .bundle.worker_process import WorkerSettings
+
 KEEP_HISTORY = "ICHDiagnosis/KeepHistory"
 OUTPUT_FOLDER = "ICHDiagnosis/OutputFolder"
+KEEP_WARM = "ICHDiagnosis/KeepWarm"
+IDLE_MINUTES = "ICHDiagnosis/IdleMinutes"
+LEAST_MEMORY_MB = "ICHDiagnosis/LeastMemoryMB"
 FOLDER_NAME = "ICHDiagnosis"
 
 
@@ -53,3 +58,32 @@ class ModuleSettings:
         if not folder.is_absolute():
             raise ValueError(f"{folder} is a relative path")
         slicer.app.userSettings().setValue(OUTPUT_FOLDER, str(folder))
+
+    @property
+    def keep_warm(self) -> bool:
+        """Whether one process with the network loaded waits for studies, so that they need not wait for it."""
+        return bool(slicer.util.toBool(slicer.app.userSettings().value(KEEP_WARM, True)))
+
+    @keep_warm.setter
+    def keep_warm(self, keep: bool) -> None:
+        slicer.app.userSettings().setValue(KEEP_WARM, keep)
+
+    @property
+    def worker(self) -> WorkerSettings | None:
+        """For how long that process waits, which is not in the panel; None where there shall be none."""
+        if not self.keep_warm:
+            return None
+        settings, default = slicer.app.userSettings(), WorkerSettings()
+        return WorkerSettings(
+            idle_minutes=_number(settings.value(IDLE_MINUTES), default.idle_minutes),
+            least_memory_mb=_number(settings.value(LEAST_MEMORY_MB), default.least_memory_mb),
+        )
+
+
+def _number(value: object, otherwise: float) -> float:
+    """Return a number of at least 0 from a settings file, which holds texts and may have been edited by hand."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return otherwise
+    return number if 0 <= number < float("inf") else otherwise

@@ -92,6 +92,11 @@ def test_a_run_ends_with_1_where_a_study_failed(refused: int, caplog: pytest.Log
     assert f"1 studies evaluated, {refused} not evaluable, 2 failed" in caplog.text
 
 
+@pytest.mark.parametrize(("code", "status"), [(None, 0), (0, 0), (3, 3), (130, 130), ("a text", 1)])
+def test_a_run_that_ended_itself_keeps_its_status(code: object, status: int):
+    assert exit_status.ending_of(SystemExit(code)) == status
+
+
 EXPECTED = [
     IntakeError("empty_folder", name="head"),
     NotEvaluableError("unreadable_file", name="head.nii"),

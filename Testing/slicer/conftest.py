@@ -42,6 +42,12 @@ def a_scene_and_settings_of_its_own() -> Iterator[None]:
     slicer.app.userSettings().clear()
 
 
+@pytest.fixture(autouse=True)
+def no_worker_unless_asked_for() -> None:
+    """A worker takes seconds to start; tests that are about it switch it on."""
+    slicer.app.userSettings().setValue("ICHDiagnosis/KeepWarm", False)
+
+
 # Scene
 
 

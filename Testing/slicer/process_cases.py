@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from host.waiting import wait_with_lock
 from ICHDiagnosisLib.bundle.command import BundleRequest
 from ICHDiagnosisLib.bundle.exit_status import Outcome
-from ICHDiagnosisLib.bundle.process import BundleProcess, RunUpdate
+from ICHDiagnosisLib.bundle.process import BundleRunner, RunUpdate
 
 MODULE_FOLDER = Path(__file__).parents[2] / "ICHDiagnosis"
 
@@ -35,6 +36,19 @@ def bundle_pid(a_bundle: Path) -> int:
     return next(pid for pid in processes_in(a_bundle) if "process_tree.py" not in command_of(pid))
 
 
+def workers_in(folder: Path) -> list[int]:
+    """Find the workers themselves, not their supervisors."""
+    pids = {pid: command_of(pid) for pid in processes_in(folder)}
+    return [pid for pid, line in pids.items() if "resident_worker" in line and "process_tree.py" not in line]
+
+
+def with_worker(a_bundle: Path) -> Path:
+    """Give the program in place of the bundle the bundle's own worker."""
+    for name in ("__init__.py", "quick_start.py", "resident_worker.py"):
+        shutil.copy(MODULE_FOLDER.parent / "monai_bundle" / "scripts" / name, a_bundle / "scripts" / name)
+    return a_bundle
+
+
 def wait_until(condition: Callable[[], object]) -> None:
     """Wait for what must happen, however long a busy computer takes; a minute means that it does not."""
     give_up = time.monotonic() + 60
@@ -43,7 +57,7 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def follow(process: BundleProcess, until: Callable[[RunUpdate], object] | None = None) -> tuple[RunUpdate, list[str]]:
+def follow(process: BundleRunner, until: Callable[[RunUpdate], object] | None = None) -> tuple[RunUpdate, list[str]]:
     """Poll like the timer of the module, until the outcome or until a condition holds."""
     lines: list[str] = []
     deadline = time.monotonic() + 60
@@ -56,7 +70,7 @@ def follow(process: BundleProcess, until: Callable[[RunUpdate], object] | None =
     raise AssertionError(f"no end in sight: {lines[-5:]}")
 
 
-def outcome_of(process: BundleProcess, request: BundleRequest) -> tuple[Outcome, list[str]]:
+def outcome_of(process: BundleRunner, request: BundleRequest) -> tuple[Outcome, list[str]]:
     process.start(request)
     update, lines = follow(process)
     assert update.outcome is not None

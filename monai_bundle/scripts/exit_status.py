@@ -45,16 +45,23 @@ def one_line(error: BaseException) -> str | None:
     return None
 
 
-def _end(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+def ending_of(error: BaseException) -> int:
+    """Log what ended a run, as the contract has it; return the exit status."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else FAILED if error.code else EVALUATED
     if isinstance(error, KeyboardInterrupt):
         logger.warning(message("run.cancelled"))
-        sys.exit(CANCELLED)
+        return CANCELLED
     line = one_line(error)
     if line is None:
-        sys.__excepthook__(kind, error, traceback)
+        sys.__excepthook__(type(error), error, error.__traceback__)
     else:
         logger.error("%s", line)
-    sys.exit(FAILED)
+    return FAILED
+
+
+def _end(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    sys.exit(ending_of(error))
 
 
 def run(evaluator: StudyEvaluator) -> None:

@@ -35,8 +35,10 @@ class ChildProcess:
         Working folder.
     environment : dict of str to str
         Environment of the process.
-    log : BoundedLog
+    log : BoundedLog or None
         Where every line is kept; closed when the process has ended.
+    stdin : int
+        Of the process, as for ``subprocess.Popen``.
 
     Attributes
     ----------
@@ -53,12 +55,20 @@ class ChildProcess:
         If the process cannot be started.
     """
 
-    def __init__(self, command: list[str], folder: Path, environment: dict[str, str], log: BoundedLog) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        folder: Path,
+        environment: dict[str, str],
+        log: BoundedLog | None,
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
         self.progress: Progress | None = None
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self.cancelled = False
         self._lines: deque[str] = deque(maxlen=_LINES_HELD)
         self._log = log
+        self._stdin = stdin
         self._log_lock = threading.Lock()
         self._token = uuid.uuid4().hex
         self._take_over_at = 0.0
@@ -83,7 +93,7 @@ class ChildProcess:
                 supervisor,
                 cwd=folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=self._stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=(parent_pipe_end,),
@@ -101,7 +111,7 @@ class ChildProcess:
             command,
             cwd=folder,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=self._stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
@@ -147,7 +157,8 @@ class ChildProcess:
         for reader in self._readers:
             reader.join(timeout=1.0)
         with self._log_lock:
-            self._log.close()
+            if self._log is not None:
+                self._log.close()
 
     def take_lines(self) -> tuple[str, ...]:
         """Hand over the lines that have not been handed over yet."""
@@ -179,4 +190,5 @@ class ChildProcess:
                 self._lines.append(line)
                 self.tail.append(line)
             with self._log_lock:
-                self._log.write(line)
+                if self._log is not None:
+                    self._log.write(line)

@@ -85,6 +85,17 @@ def build_command(request: BundleRequest) -> list[str]:
     Raises
     ------
     UnsafeSettingError
+        As :func:`bundle_arguments`.
+    """
+    return [str(request.python), "-m", "monai.bundle", *bundle_arguments(request)]
+
+
+def bundle_arguments(request: BundleRequest) -> list[str]:
+    """Build the arguments of ``python -m monai.bundle``.
+
+    Raises
+    ------
+    UnsafeSettingError
         If a setting would be read by MONAI as code or as a reference.
     """
     settings = dict(request.overrides)
@@ -101,10 +112,10 @@ def build_command(request: BundleRequest) -> list[str]:
         "output_dir": str(request.output_dir.resolve()),
         **settings,
     }
-    command = [str(request.python), "-m", "monai.bundle", "run", "--config_file", CONFIG_FILE]
+    arguments = ["run", "--config_file", CONFIG_FILE]
     for key, value in settings.items():
-        command += [f"--{key}", value]
-    return command
+        arguments += [f"--{key}", value]
+    return arguments
 
 
 def child_environment(base: Mapping[str, str]) -> dict[str, str]:

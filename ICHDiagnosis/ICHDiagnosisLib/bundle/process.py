@@ -29,7 +29,7 @@ from .child_output import BoundedLog, Progress
 from .child_process import ChildProcess
 from .command import BundleRequest, build_command, check_bundle
 from .exit_status import Outcome, explain_ending
-from .interpreter import real_interpreter
+from .interpreter import Interpreter, real_interpreter
 
 CANCEL_SECONDS = 2.0
 
@@ -81,6 +81,35 @@ class BundleRunner(Protocol):
         """End the run, if there is one, and wait until it has ended."""
 
 
+def interpreter_of(request: BundleRequest, environment: Mapping[str, str] | None) -> Interpreter:
+    """Return the interpreter that runs a request; without an environment, in this process's own.
+
+    Raises
+    ------
+    ProcessStartError
+        If its program cannot be started.
+    """
+    try:
+        return real_interpreter(Path(request.python), os.environ if environment is None else environment)
+    except OSError as error:
+        raise ProcessStartError("run.not_started", error=error.strerror or error) from error
+
+
+def open_log(request: BundleRequest) -> BoundedLog:
+    """Make the output folder of a request where it is missing, and begin the log in it.
+
+    Raises
+    ------
+    ProcessStartError
+        If it cannot be written.
+    """
+    try:
+        request.output_dir.mkdir(parents=True, exist_ok=True)
+        return BoundedLog(request.log_file)
+    except OSError as error:
+        raise ProcessStartError("run.output_not_writable", error=error.strerror) from error
+
+
 class BundleProcess:
     """Runs the bundle, one run at a time.
 
@@ -128,17 +157,9 @@ class BundleProcess:
         if self._run is not None:
             raise AlreadyRunningError("run.busy")
         check_bundle(request.bundle_root)
-        base = os.environ if self._environment is None else self._environment
-        try:
-            interpreter = real_interpreter(Path(request.python), base)
-        except OSError as error:
-            raise ProcessStartError("run.not_started", error=error.strerror or error) from error
+        interpreter = interpreter_of(request, self._environment)
         command = self._build(replace(request, python=interpreter.python))
-        try:
-            request.output_dir.mkdir(parents=True, exist_ok=True)
-            log = BoundedLog(request.log_file)
-        except OSError as error:
-            raise ProcessStartError("run.output_not_writable", error=error.strerror) from error
+        log = open_log(request)
         try:
             self._run = ChildProcess(command, request.bundle_root, interpreter.environment, log)
         except OSError as error:

@@ -144,7 +144,6 @@ def supervise(command: list[str], parent_pipe: int) -> int:
     try:
         child = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=_ties_to_supervisor(),  # noqa: PLW1509 - safe: the supervisor has a single thread
         )

@@ -122,20 +122,24 @@ class BundleRun:
         temporary = TemporaryInputFolder(self._temporary_folder)
         before = _identities(output_dir)
         try:
-            request = BundleRequest(
-                python=self._python,
-                bundle_root=self.bundle_root,
-                dataset_dir=write(temporary.path),
-                output_dir=output_dir,
-                device=settings.device,
-                operating_point=settings.operating_point,
-                overrides={"explanation_method": settings.explanation_method, **settings.overrides},
-            )
+            request = self.request(settings, write(temporary.path), output_dir)
             self._runner.start(request)
         except BaseException:
             temporary.remove()
             raise
         self._input, self._request, self._before = temporary, request, before
+
+    def request(self, settings: RunSettings, dataset_dir: Path, output_dir: Path) -> BundleRequest:
+        """Return what the runner is asked for with these settings."""
+        return BundleRequest(
+            python=self._python,
+            bundle_root=self.bundle_root,
+            dataset_dir=dataset_dir,
+            output_dir=output_dir,
+            device=settings.device,
+            operating_point=settings.operating_point,
+            overrides={"explanation_method": settings.explanation_method, **settings.overrides},
+        )
 
     def poll(self) -> RunUpdate:
         """Report what has happened since the last call; the temporary input goes with the outcome."""

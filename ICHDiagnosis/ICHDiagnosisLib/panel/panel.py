@@ -56,6 +56,12 @@ class ModuleLogic(Protocol):
     def start_batch(self, studies: tuple[BatchStudy, ...]) -> None:
         """Start a batch with the parameters of the scene."""
 
+    def warm_up(self) -> None:
+        """Have the network loaded before a study comes, unless that is switched off."""
+
+    def end_worker(self) -> None:
+        """End the process that waits for studies."""
+
 
 class Panel:
     """The module's panel.
@@ -96,6 +102,8 @@ class Panel:
         self.batch.ask_for_terms = self.installation.ask_for_terms
         self.ui.applyButton.clicked.connect(self.on_apply)
         self.ui.remedyButton.clicked.connect(self.on_remedy)
+        self.ui.keepWarmBox.checked = logic.settings.keep_warm
+        self.ui.keepWarmBox.toggled.connect(self._on_keep_warm)
         self._remedy = Remedy.NONE
         self._timer = qt.QTimer(self.widget)
         self._timer.setInterval(POLL_MILLISECONDS)
@@ -275,9 +283,19 @@ class Panel:
 
     def _on_busy(self) -> None:
         """Follow the beginning or the end of something that takes time."""
+        if self.installation.installing:
+            # Windows does not replace the files of a package that is in use.
+            self.logic.end_worker()
         self.refresh()
         if self.running or self.installation.checking:
             self._timer.start()
+
+    def _on_keep_warm(self, keep: bool) -> None:
+        self.logic.settings.keep_warm = keep
+        if keep:
+            self.logic.warm_up()
+        else:
+            self.logic.end_worker()
 
     def _on_modified(self, *_event: object) -> None:
         # Sliders are parameters too, and change nothing of what is read.

@@ -17,8 +17,9 @@ from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 _log = logging.getLogger(__name__)
 # The .ui's connections of MRML scenes are made by the stand-ins themselves; CTK's set of path filters is not there.
 _OF_NO_CONCERN = ("propagateSizeHints", "vtkMRMLScene", "sender name:", "receiver name:", "set-type property filters")
-# Python names that a property of the same name must not hide: PySide6 itself calls them.
-KEPT_METHODS = frozenset({"property", "connect", "parent"})
+# Python names that a property of the same name must not hide: PySide6 itself calls them, and QTimer's static method
+# is what the application has too.
+KEPT_METHODS = frozenset({"property", "connect", "parent", "singleShot"})
 
 
 def _attributeOf(name: str) -> property:

@@ -35,7 +35,7 @@ def evaluate(settings: dict[str, str]) -> int:
         log(f"INFO {STAGES[done - 1]}: {settings['dataset_dir']}")
     result = Path(settings["output_dir"]) / "study 1"
     result.mkdir()
-    seen = {"settings": settings, "environment": dict(os.environ), "folder": str(Path.cwd())}
+    seen = {"settings": settings, "environment": dict(os.environ), "folder": str(Path.cwd()), "process": os.getpid()}
     (result / "result.json").write_text(json.dumps(seen), encoding="utf-8")
     return 0
 
@@ -51,6 +51,14 @@ def hang(settings: dict[str, str]) -> int:
         progress(done)
     time.sleep(60)
     return 0
+
+
+def hang_in_a_worker(settings: dict[str, str]) -> int:
+    """Hang over a half-written result where one process reads many studies; evaluate in a process of its own."""
+    if "scripts.resident_worker" not in sys.orig_argv:
+        return evaluate(settings)
+    (Path(settings["output_dir"]) / ".0a1b.partial").mkdir()
+    return hang({"stage": "1"})
 
 
 def hang_with_family(settings: dict[str, str]) -> int:
@@ -125,6 +133,7 @@ BEHAVIOURS = {
         evaluate,
         refuse,
         hang,
+        hang_in_a_worker,
         hang_with_family,
         leave_a_child,
         talk_garbage,
