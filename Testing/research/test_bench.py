@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from research.bench import __main__ as bench
+from research.bench import intake
 from research.bench.measurement import count_slices, evaluator_of, gflop_of, measured_peak, peak_gb
 from research.bench.reference_implementation import ReferenceInferer, WithTargetLayer
 from scripts.explanation.grad_cam import grad_cam_in_logits, layers
@@ -204,3 +206,17 @@ def test_a_count_below_one_is_refused(count: str, capsys: pytest.CaptureFixture[
 
 def test_a_study_that_cannot_be_measured_ends_with_status_1(tmp_path: Path):
     assert bench.main(["--study", str(tmp_path / "nowhere")]) == 1
+
+
+def test_the_intake_is_timed_on_a_series_that_it_reads_whole(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(intake, "SLICES", 50)
+    monkeypatch.setattr(intake, "SIZE", 144)
+    intake.write(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 50
+    intake.read(tmp_path)
+    measured = json.loads(capsys.readouterr().out)
+    assert set(measured) == {"seconds", "processor_seconds", "peak_gb"}
+    assert min(measured.values()) > 0
+    next(tmp_path.iterdir()).unlink()
+    with pytest.raises(SystemExit, match=r"read \(49, 144, 144\)"):
+        intake.read(tmp_path)
