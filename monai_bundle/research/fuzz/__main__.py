@@ -24,8 +24,8 @@ from research.fuzz.files import Head, two_heads
 from research.fuzz.mutations import MUTATIONS
 from research.fuzz.outcome import Outcome, outcomes
 
-SECONDS_PER_STUDY = 300
-"""Far above what a study takes on a busy machine: beyond it the intake hangs."""
+SECONDS_PER_STUDY = 800
+"""Far above what a study takes on a machine that leaves it a twentieth of a core, ITK's first use included."""
 FAULTS = (Outcome.SILENT, Outcome.UNFORESEEN, Outcome.TRACEBACK)
 
 logger = logging.getLogger(__name__)
