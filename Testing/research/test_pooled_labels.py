@@ -70,7 +70,17 @@ def test_pooled_labels_share_the_threshold_of_all_their_scans() -> None:
     points = operating_points(expit(logits), labels, KEYS, fewest=10)
     both = operating_points(expit(logits[:, 2:]).reshape(-1, 1), labels[:, 2:].reshape(-1, 1), ("both",))
     for name, thresholds in points.items():
-        assert thresholds["subdural"] == thresholds["subarachnoid"] == both[name]["both"] != DEFAULT_THRESHOLD
+        assert thresholds["subdural"] == thresholds["subarachnoid"] != DEFAULT_THRESHOLD
+        assert thresholds["subdural"] >= both[name]["both"]
+    for name in ("high_sensitivity", "high_specificity"):
+        assert points[name]["subdural"] == both[name]["both"]
+
+
+def test_pooled_labels_are_nine_times_in_ten_right_about_scans_without_them() -> None:
+    logits, labels, _ = drawn()
+    threshold = operating_points(expit(logits), labels, KEYS, fewest=10)["balanced"]["subdural"]
+    negative = expit(logits[:, 2:])[labels[:, 2:] == 0]
+    assert (negative < threshold).mean() >= 0.9
 
 
 def test_what_pooled_labels_reach_is_counted_for_each_by_itself() -> None:
