@@ -206,6 +206,10 @@ def head_centred_crop(study: CTStudy, head: NDArray[np.bool_], margin: float) ->
     )
 
 
+head_centred_plane = head_centred_crop
+"""Its name up to version 0.3: scripts written for it go on."""
+
+
 def _head_in_plane(study: CTStudy, head: NDArray[np.bool_]) -> tuple[tuple[int, int], tuple[int, int]]:
     """Rows and columns that the head takes up in the slices that are read, held near those of the slices with brain."""
     read = head if study.skull is None else head[study.slices_to_read]
