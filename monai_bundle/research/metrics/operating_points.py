@@ -60,9 +60,8 @@ def operating_points(
 ) -> dict[str, dict[str, float]]:
     """Choose the thresholds of every label at three operating points.
 
-    ``balanced`` maximises sensitivity + specificity (Youden), of pooled labels where the specificity is at least 0.9; the
-    other two reach 0.95 of what their name states and as
-    much of the other as that allows. A scan is positive from its threshold upwards; the threshold is 1 where no other
+    ``balanced`` maximises sensitivity + specificity (Youden), of pooled labels among thresholds of a specificity of 0.9
+    at least; the other two reach 0.95 of what their name states and as much of the other as that allows. A scan is positive from its threshold upwards; the threshold is 1 where no other
     reaches the specificity.
 
     Parameters
