@@ -59,7 +59,7 @@ def test_the_odds_change_as_the_prior_odds_do() -> None:
 @pytest.mark.parametrize("stated", [{"any": 0.0}, {"any": 1}, {"bleeding": 0.1}, {"any": "many"}, [0.1]])
 def test_an_impossible_prevalence_is_refused_by_name(stated: object) -> None:
     with pytest.raises(SettingError) as caught:
-        prevalence_shift(LINES, stated)  # type: ignore[arg-type]
+        prevalence_shift(LINES, stated)
     assert caught.value.code == "settings.prevalence"
 
 

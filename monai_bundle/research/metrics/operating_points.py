@@ -61,8 +61,8 @@ def operating_points(
     """Choose the thresholds of every label at three operating points.
 
     ``balanced`` maximises sensitivity + specificity (Youden), of pooled labels among thresholds of a specificity of 0.9
-    at least; the other two reach 0.95 of what their name states and as much of the other as that allows. A scan is positive from its threshold upwards; the threshold is 1 where no other
-    reaches the specificity.
+    at least; the other two reach 0.95 of what their name states and as much of the other as that allows. A scan is
+    positive from its threshold upwards; the threshold is 1 where no other reaches the specificity.
 
     Parameters
     ----------
@@ -93,7 +93,8 @@ def operating_points(
         if rarest == 0:
             raise ValueError(f"{key}: an operating point needs positive and negative scans")
         least = POOLED_SPECIFICITY if column in together else 0.0
-        for name, threshold in _chosen(*known(of_label, probabilities[:, columns].ravel()), least).items():
+        true, predicted = known(of_label, probabilities[:, columns].ravel())
+        for name, threshold in _chosen(true, predicted, least).items():
             points[name][key] = threshold
     return points
 
