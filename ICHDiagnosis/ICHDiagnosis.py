@@ -288,8 +288,8 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._show_parameters()
         if self.panel is not None:
             self.panel.enter()
-        # After the panel was drawn: PythonSlicer is asked first what it starts.
-        qt.QTimer.singleShot(0, self._warm_up)
+            # After the panel was drawn: PythonSlicer is asked first what it starts.
+            qt.QTimer.singleShot(0, self._warm_up)
 
     def exit(self) -> None:
         """Give up keyboard shortcuts: the module was left. An analysis goes on."""

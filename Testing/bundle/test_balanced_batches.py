@@ -55,7 +55,7 @@ def test_parts_beyond_the_whole_are_refused():
 
 
 def test_a_held_out_fold_is_left_out_with_all_that_was_made_of_its_patients():
-    names = {group.name for group in batches(held_out={"scan": 1}).groups}
+    names = {group.name for group in batches(held_out={"scan": [1]}).groups}
     assert names == {"scan-0", "slices-0", "phantom--1"}
     assert len(batches(held_out={"scan": None}).groups) == 5
 

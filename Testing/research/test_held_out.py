@@ -72,13 +72,6 @@ def test_the_lesion_map_is_measured_for_the_labels_that_a_scan_shows(readings: l
     assert found["false_ml"].value == healthy.predicted_ml
 
 
-def test_attribution_maps_are_computed_of_what_a_scan_shows_alone(readings: list[HeldOutReading]):
-    bleeding, healthy = readings
-    assert set(bleeding.largest) == {"any", "intraparenchymal"}
-    assert all(value >= 0 for value in bleeding.largest.values())
-    assert healthy.largest == {}
-
-
 def test_volumes_are_those_of_annotated_scans(readings: list[HeldOutReading]):
     (pair,) = volume_pairs(readings)
     assert (pair.name, pair.group) == ("bleeding", "total")

@@ -92,3 +92,11 @@ def test_every_fold_has_its_own_network_which_is_loaded_once(tmp_path: Path):
     assert not one.held_out
     assert one.missing(range(5)) == []
     assert one(0) is one(4)
+
+
+def test_attribution_maps_are_computed_of_the_labels_that_are_asked_for(reader: NetworkReader, phantom: Phantom):
+    found = NetworkReader(None).read(phantom.study, ("any", "subdural"))
+    assert set(found.largest) == {"any", "subdural"}
+    assert all(value > 0 for value in found.largest.values())
+    # A network without feature maps has nothing to explain.
+    assert reader.read(phantom.study, ("any",)).largest == {}

@@ -13,7 +13,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE_FOLDER = ROOT / "ICHDiagnosis"
-READ_BY_OLD = ("ICHDiagnosis.py", "ICHDiagnosisLib/__init__.py", "ICHDiagnosisLib/messages.py")
+READ_BY_OLD = (
+    "ICHDiagnosis.py",
+    "ICHDiagnosisLib/__init__.py",
+    "ICHDiagnosisLib/messages.py",
+    "ICHDiagnosisLib/installation_messages.py",
+)
 # Slicer 5.8 as far as a module that does nothing needs it.
 PROGRAM = """
 import logging, sys, types
@@ -90,7 +95,11 @@ def test_an_older_slicer_is_told_which_one_is_needed_and_sees_no_traceback():
     assert ended.returncode == 0, ended.stderr
     needed = "ICH Diagnosis needs 3D Slicer 5.10 or newer; this is 5.8.1."
     assert ended.stderr == f"{needed}\n"
-    assert ended.stdout.splitlines() == [needed, needed, "['ICHDiagnosisLib', 'ICHDiagnosisLib.messages']"]
+    assert ended.stdout.splitlines() == [
+        needed,
+        needed,
+        "['ICHDiagnosisLib', 'ICHDiagnosisLib.installation_messages', 'ICHDiagnosisLib.messages']",
+    ]
 
 
 @pytest.mark.parametrize("name", READ_BY_OLD)

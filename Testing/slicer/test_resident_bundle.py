@@ -249,7 +249,8 @@ sys.path.insert(0, {str(MODULE_FOLDER)!r})
 from pathlib import Path
 from ICHDiagnosisLib.bundle.command import BundleRequest
 from ICHDiagnosisLib.bundle.resident_bundle import ResidentBundle
-ResidentBundle().warm_up(BundleRequest(Path(sys.executable), Path({str(request.bundle_root)!r}), Path(), Path()))
+bundle = ResidentBundle()  # held: the worker ends with its last reference
+bundle.warm_up(BundleRequest(Path(sys.executable), Path({str(request.bundle_root)!r}), Path(), Path()))
 time.sleep(60)
 """
     parent = subprocess.Popen([sys.executable, "-c", application], cwd=tmp_path)

@@ -51,7 +51,8 @@ class NetworkReading:
     lesions : LesionReading or None
         Lesion map on the original voxels; None without a lesion decoder.
     volumes_ml : dict
-        Group of subtypes to its measured volume, 0 where there is none; empty without a lesion decoder.
+        Group of subtypes to the volume of its mask, 0 where there is none; empty without a lesion decoder. What limits
+        are measured from must not be corrected by them.
     largest : dict
         Label that was explained to the largest value of its attribution map, in logits.
     """
@@ -138,13 +139,15 @@ class NetworkReader:
         inputs = self.inputs(study)
         with_graph = self.pass_with_graph(inputs)
         geometry, head = inputs["geometry"], inputs["head"]
-        largest = {key: self._largest(with_graph, self.labels.index(key), inputs) for key in explained}
+        # A network that computes no feature maps has nothing to explain.
+        keys = explained if with_graph.feature_maps else ()
+        largest = {key: self._largest(with_graph, self.labels.index(key), inputs) for key in keys}
         output = with_graph.detached()
         lesions = read_lesions(output, geometry, head)
         volumes: dict[str, float] = {}
         if lesions is not None:
             measured = measure_lesions(lesions, study, self.vocabulary, self.lesion_settings)
-            volumes = dict.fromkeys(VOLUME_GROUPS, 0.0) | {each.group: each.ml for each in measured.volumes}
+            volumes = dict.fromkeys(VOLUME_GROUPS, 0.0) | {each.group: each.mask_ml or 0.0 for each in measured.volumes}
         return NetworkReading(output, geometry, head, lesions, volumes, largest)
 
     def _largest(self, output: StudyOutput, label: int, inputs: Mapping[str, Any]) -> float:

@@ -75,7 +75,7 @@ def result_document(diagnosis: Diagnosis, language: str = ENGLISH) -> Document:
             "study": _study(diagnosis, translation),
             "model": _model(diagnosis.model, translation),
             "operating_point": diagnosis.operating_point,
-            "prevalence": diagnosis.prevalence or None,
+            **({"prevalence": diagnosis.prevalence} if diagnosis.prevalence else {}),
             "findings": [_finding(finding, translation) for finding in diagnosis.findings],
             "slices": [_slice(entry, diagnosis.study) for entry in diagnosis.slices],
             "maps": [_map(entry) for entry in diagnosis.maps],
