@@ -34,6 +34,7 @@ import qt  # noqa: E402
 import slicer  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from host.scripted_module import accept_terms  # noqa: E402
 from host.slice_view import draw_slice_view  # noqa: E402
 
 PANEL = (450, 940)
@@ -66,6 +67,7 @@ def open_module(results: Path) -> Any:  # noqa: ANN401 - the module's widget
     """Open the panel with its settings, history and results in a folder that goes with the images."""
     slicer.app.slicerUserSettingsFilePath = str(results / "Slicer.ini")
     host.load_module(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
+    accept_terms(ROOT / "monai_bundle")
     module = host.open_panel("ICHDiagnosis")
     module.panel.ui.outputFolderEdit.setCurrentPath(str(results / "ICHDiagnosis"))
     module.parent.resize(*PANEL)

@@ -193,10 +193,8 @@ def test_shipping_writes_a_calibration_for_every_label(shipped: Shipped):
     written = json.loads((shipped.root / "configs" / "calibration.json").read_text("utf-8"))
     calibration = Calibration.from_dict(written)
     assert calibration.keys == KEYS
-    assert (
-        calibration.remarks["subarachnoid"]
-        == "not calibrated: 3 positives, 27 negatives; 10 of each must be left without any one fold"
-    )
+    # The subtypes are pooled, and this network's answers are right without a line.
+    assert "calibration changes the log loss" in calibration.remarks["subarachnoid"]
     # Without one of the two folds too few are left of this label, too.
     assert (
         calibration.remarks["any"]
@@ -213,7 +211,9 @@ def test_shipping_writes_operating_points_for_every_label(shipped: Shipped):
     for point in points.values():
         chosen = {key: threshold for key, threshold in point.items() if threshold is not None}
         assert all(0.0 <= threshold <= 1.0 for threshold in chosen.values())
-        assert set(point) - set(chosen) == set(KEYS) - {"any"}
+        # Three scans show each subtype, fifteen show one of them: together they are enough for one threshold.
+        assert set(chosen) == set(KEYS)
+        assert len({threshold for key, threshold in chosen.items() if key != "any"}) == 1
     assert points["high_sensitivity"]["any"] <= points["balanced"]["any"] <= points["high_specificity"]["any"]
 
 

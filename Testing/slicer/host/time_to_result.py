@@ -37,6 +37,7 @@ host.install()
 import slicer  # noqa: E402 - after its host
 from pydicom import config as pydicom_config  # noqa: E402
 
+from host.scripted_module import accept_terms  # noqa: E402
 from ICHDiagnosisLib.parameters import DeviceChoice  # noqa: E402
 from logic_cases import on_scene  # noqa: E402
 
@@ -73,6 +74,7 @@ def open_with_volume(study: Path | None, results: Path) -> Any:
         node, slicer.dicomDatabase = on_scene(files)
     slicer.app.slicerUserSettingsFilePath = str(results / "Slicer.ini")
     host.load_module(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
+    accept_terms(ROOT / "monai_bundle")
     module = host.open_panel("ICHDiagnosis")
     module.logic.settings.output_folder = results / "ICHDiagnosis"
     module.logic.getParameterNode().device = DeviceChoice.CPU
