@@ -90,7 +90,7 @@ def test_a_worker_that_was_warmed_up_reads_the_study(resident, a_request, a_bund
     assert not resident.running
     assert not a_request("evaluate").output_dir.exists()
     _, process = read(resident, a_request("evaluate"))
-    assert [process] == before
+    assert process in before
 
 
 @pytest.mark.parametrize(
