@@ -139,6 +139,7 @@ def scan_plans(
 def slice_plans(
     entries: Sequence[Mapping[str, Any]],
     size: int,
+    draws: int = 1,
     settings: SynthesisSettings | None = None,
     seed: int = 0,
 ) -> list[GroupPlan]:
@@ -148,6 +149,8 @@ def slice_plans(
     ----------
     entries : sequence of mapping
         From :func:`scripts.datasets.slice_batches.slice_datalist`.
+    draws : int
+        Synthetic versions with haemorrhage of each batch; there is one more with what resembles it alone.
     size, settings, seed
         As for :func:`scan_plans`.
     """
@@ -158,11 +161,14 @@ def slice_plans(
         key = [_VERSION, size, files_key(batch.files)]
         make = partial(real_slices, batch, entry["slice_labels"], size)
         plans.append(GroupPlan(entry["name"], "slices", entry["fold"], False, key, make))
-        for draw, haemorrhage in enumerate((True, False)):
+        for draw in range(draws + 1):
+            haemorrhage = draw < draws
             origin = [seed, draw, entry["name"]]
             made = partial(synthetic_slices, batch, entry["slice_labels"], size, settings, origin, haemorrhage)
             name = f"{entry['name']}-{draw}"
-            plans.append(GroupPlan(name, "synthetic slices", entry["fold"], False, [key, settings, origin], made))
+            plans.append(
+                GroupPlan(name, "synthetic slices", entry["fold"], False, [key, settings, origin, haemorrhage], made)
+            )
     return plans
 
 
