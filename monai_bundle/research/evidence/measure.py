@@ -17,7 +17,7 @@ from research.metrics.confidence import RESAMPLES
 from research.metrics.interpretive_tasks import PUBLISHED as DRCT2_TASKS
 from research.metrics.predictions import Predictions, ensemble
 
-OPTIONAL = ("explanations", "external_test", "run")
+OPTIONAL = ("explanations", "external_test", "backbones", "run")
 WITH_METRICS = ("lesion_maps", "synthetic", "phantoms")
 """Files of which the pages need ``metrics`` alone."""
 
@@ -38,7 +38,7 @@ def measure(folder: Path, plan: Plan | None = None, count: int = RESAMPLES) -> d
     ----------
     folder : Path
         Holds ``predictions/<variant>.json`` and, where they were made, ``explanations.json``, ``external_test.json``,
-        ``run.json``, ``lesion_maps.json``, ``synthetic.json`` and ``phantoms.json``. A variant without a file is not
+        ``backbones.json``, ``run.json``, ``lesion_maps.json``, ``synthetic.json`` and ``phantoms.json``. A variant without a file is not
         measured in its tables; a table of which only one row is measured is left out.
     plan : Plan, optional
         ``plan.json`` by default.

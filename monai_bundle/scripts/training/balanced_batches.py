@@ -232,7 +232,8 @@ class _Pools:
             return _of_a_subtype(self.positive, generator)
         kind -= parts.positive
         if kind < parts.synthetic and (self.synthetic or self.phantom):
-            return _of_a_subtype(self.phantom if (phantom and self.phantom) else self.synthetic, generator)
+            from_phantoms = bool(self.phantom) and (phantom or not self.synthetic)
+            return _of_a_subtype(self.phantom if from_phantoms else self.synthetic, generator)
         kind -= parts.synthetic
         if kind < parts.resembling and self.resembling:
             return _any_of(self.empty_phantom if (phantom and self.empty_phantom) else self.resembling, generator)
