@@ -38,8 +38,8 @@ def measure(folder: Path, plan: Plan | None = None, count: int = RESAMPLES) -> d
     ----------
     folder : Path
         Holds ``predictions/<variant>.json`` and, where they were made, ``explanations.json``, ``external_test.json``,
-        ``backbones.json``, ``run.json``, ``lesion_maps.json``, ``synthetic.json`` and ``phantoms.json``. A variant without a file is not
-        measured in its tables; a table of which only one row is measured is left out.
+        ``backbones.json``, ``run.json``, ``lesion_maps.json``, ``synthetic.json`` and ``phantoms.json``. A variant
+        without a file is not measured in its tables; a table of which only one row is measured is left out.
     plan : Plan, optional
         ``plan.json`` by default.
     count : int
