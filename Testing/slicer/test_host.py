@@ -52,6 +52,10 @@ class SampleWidget(ScriptedLoadableModuleWidget):
         self.logic = SampleLogic()
         self.parameters = self.logic.getParameterNode()
         self.tag = self.parameters.connectGui(uiWidget)
+
+    def cleanup(self):
+        # The node outlives the widgets.
+        self.parameters.disconnectGui(self.tag)
 '''
 
 WIDGETS = {
@@ -178,6 +182,19 @@ def test_a_volume_is_loaded_from_its_file(panel, tmp_path: Path):
     assert loaded.GetName() == "ct"
     assert loaded.GetDisplayNode().GetColorNode() is not None
     assert np.array_equal(slicer.util.arrayFromVolume(loaded), slicer.util.arrayFromVolume(volume))
+
+
+def test_an_exception_in_a_callback_is_a_fault_of_its_test(panel, callback_faults):
+    def fails(*_: object) -> None:
+        raise ValueError("in a callback")
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode")
+    node.AddObserver("ModifiedEvent", fails)
+    node.Modified()
+    panel.ui.apply.clicked.connect(fails)
+    panel.ui.apply.click()
+    assert [fault.splitlines()[-1] for fault in callback_faults] == ["ValueError: in a callback"] * 2
+    callback_faults.clear()
 
 
 def test_no_dialogue_opens(panel):
