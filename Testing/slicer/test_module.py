@@ -164,6 +164,7 @@ def test_the_test_run_by_the_application_itself_leaves_nothing_behind(module, st
         test.runTest()
     assert not started[0].analysis.running
     assert not test.output_folder.exists()
+    assert slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") == []
     assert {key: settings.value(key) for key in settings.allKeys()} == before
 
 
