@@ -133,6 +133,15 @@ def test_the_node_selector_follows_the_scene(panel):
     assert chosen == [volume, None]
 
 
+def test_a_path_line_that_is_emptied_reports_that_it_is_invalid_and_no_path(panel):
+    edit, signals = panel.ui.folder, []
+    edit.currentPathChanged.connect(signals.append)
+    edit.validInputChanged.connect(signals.append)
+    for path in ("/data", "", "data"):
+        edit.setCurrentPath(path)
+    assert signals == ["/data", True, False, "data", True]
+
+
 def test_parameters_and_widgets_follow_each_other(panel):
     volume = slicer.util.addVolumeFromArray(np.zeros((2, 2, 2)), name="CT")
     panel.ui.selector.setCurrentNode(volume)
