@@ -139,7 +139,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         return self._parameters
 
     def forget_parameters(self) -> None:
-        """Let go of the parameters of the scene, which are read at every change of their node for as long as they live."""
+        """Let go of the parameters of the scene, which are read at every change of their node while they live."""
         self._parameters = None
 
     def missing_packages(self) -> tuple[MissingPackage, ...]:

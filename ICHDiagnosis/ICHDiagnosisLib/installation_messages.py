@@ -18,8 +18,8 @@ INSTALLATION_CATALOGUE = {
     ),
     "terms.accept": _("Accept"),
     "terms.not_accepted": _(
-        "The weights of this module may be used for {terms} only, and only by somebody who accepts that: accept the terms "
-        "in the panel of the module, or call diagnose(..., accept_terms=True)."
+        "The weights of this module may be used for {terms} only, and only by somebody who accepts that: accept the "
+        "terms in the panel of the module, or call diagnose(..., accept_terms=True)."
     ),
     # Installation
     "install.install": _("Install"),

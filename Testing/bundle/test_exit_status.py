@@ -246,6 +246,6 @@ def test_what_a_run_installs_in_a_test_is_taken_back_before_the_next(tmp_path):
         encoding="utf-8",
     )
     shutil.copy(Path(__file__).parents[1] / "conftest.py", tmp_path)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--rootdir", str(tmp_path), str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "2 passed" in done.stdout, done.stdout + done.stderr

@@ -128,9 +128,7 @@ def test_a_torch_that_does_not_answer_is_named(tmp_path, script, seconds, proble
         query_device(python, os.environ, seconds)
 
 
-def test_a_torch_that_crashes_behind_the_launcher_is_told_from_one_that_fails(
-    tmp_path, python_slicer, monkeypatch
-):
+def test_a_torch_that_crashes_behind_the_launcher_is_told_from_one_that_fails(tmp_path, python_slicer, monkeypatch):
     crash = "import os, resource\nresource.setrlimit(resource.RLIMIT_CORE, (0, 0))\nos.kill(os.getpid(), 11)\n"
     (tmp_path / "torch.py").write_text(crash, encoding="utf-8")
     monkeypatch.chdir(tmp_path)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from package_sets import LOWEST, SLICER, pins, stated_requirements
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -20,7 +21,6 @@ from packaging.version import Version
 from pip._vendor.resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, Resolver
 
 from ICHDiagnosisLib.install.requirements import requirement_lines
-from package_sets import LOWEST, SLICER, pins, stated_requirements
 
 INDEX = Path(__file__).parent / "package_index.json"
 ENVIRONMENTS = [
@@ -148,7 +148,7 @@ def test_the_minimum_of_torch_that_was_stated_before_is_found_to_contradict_mona
 
 @pytest.mark.parametrize("package_set", [*SLICER, LOWEST])
 def test_the_environments_that_are_tried_can_be_made(package_set):
-    """``setup/package_sets.py`` installs these and reads the demo's heads, which takes gigabytes and is not for here."""
+    """``setup/package_sets.py`` installs these and reads the demo's heads: gigabytes, and not for here."""
     environment = ENVIRONMENTS[0]
     index = RecordedIndex(environment)
     held = [Requirement(line) for line in pins(package_set, stated_requirements())]

@@ -1,8 +1,8 @@
 """PythonSlicer as commontk/AppLauncher builds it: a launcher, its environment, and an interpreter that needs both.
 
 What ``ctkAppLauncher.cpp`` and Slicer's ``python_configure_python_launcher.cmake`` do, and this does too: variables are
-set and the whole earlier environment kept as ``APPLAUNCHER_0_<name>``; standard streams and inheritable descriptors go on
-to the interpreter; its exit status comes back, except that an end by a signal becomes status 1 and one line. Where
+set and the whole earlier environment kept as ``APPLAUNCHER_0_<name>``; standard streams and inheritable descriptors go
+on to the interpreter; its exit status comes back, except that an end by a signal becomes status 1 and one line. Where
 ``SLICER_APPLAUNCHER`` names the program ``CTKAppLauncher`` itself, that is used.
 """
 
