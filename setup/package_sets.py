@@ -4,8 +4,8 @@
     python3.12 setup/package_sets.py lowest
 
 makes a virtual environment with the Python that runs it, lets pip install ``requirements.txt`` beside those versions,
-and runs ``python -m scripts.demo`` there. It prints what was installed and what was found, and ends with the demo's status.
-Some gigabytes are downloaded; without ``--folder`` nothing of it stays. Slicer 5.10 and 5.12 have Python 3.12.
+and runs ``python -m scripts.demo`` there. It prints what was installed and what was found, and ends with the demo's
+status. Some gigabytes are downloaded; without ``--folder`` nothing of it stays. Slicer 5.10 and 5.12 have Python 3.12.
 """
 
 from __future__ import annotations
