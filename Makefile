@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench fuzz train evidence lock
+.PHONY: help demo test lint docs bench fuzz train evidence versions lock
 
 # The Python that the virtual environment is made with.
 PYTHON ?= python3
@@ -17,6 +17,9 @@ TRAIN ?=
 
 # Options of the fuzz run, e.g. make fuzz FUZZ="--studies 50 --only mixed"
 FUZZ ?=
+
+# The packages to try: of Slicer 5.10 or 5.12 (with PYTHON=python3.12), or the lowest that are stated.
+SET ?= lowest
 
 # Real head CT, for training and for the tests that want it.
 export ICH_DATA ?= $(CURDIR)/../shared/data
@@ -62,6 +65,9 @@ train: $(READY)  ## Measure on held-out patients, then train the shipped weights
 
 evidence: $(READY)  ## Measure everything that docs/EVIDENCE.md and the model card state, and write them
 	@cd monai_bundle && ../$(VENV)/bin/python -m research.evidence
+
+versions:  ## Read the demo's heads on other versions of the packages [SET=5.10, 5.12 or lowest] [PYTHON=python3.12]
+	@$(PYTHON) setup/package_sets.py $(SET)
 
 lock: $(READY)  ## Write the version of every installed package into setup/constraints.txt
 	@{ head -2 setup/constraints.txt; $(VENV)/bin/python -m pip freeze | sed 's/+cpu$$//'; } > setup/constraints.new

@@ -26,6 +26,7 @@ IS_NEW_ENOUGH = (int(slicer.app.majorVersion), int(slicer.app.minorVersion)) >= 
 
 # An older Slicer has Python 3.9, which cannot even import what follows; this file and the messages it can.
 if IS_NEW_ENOUGH:
+    from ICHDiagnosisLib.analysis import TermsNotAcceptedError
     from ICHDiagnosisLib.batch.batch import Batch
     from ICHDiagnosisLib.batch.studies import BatchStudy
     from ICHDiagnosisLib.bundle.command import BundleMissingError
@@ -137,6 +138,10 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
             self._parameters = Parameters(node)  # type: ignore[call-arg] # its decorator makes the constructor
         return self._parameters
 
+    def forget_parameters(self) -> None:
+        """Let go of the parameters of the scene, which are read at every change of their node while they live."""
+        self._parameters = None
+
     def missing_packages(self) -> tuple[MissingPackage, ...]:
         """Return the Python packages that the bundle needs and that are not there."""
         return find_missing(read_requirements())
@@ -162,6 +167,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         thresholds: Mapping[str, float] | None = None,
         explanation_method: str = "gradcam",
         use_original_files: bool = True,
+        accept_terms: bool = False,
     ) -> Diagnosis:
         """Analyse a volume without the panel: wait for the result, and put it on the scene.
 
@@ -181,6 +187,8 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
             ``"gradcam"``, ``"gradcam++"`` or ``"slice_gradcam"``.
         use_original_files : bool
             Whether a volume from DICOM is read from its original files.
+        accept_terms : bool
+            States that the caller accepts the terms of the weights; not needed where they were accepted in the panel.
 
         Returns
         -------
@@ -189,6 +197,8 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
 
         Raises
         ------
+        TermsNotAcceptedError
+            If nobody has accepted the terms of the weights.
         PackagesMissingError
             If packages must be installed first: open the module once and press Apply.
         CannotStartError
@@ -198,6 +208,9 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         ValueError
             If there is no such label, or a threshold is no probability.
         """
+        terms = self.settings.terms_to_accept(self.bundle_root)
+        if terms and not accept_terms:
+            raise TermsNotAcceptedError("terms.not_accepted", terms=terms)
         self.history.enabled = self.settings.keep_history
         settings = RunSettings(
             output_folder=self.settings.output_folder if output_folder is None else Path(output_folder).resolve(),
@@ -281,6 +294,8 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.end_worker()
         if self.panel is not None:
             self.panel.close()
+        if self.logic is not None:
+            self.logic.forget_parameters()
 
     def enter(self) -> None:
         """Show the scene as it is now: the module was opened."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA_ABSENT = "real data absent"
+UNCAUGHT, TERMINATED = sys.excepthook, signal.getsignal(signal.SIGTERM)
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 # Files that take longest, mostly because they start processes: first, so that no worker ends with them alone.
@@ -62,6 +64,18 @@ def same_random_numbers() -> None:
     if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
         torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def same_handlers() -> Iterator[None]:
+    """Take back what a run of the bundle in this process has installed (``scripts.exit_status.install_handlers``).
+
+    Its hook ends the process: at the first exception in a callback of Qt or VTK, maybe a hundred tests later.
+    """
+    sys.excepthook = UNCAUGHT
+    yield
+    sys.excepthook = UNCAUGHT
+    signal.signal(signal.SIGTERM, TERMINATED)
 
 
 @pytest.fixture(scope="session")

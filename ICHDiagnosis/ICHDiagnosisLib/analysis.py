@@ -35,6 +35,10 @@ class PackagesMissingError(CannotStartError):
         self.missing = missing
 
 
+class TermsNotAcceptedError(CannotStartError):
+    """Nobody has accepted the terms on which the weights may be used."""
+
+
 @dataclass(frozen=True)
 class AnalysisEnding:
     """How an analysis ended.

@@ -17,6 +17,10 @@ INSTALLATION_CATALOGUE = {
         "Research use only: not a medical device, not for diagnosis or treatment. Do you accept these terms?"
     ),
     "terms.accept": _("Accept"),
+    "terms.not_accepted": _(
+        "The weights of this module may be used for {terms} only, and only by somebody who accepts that: accept the "
+        "terms in the panel of the module, or call diagnose(..., accept_terms=True)."
+    ),
     # Installation
     "install.install": _("Install"),
     "install.package_missing": _("{name} (not installed; about {size} MB)"),
@@ -86,6 +90,7 @@ INSTALLATION_CATALOGUE = {
     "device.no_python": _("Python could not be started: {error}"),
     "device.no_answer": _("Torch gave no answer within {seconds:g} s"),
     "device.no_message": _("no message"),
+    "device.crashed": _("Torch crashed, or the system ended it, when asked about the device (status {status})"),
     "device.error": _("Torch could not be asked about the device: {error}"),
 }
 

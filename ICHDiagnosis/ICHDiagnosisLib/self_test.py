@@ -25,8 +25,9 @@ class ICHDiagnosisTest(ScriptedLoadableModuleTest):
     """The main steps in the real application: phantom, analysis, result on the scene, second run, cancel."""
 
     def setUp(self) -> None:
-        """Begin with an empty scene and a folder that goes with the test."""
+        """Begin with an empty scene and a folder; neither the folder nor what came on the scene outlives the test."""
         slicer.mrmlScene.Clear()
+        self.addCleanup(slicer.mrmlScene.Clear)
         folder = tempfile.TemporaryDirectory(prefix="ich-diagnosis-test-")
         self.addCleanup(folder.cleanup)
         self.output_folder = Path(folder.name)

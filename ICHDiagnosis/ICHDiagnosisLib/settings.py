@@ -10,6 +10,7 @@ from pathlib import Path
 
 import slicer
 
+from .bundle.location import weights_terms
 from .bundle.worker_process import WorkerSettings
 
 KEEP_HISTORY = "ICHDiagnosis/KeepHistory"
@@ -17,6 +18,7 @@ OUTPUT_FOLDER = "ICHDiagnosis/OutputFolder"
 KEEP_WARM = "ICHDiagnosis/KeepWarm"
 IDLE_MINUTES = "ICHDiagnosis/IdleMinutes"
 LEAST_MEMORY_MB = "ICHDiagnosis/LeastMemoryMB"
+ACCEPTED_TERMS = "ICHDiagnosis/AcceptedTerms"
 FOLDER_NAME = "ICHDiagnosis"
 
 
@@ -58,6 +60,15 @@ class ModuleSettings:
         if not folder.is_absolute():
             raise ValueError(f"{folder} is a relative path")
         slicer.app.userSettings().setValue(OUTPUT_FOLDER, str(folder))
+
+    def terms_to_accept(self, bundle_root: Path) -> str:
+        """Return the terms of a bundle's weights that are still to be accepted; empty where there are none."""
+        terms = weights_terms(bundle_root)
+        return "" if slicer.app.userSettings().value(ACCEPTED_TERMS, "") == terms else terms
+
+    def accept_terms(self, terms: str) -> None:
+        """Remember the terms that the user accepted: others are asked for again."""
+        slicer.app.userSettings().setValue(ACCEPTED_TERMS, terms)
 
     @property
     def keep_warm(self) -> bool:

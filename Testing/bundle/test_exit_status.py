@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -42,15 +44,7 @@ class Evaluator:
 
 
 @pytest.fixture
-def keep_handlers():
-    before, hook = signal.getsignal(signal.SIGTERM), sys.excepthook
-    yield
-    sys.excepthook = hook
-    signal.signal(signal.SIGTERM, before)
-
-
-@pytest.fixture
-def handlers(keep_handlers: None) -> None:
+def handlers() -> None:
     install_handlers()
 
 
@@ -79,13 +73,11 @@ def raising(error: BaseException) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize(("refused", "status"), [(0, 0), (1, 3)])
-@pytest.mark.usefixtures("keep_handlers")
 def test_a_run_ends_with_3_where_a_study_was_refused_and_with_0_otherwise(refused: int, status: int):
     assert ends_with(lambda: exit_status.run(Evaluator(refused=refused))) == status
 
 
 @pytest.mark.parametrize("refused", [0, 1])
-@pytest.mark.usefixtures("keep_handlers")
 def test_a_run_ends_with_1_where_a_study_failed(refused: int, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO)
     assert ends_with(lambda: exit_status.run(Evaluator(refused=refused, failed=2))) == 1
@@ -137,7 +129,6 @@ def test_an_error_that_nobody_foresaw_keeps_its_traceback(capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.usefixtures("keep_handlers")
 def test_a_signal_cancels(number: signal.Signals, caplog: pytest.LogCaptureFixture):
     cancelled = Evaluator(evaluated=2, then=lambda: os.kill(os.getpid(), number))
     assert ends_with(lambda: exit_status.run(cancelled)) == 130
@@ -153,7 +144,6 @@ def test_a_signal_cancels_what_comes_before_the_run(number: signal.Signals, capl
     ]
 
 
-@pytest.mark.usefixtures("keep_handlers")
 def test_handlers_may_be_installed_from_another_thread_which_cannot_take_signals():
     thread = threading.Thread(target=install_handlers)
     before = signal.getsignal(signal.SIGTERM)
@@ -241,3 +231,21 @@ def test_an_unknown_precision_or_method_is_refused_by_name():
         choose_precision(torch.device("cpu"), "half")
     with pytest.raises(SettingError, match="'lime'"):
         StudyInferer(method="lime")({}, DrCT1(VGG16Features(), slices=2))
+
+
+def test_what_a_run_installs_in_a_test_is_taken_back_before_the_next(tmp_path):
+    """Else its hook ends the process of the tests at the first exception in a callback, and nobody learns why."""
+    (tmp_path / "test_two.py").write_text(
+        "import signal, sys\n"
+        "def test_one():\n"
+        "    sys.excepthook = lambda *_: sys.exit(1)\n"
+        "    signal.signal(signal.SIGTERM, lambda *_: None)\n"
+        "def test_next():\n"
+        "    assert sys.excepthook is sys.__excepthook__\n"
+        "    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n",
+        encoding="utf-8",
+    )
+    shutil.copy(Path(__file__).parents[1] / "conftest.py", tmp_path)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import host
@@ -34,11 +36,33 @@ STAND_IN = Path(__file__).parent / "stand_in_bundle"
 
 
 @pytest.fixture(autouse=True)
-def a_scene_and_settings_of_its_own() -> Iterator[None]:
-    host.empty_scene()
-    slicer.app.userSettings().clear()
+def callback_faults(same_handlers: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Fail a test in whose slots or observers an exception was raised: Qt and VTK hand it to ``sys.excepthook`` alone.
+
+    Made first and taken down last, so that it sees panels close.
+    """
+    faults: list[str] = []
+
+    def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        faults.append("".join(traceback.format_exception(kind, error, trace)))
+
+    monkeypatch.setattr(sys, "excepthook", note)
+    yield faults
+    assert not faults, "\n".join(faults)
+
+
+@pytest.fixture(autouse=True)
+def a_scene_and_settings_of_its_own(callback_faults: list[str]) -> Iterator[None]:
+    _begin_anew()
     yield
+    _begin_anew()
+
+
+def _begin_anew() -> None:
     host.empty_scene()
+    # A scene that is closed keeps them, and with them what Slicer 5.10 never takes off: observers of widgets long gone.
+    for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode"):
+        slicer.mrmlScene.RemoveNode(node)
     slicer.app.userSettings().clear()
 
 

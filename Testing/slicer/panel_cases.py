@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import slicer
-from PySide6.QtCore import QPoint, QSettings, Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 
 import host
@@ -23,6 +23,7 @@ from ICHDiagnosisLib.bundle.exit_status import explain_ending
 from ICHDiagnosisLib.bundle.location import weights_terms
 from ICHDiagnosisLib.bundle.process import RunUpdate
 from ICHDiagnosisLib.scene import views
+from ICHDiagnosisLib.settings import ModuleSettings
 from scene_cases import SHAPE, affine, plane_of
 
 MODULE_FILE = Path(__file__).resolve().parents[2] / "ICHDiagnosis" / "ICHDiagnosis.py"
@@ -99,10 +100,7 @@ class PlayedBundle:
 
 def accept_terms() -> None:
     """Have accepted the terms of the weights before."""
-    from ICHDiagnosisLib.panel.installation_section import ACCEPTED_TERMS_SETTING  # noqa: PLC0415 - needs the host
-
-    terms = weights_terms(MODULE_FILE.parents[1] / "monai_bundle")
-    QSettings().setValue(ACCEPTED_TERMS_SETTING, terms)
+    ModuleSettings(Path()).accept_terms(weights_terms(MODULE_FILE.parents[1] / "monai_bundle"))
 
 
 @contextmanager

@@ -52,6 +52,10 @@ class SampleWidget(ScriptedLoadableModuleWidget):
         self.logic = SampleLogic()
         self.parameters = self.logic.getParameterNode()
         self.tag = self.parameters.connectGui(uiWidget)
+
+    def cleanup(self):
+        # The node outlives the widgets.
+        self.parameters.disconnectGui(self.tag)
 '''
 
 WIDGETS = {
@@ -129,6 +133,15 @@ def test_the_node_selector_follows_the_scene(panel):
     assert chosen == [volume, None]
 
 
+def test_a_path_line_that_is_emptied_reports_that_it_is_invalid_and_no_path(panel):
+    edit, signals = panel.ui.folder, []
+    edit.currentPathChanged.connect(signals.append)
+    edit.validInputChanged.connect(signals.append)
+    for path in ("/data", "", "data"):
+        edit.setCurrentPath(path)
+    assert signals == ["/data", True, False, "data", True]
+
+
 def test_parameters_and_widgets_follow_each_other(panel):
     volume = slicer.util.addVolumeFromArray(np.zeros((2, 2, 2)), name="CT")
     panel.ui.selector.setCurrentNode(volume)
@@ -178,6 +191,19 @@ def test_a_volume_is_loaded_from_its_file(panel, tmp_path: Path):
     assert loaded.GetName() == "ct"
     assert loaded.GetDisplayNode().GetColorNode() is not None
     assert np.array_equal(slicer.util.arrayFromVolume(loaded), slicer.util.arrayFromVolume(volume))
+
+
+def test_an_exception_in_a_callback_is_a_fault_of_its_test(panel, callback_faults):
+    def fails(*_: object) -> None:
+        raise ValueError("in a callback")
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode")
+    node.AddObserver("ModifiedEvent", fails)
+    node.Modified()
+    panel.ui.apply.clicked.connect(fails)
+    panel.ui.apply.click()
+    assert [fault.splitlines()[-1] for fault in callback_faults] == ["ValueError: in a callback"] * 2
+    callback_faults.clear()
 
 
 def test_no_dialogue_opens(panel):

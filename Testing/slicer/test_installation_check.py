@@ -117,6 +117,7 @@ def test_a_missing_bundle_is_a_problem_not_a_traceback(tmp_path, a_device):
         ("echo \"ModuleNotFoundError: No module named 'torch'\" >&2; exit 1", 60.0, "No module named 'torch'"),
         ("exit 0", 60.0, "no message"),
         ("sleep 60", 0.5, "no answer within 0.5 s"),
+        ("ulimit -c 0; kill -SEGV $$", 60.0, r"crashed.*status -11"),
     ],
 )
 def test_a_torch_that_does_not_answer_is_named(tmp_path, script, seconds, problem):
@@ -125,3 +126,11 @@ def test_a_torch_that_does_not_answer_is_named(tmp_path, script, seconds, proble
     python.chmod(0o700)
     with pytest.raises(DeviceQueryError, match=problem):
         query_device(python, os.environ, seconds)
+
+
+def test_a_torch_that_crashes_behind_the_launcher_is_told_from_one_that_fails(tmp_path, python_slicer, monkeypatch):
+    crash = "import os, resource\nresource.setrlimit(resource.RLIMIT_CORE, (0, 0))\nos.kill(os.getpid(), 11)\n"
+    (tmp_path / "torch.py").write_text(crash, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DeviceQueryError, match=r"crashed.*status -11"):
+        query_device(python_slicer, os.environ)

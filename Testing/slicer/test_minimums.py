@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from package_sets import LOWEST, SLICER, pins, stated_requirements
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -22,11 +23,6 @@ from pip._vendor.resolvelib import AbstractProvider, BaseReporter, ResolutionImp
 from ICHDiagnosisLib.install.requirements import requirement_lines
 
 INDEX = Path(__file__).parent / "package_index.json"
-# SuperBuild/External_python-*.cmake of each Slicer.
-SLICER = {
-    "5.10": {"numpy": "2.0.2", "scipy": "1.13.1", "packaging": "25.0", "setuptools": "80.9.0", "requests": "2.32.3"},
-    "5.12": {"numpy": "2.4.6", "scipy": "1.17.1", "packaging": "26.2", "setuptools": "82.0.1", "requests": "2.34.2"},
-}
 ENVIRONMENTS = [
     {"sys_platform": platform, "platform_system": system, "python_version": "3.12", "python_full_version": "3.12.10"}
     for platform, system in (("linux", "Linux"), ("win32", "Windows"), ("darwin", "Darwin"))
@@ -148,3 +144,24 @@ def test_the_minimum_of_torch_that_was_stated_before_is_found_to_contradict_mona
     before = [Requirement("torch>=2.4"), *(each for each in needed(ENVIRONMENTS[0]) if each.name != "torch")]
     with pytest.raises(ResolutionImpossible, match="torch"):
         resolve(index, [*before, Requirement(f"torch=={torch}")])
+
+
+@pytest.mark.parametrize("package_set", [*SLICER, LOWEST])
+def test_the_environments_that_are_tried_can_be_made(package_set):
+    """``setup/package_sets.py`` installs these and reads the demo's heads: gigabytes, and not for here."""
+    environment = ENVIRONMENTS[0]
+    index = RecordedIndex(environment)
+    held = [Requirement(line) for line in pins(package_set, stated_requirements())]
+    held = [each for each in held if each.marker is None or each.marker.evaluate({**environment, "extra": ""})]
+    known = [each for each in held if Version(next(iter(each.specifier)).version) in index.versions(each.name)]
+    found = resolve(index, [*needed(environment), *known])
+    assert {each.name for each in known} >= {"numpy", "scipy"}
+    if package_set == LOWEST:
+        assert [each.name for each in known] == [each.name for each in needed(environment)]
+    assert all(found[canonicalize_name(each.name)] in each.specifier for each in known)
+
+
+def test_another_torch_takes_the_place_of_the_lowest():
+    held = pins(LOWEST, ['torch>=2.8,<2.13; sys_platform == "win32"', "numpy>=1.26"], "2.14.1")
+    assert held == ["numpy==1.26", "torch==2.14.1"]
+    assert pins(LOWEST, ['torch>=2.8,<2.13; sys_platform == "win32"']) == ['torch==2.8; sys_platform == "win32"']

@@ -13,6 +13,7 @@ import qt
 import slicer
 
 import host
+from host.application import Signal
 from host.sample_data import install_sample_data, sources_of
 from host.scripted_module import ScriptedLoadableModuleLogic, ScriptedLoadableModuleWidget
 from ICHDiagnosisLib.bundle.process import BundleProcess
@@ -23,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def module() -> ModuleType:
+    # Whatever other tests have loaded before is no part of this start.
+    slicer.app.startupCompleted = Signal()
     host.load_module(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
     return sys.modules["ICHDiagnosis"]
 
@@ -164,6 +167,7 @@ def test_the_test_run_by_the_application_itself_leaves_nothing_behind(module, st
         test.runTest()
     assert not started[0].analysis.running
     assert not test.output_folder.exists()
+    assert slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") == []
     assert {key: settings.value(key) for key in settings.allKeys()} == before
 
 

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import qt
+import slicer
 
+from ICHDiagnosisLib import settings
 from ICHDiagnosisLib.install.check import Device, InstallationCheck, WeightsFile, WeightsState
 from ICHDiagnosisLib.install.computer import Computer
 from ICHDiagnosisLib.install.failure import InstallationError
 from ICHDiagnosisLib.install.requirements import MissingPackage, Requirement
 from ICHDiagnosisLib.panel import installation_section
-from ICHDiagnosisLib.panel.installation_section import ACCEPTED_TERMS_SETTING
+from ICHDiagnosisLib.settings import ACCEPTED_TERMS
 from panel_cases import PlayedBundle, an_open_panel, applied, click, unfold, wait
 from scene_cases import a_ct, affine
 
@@ -163,7 +164,7 @@ def test_the_build_of_torch_that_will_come_is_named(without_packages, monkeypatc
 
 
 def test_the_terms_of_the_weights_are_asked_for_once_before_anything_runs(panel, bundle, head_ct, monkeypatch):
-    qt.QSettings().remove(ACCEPTED_TERMS_SETTING)
+    slicer.app.userSettings().remove(ACCEPTED_TERMS)
     panel.ui.inputSelector.setCurrentNode(head_ct)
     click(panel.ui.applyButton)
     assert "may be used for non-commercial research and education only" in panel.ui.consentLabel.text
@@ -181,7 +182,7 @@ def test_the_terms_of_the_weights_are_asked_for_once_before_anything_runs(panel,
 
 
 def test_many_studies_ask_for_the_terms_too(panel, bundle, tmp_path: Path):
-    qt.QSettings().remove(ACCEPTED_TERMS_SETTING)
+    slicer.app.userSettings().remove(ACCEPTED_TERMS)
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "a.nii.gz").write_bytes(b"")
     unfold(panel.ui.batchSection)
@@ -195,8 +196,8 @@ def test_many_studies_ask_for_the_terms_too(panel, bundle, tmp_path: Path):
 
 
 def test_weights_without_terms_ask_for_nothing(panel, bundle, head_ct, monkeypatch):
-    qt.QSettings().remove(ACCEPTED_TERMS_SETTING)
-    monkeypatch.setattr(installation_section, "weights_terms", lambda bundle_root: "")
+    slicer.app.userSettings().remove(ACCEPTED_TERMS)
+    monkeypatch.setattr(settings, "weights_terms", lambda bundle_root: "")
     applied(panel, head_ct)
     assert len(bundle.requests) == 1
 

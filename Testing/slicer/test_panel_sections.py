@@ -156,6 +156,9 @@ def test_a_batch_can_be_cancelled_and_an_empty_folder_is_refused(panel, bundle, 
     panel.ui.batchFolderEdit.setCurrentPath(str(tmp_path / "studies"))
     click(panel.ui.batchFolderButton)
     assert panel.ui.batchLabel.text == "There are no studies to analyse."
+    panel.ui.batchFolderEdit.setCurrentPath("")
+    assert not panel.ui.batchFolderButton.enabled
+    panel.ui.batchFolderEdit.setCurrentPath(str(tmp_path / "studies"))
     bundle.hold_at = "slices"
     (tmp_path / "studies" / "a.nii.gz").write_bytes(b"")
     (tmp_path / "studies" / "b.nii.gz").write_bytes(b"")

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -16,9 +15,10 @@ import pytest
 import slicer
 
 import host
-from ICHDiagnosisLib.analysis import CannotStartError, PackagesMissingError
+from ICHDiagnosisLib.analysis import CannotStartError, PackagesMissingError, TermsNotAcceptedError
 from ICHDiagnosisLib.diagnose import DiagnosisError
 from ICHDiagnosisLib.scene.layers import shown_result
+from panel_cases import accept_terms
 from reading_runner import ReadingRunner
 from scene_cases import GEOMETRIES, a_ct
 
@@ -33,8 +33,8 @@ def runner() -> ReadingRunner:
 
 
 @pytest.fixture
-def module(runner: ReadingRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
-    """The module as a script imports it; its panel was never opened."""
+def fresh_module(runner: ReadingRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The module as a script imports it; its panel was never opened, nor the terms of the weights accepted."""
     host.load_module(ROOT / "ICHDiagnosis" / "ICHDiagnosis.py")
     loaded = sys.modules["ICHDiagnosis"]
     monkeypatch.setattr(loaded, "BundleProcess", lambda *_arguments: runner)
@@ -43,6 +43,23 @@ def module(runner: ReadingRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     (tmp_path / "settings").mkdir()
     loaded.ICHDiagnosisLogic().settings.output_folder = tmp_path / "results"
     return loaded
+
+
+@pytest.fixture
+def module(fresh_module: ModuleType) -> ModuleType:
+    accept_terms()
+    return fresh_module
+
+
+def test_nothing_is_read_before_the_terms_of_the_weights_are_accepted(fresh_module, runner):
+    logic, ct = fresh_module.ICHDiagnosisLogic(), a_ct(GEOMETRIES["oblique"])
+    with pytest.raises(TermsNotAcceptedError, match=r"research and education only.*accept_terms=True"):
+        logic.diagnose(ct)
+    assert runner.requests == []
+    assert logic.diagnose(ct, accept_terms=True).evaluated
+    # It was stated for that call, and not by the user of this computer.
+    with pytest.raises(TermsNotAcceptedError):
+        logic.diagnose(ct)
 
 
 def test_a_volume_is_diagnosed_without_the_panel(module, tmp_path):
@@ -146,7 +163,7 @@ def test_the_page_has_five_examples_each_with_a_test():
     ]
 
 
-def test_the_example_of_one_volume(module, data, capsys):
+def test_the_example_of_one_volume(fresh_module, data, capsys):
     run_example("One volume", data)
     printed = capsys.readouterr().out
     assert "Impression of the file: any, subdural (91 %)" in printed
@@ -154,7 +171,7 @@ def test_the_example_of_one_volume(module, data, capsys):
     assert Path(printed.strip().splitlines()[-1]).parent.is_dir()
 
 
-def test_the_example_of_many_series(module, data):
+def test_the_example_of_many_series(fresh_module, data):
     run_example("Many series into one table", data)
     with (data / "findings.csv").open(encoding="utf-8-sig", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -162,13 +179,13 @@ def test_the_example_of_many_series(module, data):
     assert lines[0]["subdural_positive"]
 
 
-def test_the_example_of_an_own_operating_point(module, data, runner, capsys):
+def test_the_example_of_an_own_operating_point(fresh_module, data, runner, capsys):
     run_example("An operating point of your own", data)
     assert runner.requests[0].operating_point == "own"
     assert "['any', 'subdural']" in capsys.readouterr().out
 
 
-def test_the_example_of_export(module, data):
+def test_the_example_of_export(fresh_module, data):
     run_example("Export", data)
     assert sorted(path.name for path in (data / "export").iterdir()) == [
         "case.mrb",
@@ -181,7 +198,7 @@ def test_the_example_of_export(module, data):
     assert slicer.util.arrayFromVolume(loaded).dtype == np.uint8
 
 
-def test_the_example_for_the_terminal(module, data, studies, capsys):
+def test_the_example_for_the_terminal(fresh_module, data, studies, capsys):
     with pytest.raises(SystemExit) as ended:
         run_example("From the terminal", data, (str(studies), str(data / "elsewhere")))
     assert ended.value.code == 3

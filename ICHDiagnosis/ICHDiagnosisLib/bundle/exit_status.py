@@ -113,6 +113,11 @@ _LOG_PREFIX = re.compile(
 )
 
 
+def crashed(exit_status: int) -> bool:
+    """Tell whether a process was ended by a signal or a Windows fault, its library missing included, not by itself."""
+    return exit_status < 0 or exit_status in _CRASHED | _KILLED | _WINDOWS_NO_MEMORY | _WINDOWS_LIBRARY
+
+
 def explain_ending(exit_status: int, log_tail: Sequence[str], cancelled: bool = False) -> Outcome:
     """Turn an exit status and the end of the log into sentences.
 

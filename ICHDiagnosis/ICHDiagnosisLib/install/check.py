@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from ..bundle.command import BundleMissingError, child_environment
+from ..bundle.command import BundleMissingError
+from ..bundle.exit_status import crashed
+from ..bundle.interpreter import real_interpreter
 from ..bundle.location import bundle_identity
 from ..messages import MessageError, message
 from .installed_packages import THIS_PYTHON, InstalledPackages, canonical
@@ -200,12 +202,14 @@ def query_device(python: Path, environment: Mapping[str, str], seconds: float = 
     Raises
     ------
     DeviceQueryError
-        If Python does not start, torch cannot be imported, or no answer comes in time.
+        If Python does not start, torch cannot be imported or ends Python, or no answer comes in time.
     """
     try:
+        # Behind PythonSlicer, which would report a crash of torch as status 1.
+        interpreter = real_interpreter(python, environment)
         child = subprocess.Popen(
-            [str(python), "-c", _QUESTION],
-            env=child_environment(environment),
+            [str(interpreter.python), "-c", _QUESTION],
+            env=interpreter.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -222,6 +226,8 @@ def query_device(python: Path, environment: Mapping[str, str], seconds: float = 
         _end(child)
         raise DeviceQueryError("device.no_answer", seconds=seconds) from error
     answers = [line.removeprefix(_ANSWER) for line in output.splitlines() if line.startswith(_ANSWER)]
+    if not answers and crashed(child.returncode):
+        raise DeviceQueryError("device.crashed", status=child.returncode)
     if not answers:
         raise DeviceQueryError(
             "device.error", error=(errors.strip().splitlines() or [message("device.no_message")])[-1]

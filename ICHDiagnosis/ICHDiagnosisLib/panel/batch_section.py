@@ -72,6 +72,7 @@ class BatchSection:
         ui.batchTable.cellDoubleClicked.connect(self._on_double_click)
         ui.batchExportButton.clicked.connect(self._ask_for_table)
         ui.batchFolderEdit.currentPathChanged.connect(self._on_folder)
+        ui.batchFolderEdit.validInputChanged.connect(self._on_folder)
         show_banner(ui.batchLabel, "", Tone.PLAIN)
         ui.batchTable.setVisible(False)
         self._update_buttons()
@@ -156,7 +157,7 @@ class BatchSection:
         ui.batchProgressBar.setVisible(running)
         ui.batchExportButton.setVisible(not running and any(row.results for row in self._batch.rows))
 
-    def _on_folder(self, _path: str) -> None:
+    def _on_folder(self, _path_or_validity: str | bool) -> None:
         self._update_buttons()
 
     def _on_cancel(self) -> None:

@@ -6,10 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import qt
 import slicer
 
-from ..bundle.location import weights_terms
 from ..install.check import InstallationCheck, check_installation
 from ..install.computer import TorchBuild, this_computer
 from ..install.failure import InstallationError
@@ -18,11 +16,10 @@ from ..install.installers import application_installer, offline_installer, pytho
 from ..install.requirements import MissingPackage
 from ..install.sizes import free_megabytes, packages_folder
 from ..messages import message
+from ..settings import ModuleSettings
 from .run_controls import RunControls
 from .widgets import Tone, Widgets, show_banner
 
-ACCEPTED_TERMS_SETTING = "ICHDiagnosis/AcceptedTerms"
-"""Setting of the application that holds the terms which the user accepted: others are asked for again."""
 # Long enough for the thread to get on, short enough for the panel to stay responsive.
 _THREAD_SECONDS = 0.03
 
@@ -36,15 +33,25 @@ class InstallationSection:
         The widgets of the panel by name.
     bundle_root : Path
         Folder of the bundle.
+    settings : ModuleSettings
+        Holds the terms that were accepted.
     run : RunControls
         Shows the progress and the log of an installation.
     on_busy : callable
         Called when an installation or a check begins and when it ends.
     """
 
-    def __init__(self, ui: Widgets, bundle_root: Path, run: RunControls, on_busy: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ui: Widgets,
+        bundle_root: Path,
+        settings: ModuleSettings,
+        run: RunControls,
+        on_busy: Callable[[], None],
+    ) -> None:
         self._ui = ui
         self._bundle_root = bundle_root
+        self._settings = settings
         self._run = run
         self._on_busy = on_busy
         self._missing: tuple[MissingPackage, ...] = ()
@@ -82,8 +89,8 @@ class InstallationSection:
         bool
             Whether they are asked for, so that nothing else may happen now.
         """
-        terms = weights_terms(self._bundle_root)
-        if not terms or slicer.util.settingsValue(ACCEPTED_TERMS_SETTING, "") == terms:
+        terms = self._settings.terms_to_accept(self._bundle_root)
+        if not terms:
             return False
         self._missing, self._retry, self._terms = (), retry, terms
         self._show_question(message("terms.ask", terms=terms), message("terms.accept"))
@@ -169,7 +176,7 @@ class InstallationSection:
 
     def _on_agreed(self) -> None:
         if self._terms:
-            qt.QSettings().setValue(ACCEPTED_TERMS_SETTING, self._terms)
+            self._settings.accept_terms(self._terms)
             retry = self._retry
             self.withdraw()
             if retry is not None:

@@ -95,7 +95,7 @@ class Panel:
         self.run = RunControls(self.ui)
         self.result = ResultView(self.ui, self.parameters)
         self.export = ResultExport(self.ui, self.result)
-        self.installation = InstallationSection(self.ui, logic.bundle_root, self.run, self._on_busy)
+        self.installation = InstallationSection(self.ui, logic.bundle_root, logic.settings, self.run, self._on_busy)
         self.history = HistorySection(self.ui, logic.history, logic.settings, self._on_shown_again)
         self.batch = BatchSection(self.ui, logic.batch, logic.start_batch, self.parameters, logic.settings, database)
         self.batch.on_missing, self.batch.on_started = self.installation.ask, self._on_busy

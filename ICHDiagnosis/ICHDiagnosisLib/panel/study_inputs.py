@@ -72,6 +72,8 @@ class StudyInputs:
         ui.operatingPointBox.currentIndexChanged.connect(self._on_operating_point)
         self.show_settings()
         ui.outputFolderEdit.currentPathChanged.connect(self._on_output_folder)
+        # An empty line is no path to CTK, which then reports no path.
+        ui.outputFolderEdit.validInputChanged.connect(self._on_output_folder_valid)
 
     def show_settings(self) -> None:
         """Show the folder for results as it is set."""
@@ -170,6 +172,10 @@ class StudyInputs:
         if folder.is_absolute():
             self._settings.output_folder = folder
         self._on_changed()
+
+    def _on_output_folder_valid(self, valid: bool) -> None:
+        if not valid:
+            self._on_output_folder("")
 
     def _on_operating_point(self, index: int) -> None:
         if self._parameters is not None and index >= 0:

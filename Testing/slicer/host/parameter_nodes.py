@@ -259,6 +259,9 @@ def _writeAll(self: Any) -> None:
 def _disconnectGui(self: Any, tag: int) -> None:
     for connector in self._connections.pop(tag, {}).values():
         connector.changed.disconnect(connector.slot)
+        # The slot knows its connector: without this both, and with them the values that observe the node, would wait
+        # for the garbage collector.
+        connector.slot = None
     if REMOVES_OBSERVER and tag in self._observers:
         self.RemoveObserver(self._observers[tag])
 

@@ -181,6 +181,6 @@ def install_scripted_modules() -> None:
 def accept_terms(bundle_root: Path) -> None:
     """Have accepted the terms of a bundle's weights before; once the module was loaded."""
     from ICHDiagnosisLib.bundle.location import weights_terms  # noqa: PLC0415 - needs the host
-    from ICHDiagnosisLib.panel.installation_section import ACCEPTED_TERMS_SETTING  # noqa: PLC0415 - needs the host
+    from ICHDiagnosisLib.settings import ModuleSettings  # noqa: PLC0415 - needs the host
 
-    qt.QSettings().setValue(ACCEPTED_TERMS_SETTING, weights_terms(bundle_root))
+    ModuleSettings(Path()).accept_terms(weights_terms(bundle_root))

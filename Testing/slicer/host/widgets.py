@@ -284,8 +284,10 @@ class ctkSliderWidget(QWidget):
 class ctkPathLineEdit(QWidget):
     """Line with a path in an editable list of earlier ones, and a button (whose dialogue is left out).
 
-    As in ``ctkPathLineEdit.cpp``: the signal comes with every change of the text, half-typed and relative paths
-    included; a path that is set moves the cursor to the end; the history lies in the application's settings.
+    As in ``ctkPathLineEdit.cpp``: ``currentPathChanged`` comes with every change of the text, half-typed and relative
+    paths included, but not when the line becomes empty, which its validator (``.+``) does not accept: then there is
+    ``validInputChanged`` alone. A path that is set moves the cursor to the end; the history lies in the application's
+    settings.
     """
 
     MOST_EARLIER = 5
@@ -295,6 +297,7 @@ class ctkPathLineEdit(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._box, self._button = QComboBox(self), QToolButton(self)
+        self._valid = False
         self._box.setEditable(True)
         self._box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self._button.setText("...")
@@ -307,7 +310,11 @@ class ctkPathLineEdit(QWidget):
         self._box.editTextChanged.connect(self._onText)
 
     def _onText(self, text: str) -> None:
-        self.currentPathChanged.emit(text)
+        was_valid, self._valid = self._valid, bool(text)
+        if self._valid:
+            self.currentPathChanged.emit(text)
+        if self._valid != was_valid:
+            self.validInputChanged.emit(self._valid)
 
     def _getPath(self) -> str:
         return self._box.property("currentText")
