@@ -189,11 +189,13 @@ def head_centred_crop(
     margin : float
         Side of the square relative to the longer side of the head, e.g. 1.1.
     field_mm : float, optional
-        Side of the square in mm, whatever the head's; ``margin`` is then not used.
+        Side of the square in mm, in the place of ``margin``. A head that does not fit into it, as where the size of
+        pixels is not known but assumed, is given its margin after all: nothing of it is cut off.
     """
     column_mm, row_mm, _ = study.spacing_mm
     (first_row, last_row), (first_column, last_column) = _head_in_plane(study, head)
-    side_mm = field_mm or margin * max((last_row - first_row) * row_mm, (last_column - first_column) * column_mm)
+    longest_mm = max((last_row - first_row) * row_mm, (last_column - first_column) * column_mm)
+    side_mm = margin * longest_mm if field_mm is None or longest_mm > field_mm else field_mm
     rows, columns = max(1, round(side_mm / row_mm)), max(1, round(side_mm / column_mm))
     top = (first_row + last_row - rows) // 2
     left = (first_column + last_column - columns) // 2
