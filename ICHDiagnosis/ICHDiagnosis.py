@@ -162,6 +162,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         thresholds: Mapping[str, float] | None = None,
         explanation_method: str = "gradcam",
         use_original_files: bool = True,
+        system: str = "",
     ) -> Diagnosis:
         """Analyse a volume without the panel: wait for the result, and put it on the scene.
 
@@ -181,6 +182,9 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
             ``"gradcam"``, ``"gradcam++"`` or ``"slice_gradcam"``.
         use_original_files : bool
             Whether a volume from DICOM is read from its original files.
+        system : str
+            Name of an installed system, for example ``"radnet"``, which explains by a method of its own; the shipped
+            one otherwise.
 
         Returns
         -------
@@ -205,6 +209,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
             operating_point=operating_point,
             explanation_method=explanation_method,
             use_original_files=use_original_files,
+            system=system,
         )
         with tempfile.TemporaryDirectory(prefix="ich-operating-point-") as folder:
             if thresholds:
@@ -220,7 +225,12 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         """Have the network loaded before a study comes, unless that is switched off; return at once."""
         if self.settings.keep_warm and not self.resident.warm and not self.missing_packages():
             settings = settings_of(self.getParameterNode(), self.settings.output_folder)
-            self.resident.warm_up(self._run.request(settings, Path(), Path()))
+            try:
+                request = self._run.request(settings, Path(), Path())
+            except BundleMissingError as error:
+                logging.warning("no worker of the bundle: %s", error)
+                return
+            self.resident.warm_up(request)
 
     def end_worker(self) -> None:
         """End the process that waits for studies."""

@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 import torch
 from ct_ich_files import Patient, write_ct_ich
+from phantom_cases import FINE
 from rsna_slice_files import write_labelled_slices
 from training_runs import BUNDLE, inside_a_copy_of_bundle
 
 from research.metrics.predictions import Predictions
 from research.systems.__main__ import main, of_reading, run
 from research.systems.training import SystemTraining, published_system, published_systems, stages_of
+from research.training.protocol import prepared
 from scripts.messages import ExpectedError
-from scripts.phantom import write_case
+from scripts.phantom import Haemorrhage, make_phantom, write_nifti
 from scripts.systems import systems
 from scripts.weights import WeightsError, load_network, model_identity
 
@@ -56,8 +58,7 @@ def overrides(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 @pytest.fixture(scope="module")
 def measured(root: Path, overrides: dict[str, Any]) -> dict[str, Any]:
-    training = {key: value for key, value in overrides.items() if key != "device"}
-    return run(published_system(NAME), [0, 1], training, only_metrics=False)
+    return run(published_system(NAME), [0, 1], overrides, only_metrics=False)
 
 
 def test_it_is_measured_on_the_patients_that_each_fold_left_out(measured: dict[str, Any], root: Path):
@@ -78,15 +79,15 @@ def test_what_was_trained_is_not_trained_again(
         raise AssertionError
 
     monkeypatch.setattr("monai.bundle.ConfigWorkflow.run", fail)
-    training = {key: value for key, value in overrides.items() if key != "device"}
-    assert SystemTraining(training).trained(published_system(NAME), 0).is_file()
+    assert SystemTraining(overrides).trained(published_system(NAME), 0).is_file()
 
 
 def test_an_installed_system_reads_a_ct_into_a_result_that_names_it(
     measured: dict[str, Any], root: Path, tmp_path: Path
 ):
     assert [system.name for system in systems(root) if system.installed] == [NAME]
-    study = write_case("haemorrhage_left", tmp_path / "study")
+    study = tmp_path / "study.nii.gz"
+    write_nifti(make_phantom(FINE, (Haemorrhage("subdural", "left", 30.0),), seed=1), study)
     files = f"['configs/inference.json','configs/{NAME}.json']"
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, "--device", "cpu"]
     command += ["--dataset_dir", str(study), "--output_dir", str(tmp_path / "result")]
@@ -103,8 +104,6 @@ def test_an_installed_system_reads_a_ct_into_a_result_that_names_it(
 
 
 def test_a_system_without_weights_says_which_command_makes_them(root: Path):
-    from research.training.protocol import prepared
-
     workflow = prepared(["configs/inference.json", "configs/densenet40.json"], {}, initialize=False)
     network = workflow.parser.get_parsed_content("network_def")
     with pytest.raises(WeightsError, match="make systems SYSTEM=densenet40"):
@@ -120,7 +119,7 @@ def test_every_system_states_its_stages_and_where_its_weights_belong():
         assert system.model_file == f"models/{system.name}/model.pt"
 
 
-def test_settings_of_reading_keep_a_system_from_being_installed():
+def test_settings_of_reading_are_shared_with_inference():
     assert of_reading({"epochs": 2, "image_size": 64, "backbone#growth": 3}) == {"image_size": 64, "backbone#growth": 3}
 
 

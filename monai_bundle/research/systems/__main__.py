@@ -45,7 +45,7 @@ def run(system: System, folds: Sequence[int], overrides: dict[str, Any], only_me
     entries = training.datalist(system)
     found = evaluate(system, entries, weights, folder, of_reading(overrides))
     sys.stdout.write(f"{system.title}\n{table(found['metrics'])}\n")
-    if of_reading(overrides):
+    if of_reading(overrides).keys() - {"device"}:
         logger.info("%s is not installed: other settings of reading belong into %s", system.name, system.configuration)
     elif not only_metrics:
         predictions = Predictions.from_json(folder / "predictions.json")

@@ -37,6 +37,7 @@ def write_training_note(
     path: Path, network: StudyNetwork, groups: Sequence[PreparedGroup], size: int, epochs: int
 ) -> None:
     """Write the note of a weight file beside it, as a whole."""
-    partial = note_file(path).with_suffix(".partial")
+    note = note_file(path)
+    partial = note.with_name(f"{note.name}.partial")
     partial.write_text(json.dumps(training_note(network, groups, size, epochs), indent=4) + "\n", encoding="utf-8")
-    partial.replace(note_file(path))
+    partial.replace(note)
