@@ -83,7 +83,7 @@ def test_thresholds_of_ones_own_begin_with_those_of_the_system(root: Path, tmp_p
     assert installed_system(root, "radnet").operating_points_file == "models/radnet/operating_points.json"
 
 
-def test_the_panel_offers_installed_systems_and_runs_the_chosen_one(panel, head_ct, played, root: Path):
+def test_the_panel_offers_installed_systems_and_runs_the_chosen_one(panel, head_ct, bundle, root: Path):
     panel.inputs._bundle_root = panel.logic._run.bundle_root = root
     panel.inputs.list_systems()
     box = panel.ui.systemBox
@@ -92,25 +92,25 @@ def test_the_panel_offers_installed_systems_and_runs_the_chosen_one(panel, head_
     box.setCurrentIndex(1)
     assert panel.parameters().system == "radnet"
     assert not panel.ui.explanationBox.enabled
-    played.write = of_another_system
+    bundle.write = of_another_system
     applied(panel, head_ct)
-    assert played.requests[-1].configuration == "configs/radnet.json"
+    assert bundle.requests[-1].configuration == "configs/radnet.json"
     assert "RADnet" in panel.ui.provenanceLabel.text
     box.setCurrentIndex(0)
     assert panel.ui.explanationBox.enabled
     applied(panel, head_ct)
-    assert played.requests[-1].configuration is None
+    assert bundle.requests[-1].configuration is None
 
 
-def test_a_scene_that_names_a_system_which_is_not_here_says_so(panel, head_ct, played, root: Path):
+def test_a_scene_that_names_a_system_which_is_not_here_says_so(panel, head_ct, bundle, root: Path):
     panel.inputs._bundle_root = panel.logic._run.bundle_root = root
     panel.parameters().system = "densenet40"
     panel.inputs.list_systems()
     assert panel.ui.systemBox.currentIndex == -1
     panel.parameters().inputVolume = head_ct
     click(panel.ui.applyButton)
-    wait(lambda: "densenet40" in panel.ui.problemLabel.text)
-    assert not played.requests
+    wait(lambda: "densenet40" in panel.ui.statusLabel.text)
+    assert not bundle.requests
     panel.logic.settings.keep_warm = True
     panel.logic.warm_up()
     assert slicer.mrmlScene is not None
