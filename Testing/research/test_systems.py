@@ -28,7 +28,7 @@ from scripts.weights import WeightsError, load_network, model_identity
 
 torch.set_num_threads(1)
 
-PATIENTS = tuple(Patient(number, ("subdural",) if number % 2 else ()) for number in range(49, 57))
+PATIENTS = tuple(Patient(number, ("subdural",) if number % 2 else ()) for number in range(49, 55))
 NAME = "densenet_a"
 
 
@@ -48,7 +48,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def overrides(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("data")
     return {
-        "dataset_dir": str(write_ct_ich(folder / "ct-ich", PATIENTS, slices=6, size=96).folder),
+        "dataset_dir": str(write_ct_ich(folder / "ct-ich", PATIENTS, slices=6, size=384).folder),
         "slices_dir": str(write_labelled_slices(folder / "rsna", 8)),
         "prepared": "$__import__('system_groups').some_groups()",
         "device": "$torch.device('cpu')",
