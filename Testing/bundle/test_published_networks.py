@@ -39,7 +39,9 @@ def test_the_baseline_of_radnet_has_forty_layers_and_the_original_number_of_para
     network = DenseNet40(in_channels=3)
     layers = sum(isinstance(layer, nn.Conv2d) for layer in network.modules())
     assert layers + 1 == 40, "and the classifier"
-    assert parameters(network) + network.channels * 10 + 10 == 1_019_722, "Huang et al., table 2: 1.0 M, for ten classes"
+    assert parameters(network) + network.channels * 10 + 10 == 1_019_722, (
+        "Huang et al., table 2: 1.0 M, for ten classes"
+    )
 
 
 def test_its_three_blocks_lie_at_strides_two_four_and_eight():
@@ -114,19 +116,19 @@ def test_se_resnext101_has_its_layers_and_the_parameters_of_the_published_one():
 
 def as_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give parameters the names and shapes of the file that MONAI points to."""
-    changes = (
-        (".adn.N.", ".bn."),
+    changes = [
         ("se_layer.fc.0", "se_module.fc1"),
         ("se_layer.fc.2", "se_module.fc2"),
         ("project.conv", "downsample.0"),
-        ("project.bn", "downsample.1"),
-    )
+        ("project.adn.N", "downsample.1"),
+        *((f"conv{number}.conv", f"conv{number}") for number in "123"),
+        *((f"conv{number}.adn.N", f"bn{number}") for number in "123"),
+    ]
     published = {}
-    for name, tensor in state.items():
-        for ours, theirs in changes:
-            name = name.replace(ours, theirs)
-        for number in "123":
-            name = name.replace(f"conv{number}.bn.", f"bn{number}.").replace(f"conv{number}.conv.", f"conv{number}.")
+    for ours, tensor in state.items():
+        name = ours
+        for found, replacement in changes:
+            name = name.replace(found, replacement)
         published[name] = tensor[..., None, None] if "se_module" in name and tensor.ndim == 2 else tensor
     return published
 

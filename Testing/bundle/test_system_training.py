@@ -16,13 +16,13 @@ from prepared_groups import SIDE, a_group
 from test_published_networks import winner
 from training_runs import inside_a_copy_of_bundle
 
+from scripts.messages import ExpectedError
 from scripts.networks.slice_system import SlicePass
 from scripts.training.neighbourhood_batches import HeldOutNeighbourhoods, NeighbourhoodBatches, neighbours
+from scripts.training.scan_features import ScanFeatures
 from scripts.training.sequence_learning import SequenceLearning, SequenceScans, labelled_sequences
 from scripts.training.slice_augmentation import SliceAugmentation
 from scripts.training.slice_learning import SliceLearningLoss, label_loss
-from scripts.training.scan_features import ScanFeatures
-from scripts.messages import ExpectedError
 
 torch.set_num_threads(1)
 

@@ -1,4 +1,4 @@
-"""A published system goes the whole way by its own file: trained, measured on held-out patients, installed, read with."""
+"""A published system goes the whole way by its own file: trained, measured on held-out patients, installed, used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every system on one footing: CT-ICH's folds, the same patients, metrics and map quality, read as a user's study is."""
+"""Every system on one footing: CT-ICH's folds, the same patients and metrics, read as a user's study is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of ImageNet weights by name, address and checksum: found in torch's cache, fetched when asked for, never unasked."""
+"""Files of ImageNet weights by name, address and checksum: found in torch's cache, fetched only when asked for."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Several feature extractors of one slice as one backbone: each reads its own channels, their maps stand side by side."""
+"""Several feature extractors of a slice as one backbone: each reads its own channels, maps stand side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
 from typing import cast
 
 import torch
@@ -50,9 +49,7 @@ class JointBackbone(Backbone):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the members' maps (slices, channels, h, w), one after another, for windows in 0..1."""
-        maps = [
-            member(image[:, channels]) for member, channels in zip(self.members, self.member_channels, strict=True)
-        ]
+        maps = [member(image[:, channels]) for member, channels in zip(self.members, self.member_channels, strict=True)]
         rows, columns = (max(each.shape[axis] for each in maps) for axis in (-2, -1))
         return torch.cat(
             [

@@ -1,7 +1,7 @@
 """From what single slices show to what the scan shows: rules that published systems state, as functions of logits.
 
-Every rule is a choice among logits, so that a threshold on its result is the same threshold on the slices, and gradients
-reach the slices that decided.
+Every rule is a choice among logits, so that a threshold on its result is the same threshold on the slices, and
+gradients reach the slices that decided.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from scripts.networks.backbone import Backbone
 
-
 SLAB_MM = 5.0
 """Distance of input slices of which none is known."""
 

@@ -33,7 +33,7 @@ class NeighbourhoodBatches(BalancedBatches):
         Side of the image relative to that of the prepared slices, at least 1; what lies around them is air.
     """
 
-    def __init__(  # noqa: PLR0913 (as its base)
+    def __init__(
         self,
         groups: Sequence[PreparedGroup],
         held_out: Mapping[str, Collection[int] | None],

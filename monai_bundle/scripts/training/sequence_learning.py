@@ -127,7 +127,7 @@ class SequenceLearning(nn.Module):
         return self
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...] | Tensor:
-        """Return the logits (scans, slices, labels) of every head; in evaluation those of whole scans (scans, labels)."""
+        """Return logits (scans, slices, labels) of every head; in evaluation those of whole scans (scans, labels)."""
         image, positions = batch["image"], batch["positions_mm"]
         if self.training:
             return self.network.learn_sequence(image, positions)

@@ -55,7 +55,7 @@ class SliceAugmentation:
     blur: float = 0.3
     narrow: float = 0.3
 
-    def __call__(  # noqa: PLR0913 (a batch has that many parts)
+    def __call__(
         self,
         image: Tensor,
         mask: Tensor,
