@@ -51,7 +51,7 @@ def test_module_and_bundle_list_the_same_systems(root: Path):
 
 
 def test_the_configuration_of_an_installed_system_is_laid_over_that_of_inference(root: Path, tmp_path: Path):
-    run = BundleRun(runner=None, python=Path("python"), bundle_root=root)  # type: ignore[arg-type] # nothing is started
+    run = BundleRun(runner=None, python=Path("python"), bundle_root=root)
     request = run.request(RunSettings(tmp_path, system="radnet"), tmp_path, tmp_path)
     arguments = bundle_arguments(request)
     assert arguments[2] == "['configs/inference.json','configs/radnet.json']"
@@ -63,7 +63,7 @@ def test_the_configuration_of_an_installed_system_is_laid_over_that_of_inference
 
 @pytest.mark.parametrize("name", ["densenet40", "../../elsewhere", "shipped"])
 def test_nothing_is_run_that_the_bundle_does_not_list_as_installed(root: Path, tmp_path: Path, name: str):
-    run = BundleRun(runner=None, python=Path("python"), bundle_root=root)  # type: ignore[arg-type] # nothing is started
+    run = BundleRun(runner=None, python=Path("python"), bundle_root=root)
     with pytest.raises(BundleMissingError, match="not installed"):
         run.request(RunSettings(tmp_path, system=name), tmp_path, tmp_path)
 
