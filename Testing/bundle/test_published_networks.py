@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from monai.networks.nets import SEResNext101
 from torch import Tensor, nn
 
-from scripts.networks.backbone import Backbone
+from scripts.networks.backbone import Backbone, Pooling
 from scripts.networks.densenet40 import DenseNet40
 from scripts.networks.joint_backbone import JointBackbone
 from scripts.networks.radnet import RADnet
@@ -29,7 +31,8 @@ def parameters(network: nn.Module) -> int:
 class Tiny(Backbone):
     """A slice becomes one pixel per stride of 4."""
 
-    channels, stride, frozen_layers, pooling = 5, 4, 0, "mean"
+    channels, stride, frozen_layers = 5, 4, 0
+    pooling: ClassVar[Pooling] = "mean"
 
     def __init__(self) -> None:
         super().__init__([nn.Conv2d(3, 5, 4, stride=4)])

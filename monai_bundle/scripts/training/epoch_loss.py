@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 from ignite.engine import Engine, Events
 
@@ -40,7 +41,8 @@ class EpochLoss:
         self._losses, self._since = [], time.monotonic()
 
     def _collect(self, engine: Engine) -> None:
-        output = engine.state.output
+        # MONAI's trainer gives a dictionary, or a list of one per sample where a batch is taken apart.
+        output: Any = engine.state.output
         loss = (output if isinstance(output, dict) else output[0])["loss"]
         self._losses.append(float(loss.detach() if hasattr(loss, "detach") else loss))
 
