@@ -26,19 +26,26 @@ def a_system(name: str) -> System:
 def test_operations_and_parameters_are_those_of_the_network(tmp_path: Path):
     with inside_a_copy_of_bundle(tmp_path / "copy") as root:
         file = root / "configs" / "densenet40.json"
-        content = json.loads(file.read_text("utf-8")) | {"image_size": 16}
+        content = json.loads(file.read_text("utf-8")) | {"image_size": 64}
         content["backbone"]["growth"] = 2
         file.write_text(json.dumps(content), encoding="utf-8")
         found = next(system for system in systems(root) if system.name == "densenet40")
         small = cost_of(found, repeats=1)
-        content["image_size"] = 32
+        content["image_size"] = 128
         file.write_text(json.dumps(content), encoding="utf-8")
         large = cost_of(found)
     assert small.parameters == large.parameters
     assert large.gflop == pytest.approx(4 * small.gflop, rel=0.1), "four times the pixels"
     assert small.seconds is not None
     assert large.seconds is None
-    assert (small.input, large.input) == ("1 x 16 x 16", "1 x 32 x 32")
+    assert (small.input, large.input) == ("1 x 64 x 64", "1 x 128 x 128")
+
+
+def test_the_papers_network_takes_the_operations_that_were_measured_on_it():
+    costs = json.loads((BUNDLE / page.COSTS).read_text("utf-8"))
+    # VGG16 on 32 slices of 224 x 224, and on 16 of 512 x 512 besides
+    assert costs["drct1_cq500"]["gflop"] == pytest.approx(982, abs=1)
+    assert costs["drct2_cq500"]["gflop"] == pytest.approx(982 + 2566, abs=1)
 
 
 def test_what_was_not_run_says_so():
