@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench fuzz train evidence versions lock
+.PHONY: help demo test lint docs bench fuzz train evidence systems evaluate versions lock
 
 # The Python that the virtual environment is made with.
 PYTHON ?= python3
@@ -14,6 +14,12 @@ OUTPUT ?= output/demo
 
 # Options of the training, e.g. make train TRAIN=--only-metrics
 TRAIN ?=
+
+# One of the systems of docs/SYSTEMS.md (all, if none is named), the folds that are held out, and other options,
+# e.g. make systems SYSTEM=radnet FOLDS="0 1 2 3 4"
+SYSTEM ?=
+FOLDS ?= 0
+SYSTEMS ?=
 
 # Options of the fuzz run, e.g. make fuzz FUZZ="--studies 50 --only mixed"
 FUZZ ?=
@@ -68,6 +74,12 @@ evidence: $(READY)  ## Measure everything that docs/EVIDENCE.md and the model ca
 
 versions:  ## Read the demo's heads on other versions of the packages [SET=5.10, 5.12 or lowest] [PYTHON=python3.12]
 	@$(PYTHON) setup/package_sets.py $(SET)
+
+systems: $(READY)  ## Train, measure and install the systems of the field, resumable [SYSTEM=name FOLDS="0 1" SYSTEMS=options]
+	@cd monai_bundle && ../$(VENV)/bin/python -m research.systems $(if $(SYSTEM),--system "$(SYSTEM)") --folds $(FOLDS) $(SYSTEMS)
+
+evaluate: $(READY)  ## Measure one system on held-out patients of CT-ICH, trained where it is not yet: SYSTEM=name [FOLDS="0 1"]
+	@cd monai_bundle && ../$(VENV)/bin/python -m research.systems --system "$(SYSTEM)" --only-metrics --folds $(FOLDS) $(SYSTEMS)
 
 lock: $(READY)  ## Write the version of every installed package into setup/constraints.txt
 	@{ head -2 setup/constraints.txt; $(VENV)/bin/python -m pip freeze | sed 's/+cpu$$//'; } > setup/constraints.new

@@ -168,6 +168,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         explanation_method: str = "gradcam",
         use_original_files: bool = True,
         accept_terms: bool = False,
+        system: str = "",
     ) -> Diagnosis:
         """Analyse a volume without the panel: wait for the result, and put it on the scene.
 
@@ -189,6 +190,9 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
             Whether a volume from DICOM is read from its original files.
         accept_terms : bool
             States that the caller accepts the terms of the weights; not needed where they were accepted in the panel.
+        system : str
+            Name of an installed system, for example ``"radnet"``, which explains by a method of its own; the shipped
+            one otherwise.
 
         Returns
         -------
@@ -218,6 +222,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
             operating_point=operating_point,
             explanation_method=explanation_method,
             use_original_files=use_original_files,
+            system=system,
         )
         with tempfile.TemporaryDirectory(prefix="ich-operating-point-") as folder:
             if thresholds:
@@ -233,7 +238,12 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         """Have the network loaded before a study comes, unless that is switched off; return at once."""
         if self.settings.keep_warm and not self.resident.warm and not self.missing_packages():
             settings = settings_of(self.getParameterNode(), self.settings.output_folder)
-            self.resident.warm_up(self._run.request(settings, Path(), Path()))
+            try:
+                request = self._run.request(settings, Path(), Path())
+            except BundleMissingError as error:
+                logging.warning("no worker of the bundle: %s", error)
+                return
+            self.resident.warm_up(request)
 
     def end_worker(self) -> None:
         """End the process that waits for studies."""

@@ -16,6 +16,7 @@ import slicer
 from .analysis import AnalysisEnding
 from .bundle.location import OPERATING_POINTS_FILE
 from .bundle.run import RunSettings
+from .bundle.systems import SHIPPED, installed_system
 from .logic import AnalysisLogic
 from .messages import MessageError, message
 from .result.content import Finding, Result
@@ -128,10 +129,15 @@ def at_own_thresholds(
 
     Raises
     ------
+    BundleMissingError
+        If the settings name a system that is not installed.
     ValueError
         If there is no such operating point or label, or a threshold is no probability.
     """
-    points = json.loads((bundle_root / OPERATING_POINTS_FILE).read_text(encoding="utf-8"))
+    stated = OPERATING_POINTS_FILE
+    if settings.system != SHIPPED:
+        stated = installed_system(bundle_root, settings.system).operating_points_file
+    points = json.loads((bundle_root / stated).read_text(encoding="utf-8"))
     if settings.operating_point not in points:
         raise ValueError(f"there is no operating point {settings.operating_point!r}: {', '.join(points)}")
     point = dict(points[settings.operating_point])

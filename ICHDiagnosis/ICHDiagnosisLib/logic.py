@@ -59,6 +59,7 @@ def settings_of(parameters: Parameters, output_folder: Path) -> RunSettings:
         operating_point=parameters.operatingPoint,
         explanation_method=parameters.explanationMethod.value,
         use_original_files=parameters.useOriginalFiles,
+        system=parameters.system,
     )
 
 

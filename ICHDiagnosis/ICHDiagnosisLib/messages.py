@@ -41,6 +41,7 @@ CATALOGUE = {
     # The bundle
     "bundle.missing": _("The bundle is missing: no {name} beside {module}. Reinstall the extension."),
     "bundle.no_configuration": _("The bundle is missing: {file} does not exist. Reinstall the extension."),
+    "bundle.no_system": _("{name!r} is not installed: choose another system under Options, or put its weights there."),
     "bundle.no_operating_points": _("{file} lists no operating point. Reinstall the extension."),
     "bundle.metadata_unreadable": _("{file} cannot be read: {error}"),
     "bundle.metadata_incomplete": _("{file} does not list the bundle's version and weights"),

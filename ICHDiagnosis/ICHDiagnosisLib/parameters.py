@@ -77,6 +77,9 @@ class Parameters:
         Threshold of attribution map and segments, percent of a map's scale.
     opacity : float
         Opacity of the attribution map, 0..1.
+    system : str
+        Name of the system that reads (:func:`ICHDiagnosisLib.bundle.systems.installed_systems` lists them); empty for
+        the shipped one.
     negativeMaps : bool
         Whether attribution maps of negative findings are offered too.
     """
@@ -89,6 +92,7 @@ class Parameters:
     mapThreshold: Annotated[float, WithinRange(1, 100)] = DEFAULT_THRESHOLD
     opacity: Annotated[float, WithinRange(0, 1)] = DEFAULT_OPACITY
     negativeMaps: bool = False
+    system: str = ""
 
 
 def forget_unreadable_parameters(node: slicer.vtkMRMLScriptedModuleNode) -> None:

@@ -39,6 +39,7 @@ MAP_KINDS: dict[str, MapKind] = {
         MapKind("gradcam", "gradcam_{label}.nii.gz", "map.gradcam"),
         MapKind("gradcam++", "gradcam_{label}.nii.gz", "map.gradcam++"),
         MapKind("slice_gradcam", "gradcam_{label}.nii.gz", "map.slice_gradcam"),
+        MapKind("slice_gradcam++", "gradcam_{label}.nii.gz", "map.slice_gradcam++"),
     )
 }
 """Every kind of map by its key. A new one is a line here, one in the catalogue and one in the schema."""

@@ -17,7 +17,7 @@ from scripts.explanation.maps import StoredMap, as_stored_map, feature_attention
 from scripts.explanation.methods import METHODS
 from scripts.networks.backbone import Backbone
 from scripts.networks.lesion_decoder import LesionDecoder
-from scripts.networks.study_network import FeatureMaps, StudyNetwork
+from scripts.networks.study_network import FeatureMaps, StudyNetwork, evenly_spaced_mm
 from scripts.precision import Precision, PrecisionName, choose_precision, fastest_layout
 from scripts.settings import SettingError
 
@@ -60,8 +60,8 @@ class ImageSource:
     Parameters
     ----------
     images : mapping of str to Tensor
-        ``image``: shape (3, input slices, size, size); ``high_res``: the same slices at high resolution, or absent to
-        enlarge ``image`` (DrCT2, eq. 8).
+        ``image``: shape (channels, input slices, size, size); ``high_res``: the same slices at high resolution, or
+        absent to enlarge ``image`` (DrCT2, eq. 8); ``geometry``: where the slices lie, or absent for even distances.
     network : StudyNetwork
         On the device to use: its backbone and, where it has one, its lesion decoder.
     precision : Precision
@@ -85,6 +85,7 @@ class ImageSource:
         self.images = {
             key: convert_to_tensor(images[key]).movedim(0, 1) for key in ("image", "high_res") if key in images
         }
+        self.positions: tuple[float, ...] = getattr(images.get("geometry"), "positions_mm", ())
         fastest_layout(network.backbone)
         self.backbone: Backbone = network.backbone
         self.decoder: LesionDecoder | None = getattr(network, "lesion_decoder", None)
@@ -110,6 +111,12 @@ class ImageSource:
             images = functional.interpolate(self.images["image"][chosen], size=(size, size), mode="bilinear")
         size_of_batch = self.high_res_micro_batch
         return self._read(images, input_slices, size_of_batch, lambda done: self.report("key slices", 40 + 40 * done))
+
+    def positions_mm(self) -> Tensor:
+        """Return where the input slices lie (mm); at even distances where the geometry does not say."""
+        count = self.images["image"].shape[0]
+        known = torch.tensor(self.positions) if len(self.positions) == count else evenly_spaced_mm(count)
+        return known.to(self.device)
 
     def feature_maps(self) -> tuple[FeatureMaps, ...]:
         """Return the feature maps of everything that was read so far."""

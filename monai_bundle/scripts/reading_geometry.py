@@ -117,11 +117,14 @@ class ReadingGeometry:
         For each input slice, from the patient's feet to the head, the original slices averaged into it.
     original_shape : tuple of int
         (slices, rows, columns) of the study.
+    positions_mm : tuple of float
+        Where each input slice lies along the slice normal, its slab's mean; empty where nobody asked for it.
     """
 
     plane: CropPlane
     slabs: tuple[tuple[int, ...], ...]
     original_shape: tuple[int, int, int]
+    positions_mm: tuple[float, ...] = ()
 
     def resample(self, voxels: NDArray[np.int16], size: int) -> Tensor:
         """Average slabs, crop, reorient and resample them.
@@ -172,7 +175,9 @@ class ReadingGeometry:
         return original
 
 
-def head_centred_crop(study: CTStudy, head: NDArray[np.bool_], margin: float) -> CropPlane:
+def head_centred_crop(
+    study: CTStudy, head: NDArray[np.bool_], margin: float, field_mm: float | None = None
+) -> CropPlane:
     """Return the square (in mm) around the head, reoriented to radiological convention.
 
     Parameters
@@ -183,10 +188,14 @@ def head_centred_crop(study: CTStudy, head: NDArray[np.bool_], margin: float) ->
         Voxels of the head; if empty, the whole matrix is taken.
     margin : float
         Side of the square relative to the longer side of the head, e.g. 1.1.
+    field_mm : float, optional
+        Side of the square in mm, in the place of ``margin``. A head that does not fit into it, as where the size of
+        pixels is not known but assumed, is given its margin after all: nothing of it is cut off.
     """
     column_mm, row_mm, _ = study.spacing_mm
     (first_row, last_row), (first_column, last_column) = _head_in_plane(study, head)
-    side_mm = margin * max((last_row - first_row) * row_mm, (last_column - first_column) * column_mm)
+    longest_mm = max((last_row - first_row) * row_mm, (last_column - first_column) * column_mm)
+    side_mm = margin * longest_mm if field_mm is None or longest_mm > field_mm else field_mm
     rows, columns = max(1, round(side_mm / row_mm)), max(1, round(side_mm / column_mm))
     top = (first_row + last_row - rows) // 2
     left = (first_column + last_column - columns) // 2

@@ -56,12 +56,17 @@ class ReadingGeometryd(MapTransform):
         Thin slices are averaged to slabs of about this thickness (mm).
     margin : float
         Side of the crop relative to the longer side of the head.
+    field_mm : float, optional
+        Side of the crop in mm, in the place of ``margin``.
     """
 
-    def __init__(self, keys: KeysCollection, slab_mm: float = 5.0, margin: float = 1.1) -> None:
+    def __init__(
+        self, keys: KeysCollection, slab_mm: float = 5.0, margin: float = 1.1, field_mm: float | None = None
+    ) -> None:
         super().__init__(keys)
         self.slab_mm = slab_mm
         self.margin = margin
+        self.field_mm = field_mm
 
     def __call__(self, data: Entry) -> dict[Hashable, Any]:
         """Add the geometry and the head of the study.
@@ -77,9 +82,11 @@ class ReadingGeometryd(MapTransform):
             head = head_mask(study.voxels, study.spacing_mm, study.skull)
             if not head.any():
                 raise NotEvaluableError("no_head.crop", name=study.provenance.source_name)
-            plane = head_centred_crop(study, head, self.margin)
+            plane = head_centred_crop(study, head, self.margin, self.field_mm)
+            slabs = slabs_of(study, self.slab_mm)
+            along = tuple(float(study.positions_mm[list(slab)].mean()) for slab in slabs)
             entry["head"] = head
-            entry["geometry"] = ReadingGeometry(plane, slabs_of(study, self.slab_mm), study.voxels.shape)
+            entry["geometry"] = ReadingGeometry(plane, slabs, study.voxels.shape, along)
         return entry
 
 
@@ -114,19 +121,32 @@ class HounsfieldWindows(Transform):
 
     Parameters
     ----------
-    windows : sequence of (float, float)
-        Centre and width in HU of each channel.
+    windows : sequence of (float, float) or (float, float, int)
+        Centre and width in HU of each channel; then, for a channel that shows a neighbour, how many slices it lies
+        further towards the head (negative: the feet). Beyond the ends the last slice is repeated.
     """
 
     def __init__(self, windows: Sequence[Sequence[float]]) -> None:
         self.scalers = [
             ScaleIntensityRange(centre - width / 2, centre + width / 2, 0.0, 1.0, clip=True)
-            for centre, width in windows
+            for centre, width, *_ in windows
         ]
+        self.neighbours = [int(rest[0]) if rest else 0 for _, _, *rest in windows]
+
+    @property
+    def reach(self) -> int:
+        """Slices on either side of one that its channels show."""
+        return max((abs(offset) for offset in self.neighbours), default=0)
 
     def __call__(self, hounsfield: Tensor) -> Tensor:
-        """Turn (1, slices, height, width) in HU into (windows, slices, height, width)."""
-        return torch.cat([torch.as_tensor(scaler(hounsfield)) for scaler in self.scalers])
+        """Turn (1, slices, height, width) in HU, slices in anatomical order, into (windows, slices, height, width)."""
+        if self.reach == 0:
+            return torch.cat([torch.as_tensor(scaler(hounsfield)) for scaler in self.scalers])
+        places = torch.arange(hounsfield.shape[1])
+        shown = [(places + offset).clamp(0, len(places) - 1) for offset in self.neighbours]
+        return torch.cat(
+            [torch.as_tensor(scaler(hounsfield))[:, of] for scaler, of in zip(self.scalers, shown, strict=True)]
+        )
 
 
 class HounsfieldWindowsd(MapTransform):

@@ -18,6 +18,7 @@ from scripts.diagnosis import ModelIdentity
 from scripts.messages import ExpectedError
 from scripts.networks.backbone import Backbone
 from scripts.networks.study_network import StudyNetwork
+from scripts.systems import system_of
 
 MODEL_FILE = "models/model.pt"
 
@@ -81,6 +82,9 @@ def _content(bundle_root: str | Path, name: str) -> bytes:
     try:
         return (Path(bundle_root) / name).read_bytes()
     except OSError as error:
+        system = system_of(bundle_root, name) if isinstance(error, FileNotFoundError) else None
+        if system is not None and name != MODEL_FILE:
+            raise WeightsError("weights.system_missing", title=system.title, file=name, name=system.name) from error
         raise WeightsError("weights.unreadable", file=name, fault=error.strerror) from error
 
 
@@ -265,6 +269,7 @@ def model_identity(
     network: StudyNetwork,
     model_file: str | None = MODEL_FILE,
     labels: Sequence[str] | None = None,
+    system: Mapping[str, object] | None = None,
 ) -> ModelIdentity:
     """Return which model it is, as every result states it.
 
@@ -279,6 +284,8 @@ def model_identity(
         one's own.
     labels : sequence of str, optional
         What weights of one's own were trained for; the metadata say it of the shipped ones.
+    system : mapping, optional
+        The configuration's ``system``: its ``title`` is stated in the place of the network's class.
 
     Raises
     ------
@@ -292,7 +299,7 @@ def model_identity(
     return ModelIdentity(
         name=str(metadata["name"]),
         version=str(metadata["version"]),
-        network=type(network).__name__,
+        network=str((system or {}).get("title", type(network).__name__)),
         weights_sha256={
             name_in_bundle(bundle_root, name): hashlib.sha256(_content(bundle_root, name)).hexdigest() for name in files
         },
@@ -301,9 +308,24 @@ def model_identity(
     )
 
 
+def note_file(path: Path) -> Path:
+    """Return the file beside a weight file that states what it was trained on."""
+    return path.with_suffix(".json")
+
+
+def _stated_training(bundle_root: str | Path, model_file: str) -> str | None:
+    try:
+        content = json.loads(note_file(Path(bundle_root) / model_file).read_text("utf-8"))
+        return str(content["trained_on"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _trained_on(bundle_root: str | Path, backbone: Backbone, model_file: str | None) -> str:
     if model_file is None:
         return "nothing: heads with random weights" + ("" if backbone.pretrained else ", backbone too")
+    if stated := _stated_training(bundle_root, model_file):
+        return stated
     if has_random_backbone(backbone, read_state(bundle_root, model_file, None)):
         return f"not known: weights of one's own; backbone {type(backbone).__name__} with random weights"
     return "not known: weights of one's own"

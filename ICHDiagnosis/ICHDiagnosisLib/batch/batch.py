@@ -21,6 +21,7 @@ from ..bundle.exit_status import Ending, Outcome
 from ..bundle.location import BundleIdentity, bundle_identity
 from ..bundle.process import ProcessStartError
 from ..bundle.run import BundleRun, RunSettings
+from ..bundle.systems import weights_of
 from ..install.requirements import MissingPackage
 from ..messages import message
 from ..result.content import Result, ResultError
@@ -95,7 +96,9 @@ class Batch:
         if packages:
             raise PackagesMissingError(packages)
         try:
-            self._identity = bundle_identity(self._run.bundle_root)
+            identity, own = bundle_identity(self._run.bundle_root), weights_of(self._run.bundle_root, settings.system)
+            # Results of another system, or of other weights of it, are no reason to leave a study out.
+            self._identity = replace(identity, weights_sha256={**identity.weights_sha256, **own})
         except BundleMissingError as error:
             raise CannotStartError(error.code, **error.values) from error
         folders = output_folders([study.name for study in studies], settings.output_folder)

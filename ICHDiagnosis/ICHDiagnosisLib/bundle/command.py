@@ -41,6 +41,8 @@ class BundleRequest:
         Name of the operating point; None for the bundle's default.
     overrides : mapping of str to str
         Further keys of the configuration and their values.
+    configuration : str or None
+        File of the bundle that is laid over its inference configuration; None for that one alone.
     """
 
     python: str | Path
@@ -50,6 +52,7 @@ class BundleRequest:
     device: str | None = None
     operating_point: str | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
+    configuration: str | None = None
 
     @property
     def log_file(self) -> Path:
@@ -112,7 +115,8 @@ def bundle_arguments(request: BundleRequest) -> list[str]:
         "output_dir": str(request.output_dir.resolve()),
         **settings,
     }
-    arguments = ["run", "--config_file", CONFIG_FILE]
+    files = CONFIG_FILE if request.configuration is None else f"['{CONFIG_FILE}','{request.configuration}']"
+    arguments = ["run", "--config_file", files]
     for key, value in settings.items():
         arguments += [f"--{key}", value]
     return arguments

@@ -11,6 +11,7 @@ from pathlib import Path
 from .command import BundleRequest
 from .input_folder import TemporaryInputFolder, sweep_stale_input_folders
 from .process import AlreadyRunningError, BundleRunner, RunUpdate
+from .systems import SHIPPED, installed_system
 
 WriteInput = Callable[[Path], Path]
 """Puts what is to be read into an empty folder, or nothing there; returns the path that the bundle reads."""
@@ -43,6 +44,8 @@ class RunSettings:
         Whether volumes from DICOM are read from their original files.
     overrides : mapping of str to str
         Further keys of the bundle's configuration.
+    system : str
+        Name of the system that reads; empty for the shipped one. Every other explains by a method of its own.
     """
 
     output_folder: Path
@@ -51,6 +54,7 @@ class RunSettings:
     explanation_method: str = "gradcam"
     use_original_files: bool = True
     overrides: Mapping[str, str] = field(default_factory=dict)
+    system: str = SHIPPED
 
 
 class BundleRun:
@@ -130,7 +134,14 @@ class BundleRun:
         self._input, self._request, self._before = temporary, request, before
 
     def request(self, settings: RunSettings, dataset_dir: Path, output_dir: Path) -> BundleRequest:
-        """Return what the runner is asked for with these settings."""
+        """Return what the runner is asked for with these settings.
+
+        Raises
+        ------
+        BundleMissingError
+            If the system that they name is not installed.
+        """
+        method = {"explanation_method": settings.explanation_method} if settings.system == SHIPPED else {}
         return BundleRequest(
             python=self._python,
             bundle_root=self.bundle_root,
@@ -138,7 +149,10 @@ class BundleRun:
             output_dir=output_dir,
             device=settings.device,
             operating_point=settings.operating_point,
-            overrides={"explanation_method": settings.explanation_method, **settings.overrides},
+            overrides={**method, **settings.overrides},
+            configuration=None
+            if settings.system == SHIPPED
+            else installed_system(self.bundle_root, settings.system).configuration,
         )
 
     def poll(self) -> RunUpdate:

@@ -150,6 +150,7 @@ class Panel:
         for shortcut in self._shortcuts:
             shortcut.enabled = True
         self.inputs.show_settings()
+        self.inputs.list_systems()
         self.history.show_settings()
         self.history.refresh()
         self.refresh(anew=not self.running)

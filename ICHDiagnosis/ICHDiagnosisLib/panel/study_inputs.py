@@ -11,6 +11,7 @@ import slicer
 from ..analysis import CannotStartError, check_input
 from ..bundle.command import BundleMissingError
 from ..bundle.location import operating_points
+from ..bundle.systems import SHIPPED, installed_systems
 from ..messages import message
 from ..parameters import Parameters
 from ..scene import result_nodes
@@ -70,10 +71,24 @@ class StudyInputs:
         except BundleMissingError as error:
             self.problem = str(error)
         ui.operatingPointBox.currentIndexChanged.connect(self._on_operating_point)
+        self._bundle_root = bundle_root
+        self.list_systems()
+        ui.systemBox.currentIndexChanged.connect(self._on_system)
         self.show_settings()
         ui.outputFolderEdit.currentPathChanged.connect(self._on_output_folder)
         # An empty line is no path to CTK, which then reports no path.
         ui.outputFolderEdit.validInputChanged.connect(self._on_output_folder_valid)
+
+    def list_systems(self) -> None:
+        """Offer the systems that are installed now; what the scene asks for stays, and a run says if it is gone."""
+        box = self._ui.systemBox
+        blocked = box.blockSignals(True)
+        box.clear()
+        for system in installed_systems(self._bundle_root):
+            box.addItem(system.title, system.name)
+        box.blockSignals(blocked)
+        if self._parameters is not None:
+            self._show_system(self._parameters)
 
     def show_settings(self) -> None:
         """Show the folder for results as it is set."""
@@ -90,6 +105,7 @@ class StudyInputs:
         if parameters.inputVolume is None:
             parameters.inputVolume = self._first_volume()
         self._show_operating_point(parameters)
+        self._show_system(parameters)
         if parameters is not self._connected:
             self.disconnect()
             self._gui_tag = parameters.connectGui(root)  # type: ignore[attr-defined] # made by the wrapper
@@ -165,6 +181,20 @@ class StudyInputs:
         blocked = box.blockSignals(True)
         box.currentIndex = names.index(parameters.operatingPoint) if names else -1
         box.blockSignals(blocked)
+
+    def _show_system(self, parameters: Parameters) -> None:
+        box = self._ui.systemBox
+        names = [box.itemData(index) for index in range(box.count)]
+        blocked = box.blockSignals(True)
+        box.currentIndex = names.index(parameters.system) if parameters.system in names else -1
+        box.blockSignals(blocked)
+        # Each system explains as its authors did.
+        self._ui.explanationBox.setEnabled(parameters.system == SHIPPED)
+
+    def _on_system(self, index: int) -> None:
+        if self._parameters is not None and index >= 0:
+            self._parameters.system = self._ui.systemBox.itemData(index)
+            self._show_system(self._parameters)
 
     def _on_output_folder(self, text: str) -> None:
         folder = Path(text)

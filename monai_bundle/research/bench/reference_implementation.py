@@ -21,7 +21,7 @@ from scripts.explanation.maps import as_stored_map
 from scripts.inferer import Report, StudyReading
 from scripts.networks.backbone import Backbone, pool
 from scripts.networks.drct import DrCT1
-from scripts.networks.study_network import FeatureMaps, sum_per_slice
+from scripts.networks.study_network import FeatureMaps, evenly_spaced_mm, sum_per_slice
 from scripts.reading_geometry import sub_stacks
 
 
@@ -43,6 +43,10 @@ class WholeImages:
         """Return the embeddings (n, channels) of chosen slices, enlarged."""
         enlarged = functional.interpolate(self.images[input_slices], size=(size, size), mode="bilinear")
         return pool(self.backbone(enlarged))
+
+    def positions_mm(self) -> Tensor:
+        """Return even positions: images have none."""
+        return evenly_spaced_mm(len(self.images))
 
     def feature_maps(self) -> tuple[FeatureMaps, ...]:
         """Return nothing: Grad-CAM's hooks find the maps themselves."""

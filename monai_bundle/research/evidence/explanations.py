@@ -147,13 +147,14 @@ def summary(
     qualities: dict[str, Quality], checks: Mapping[str, Sequence[dict[str, tuple[Agreement, ...]]]]
 ) -> dict[str, Any]:
     """Return all metrics as plain data; ``checks`` are those of each method's maps."""
-    quality = {method: _as_plain(summarise_labels(found, by_patient())) for method, found in qualities.items()}
+    quality = {method: as_plain(summarise_labels(found, by_patient())) for method, found in qualities.items()}
     maps = sum(len(entries) for entries in next(iter(qualities.values())).values())
     stages = {method: [asdict(stage) for stage in summarise_agreement(found)] for method, found in checks.items()}
     return {"quality": quality, "sanity_check": stages, "maps": maps}
 
 
-def _as_plain(labels: dict[str, dict[str, dict[str, MeanMetric]]]) -> dict[str, Any]:
+def as_plain(labels: dict[str, dict[str, dict[str, MeanMetric]]]) -> dict[str, Any]:
+    """Return summaries of :func:`~research.metrics.attribution_quality.summarise_labels` as plain data."""
     return {
         key: {scale: {name: asdict(metric) for name, metric in metrics.items()} for scale, metrics in scales.items()}
         for key, scales in labels.items()

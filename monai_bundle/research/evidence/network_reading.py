@@ -103,11 +103,18 @@ class NetworkReader:
         Weights, from the bundle's folder; None for random ones.
     overrides : mapping, optional
         Keys of the configuration and their values.
+    configuration : str or sequence of str
+        Files, later ones laid over earlier ones.
     """
 
-    def __init__(self, model_file: str | None, overrides: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        model_file: str | None,
+        overrides: Mapping[str, Any] | None = None,
+        configuration: str | Sequence[str] = CONFIGURATION,
+    ) -> None:
         parser = ConfigParser()
-        parser.read_config(CONFIGURATION)
+        parser.read_config(configuration)
         parser.update({"model_file": model_file, **(overrides or {})})
         content = parser.get_parsed_content
         self.labels: tuple[str, ...] = content("label_keys")

@@ -83,7 +83,9 @@ def decisions(predictions: Predictions) -> tuple[Calibration, dict[str, dict[str
     return fit(predictions.logits, predictions.labels, predictions.keys), points
 
 
-def _stated(points: Mapping[str, Mapping[str, float]], predictions: Predictions) -> dict[str, dict[str, float | None]]:
+def stated_points(
+    points: Mapping[str, Mapping[str, float]], predictions: Predictions
+) -> dict[str, dict[str, float | None]]:
     """Return operating points as their file has them: null for a label that too few scans show."""
     counts = zip(predictions.keys, predictions.labels.T, strict=True)
     few = {key for key, labels in counts if class_counts(labels).rarest < FEW}
@@ -106,7 +108,7 @@ def write_model(predictions: Predictions, variant: Variant, base: Mapping[str, A
     folder.mkdir(parents=True, exist_ok=True)
     workflow = trained(variant, None, {**base, "model_path": str(folder / "model.pt")})
     workflow.finalize()
-    _write_json(folder / OPERATING_POINTS_FILE, _stated(points, predictions))
+    _write_json(folder / OPERATING_POINTS_FILE, stated_points(points, predictions))
     _write_json(folder / CALIBRATION_FILE, asdict(calibration))
     metrics = eval_metrics(predictions)
     _write_json(folder / "metrics.json", metrics)

@@ -72,10 +72,10 @@ def explain_study(output: StudyOutput, label: int, cell_values: CellValues) -> l
     return layers(output.logits[label], output.feature_maps, len(output.slice_attention), cell_values)
 
 
-def explain_slices(output: StudyOutput, label: int) -> list[Tensor]:
-    """Explain what the slice classifier finds in single slices, at both resolutions, by Grad-CAM."""
+def explain_slices(output: StudyOutput, label: int, cell_values: CellValues) -> list[Tensor]:
+    """Explain what the slice classifier finds in single slices, at both resolutions."""
     found = slice_evidence(output.slice_logits) + slice_evidence(output.key_slice_logits)
-    return layers(found[label], output.feature_maps, len(output.slice_attention), grad_cam_in_logits)
+    return layers(found[label], output.feature_maps, len(output.slice_attention), cell_values)
 
 
 def layers(

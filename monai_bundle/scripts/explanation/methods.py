@@ -37,6 +37,11 @@ class ExplanationMethod:
 METHODS: dict[str, ExplanationMethod] = {
     "gradcam": ExplanationMethod(partial(explain_study, cell_values=grad_cam_in_logits)),
     "gradcam++": ExplanationMethod(partial(explain_study, cell_values=grad_cam_plus_plus)),
-    "slice_gradcam": ExplanationMethod(explain_slices, needs_slice_classifier=True),
+    "slice_gradcam": ExplanationMethod(
+        partial(explain_slices, cell_values=grad_cam_in_logits), needs_slice_classifier=True
+    ),
+    "slice_gradcam++": ExplanationMethod(
+        partial(explain_slices, cell_values=grad_cam_plus_plus), needs_slice_classifier=True
+    ),
 }
 """Name, as ``explanation_method`` and a map's ``kind`` have it, to the method."""

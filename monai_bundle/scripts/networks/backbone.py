@@ -14,13 +14,15 @@ from torch import Tensor, nn
 class InputNormalisation:
     """Mean and standard deviation of each input channel that the weights were trained with; windows are 0..1."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
-Pooling = Literal["max", "max_mean"]
+Pooling = Literal["max", "max_mean", "mean"]
 
 IMAGENET = InputNormalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+UNCHANGED = InputNormalisation((0.0,), (1.0,))
+"""For networks that take windows in 0..1 as they are, of any number of channels."""
 
 
 class Normalise(nn.Module):
@@ -35,7 +37,7 @@ class Normalise(nn.Module):
         self.std: Tensor
 
     def forward(self, image: Tensor) -> Tensor:
-        """Normalise slices of shape (slices, 3, height, width)."""
+        """Normalise slices of shape (slices, channels, height, width)."""
         return (image - self.mean) / self.std
 
 
@@ -61,7 +63,7 @@ class Backbone(nn.Module):
         Number of leading layers that are not trained.
     normalisation : InputNormalisation
         Of the pretrained weights.
-    pooling : {"max", "max_mean"}
+    pooling : {"max", "max_mean", "mean"}
         How feature maps become one embedding, see :meth:`pool`.
     level_channels : tuple of int
         Feature maps of each of :meth:`levels`; empty where the backbone gives none, and has no lesion decoder.
@@ -112,7 +114,7 @@ class Backbone(nn.Module):
         return (self(image),)
 
     def pool(self, maps: Tensor) -> Tensor:
-        """Pool feature maps to one embedding z per slice: their maximum (DrCT2, eq. 2), or maximum plus mean.
+        """Pool feature maps to one embedding z per slice: their maximum (DrCT2, eq. 2), their mean, or the sum of both.
 
         Parameters
         ----------
@@ -122,6 +124,8 @@ class Backbone(nn.Module):
         -------
         Tensor, shape (..., channels)
         """
+        if self.pooling == "mean":
+            return maps.mean(dim=(-2, -1))
         return pool(maps) if self.pooling == "max" else pool(maps) + maps.mean(dim=(-2, -1))
 
     def pretrained_state(self) -> dict[str, Tensor]:
@@ -135,6 +139,10 @@ class Backbone(nn.Module):
             If they cannot be read or fetched; the message says what to do.
         """
         raise NotImplementedError(f"{type(self).__name__} has no pretrained weights")
+
+    def starts_from(self) -> str:
+        """Return what training began with, as results state it."""
+        return "pretrained weights" if self.pretrained else "random weights"
 
     def frozen_stage(self) -> nn.Sequential:
         """Return normalisation and the layers that keep their pretrained weights; they take windows in 0..1.

@@ -75,7 +75,7 @@ def vgg16_convolutions(fetch: bool = False) -> dict[str, Tensor]:
     """
     kept, torchvisions = weights_folder() / KEPT_FILE, weights_folder() / TORCHVISION_FILE
     if kept.is_file():
-        return _examined(_plain(kept), kept.name)
+        return _examined(plain_tensors(kept), kept.name)
     if torchvisions.is_file():
         return from_torchvision(torchvisions)
     if not fetch:
@@ -166,7 +166,7 @@ def from_torchvision(checkpoint: Path) -> dict[str, Tensor]:
         If the file's sha256 does not begin as torchvision's file name states.
     """
     _check_sha256(checkpoint.read_bytes(), TORCHVISION_SHA256_PREFIX, checkpoint.name)
-    everything = _plain(checkpoint)
+    everything = plain_tensors(checkpoint)
     names = [f"{name}.{kind}" for name in CONVOLUTIONS for kind in ("weight", "bias")]
     return _examined({name: everything[name] for name in names}, checkpoint.name)
 
@@ -180,7 +180,14 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _plain(path: Path) -> dict[str, Tensor]:
+def plain_tensors(path: Path) -> dict[str, Tensor]:
+    """Open a file of plain tensors.
+
+    Raises
+    ------
+    ImageNetWeightsError
+        If it holds anything else.
+    """
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:

@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from scripts.networks.backbone import Backbone
 
+SLAB_MM = 5.0
+"""Distance of input slices of which none is known."""
+
 
 @dataclass(frozen=True)
 class FeatureMaps:
@@ -37,6 +40,9 @@ class SliceSource(Protocol):
 
     def high_resolution(self, input_slices: Tensor, size: int) -> Tensor:
         """Return the embeddings (n, channels) of chosen input slices (n,), read at ``size`` rows and columns."""
+
+    def positions_mm(self) -> Tensor:
+        """Return where the input slices lie along their normal, (input slices,), in mm, from the feet to the head."""
 
     def feature_maps(self) -> tuple[FeatureMaps, ...]:
         """Return the feature maps that the embeddings came from so far; none where only embeddings are known."""
@@ -116,6 +122,11 @@ class StudyNetwork(nn.Module, ABC):
     @abstractmethod
     def read_study(self, source: SliceSource) -> StudyOutput:
         """Read one study from a source of embeddings of its input slices."""
+
+
+def evenly_spaced_mm(count: int) -> Tensor:
+    """Return positions (count,) in mm of slabs that are as thick as slices are averaged to: about 5 mm."""
+    return SLAB_MM * torch.arange(count, dtype=torch.float32)
 
 
 def merged_lesion_logits(parts: tuple[FeatureMaps, ...], count: int) -> Tensor | None:

@@ -135,6 +135,15 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
         """Return the number of batches."""
         return self.count
 
+    def drawn(self, number: int) -> tuple[int, list[Place], np.random.Generator]:
+        """Return image size and places of one batch, and the generator that goes on drawing for it."""
+        if not 0 <= number < self.count:
+            raise IndexError(number)
+        generator = np.random.default_rng([self.seed, self.epoch * self.count + number])
+        chances = np.array([chance for _, _, chance in self.sizes])
+        size, slices, _ = self.sizes[int(generator.choice(len(self.sizes), p=chances / chances.sum()))]
+        return size, [self.pools.draw(self.parts, generator) for _ in range(slices)], generator
+
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         """Return one batch.
 
@@ -144,12 +153,7 @@ class BalancedBatches(Dataset[dict[str, Tensor]]):
             ``image`` (slices, windows, size, size) in 0..1; ``label`` (slices, labels) with NaN for unknown; ``mask``
             uint8 (slices, 1, size / 4, size / 4) and ``mask_known`` (slices,) bool.
         """
-        if not 0 <= number < self.count:
-            raise IndexError(number)
-        generator = np.random.default_rng([self.seed, self.epoch * self.count + number])
-        chances = np.array([chance for _, _, chance in self.sizes])
-        size, slices, _ = self.sizes[int(generator.choice(len(self.sizes), p=chances / chances.sum()))]
-        places = [self.pools.draw(self.parts, generator) for _ in range(slices)]
+        size, places, generator = self.drawn(number)
         image = torch.stack([self.groups[group].image[place].float()[None] for group, place in places])
         mask = torch.stack([self.groups[group].mask[place][None] for group, place in places])
         bone = torch.tensor([self.groups[group].bone for group, _ in places])

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from scripts.messages import ExpectedError
 from scripts.networks.attention import SliceClassifier
 from scripts.networks.drct import DrCT1
-from scripts.networks.study_network import FeatureMaps, StudyNetwork, StudyOutput
+from scripts.networks.study_network import FeatureMaps, StudyNetwork, StudyOutput, evenly_spaced_mm
 from scripts.training.labelled_slices import labels_of_input_slices
 from scripts.training.scan_features import ScanFeatures
 
@@ -195,6 +195,10 @@ class CachedSource:
     def high_resolution(self, input_slices: Tensor, size: int) -> Tensor:
         """Return the embeddings (n, channels) of chosen slices at the high resolution of the cache."""
         return self.high_res[input_slices]
+
+    def positions_mm(self) -> Tensor:
+        """Return even positions: none are cached."""
+        return evenly_spaced_mm(len(self.image)).to(self.image.device)
 
     def feature_maps(self) -> tuple[FeatureMaps, ...]:
         """Return nothing: only embeddings are cached."""

@@ -118,7 +118,7 @@ def prepared_features(
     windows : sequence of (float, float)
         Centre and width in HU of each channel.
     sizes : mapping
-        ``image`` and ``high_res``: rows and columns.
+        ``image`` and, for networks that read key slices again, ``high_res``: rows and columns.
     cache : Cache
         Keeps them as ``embeddings``.
     device : torch.device
@@ -134,7 +134,8 @@ def prepared_features(
         key = [group.key, of_backbone, chosen.name]
         compute = partial(_compute, group, backbone, HounsfieldWindows(windows), sizes, (device, chosen))
         arrays = cache.get("embeddings", key, compute)
-        image, high_res = (torch.from_numpy(arrays[name]).float() for name in ("image", "high_res"))
+        image = torch.from_numpy(arrays["image"]).float()
+        high_res = torch.from_numpy(arrays["high_res"]).float() if "high_res" in arrays else image * torch.nan
         found.append(ScanFeatures(image, high_res, torch.arange(image.shape[1])))
     return found
 
@@ -147,8 +148,8 @@ def _compute(
     where: tuple[torch.device, Precision],
 ) -> Arrays:
     arrays: Arrays = {}
-    for name in ("image", "high_res"):
-        size = (sizes[name], sizes[name])
+    for name, side in sizes.items():
+        size = (side, side)
         image = functional.interpolate(group.image.float()[:, None], size=size, mode="bilinear", antialias=True)
         slices = windowed(image, windows)
         arrays[name] = _embeddings(backbone, slices, *where)[None].half().numpy()

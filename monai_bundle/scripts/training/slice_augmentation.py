@@ -56,14 +56,20 @@ class SliceAugmentation:
     narrow: float = 0.3
 
     def __call__(
-        self, image: Tensor, mask: Tensor, bone: Tensor, size: int, generator: np.random.Generator
+        self,
+        image: Tensor,
+        mask: Tensor,
+        bone: Tensor,
+        size: int,
+        generator: np.random.Generator,
+        stride: int = STRIDE,
     ) -> tuple[Tensor, Tensor]:
         """Change a batch.
 
         Parameters
         ----------
         image : Tensor of float32, shape (slices, 1, side, side)
-            HU.
+            HU; more than one channel is changed alike.
         mask : Tensor of uint8, shape (slices, 1, side, side)
             Values stay as they are.
         bone : Tensor of bool, shape (slices,)
@@ -72,13 +78,15 @@ class SliceAugmentation:
             Rows and columns of the result.
         generator : Generator
             Source of all randomness.
+        stride : int
+            Pixels of the image per pixel of the mask that is returned.
 
         Returns
         -------
         image : Tensor, shape (slices, 1, size, size)
             HU.
-        mask : Tensor, shape (slices, 1, size / 4, size / 4)
-            The mask on the lesion decoder's pixels.
+        mask : Tensor, shape (slices, 1, size / stride, size / stride)
+            The mask on the pixels that are to be found, the lesion decoder's unless another stride is asked for.
         """
         count = len(image)
         affine = self._affine(count, generator)
@@ -86,7 +94,7 @@ class SliceAugmentation:
         # Air outside the image is air: grid_sample fills with 0.
         moved = functional.grid_sample(image - AIR_HU, grid, align_corners=False) + AIR_HU
         moved = functional.interpolate(moved, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-        coarse = functional.affine_grid(affine, [count, 1, size // STRIDE, size // STRIDE], align_corners=False)
+        coarse = functional.affine_grid(affine, [count, 1, size // stride, size // stride], align_corners=False)
         inside = functional.grid_sample(mask.float(), coarse, mode="nearest", align_corners=False).to(torch.uint8)
         moved = self._with_other_contrast(moved, generator)
         narrow = ~bone | torch.from_numpy(generator.random(count) < self.narrow)

@@ -1,0 +1,1 @@
+"""Published systems, each trained, measured and installed by one command."""

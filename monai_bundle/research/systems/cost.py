@@ -1,0 +1,142 @@
+"""What a system costs: parameters, operations and seconds of one reading, counted on the network itself."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+from monai.bundle import ConfigParser
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from research.evidence.network_reading import CONFIGURATION
+from scripts.inferer import ImageSource
+from scripts.networks.inference_form import fuse_for_inference
+from scripts.networks.lesion_decoder import LesionDecoder
+from scripts.networks.study_network import FeatureMaps, StudyNetwork, evenly_spaced_mm
+from scripts.precision import choose_precision
+from scripts.systems import SHIPPED_CONFIGURATION, System
+
+SLICES = 32
+"""Input slices of the scan that is read: a routine head CT."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of reading one scan of :data:`SLICES` input slices, without maps.
+
+    Attributes
+    ----------
+    parameters : int
+        Of the whole network.
+    gflop : float
+        Floating-point operations, a multiplication and an addition being two (GFLOP).
+    seconds : float or None
+        Wall time, median (s); None where it was not measured.
+    threads : int
+        Of the processor.
+    input : str
+        Channels and sizes of the images.
+    """
+
+    parameters: int
+    gflop: float
+    seconds: float | None
+    threads: int
+    input: str
+
+
+def cost_of(system: System, repeats: int = 0) -> Cost:
+    """Build a system with random weights, which take as long as trained ones, and count one reading.
+
+    Parameters
+    ----------
+    system : System
+        Of the bundle in whose folder this runs.
+    repeats : int
+        Readings that are timed after those that are counted; none leaves seconds out.
+    """
+    parser = ConfigParser()
+    own = [] if system.configuration.endswith(SHIPPED_CONFIGURATION) else [system.configuration]
+    parser.read_config([CONFIGURATION, *own])
+    network: StudyNetwork = parser.get_parsed_content("network_def").eval()
+    sizes: dict[str, int] = parser.get_parsed_content("image_sizes")
+    channels = len(parser.get_parsed_content("windows"))
+    parameters = sum(each.numel() for each in network.parameters())
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network.read_study(CountedSource(network, channels, sizes))
+    operations = counter.get_total_flops() / 1e9
+    seconds = None
+    if repeats:
+        images = {name: torch.rand(channels, SLICES, size, size) for name, size in sizes.items()}
+        fuse_for_inference(network)
+        _read(network, images, "auto")
+        seconds = statistics.median(_timed(network, images) for _ in range(repeats))
+    described = f"{channels} x " + ", ".join(f"{size} x {size}" for size in sizes.values())
+    return Cost(parameters, round(operations, 1), seconds, torch.get_num_threads(), described)
+
+
+class CountedSource:
+    """A scan whose slices go through the backbone without numbers, so that counting a large network takes no time.
+
+    A :class:`~scripts.networks.study_network.SliceSource`; what stands behind is computed on random embeddings.
+
+    Parameters
+    ----------
+    network : StudyNetwork
+        Its backbone and lesion decoder, if there is one, are counted.
+    channels : int
+        Of the input.
+    sizes : dict
+        ``image`` and, where slices are read again, ``high_res``: rows and columns.
+    """
+
+    def __init__(self, network: StudyNetwork, channels: int, sizes: dict[str, int]) -> None:
+        decoder: LesionDecoder | None = getattr(network, "lesion_decoder", None)
+        self.backbone = copy.deepcopy(network.backbone).to("meta")
+        self.decoder = None if decoder is None else copy.deepcopy(decoder).to("meta")
+        self.channels, self.sizes = channels, sizes
+
+    def embeddings(self) -> Tensor:
+        """Return random embeddings (input slices, channels)."""
+        return self._read(SLICES, self.sizes["image"])
+
+    def high_resolution(self, input_slices: Tensor, size: int) -> Tensor:
+        """Return random embeddings (n, channels)."""
+        return self._read(len(input_slices), size)
+
+    def positions_mm(self) -> Tensor:
+        """Return even positions."""
+        return evenly_spaced_mm(SLICES)
+
+    def feature_maps(self) -> tuple[FeatureMaps, ...]:
+        """Return nothing: maps are not counted."""
+        return ()
+
+    def lesion_logits(self) -> tuple[FeatureMaps, ...]:
+        """Return nothing: they have no numbers."""
+        return ()
+
+    def _read(self, count: int, size: int) -> Tensor:
+        image = torch.empty(count, self.channels, size, size, device="meta")
+        if self.decoder is None:
+            self.backbone(image)
+        else:
+            self.decoder(self.backbone.levels(image))
+        return torch.rand(count, self.backbone.channels)
+
+
+def _timed(network: StudyNetwork, images: dict[str, Tensor]) -> float:
+    since = time.perf_counter()
+    _read(network, images, "auto")
+    return round(time.perf_counter() - since, 2)
+
+
+def _read(network: StudyNetwork, images: dict[str, Tensor], precision: str) -> None:
+    chosen = choose_precision(torch.device("cpu"), precision)  # type: ignore[arg-type] # one of its names
+    with torch.no_grad():
+        network.read_study(ImageSource(images, network, chosen, 8, 2, lambda *_: None))

@@ -1,0 +1,155 @@
+"""Every system on one footing: CT-ICH's folds, the same patients and metrics, read as a user's study is."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from research.evidence.explanations import HeldOutScan, Quality, as_plain, label_map, load_scan
+from research.evidence.held_out import prediction
+from research.evidence.measured_file import jsonable
+from research.evidence.network_reading import CONFIGURATION, NetworkReader, NetworkReading
+from research.metrics.attribution_quality import MapQuality, map_quality, mask_of_label, summarise_labels
+from research.metrics.eval_metrics import eval_metrics
+from research.metrics.predictions import Predictions, ScanPrediction
+from research.metrics.random_baseline import by_patient
+from scripts.cache import Cache, files_key
+from scripts.networks.study_network import StudyOutput
+from scripts.systems import System
+from scripts.weights import note_file
+
+_VERSION = 1
+_NEVER_DRAWN = {"attribution_scale_file": "configs/attribution_scale.json"}
+"""Maps are measured on each scan's own scale: a system that was never installed has none of its own."""
+
+
+@dataclass(frozen=True)
+class SystemReading:
+    """What is kept of one scan that a system has not seen.
+
+    Attributes
+    ----------
+    prediction : ScanPrediction
+        As of every network.
+    qualities : dict
+        Label that the scan shows to the quality of its attribution map, by the system's own method.
+    seconds : float
+        Wall time from the original voxels to logits, without maps (s).
+    """
+
+    prediction: ScanPrediction
+    qualities: dict[str, MapQuality]
+    seconds: float
+
+
+def reader_of(system: System, weights: Path, overrides: Mapping[str, Any]) -> NetworkReader:
+    """Return a system with the weights of one fold, reading as inference does."""
+    return NetworkReader(
+        str(weights.absolute()), {**_NEVER_DRAWN, **overrides}, configuration=[CONFIGURATION, system.configuration]
+    )
+
+
+def read_entry(entry: Mapping[str, Any], reader: NetworkReader) -> SystemReading:
+    """Read one scan of a datalist and measure the maps of what it shows."""
+    start = time.perf_counter()
+    scan = load_scan(entry, reader)
+    output = reader.pass_with_graph(scan.inputs)
+    seconds = time.perf_counter() - start
+    reading = NetworkReading(output.detached(), scan.inputs["geometry"], scan.head, None, {})
+    return SystemReading(prediction(entry, reading), dict(_qualities(scan, output, reader)), round(seconds, 3))
+
+
+def _qualities(scan: HeldOutScan, output: StudyOutput, reader: NetworkReader) -> Iterator[tuple[str, MapQuality]]:
+    if scan.mask is None or not output.feature_maps:
+        return
+    for column, key in enumerate(reader.labels):
+        if scan.label[column] == 1:
+            stored = label_map(output, scan, reader.inferer.method, column)
+            mask = mask_of_label(scan.mask, scan.slice_labels[:, column] == 1)
+            yield key, map_quality(stored.voxels, mask, scan.head)
+
+
+def evaluate(
+    system: System,
+    entries: Sequence[Mapping[str, Any]],
+    weights: Mapping[int, Path],
+    folder: Path,
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Read the scans of some folds, each by the weights that have not seen them, and write what was measured.
+
+    Parameters
+    ----------
+    system : System
+        What reads.
+    entries : sequence of mapping
+        Datalist; scans of folds without weights are left out.
+    weights : mapping of int to Path
+        Fold to the weights of its network.
+    folder : Path
+        Gets ``predictions.json`` (as of every network) and ``evaluation.json``; its sub-folder ``cache`` is the cache.
+    overrides : mapping, optional
+        Keys of the configuration, such as the size that the weights were trained at.
+
+    Returns
+    -------
+    dict
+        What ``evaluation.json`` holds: ``system``, ``title``, ``folds``, ``scans``, ``trained`` (fold to what its
+        weights were made of), ``metrics``, ``map_method``, ``map_quality``, ``seconds_per_scan``.
+    """
+    cache = Cache(folder / "cache")
+    readings: list[SystemReading] = []
+    readers: dict[int, NetworkReader] = {}
+    chosen = [entry for entry in entries if int(entry["fold"]) in weights]
+    for entry in tqdm(chosen, desc=system.name, unit="scan"):
+        fold = int(entry["fold"])
+        if fold not in readers:
+            # One at a time: five networks are no use at once.
+            readers = {fold: reader_of(system, weights[fold], overrides or {})}
+        reader = readers[fold]
+        key = [_VERSION, entry["name"], fold, files_key(entry["study"].files), reader.key, reader.inferer.method]
+        readings.append(cache.get("system_readings", key, partial(read_entry, entry, reader)))
+    predictions = _predictions(system, readings, next(iter(readers.values())).labels)
+    predictions.to_json(folder / "predictions.json")
+    content = {
+        "system": system.name,
+        "title": system.title,
+        "folds": sorted(weights),
+        "scans": len(readings),
+        "trained": {str(fold): _note(path) for fold, path in sorted(weights.items())},
+        "metrics": eval_metrics(predictions),
+        "map_method": next(iter(readers.values())).inferer.method,
+        "map_quality": as_plain(summarise_labels(_by_label(readings), by_patient())),
+        "seconds_per_scan": sum(each.seconds for each in readings) / len(readings),
+    }
+    partial_file = folder / "evaluation.partial"
+    partial_file.write_text(json.dumps(jsonable(content), indent=1) + "\n", encoding="utf-8")
+    partial_file.replace(folder / "evaluation.json")
+    return content
+
+
+def _predictions(system: System, readings: Sequence[SystemReading], keys: tuple[str, ...]) -> Predictions:
+    scans = tuple(each.prediction for each in readings)
+    folds = len({scan.fold for scan in scans})
+    protocol = f"{len(scans)} scans, cross-validation by patient, {folds} folds held out and pooled"
+    return Predictions(keys, scans, system.title, protocol)
+
+
+def _by_label(readings: Sequence[SystemReading]) -> Quality:
+    found: Quality = {}
+    for each in readings:
+        for key, quality in each.qualities.items():
+            found.setdefault(key, []).append((each.prediction.patient, quality))
+    return found
+
+
+def _note(weights: Path) -> str:
+    path = note_file(weights)
+    return str(json.loads(path.read_text("utf-8"))["trained_on"]) if path.is_file() else "not known"

@@ -1,0 +1,128 @@
+"""One system's training, stage after stage, each kept under everything that decides it; a cut-off one goes on."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from research.training.protocol import HEADS, PREPARED, data_key, prepared, settings_of
+from scripts.messages import ExpectedError
+from scripts.systems import SHIPPED_CONFIGURATION, System, systems
+from scripts.weights import note_file
+
+SYSTEMS = "configs/train_systems.json"
+SEQUENCES = "configs/train_sequences.json"
+STAGES: dict[str, tuple[str, ...]] = {
+    "heads": (HEADS,),
+    "slices": (HEADS, PREPARED, SYSTEMS),
+    "sequences": (HEADS, PREPARED, SYSTEMS, SEQUENCES),
+}
+"""Configurations of each stage that a system's ``system#stages`` may name, laid over one another, its own last."""
+FOLDER = Path("cache/systems")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SystemTraining:
+    """How systems are trained here.
+
+    Attributes
+    ----------
+    overrides : mapping
+        Keys of every configuration, such as data folders, the cache and the size of the images.
+    folder : Path
+        Gets a folder per system, with the weights of every stage and fold.
+    """
+
+    overrides: Mapping[str, Any]
+    folder: Path = FOLDER
+
+    def trained(self, system: System, validation_fold: int | None) -> Path:
+        """Return the weights of a system that has not seen one fold, trained where they are not there yet.
+
+        Parameters
+        ----------
+        system : System
+            Not the shipped one.
+        validation_fold : int or None
+            Its patients are not seen; None trains on all.
+        """
+        start: Path | None = None
+        for stage in stages_of(system):
+            start = self._stage(system, stage, validation_fold, start)
+        if start is None:
+            raise ExpectedError("training.no_stages", name=system.name)
+        return start
+
+    def datalist(self, system: System) -> list[dict[str, Any]]:
+        """Return the scans that folds are made of, with the labels that the system knows, fold by fold."""
+        workflow = prepared([HEADS, system.configuration], self.overrides_of(HEADS), initialize=False)
+        entries: list[dict[str, Any]] = workflow.parser.get_parsed_content("datalist")
+        return sorted(entries, key=lambda entry: (entry["fold"], entry["name"]))
+
+    def overrides_of(self, configuration: str) -> dict[str, Any]:
+        """Return the overrides whose keys a configuration has."""
+        known = json.loads(Path(configuration).read_text("utf-8"))
+        return {key: value for key, value in self.overrides.items() if key.split("#")[0] in known}
+
+    def _stage(self, system: System, stage: str, validation_fold: int | None, start: Path | None) -> Path:
+        files = [*STAGES[stage], system.configuration]
+        overrides = {**self.overrides, "validation_fold": validation_fold}
+        elsewhere = {key: value for key, value in overrides.items() if not key.startswith("cache")}
+        key = joblib.hash([settings_of(*files), elsewhere, data_key(files, overrides), start and start.name])
+        path = self.folder / system.name / f"{stage}-{validation_fold}-{key[:16]}.pt"
+        if path.is_file():
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        logger.info("%s: training %s without fold %s", system.name, stage, validation_fold)
+        run = {"output_dir": str(path.parent), "model_path": str(partial), "resume": True}
+        if start is not None:
+            run["start_from"] = str(start.absolute())
+        workflow = prepared(files, {**overrides, **run})
+        workflow.run()
+        workflow.finalize()
+        if note_file(partial).is_file():
+            note_file(partial).replace(note_file(path))
+        partial.replace(path)
+        return path
+
+
+def stages_of(system: System) -> list[str]:
+    """Return the names of a system's stages, in their order.
+
+    Raises
+    ------
+    ExpectedError
+        ``training.no_stages`` if its configuration names none, or one that does not exist.
+    """
+    stated = json.loads(Path(system.configuration).read_text("utf-8"))["system"].get("stages", [])
+    if not stated or set(stated) - set(STAGES):
+        raise ExpectedError("training.no_stages", name=system.name)
+    return list(stated)
+
+
+def published_system(name: str) -> System:
+    """Return one of the bundle's systems by name, the shipped one excepted.
+
+    Raises
+    ------
+    ExpectedError
+        ``training.unknown_system``; it names those that there are.
+    """
+    found = {system.name: system for system in published_systems()}
+    if name not in found:
+        raise ExpectedError("training.unknown_system", name=name, known=", ".join(found))
+    return found[name]
+
+
+def published_systems() -> list[System]:
+    """Return the bundle's systems, the shipped one excepted, by name."""
+    return [system for system in systems(".") if not system.configuration.endswith(SHIPPED_CONFIGURATION)]
