@@ -25,7 +25,7 @@ from scripts.diagnosis import (
     SliceResult,
 )
 from scripts.intake.study import CTStudy
-from scripts.labels import LESION_GROUPS
+from scripts.labels import LESION_GROUPS, Label
 from scripts.messages import ENGLISH, Translation
 from scripts.output.folder import RESULT_FILE, RESULT_SCHEMA, OutputError, whole_folder, write_file
 from scripts.output.impression import impression, label_name
@@ -220,13 +220,18 @@ def _finding(finding: Finding, translation: Translation) -> Document:
     return {
         "key": label.key,
         "name": label_name(label, translation),
-        "code": {"finding": asdict(label.finding), "region": asdict(label.region)},
+        "code": _coded(label),
         "colour": list(label.colour),
         "probability": float(finding.probability),
         "threshold": float(finding.threshold),
         "default_threshold": bool(finding.default_threshold),
         "positive": bool(finding.positive),
     }
+
+
+def _coded(label: Label) -> Document:
+    modifier = {} if label.region_modifier is None else {"region_modifier": asdict(label.region_modifier)}
+    return {"finding": asdict(label.finding), "region": asdict(label.region), **modifier}
 
 
 def _slice(entry: SliceResult, study: CTStudy) -> Document:
