@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 OWN_SCHEME = "99ICHDX"
 """Coding Scheme Designator (0008,0102) of concepts that no table of PS3.16 holds; private ones begin with 99."""
 

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cache
@@ -115,7 +116,12 @@ def refusal_document(refusal: Refusal, language: str = ENGLISH) -> Document:
     )
 
 
-def write_result_folder(diagnosis: Diagnosis, output_dir: Path, language: str = ENGLISH) -> Path:
+def write_result_folder(
+    diagnosis: Diagnosis,
+    output_dir: Path,
+    language: str = ENGLISH,
+    add_further: Callable[[Path], None] | None = None,
+) -> Path:
     """Write ``result.json``, the maps and ``report.html``; the folder of an earlier run is replaced.
 
     Parameters
@@ -126,6 +132,8 @@ def write_result_folder(diagnosis: Diagnosis, output_dir: Path, language: str = 
         Made when missing.
     language : str
         Language of the report and of the texts in ``result.json``.
+    add_further : callable, optional
+        Puts further files into the folder, which holds all others and is not yet in its place.
 
     Returns
     -------
@@ -147,6 +155,8 @@ def write_result_folder(diagnosis: Diagnosis, output_dir: Path, language: str = 
         for name, encoded in ({} if lesions is None else lesions.result()).items():
             write_file(folder / name, encoded)
         _write_texts(folder, document, report)
+        if add_further is not None:
+            add_further(folder)
     return output_dir / diagnosis.study_id
 
 
