@@ -62,3 +62,5 @@ def complete(instance: hd.SOPClass, source: Dataset, written: datetime) -> None:
     date, time = written.strftime("%Y%m%d"), written.strftime("%H%M%S")
     instance.InstanceCreationDate, instance.InstanceCreationTime = date, time
     instance.ContentDate, instance.ContentTime = date, time
+    for equipment in instance.get("ContributingEquipmentSequence", ()):
+        equipment.ContributionDateTime = f"{date}{time}"

@@ -10,6 +10,7 @@ import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import UID
 
 from scripts.dicom_output.source_series import SourceSeries
 
@@ -114,6 +115,12 @@ def describe_each_frame(image: Dataset, source: SourceSeries) -> None:
         del shared.PlaneOrientationSequence
         for frame, index in zip(frames, slices, strict=True):
             frame.PlaneOrientationSequence = _orientation(source, index)
+
+
+def name_dimensions(image: Dataset, uid: UID) -> None:
+    """Give the dimensions of frames (PS3.3 C.7.6.17) an identifier of their own, where highdicom drew one."""
+    for item in (*image.DimensionOrganizationSequence, *image.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid
 
 
 def slices_of_frames(image: Dataset, source: SourceSeries) -> list[int]:

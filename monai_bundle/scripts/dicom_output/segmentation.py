@@ -12,7 +12,7 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from scripts.dicom_output.coding import CATEGORY, concept
 from scripts.dicom_output.identity import Identity
-from scripts.dicom_output.referenced_images import describe_each_frame, without_patient
+from scripts.dicom_output.referenced_images import describe_each_frame, name_dimensions, without_patient
 from scripts.labels import TOTAL_GROUP, VOCABULARIES, Label
 
 _LONGEST_LABEL = 64
@@ -106,6 +106,7 @@ def lesion_segmentation(identity: Identity, segments: tuple[Segment, ...]) -> hd
         series_description="ICHDiagnosis lesions (research use only)",
         **identity.equipment(),
     )
+    name_dimensions(segmentation, identity.uid("lesions", "dimensions"))
     if not source.is_multi_frame:
         describe_each_frame(segmentation, source)
     return segmentation
