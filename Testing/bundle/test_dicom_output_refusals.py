@@ -32,6 +32,7 @@ from scripts.labels import RSNA
 from scripts.output.result import write_refusal_folder, write_result_folder
 from scripts.phantom import Grid
 from scripts.progress import Progress
+from scripts.settings import SettingError, is_on
 from scripts.study_evaluator import Reader, StudyEvaluator
 
 GRID = Grid(SHAPE, (2.0, 2.0, 5.0))
@@ -138,6 +139,16 @@ def test_a_folder_without_a_result_a_refused_study_and_a_volume_file_have_nothin
         with pytest.raises(DicomOutputError) as caught:
             read_finished(folder)
         assert caught.value.code == f"dicom_output.{code}"
+
+
+@pytest.mark.parametrize(("value", "on"), [(True, True), ("true", True), ("False", False), (False, False)])
+def test_the_switch_is_what_the_command_line_says(value: object, on: bool):
+    assert is_on("dicom_output", value) is on
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_named():
+    with pytest.raises(SettingError, match="dicom_output must be true or false, not maybe"):
+        is_on("dicom_output", "maybe")
 
 
 def test_missing_packages_are_named_with_the_command_that_installs_them(monkeypatch: pytest.MonkeyPatch):

@@ -20,10 +20,10 @@ from ICHDiagnosisLib.dicom_export import DicomExport, ExportEnding, import_into_
 from ICHDiagnosisLib.install.requirements import MissingPackage, Requirement
 from ICHDiagnosisLib.scene.volume_input import INSTANCE_UIDS
 from panel_cases import applied, click, wait
-from process_cases import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "monai_bundle"
+PATIENCE_S = 300.0
 # In a process of its own, as in the application: this one has not loaded torch.
 MAKE = """
 import sys
@@ -85,7 +85,7 @@ def ended(export: DicomExport) -> ExportEnding:
         endings.extend(each for each in [export.poll()] if each is not None)
         return bool(endings)
 
-    wait_until(poll)
+    wait(poll, PATIENCE_S)
     assert not export.running
     return endings[0]
 
@@ -139,7 +139,7 @@ def test_a_volume_whose_original_files_are_gone_cannot_be_exported(loaded, known
 
 
 def test_packages_are_asked_for_when_they_are_first_needed(loaded, database, result: Path, tmp_path: Path):
-    missing = (MissingPackage(Requirement("highdicom", "0.27"), None),)
+    missing = (MissingPackage(Requirement("highdicom", "0.28"), None),)
     with pytest.raises(PackagesMissingError) as caught:
         an_export(database, missing=missing).start(loaded, result, tmp_path)
     assert caught.value.missing == missing
@@ -206,15 +206,15 @@ def test_the_panel_follows_an_export_to_its_end(panel, head_ct, tmp_path: Path, 
     panel.dicom.export_into(tmp_path)
     assert panel.dicom.exporting
     assert not panel.ui.dicomButton.enabled
-    wait(lambda: panel.ui.exportLabel.text.startswith("No DICOM objects: "))
+    wait(lambda: panel.ui.exportLabel.text.startswith("No DICOM objects: "), PATIENCE_S)
     assert panel.ui.dicomButton.enabled
 
 
 def test_consent_to_install_comes_before_an_export(panel, head_ct, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    missing = (MissingPackage(Requirement("highdicom", "0.27"), None),)
+    missing = (MissingPackage(Requirement("highdicom", "0.28"), None),)
     monkeypatch.setattr(panel.logic.dicom_export, "_find_missing", lambda: missing)
     head_ct.SetAttribute(INSTANCE_UIDS, "1.2.3.4.0")
     applied(panel, head_ct)
     panel.dicom.export_into(tmp_path)
     assert panel.ui.consentFrame.visible
-    assert "highdicom>=0.27 (not installed; about 36 MB)" in panel.ui.consentLabel.text
+    assert "highdicom>=0.28 (not installed; about 36 MB)" in panel.ui.consentLabel.text

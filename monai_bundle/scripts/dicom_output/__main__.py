@@ -46,12 +46,13 @@ def export(result: Path, series: Path, output: Path, language: str = ENGLISH) ->
         If packages are missing, the result or the series cannot be used, or the folder cannot be written.
     """
     require_packages()
+    from scripts.dicom_output.finished_result import read_finished  # noqa: PLC0415 - each takes its time to import
+
+    finished = read_finished(result)
     from scripts.dicom_output.export import dicom_files, write_files  # noqa: PLC0415 - optional packages
-    from scripts.dicom_output.finished_result import read_finished  # noqa: PLC0415
     from scripts.intake.discovery import find_studies  # noqa: PLC0415
     from scripts.output.folder import whole_folder  # noqa: PLC0415
 
-    finished = read_finished(result)
     headers = [header for source in find_studies(series) for header in source.headers]
     files = dicom_files(finished, headers, language)
     with whole_folder(output.parent, output.name, replaces=holds_objects_alone) as folder:

@@ -15,29 +15,26 @@ _DEIDENTIFICATION = ("LongitudinalTemporalInformationModified", "BurnedInAnnotat
 """Beside those of the Patient module: Patient Identity Removed (0012,0062), De-identification Method (0012,0063)."""
 
 _UTF_8 = "ISO_IR 192"
+_LIBRARIES = {"fontTools", "fpdf", "highdicom", "pydicom"}
 
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Keep what highdicom and pydicom warn of out of log and console: their texts quote the patient's attributes."""
-    loggers = [logging.getLogger(name) for name in ("highdicom", "pydicom")]
-    disabled = [logger.disabled for logger in loggers]
-    children = [
-        child
-        for name, child in logging.root.manager.loggerDict.items()
-        if name.split(".")[0] in {"highdicom", "pydicom"} and isinstance(child, logging.Logger) and not child.disabled
+    """Keep what the libraries report out of log and console: their texts quote the patient's attributes."""
+    loggers = [
+        logger
+        for name, logger in logging.root.manager.loggerDict.items()
+        if name.split(".")[0] in _LIBRARIES and isinstance(logger, logging.Logger) and not logger.disabled
     ]
     try:
-        for logger in (*loggers, *children):
+        for logger in loggers:
             logger.disabled = True
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger in children:
+        for logger in loggers:
             logger.disabled = False
-        for logger, was in zip(loggers, disabled, strict=True):
-            logger.disabled = was
 
 
 def complete(instance: hd.SOPClass, source: Dataset, written: datetime) -> None:

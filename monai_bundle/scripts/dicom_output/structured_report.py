@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from scripts.dicom_output.coding import CATEGORY, PROCEDURE, concept, own_scheme, sites
-from scripts.dicom_output.identity import MANUFACTURER, Identity
+from scripts.dicom_output.identity import Identity
 from scripts.dicom_output.referenced_images import without_patient
 from scripts.dicom_output.segmentation import Segment
 
@@ -170,8 +170,6 @@ def _algorithm(identity: Identity, *further: str) -> hd.sr.AlgorithmIdentificati
         name=identity.model_name,
         version=identity.version,
         parameters=[*parameters, *further],
-        family=codes.DCM.ArtificialIntelligence,
-        manufacturer=MANUFACTURER,
     )
 
 
