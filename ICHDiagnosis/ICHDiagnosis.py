@@ -30,11 +30,13 @@ if IS_NEW_ENOUGH:
     from ICHDiagnosisLib.batch.batch import Batch
     from ICHDiagnosisLib.batch.studies import BatchStudy
     from ICHDiagnosisLib.bundle.command import BundleMissingError
+    from ICHDiagnosisLib.bundle.dicom_process import DicomProcess
     from ICHDiagnosisLib.bundle.location import find_bundle
     from ICHDiagnosisLib.bundle.process import BundleProcess
     from ICHDiagnosisLib.bundle.resident_bundle import ResidentBundle
     from ICHDiagnosisLib.bundle.run import BundleRun, RunSettings
     from ICHDiagnosisLib.diagnose import Diagnosis, at_own_thresholds, diagnose
+    from ICHDiagnosisLib.dicom_export import DicomExport
     from ICHDiagnosisLib.history import History
     from ICHDiagnosisLib.install.installers import python_executable
     from ICHDiagnosisLib.install.requirements import MissingPackage, find_missing, read_requirements
@@ -101,6 +103,8 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         One volume at a time.
     batch : Batch
         Many studies; never beside an analysis.
+    dicom_export : DicomExport
+        A finished result as DICOM objects.
 
     Raises
     ------
@@ -120,7 +124,9 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         environment, settings = slicer.util.startupEnvironment(), self.settings
         self.resident = ResidentBundle(environment, lambda: settings.worker, BundleProcess(environment))
         self._run = run = BundleRun(self.resident, python_executable(), self.bundle_root)
-        self.analysis = AnalysisLogic(run, self.missing_packages, self.history, getattr(slicer, "dicomDatabase", None))
+        database = getattr(slicer, "dicomDatabase", None)
+        self.analysis = AnalysisLogic(run, self.missing_packages, self.history, database)
+        self.dicom_export = DicomExport(DicomProcess(python_executable(), self.bundle_root, environment), database)
         self.batch = Batch(
             run, self.missing_packages, record=lambda result, name: record_analysis(self.history, result, name)
         )
@@ -253,6 +259,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         """End whatever runs, and wait for that."""
         self.analysis.close()
         self.batch.close()
+        self.dicom_export.close()
 
 
 class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -3,7 +3,7 @@
     .venv/bin/python setup/installed_sizes.py
 
 prints a line per package (MB on disk) and the sum. A package that several bring is counted with the first of the list;
-what Slicer brings itself is left out of the sum.
+what Slicer brings itself, and what is installed when DICOM objects are first wanted, is left out of the sum.
 """
 
 from __future__ import annotations
@@ -38,9 +38,13 @@ def needs_of(name: str) -> list[str]:
 def main() -> int:
     """Print the table."""
     sys.path.insert(0, str(ROOT / "ICHDiagnosis"))
-    from ICHDiagnosisLib.install.requirements import read_requirements  # noqa: PLC0415 - found by the line above
+    from ICHDiagnosisLib.install.requirements import (  # noqa: PLC0415 - found by the line above
+        DICOM_REQUIREMENTS_FILE,
+        read_requirements,
+    )
 
-    names = [canonicalize_name(requirement.name) for requirement in read_requirements()]
+    on_demand = {canonicalize_name(requirement.name) for requirement in read_requirements(DICOM_REQUIREMENTS_FILE)}
+    names = [*(canonicalize_name(requirement.name) for requirement in read_requirements()), *sorted(on_demand)]
     counted = {*names, *(canonicalize_name(name) for name in OF_SLICER)}
     print(f"{'package':<20}MB")
     total = 0.0
@@ -53,7 +57,7 @@ def main() -> int:
                 size += size_of(needed)
                 unseen += needs_of(needed)
         print(f"{name:<20}{size:.1f}")
-        total += 0 if name in OF_SLICER else size
+        total += 0 if name in OF_SLICER | on_demand else size
     print(f"{'sum':<20}{total:.0f}")
     return 0
 

@@ -257,6 +257,17 @@ CATALOGUE = {
     "export.caption_map": _("Grad-CAM {name} ≥ {threshold:g} %: evidence, not a lesion mask"),
     "export.caption_lesion": _("lesion contour by the network, {ml} ml"),
     "export.caption_research": _("research use only"),
+    "dicom.title": _("A folder for the DICOM objects"),
+    "dicom.hint": _("Report, key slices, segmentation, maps and PDF as DICOM objects of the same study"),
+    "dicom.hint_not_offered": _("Only for a result that was read from the original files of a DICOM volume"),
+    "dicom.no_original_files": _("The original DICOM files of this volume were not found: load it from DICOM again."),
+    "dicom.writing": _("Writing DICOM objects…"),
+    "dicom.written": _("{count} DICOM objects written into {folder}."),
+    "dicom.imported": _("{count} DICOM objects written into {folder} and added to the DICOM database."),
+    "dicom.not_imported": _(
+        "{count} DICOM objects written into {folder}; the DICOM database did not take them, import them by hand."
+    ),
+    "dicom.failed": _("No DICOM objects: {reason}"),
     "table.nothing": _("There is nothing to export."),
     "table.other_labels": _("The studies have different sets of labels."),
     "table.not_writable": _("{name} cannot be written: {error}"),

@@ -47,6 +47,7 @@ def as_version_1(document: dict) -> dict:
     earlier["study"].pop("considered", None)
     for finding in earlier["findings"]:
         finding["threshold_chosen"] = not finding.pop("default_threshold")
+        finding["code"].pop("region_modifier", None)
     for entry in earlier["slices"]:
         del entry["sop_instance_uid"]
         entry["read"] = True

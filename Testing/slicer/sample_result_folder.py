@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 CONTRACTS = sorted((Path(__file__).resolve().parents[2] / "monai_bundle").rglob("result.schema*.json"))
 LABELS = {
-    "any": ("Any intracranial haemorrhage", ("12738006", "Brain"), (230, 75, 53)),
+    "any": ("Any intracranial haemorrhage", ("1101003", "Intracranial"), (230, 75, 53)),
     "intraparenchymal": ("Intraparenchymal haemorrhage", ("12738006", "Brain"), (190, 60, 160)),
-    "subdural": ("Subdural haemorrhage", ("54214006", "Subdural space"), (120, 190, 60)),
+    "subdural": ("Subdural haemorrhage", ("18545000", "Dura mater"), (120, 190, 60)),
 }
 POSITIVE = ("any", "subdural")
+REGION_MODIFIERS = {"subdural": {"scheme": "SCT", "value": "260521003", "meaning": "Internal"}}
 KEY_SLICES = {3: 1, 5: 2}
 """Original slice -> rank."""
 
@@ -34,6 +35,7 @@ def finding(key: str, positive: bool) -> dict[str, Any]:
         "code": {
             "finding": {"scheme": "SCT", "value": "50960005", "meaning": "Hemorrhage"},
             "region": {"scheme": "SCT", "value": region[0], "meaning": region[1]},
+            **({"region_modifier": REGION_MODIFIERS[key]} if key in REGION_MODIFIERS else {}),
         },
         "colour": list(colour),
         "probability": 0.91 if positive else 0.12,
@@ -189,6 +191,7 @@ def of_version_1(content: dict[str, Any]) -> dict[str, Any]:
     findings = [dict(finding) for finding in content["findings"]]
     for found in findings:
         found["threshold_chosen"] = not found.pop("default_threshold")
+        found["code"] = {key: code for key, code in found["code"].items() if key != "region_modifier"}
     quality = [{"name": warning["code"], "message": warning["message"]} for warning in content["study"]["quality"]]
     slices_then = [{**original, "read": True} for original in content["slices"]]
     for original in slices_then:

@@ -13,7 +13,13 @@ import pytest
 
 from ICHDiagnosisLib.install import check, computer, failure, installation, installers, requirements, sizes, steps
 from ICHDiagnosisLib.install.installed_packages import InstalledPackages, canonical, is_at_least
-from ICHDiagnosisLib.install.requirements import Requirement, find_missing, read_requirements, requirement_lines
+from ICHDiagnosisLib.install.requirements import (
+    DICOM_REQUIREMENTS_FILE,
+    Requirement,
+    find_missing,
+    read_requirements,
+    requirement_lines,
+)
 from package_cases import put_distribution
 
 PROJECT_ROOT = Path(__file__).parents[2]
@@ -22,6 +28,12 @@ PROJECT_ROOT = Path(__file__).parents[2]
 def test_the_list_is_what_the_bundle_needs():
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert sorted(requirement_lines()) == sorted(project["dependencies"])
+
+
+def test_the_list_of_what_dicom_needs_is_the_extra_of_that_name():
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert sorted(requirement_lines(DICOM_REQUIREMENTS_FILE)) == sorted(project["optional-dependencies"]["dicom"])
+    assert all(requirement.megabytes > 0 for requirement in read_requirements(DICOM_REQUIREMENTS_FILE))
 
 
 def test_torch_comes_first_and_every_size_is_known():

@@ -38,11 +38,17 @@ def test_segments_carry_their_colour_name_and_terminology(ct, result):
     entry = slicer.vtkSlicerTerminologyEntry()
     logic = slicer.modules.terminologies.logic()
     assert logic.DeserializeTerminologyEntry(segment.GetTerminology(), entry)
-    found = (entry.GetCategoryObject(), entry.GetTypeObject(), entry.GetRegionObject())
+    found = (
+        entry.GetCategoryObject(),
+        entry.GetTypeObject(),
+        entry.GetRegionObject(),
+        entry.GetRegionModifierObject(),
+    )
     assert [(c.GetCodingSchemeDesignator(), c.GetCodeValue()) for c in found] == [
         ("SCT", "49755003"),
         ("SCT", "50960005"),
-        ("SCT", "54214006"),
+        ("SCT", "18545000"),
+        ("SCT", "260521003"),
     ]
     assert logic.DeserializeTerminologyEntry(key_slices.GetTerminology(), entry)
     assert (entry.GetTypeObject().GetCodeMeaning(), entry.GetRegionObject().GetCodeMeaning()) == ("Of Interest", "Head")

@@ -11,6 +11,27 @@ class SettingError(ExpectedError):
     """A setting of the run cannot be used."""
 
 
+def is_on(name: str, value: object) -> bool:
+    """Return whether a switch is on; the command line gives ``true`` and ``false`` as text.
+
+    Parameters
+    ----------
+    name : str
+        The setting, for the error.
+    value : bool or str
+        As it was set.
+
+    Raises
+    ------
+    SettingError
+        If it is neither true nor false.
+    """
+    known = {"true": True, "false": False}
+    if str(value).lower() not in known:
+        raise SettingError("settings.switch", name=name, value=value)
+    return known[str(value).lower()]
+
+
 def usable_device(device: str | torch.device) -> torch.device:
     """Return a device, checked.
 

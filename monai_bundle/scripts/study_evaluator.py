@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from scipy.special import expit, logit
 
 from scripts.calibration import Calibration
 from scripts.diagnosis import AttributionMap, Diagnosis, Finding, ModelIdentity, Refusal, SliceResult
+from scripts.dicom_output.request import FOLDER as DICOM_FOLDER
+from scripts.dicom_output.request import DicomOutputError, require_packages
 from scripts.explanation.lesion_volumes import LesionSettings, measure_lesions
 from scripts.explanation.maps import StoredMap, attention_map, key_slice_ranks
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.discovery import StudySource
 from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
 from scripts.labels import Label
-from scripts.messages import ENGLISH, ExpectedError, Translation
+from scripts.messages import ENGLISH, ExpectedError, Translation, message
 from scripts.networks.study_network import StudyNetwork
 from scripts.operating_points import DEFAULT_THRESHOLD, prevalence_shift
 from scripts.output.folder import OutputError, OutputFolderError
@@ -87,7 +90,11 @@ def _only_study(batch: list[dict[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads, with which vocabulary, operating point and lesion threshold: the constant part of every diagnosis."""
+    """Who reads, with which vocabulary, operating point and lesion threshold: the constant part of every diagnosis.
+
+    ``dicom_output`` asks for DICOM objects in each result folder (:mod:`scripts.dicom_output`); a study that was not
+    read from DICOM, or that no object can refer to, has a result without.
+    """
 
     model: ModelIdentity
     labels: tuple[Label, ...]
@@ -99,10 +106,13 @@ class Reader:
     lesions: LesionSettings = field(default_factory=LesionSettings)
     draw_negative_maps: bool = False
     prevalence: Mapping[str, float] | None = None
+    dicom_output: bool = False
 
     def __post_init__(self) -> None:
-        """Check that model, labels and thresholds belong together, and that there are texts in the language."""
+        """Check that model, labels and thresholds belong together, and that texts and packages are there."""
         Translation(self.language)
+        if self.dicom_output:
+            require_packages()
         if self.model.labels != tuple(label.key for label in self.labels):
             raise ValueError(f"the model's labels {self.model.labels} are not those of the configured vocabulary")
         if not len(self.thresholds) == len(self.calibration.slope) == len(self.labels):
@@ -214,9 +224,22 @@ class StudyEvaluator(SupervisedEvaluator):
         self.progress.report("maps", 90)
         diagnosis = self._diagnosis(source.study_id, entry, reading)
         self.progress.report("writing", 95)
-        folder = write_result_folder(diagnosis, self.output_dir, self.reader.language)
+        further = partial(self._add_dicom_objects, source) if self.reader.dicom_output else None
+        folder = write_result_folder(diagnosis, self.output_dir, self.reader.language, further)
         self.diagnoses.append(source.study_id)
         logger.info("%s: evaluated, report in %s", source.study_id, folder.name)
+
+    def _add_dicom_objects(self, source: StudySource, folder: Path) -> None:
+        """Write the objects into a result folder that is not yet in its place; what hinders them is no fault of it."""
+        from scripts.dicom_output.export import dicom_files, write_files  # noqa: PLC0415 - optional packages
+        from scripts.dicom_output.finished_result import read_finished  # noqa: PLC0415
+
+        try:
+            files = dicom_files(read_finished(folder), source.headers, self.reader.language)
+        except DicomOutputError as error:
+            logger.warning(message("dicom_output.skipped", study_id=source.study_id, reason=error.message))
+        else:
+            write_files(files, folder / DICOM_FOLDER)
 
     def _diagnosis(self, study_id: str, entry: dict[str, Any], reading: StudyReading) -> Diagnosis:
         study: CTStudy = entry["study"]

@@ -19,6 +19,8 @@ APPROXIMATE_MEGABYTES = {
     "numpy": 71,
     "monai": 14,
     "fire": 1,
+    "fpdf2": 3,
+    "highdicom": 36,
     "jinja2": 1,
     "jsonschema": 3,
     "matplotlib": 76,

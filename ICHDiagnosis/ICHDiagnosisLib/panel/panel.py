@@ -20,6 +20,7 @@ from ..analysis import AnalysisEnding, CannotStartError, PackagesMissingError
 from ..batch.batch import Batch
 from ..batch.studies import BatchStudy
 from ..bundle.exit_status import Remedy
+from ..dicom_export import DicomExport
 from ..history import History
 from ..logic import AnalysisLogic
 from ..messages import message
@@ -28,6 +29,7 @@ from ..scene import result_nodes
 from ..scene.layers import shown_result
 from ..settings import ModuleSettings
 from .batch_section import BatchSection
+from .dicom_section import DicomSection
 from .history_section import HistorySection
 from .installation_section import InstallationSection
 from .result_export import ResultExport
@@ -49,6 +51,7 @@ class ModuleLogic(Protocol):
     history: History
     analysis: AnalysisLogic
     batch: Batch
+    dicom_export: DicomExport
 
     def start_analysis(self) -> None:
         """Start an analysis with the parameters of the scene."""
@@ -95,7 +98,9 @@ class Panel:
         self.run = RunControls(self.ui)
         self.result = ResultView(self.ui, self.parameters)
         self.export = ResultExport(self.ui, self.result)
+        self.dicom = DicomSection(self.ui, self.result, self.export, logic.dicom_export, self._on_busy)
         self.installation = InstallationSection(self.ui, logic.bundle_root, logic.settings, self.run, self._on_busy)
+        self.dicom.ask_to_install = self.installation.ask
         self.history = HistorySection(self.ui, logic.history, logic.settings, self._on_shown_again)
         self.batch = BatchSection(self.ui, logic.batch, logic.start_batch, self.parameters, logic.settings, database)
         self.batch.on_missing, self.batch.on_started = self.installation.ask, self._on_busy
@@ -224,11 +229,12 @@ class Panel:
             if progress.finished:
                 self.history.refresh()
                 self.refresh(anew=True)
+        self.dicom.poll()
         if self.installation.installing or self.installation.checking:
             # The event loop keeps the interpreter's lock: a thread runs only while this one gives it away.
             time.sleep(THREAD_SECONDS)
         self.installation.poll()
-        if not self.running and not self.installation.checking:
+        if not self.running and not self.installation.checking and not self.dicom.exporting:
             self._timer.stop()
 
     def _begin(self, start: Callable[[], None]) -> None:
@@ -272,6 +278,7 @@ class Panel:
         else:
             self.result.show(node, shown, notices or ())
         self.export.refresh()
+        self.dicom.refresh()
 
     def _on_shown_again(self, node: slicer.vtkMRMLScalarVolumeNode, folder: Path, notices: list[str]) -> None:
         if self._parameters is None:
@@ -288,7 +295,8 @@ class Panel:
             # Windows does not replace the files of a package that is in use.
             self.logic.end_worker()
         self.refresh()
-        if self.running or self.installation.checking:
+        self.dicom.refresh()
+        if self.running or self.installation.checking or self.dicom.exporting:
             self._timer.start()
 
     def _on_keep_warm(self, keep: bool) -> None:

@@ -45,6 +45,16 @@ def open_with_system(path: Path) -> None:
     qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
 
 
+def ask_for_folder(parent: qt.QWidget, title: str, on_chosen: Callable[[Path], None]) -> qt.QFileDialog:
+    """Ask for a folder, without waiting for the answer; the dialogue is to be kept until it closes."""
+    dialog = qt.QFileDialog(parent, title)
+    dialog.fileMode = qt.QFileDialog.Directory
+    dialog.setOption(qt.QFileDialog.ShowDirsOnly, True)
+    dialog.fileSelected.connect(lambda path: on_chosen(Path(path)))
+    dialog.open()
+    return dialog
+
+
 def ask_for_file(
     parent: qt.QWidget, title: str, name: str, on_chosen: Callable[[Path], None], grows: bool = False
 ) -> qt.QFileDialog:

@@ -59,6 +59,8 @@ class Code:
 class Finding:
     """One label's probability (0..1) against its operating point; ``colour`` is red, green, blue in 0..255.
 
+    ``region_modifier`` is the side of the region on which it lies, where the region alone does not say it.
+
     Where too few patients had or lacked the label, no threshold was chosen: 0.5 is the default (``default_threshold``).
     """
 
@@ -71,6 +73,7 @@ class Finding:
     threshold: float
     positive: bool
     default_threshold: bool
+    region_modifier: Code | None = None
 
     @property
     def close_to_threshold(self) -> bool:

@@ -173,6 +173,7 @@ def _colour(fields: Fields) -> tuple[int, int, int]:
 
 
 def _finding(fields: Fields) -> Finding:
+    modifier = fields.child("code").optional_child("region_modifier")
     return Finding(
         key=fields.text("key"),
         name=fields.text("name"),
@@ -183,6 +184,7 @@ def _finding(fields: Fields) -> Finding:
         threshold=fields.number("threshold", 0, 1),
         positive=fields.boolean("positive"),
         default_threshold=fields.boolean("default_threshold"),
+        region_modifier=None if modifier is None else _code(modifier),
     )
 
 

@@ -24,7 +24,7 @@ KEY_SLICES_COLOUR = (255, 214, 10)
 BINARY_LABELMAP = "Binary labelmap"
 CLOSED_SURFACE = "Closed surface"
 
-ALTERED_STRUCTURE = Code("SCT", "49755003", "Morphologically Altered Structure")
+ALTERED_STRUCTURE = Code("SCT", "49755003", "Morphologically Abnormal Structure")
 _SPATIAL_CONCEPT = Code("SCT", "309825002", "Spatial and Relational Concept")
 _OF_INTEREST = Code("DCM", "113000", "Of Interest")
 _HEAD = Code("SCT", "69536005", "Head")
@@ -42,12 +42,16 @@ def gradcam_segment_name(label: str, threshold: float) -> str:
     return message("segment.gradcam", label=label.replace("_", " "), threshold=threshold)
 
 
-def terminology_entry(category: Code, kind: Code, region: Code) -> str:
+def terminology_entry(category: Code, kind: Code, region: Code, region_modifier: Code | None = None) -> str:
     """Serialise codes as Slicer's terminologies module does: context, category, type, modifier, region, modifier."""
     contexts = ("Segmentation category and type - DICOM master list", "Anatomic codes - DICOM master list")
-    codes = ["^".join(_without_separators(text) for text in (c.scheme, c.value, c.meaning)) for c in (category, kind)]
-    place = "^".join(_without_separators(text) for text in (region.scheme, region.value, region.meaning))
-    return "~".join((contexts[0], *codes, "^^", contexts[1], place, "^^"))
+    what, where = (category, kind, None), (region, region_modifier)
+    return "~".join((contexts[0], *map(_serialised, what), contexts[1], *map(_serialised, where)))
+
+
+def _serialised(code: Code | None) -> str:
+    parts = ("", "", "") if code is None else (code.scheme, code.value, code.meaning)
+    return "^".join(_without_separators(text) for text in parts)
 
 
 def _without_separators(text: str) -> str:
@@ -56,7 +60,7 @@ def _without_separators(text: str) -> str:
 
 def finding_terminology(finding: Finding) -> str:
     """Return the terminology of a finding's segment: a haemorrhage (or other finding) in its region."""
-    return terminology_entry(ALTERED_STRUCTURE, finding.finding, finding.region)
+    return terminology_entry(ALTERED_STRUCTURE, finding.finding, finding.region, finding.region_modifier)
 
 
 def key_slices_terminology() -> str:

@@ -39,7 +39,7 @@ def show_findings(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> None:
             message("table.threshold"): [finding.threshold for finding in findings],
             message("table.positive"): [_yes_or_no(finding.positive) for finding in findings],
             message("table.finding_code"): [_code_text(finding.finding) for finding in findings],
-            message("table.region_code"): [_code_text(finding.region) for finding in findings],
+            message("table.region_code"): [_region_text(finding) for finding in findings],
             message("table.label"): [finding.key for finding in findings],
             message("table.default_threshold"): [_yes_or_no(finding.default_threshold) for finding in findings],
         },
@@ -68,6 +68,11 @@ def show_volumes(lesions: Lesions, input_node: slicer.vtkMRMLVolumeNode) -> None
 
 def _yes_or_no(value: bool) -> str:
     return message("table.yes") if value else message("table.no")
+
+
+def _region_text(finding: Finding) -> str:
+    codes = [finding.region, *([] if finding.region_modifier is None else [finding.region_modifier])]
+    return ", ".join(map(_code_text, codes))
 
 
 def _code_text(code: Code) -> str:

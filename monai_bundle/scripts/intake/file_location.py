@@ -16,6 +16,7 @@ from scripts.intake.study import NotEvaluableError
 MAXIMUM_UNPACKED_BYTES = 16 * 2**30
 """A head CT study unpacks to a few hundred MB; a zip that claims more than this is damaged or hostile."""
 _MAP_SUFFIX = ".nii.gz"
+_OBJECTS_FOLDER = "dicom"
 _LONGEST_FIRST_VALUE = 1024
 _READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 _METHOD_NAMES = {1: "Shrink", 6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
@@ -120,7 +121,8 @@ def files_in_zip(path: Path) -> list[FileLocation]:
 def files_in_folder(folder: Path) -> tuple[list[FileLocation], list[Path]]:
     """Walk a folder of any nesting in sorted order, each folder once even where links form a circle.
 
-    Maps of an earlier run are passed over: they are no studies. So are pipes, sockets and devices, which never end.
+    Maps and DICOM objects of an earlier run are passed over: they are no studies. So are pipes, sockets and devices,
+    which never end.
 
     Returns
     -------
@@ -138,6 +140,9 @@ def files_in_folder(folder: Path) -> tuple[list[FileLocation], list[Path]]:
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not is_hidden(PurePosixPath(name)))
         is_result = "result.json" in names
+        if is_result:
+            # Objects of an earlier run refer to a study and are none.
+            folders[:] = [name for name in folders if name != _OBJECTS_FOLDER]
         for name in sorted(names):
             path = Path(root) / name
             of_a_result = is_result and name.endswith(_MAP_SUFFIX)

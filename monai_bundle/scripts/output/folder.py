@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,17 @@ def write_file(path: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
 
 
+def is_result(folder: Path) -> bool:
+    """Whether a folder holds the result of an earlier run, of any version."""
+    try:
+        document = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("schema") in (RESULT_SCHEMA, *EARLIER_SCHEMAS)
+
+
 @contextmanager
-def whole_folder(parent: Path, name: str) -> Iterator[Path]:
+def whole_folder(parent: Path, name: str, replaces: Callable[[Path], bool] = is_result) -> Iterator[Path]:
     """Yield a temporary sibling to write into; it becomes ``parent / name`` when the block ends well.
 
     On any exception, ``KeyboardInterrupt`` included, the temporary folder is removed and the folder of an earlier run
@@ -70,6 +79,8 @@ def whole_folder(parent: Path, name: str) -> Iterator[Path]:
         The output folder; made when missing.
     name : str
         Name of the result folder.
+    replaces : callable
+        Whether what stands there may be replaced: unless told otherwise an earlier result.
 
     Yields
     ------
@@ -87,7 +98,7 @@ def whole_folder(parent: Path, name: str) -> Iterator[Path]:
         raise OutputError("study_id", study_id=name)
     target, partial = parent / name, parent / f".{uuid4().hex}.partial"
     try:
-        _refuse_foreign(target)
+        _refuse_foreign(target, replaces)
         parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
         yield partial
@@ -101,20 +112,12 @@ def whole_folder(parent: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _refuse_foreign(target: Path) -> None:
+def _refuse_foreign(target: Path, replaces: Callable[[Path], bool]) -> None:
     """Refuse to replace anything but a result: an output folder set to the input's parent would cost the CT itself."""
     if not os.path.lexists(target):
         return
-    if target.is_symlink() or not target.is_dir() or not (_is_result(target) or not any(target.iterdir())):
+    if target.is_symlink() or not target.is_dir() or not (replaces(target) or not any(target.iterdir())):
         raise OutputError("not_a_result", folder=target.name)
-
-
-def _is_result(folder: Path) -> bool:
-    try:
-        document = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return False
-    return isinstance(document, dict) and document.get("schema") in (RESULT_SCHEMA, *EARLIER_SCHEMAS)
 
 
 def _put_in_place(partial: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cache
@@ -25,7 +26,7 @@ from scripts.diagnosis import (
     SliceResult,
 )
 from scripts.intake.study import CTStudy
-from scripts.labels import LESION_GROUPS
+from scripts.labels import LESION_GROUPS, Label
 from scripts.messages import ENGLISH, Translation
 from scripts.output.folder import RESULT_FILE, RESULT_SCHEMA, OutputError, whole_folder, write_file
 from scripts.output.impression import impression, label_name
@@ -115,7 +116,12 @@ def refusal_document(refusal: Refusal, language: str = ENGLISH) -> Document:
     )
 
 
-def write_result_folder(diagnosis: Diagnosis, output_dir: Path, language: str = ENGLISH) -> Path:
+def write_result_folder(
+    diagnosis: Diagnosis,
+    output_dir: Path,
+    language: str = ENGLISH,
+    add_further: Callable[[Path], None] | None = None,
+) -> Path:
     """Write ``result.json``, the maps and ``report.html``; the folder of an earlier run is replaced.
 
     Parameters
@@ -126,6 +132,8 @@ def write_result_folder(diagnosis: Diagnosis, output_dir: Path, language: str = 
         Made when missing.
     language : str
         Language of the report and of the texts in ``result.json``.
+    add_further : callable, optional
+        Puts further files into the folder, which holds all others and is not yet in its place.
 
     Returns
     -------
@@ -147,6 +155,8 @@ def write_result_folder(diagnosis: Diagnosis, output_dir: Path, language: str = 
         for name, encoded in ({} if lesions is None else lesions.result()).items():
             write_file(folder / name, encoded)
         _write_texts(folder, document, report)
+        if add_further is not None:
+            add_further(folder)
     return output_dir / diagnosis.study_id
 
 
@@ -220,13 +230,18 @@ def _finding(finding: Finding, translation: Translation) -> Document:
     return {
         "key": label.key,
         "name": label_name(label, translation),
-        "code": {"finding": asdict(label.finding), "region": asdict(label.region)},
+        "code": _coded(label),
         "colour": list(label.colour),
         "probability": float(finding.probability),
         "threshold": float(finding.threshold),
         "default_threshold": bool(finding.default_threshold),
         "positive": bool(finding.positive),
     }
+
+
+def _coded(label: Label) -> Document:
+    modifier = {} if label.region_modifier is None else {"region_modifier": asdict(label.region_modifier)}
+    return {"finding": asdict(label.finding), "region": asdict(label.region), **modifier}
 
 
 def _slice(entry: SliceResult, study: CTStudy) -> Document:
