@@ -57,6 +57,23 @@ def write_file(path: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
 
 
+def write_whole_file(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name beside it and rename it; its folder is made where it is missing.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses; the temporary file is gone then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{uuid4().hex}.partial")
+    try:
+        write_file(partial, content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 @contextmanager
 def whole_folder(parent: Path, name: str) -> Iterator[Path]:
     """Yield a temporary sibling to write into; it becomes ``parent / name`` when the block ends well.

@@ -31,6 +31,7 @@ from scripts.output.folder import RESULT_FILE, RESULT_SCHEMA, OutputError, whole
 from scripts.output.impression import impression, label_name
 from scripts.output.map_files import LESION_FILE, LESION_SUBTYPES_FILE, lesion_files, map_file
 from scripts.output.report import render_refusal_report, render_report
+from scripts.output.thumbnail import THUMBNAIL_FILE, thumbnail
 from scripts.output.what_was_read import considered_of, considered_series
 
 REPORT_FILE = "report.html"
@@ -116,7 +117,7 @@ def refusal_document(refusal: Refusal, language: str = ENGLISH) -> Document:
 
 
 def write_result_folder(diagnosis: Diagnosis, output_dir: Path, language: str = ENGLISH) -> Path:
-    """Write ``result.json``, the maps and ``report.html``; the folder of an earlier run is replaced.
+    """Write ``result.json``, the maps, ``report.html`` and a thumbnail; the folder of an earlier run is replaced.
 
     Parameters
     ----------
@@ -146,6 +147,7 @@ def write_result_folder(diagnosis: Diagnosis, output_dir: Path, language: str = 
             write_file(folder / name, content.result())
         for name, encoded in ({} if lesions is None else lesions.result()).items():
             write_file(folder / name, encoded)
+        write_file(folder / THUMBNAIL_FILE, thumbnail(diagnosis))
         _write_texts(folder, document, report)
     return output_dir / diagnosis.study_id
 
