@@ -17,6 +17,8 @@ case ${1:-} in
             chromium           # opens report.html as a reader would: screenshots, console errors, printing to PDF
             chromium-driver    # drives chromium (selenium)
             fonts-dejavu-core  # text in those screenshots
+            orthanc            # the archive that a triage reads from in tests
+            orthanc-dicomweb   # its DICOMweb service
             cmake              # configures and installs the 3D Slicer extension into a scratch folder
             libegl1            # off-screen rendering by VTK and Qt
             libgl1             # linked by VTK and Qt

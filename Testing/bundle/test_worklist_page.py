@@ -86,7 +86,9 @@ def search(browser: webdriver.Chrome, text: str) -> None:
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_opens_from_disk_without_error_and_asks_for_nothing_but_its_images(browser, results, dark):
     page = show(browser, results, dark)
-    WebDriverWait(page, 30).until(lambda page: page.execute_script("return [...document.images].every(i => i.complete)"))
+    WebDriverWait(page, 30).until(
+        lambda page: page.execute_script("return [...document.images].every(i => i.complete)")
+    )
     assert min(page.execute_script("return [...document.images].map(image => image.naturalWidth)")) > 100
     asked = [url for url in requested(page) if not url.startswith("data:")]
     assert {unquote(Path(url).parent.name + "/" + Path(url).name) for url in asked} == {
@@ -132,7 +134,13 @@ def test_columns_sort_both_ways_and_what_has_no_value_stands_last(browser, resul
     sorted_by = page.find_elements(By.CSS_SELECTOR, "th[aria-sort]")
     assert [heading.get_attribute("aria-sort") for heading in sorted_by] == ["ascending"]
     head_of(page, "study_id").click()
-    assert studies(page) == ["=seven slices", "größer & negative", "killed three workers", "likely without volume", "subdural"]
+    assert studies(page) == [
+        "=seven slices",
+        "größer & negative",
+        "killed three workers",
+        "likely without volume",
+        "subdural",
+    ]
     head_of(page, "rank").click()
     assert studies(page) == ORDER
 

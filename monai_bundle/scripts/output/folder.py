@@ -108,7 +108,7 @@ def whole_folder(parent: Path, name: str) -> Iterator[Path]:
         parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
         yield partial
-        _put_in_place(partial, target)
+        _rename(partial, target)
     except OSError as error:
         known = _REMEDIES.get(error.errno or 0)
         remedy = Message(known) if known else Message("output.choose_another", fault=error.strerror or str(error))
@@ -134,12 +134,27 @@ def _is_result(folder: Path) -> bool:
     return isinstance(document, dict) and document.get("schema") in (RESULT_SCHEMA, *EARLIER_SCHEMAS)
 
 
-def _put_in_place(partial: Path, target: Path) -> None:
+def put_in_place(folder: Path, target: Path) -> None:
+    """Give a whole result folder its place on the same file system; an earlier result there is replaced.
+
+    Raises
+    ------
+    OutputError
+        If something other than an earlier result stands there.
+    OSError
+        If the disk refuses.
+    """
+    _refuse_foreign(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _rename(folder, target)
+
+
+def _rename(partial: Path, target: Path) -> None:
     """Rename; an earlier folder steps aside first, because no rename replaces a folder that holds files."""
     if not target.exists():
         partial.rename(target)
         return
-    earlier = partial.with_suffix(".replaced")
+    earlier = target.with_name(f".{uuid4().hex}.replaced")
     try:
         target.rename(earlier)
         partial.rename(target)

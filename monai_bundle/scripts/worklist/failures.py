@@ -45,7 +45,7 @@ def read_failures(root: Path) -> dict[str, str]:
 
 
 def state_file(root: Path, kind: str, name: str) -> Path:
-    """Return the file of one study in a folder of the state; its name is a hash, for names can be as long as allowed."""
+    """Return the file of one study in a folder of the state; its name is a hash, for a study's can be too long."""
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:32]
     return root / STATE_FOLDER / kind / f"{digest}.json"
 
