@@ -26,7 +26,7 @@ PHANTOMS: dict[str, tuple[str, ...]] = {
     "phantom-b": ("--haemorrhage", "subdural", "--volume", "60"),
     "phantom-c": ("--haemorrhage", "intraparenchymal", "--volume", "25", "--side", "right"),
     "phantom-d": (),
-    "phantom-e": ("--haemorrhage", "intraparenchymal", "--haemorrhage", "intraventricular", "--volume", "18"),
+    "phantom-e": ("--haemorrhage", "intraparenchymal", "--haemorrhage", "intraventricular", "--volume", "7"),
     "phantom-f": ("--haemorrhage", "epidural", "--volume", "40", "--side", "right"),
     "phantom-g-few-slices": ("--slices", "6"),
 }

@@ -148,5 +148,5 @@ def test_a_fault_of_the_program_is_failed_with_what_the_log_says(reader, archive
 
 
 def test_a_network_that_cannot_be_loaded_is_said_before_any_study(bundle, tmp_path):
-    with pytest.raises(TriageError, match="unknown operating point fearless"):
+    with pytest.raises(TriageError, match="unknown operating point 'fearless'"):
         a_reader(bundle, tmp_path, ("operating_point", "fearless")).prepare()

@@ -10,6 +10,10 @@ from pathlib import Path
 from scripts.triage.tasks import Outcome, Settings, Task, TriageError
 
 
+# Ray ends its workers where the computer's memory is nearly full, whoever fills it.
+os.environ["RAY_memory_monitor_refresh_ms"] = "0"
+
+
 class NamedFate:
     """Reads studies whose names say what happens; who read what, in which process, goes into ``readings``."""
 
@@ -42,3 +46,8 @@ class NamedFate:
 
 def named_fate(settings: Settings) -> NamedFate:
     return NamedFate(settings)
+
+
+def processes_of(output: Path, name: str) -> set[int]:
+    """Return the processes that began to read a study."""
+    return {int(file.suffix[1:]) for file in (output / "readings").glob(f"{name}.*")}

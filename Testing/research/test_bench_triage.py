@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -30,12 +31,20 @@ def test_the_start_of_the_workers_does_not_count(tmp_path: Path):
     assert seconds == {"reading": 1.0, "writing": 2.0}
 
 
+def test_processor_time_counts_once_every_worker_has_a_result():
+    spent = [(0, 9.0), (1, 12.0), (2, 15.0), (3, 19.0), (6, 31.0), (6, 0.0)]
+    assert triage.processor_time(spent, workers=2) == pytest.approx(4.0)
+    assert math.isnan(triage.processor_time([(0, 3.0)], workers=1))
+
+
 def test_scaling_is_stated_beside_its_aim():
-    one = Throughput(1, 1000.0, {"reading": 0.5, "network": 2.25}, 1.25, 0.6)
-    two = Throughput(2, 1900.0, {"reading": 0.5, "network": 2.3}, 1.26, 0.6)
+    one = Throughput(1, 1000.0, {"reading": 0.5, "network": 2.25}, 3.5, 1.25, 0.6)
+    two = Throughput(2, 1900.0, {"reading": 0.5, "network": 2.3}, 3.6, 1.26, 0.6)
     assert triage_lines([one, two]) == [
-        "triage, 1 workers: 1000 studies an hour, 1000 per core; 1.25 GB per worker, 0.60 GB for Ray",
+        "triage, 1 workers: 1000 studies an hour, 1000 per core; 3.50 s of processor time a study; "
+        "1.25 GB per worker, 0.60 GB for Ray",
         "triage, 2 workers: 1900 studies an hour, 950 per core; 0.95 of linear (aim: 0.9); "
+        "3.60 s of processor time a study; "
         "1.26 GB per worker, 0.60 GB for Ray",
         "triage, seconds of a study on one core: reading 0.50, network 2.25",
     ]

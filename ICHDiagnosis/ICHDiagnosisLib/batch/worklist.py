@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..bundle.command import BundleRequest
+from ..bundle.exit_status import Outcome
 from ..bundle.process import BundleRunner
 from ..messages import MessageError
 from ..result.worklist import PAGE_FILE, WorklistRow
@@ -60,7 +61,8 @@ def write_worklist(
     """
     with tempfile.TemporaryDirectory(prefix="ich-worklist-") as log_folder:
         runner.start(BundleRequest(python, bundle_root, results, Path(log_folder)))
-        outcome, lines = None, []
+        outcome: Outcome | None = None
+        lines: list[str] = []
         try:
             while outcome is None:
                 keep_alive()
@@ -80,6 +82,7 @@ def in_order(rows: Sequence[BatchRow], worklist: Sequence[WorklistRow]) -> tuple
     places = {row.folder: place for place, row in enumerate(worklist) if row.folder is not None}
 
     def place(row: BatchRow) -> int:
-        return min((places.get(result.folder, len(places)) for result in row.results), default=len(places))
+        found = [places[result.folder] for result in row.results if result.folder in places]
+        return min(found, default=len(places))
 
     return tuple(sorted(rows, key=place))

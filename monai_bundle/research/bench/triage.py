@@ -42,6 +42,8 @@ class Throughput:
         Once all of them read.
     seconds : dict
         Mean wall time of a study's stages (s).
+    processor_seconds : float
+        Processor time of a study: what a busy computer changes least (s).
     worker_gb : float
         Largest resident memory of a worker (10^9 bytes).
     engine_gb : float
@@ -51,6 +53,7 @@ class Throughput:
     workers: int
     studies_per_hour: float
     seconds: dict[str, float]
+    processor_seconds: float
     worker_gb: float
     engine_gb: float
 
@@ -76,15 +79,27 @@ def measure(studies: Path, output: Path, workers: int) -> Throughput:
     command = [sys.executable, "-m", "scripts.triage", "--source", str(studies), "--output", str(output)]
     command += ["--workers", str(workers), "--set", "device=cpu"]
     worker_gb, engine_gb = 0.0, 0.0
+    spent: list[tuple[int, float]] = []
     with subprocess.Popen(command, cwd=BUNDLE_ROOT, stdout=subprocess.DEVNULL) as triage:
         process = psutil.Process(triage.pid)
         while triage.poll() is None:
-            largest, others = _memory_gb(process)
+            largest, others, processor = _use_of(process)
             worker_gb, engine_gb = max(worker_gb, largest), others or engine_gb
+            spent.append((len(list(output.glob("*/result.json"))), processor))
             time.sleep(_SAMPLE_S)
     if triage.returncode:
         raise subprocess.CalledProcessError(triage.returncode, command)
-    return Throughput(workers, *read_results(output, workers), worker_gb, engine_gb)
+    per_hour, seconds = read_results(output, workers)
+    return Throughput(workers, per_hour, seconds, processor_time(spent, workers), worker_gb, engine_gb)
+
+
+def processor_time(spent: Sequence[tuple[int, float]], workers: int) -> float:
+    """Return the processor seconds of a study, from the number of results and what workers had spent by then."""
+    steady = [(results, seconds) for results, seconds in spent if results >= workers and seconds]
+    if not steady or steady[-1][0] == steady[0][0]:
+        return float("nan")
+    first, last = steady[0], max(steady, key=lambda each: each[1])
+    return (last[1] - first[1]) / (last[0] - first[0])
 
 
 def read_results(output: Path, workers: int) -> tuple[float, dict[str, float]]:
@@ -98,24 +113,25 @@ def read_results(output: Path, workers: int) -> tuple[float, dict[str, float]]:
     return per_hour, {stage: statistics.mean(each.get(stage, 0.0) for each in stages) for stage in stages[0]}
 
 
-def _memory_gb(process: psutil.Process) -> tuple[float, float]:
-    """Return the resident memory of the largest worker, and of all other processes together (10^9 bytes)."""
-    largest, others = 0.0, 0.0
+def _use_of(process: psutil.Process) -> tuple[float, float, float]:
+    """Return the memory of the largest worker, that of all others (10^9 bytes), and the workers' processor time (s)."""
+    largest, others, processor = 0.0, 0.0, 0.0
     try:
         family = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
-        return largest, others
+        return largest, others, processor
     for each in family:
         try:
             gb = each.memory_info().rss / 1e9
             if " ".join(each.cmdline()).startswith(_WORKER):
                 largest = max(largest, gb)
+                processor += sum(each.cpu_times()[:2])
             else:
                 others += gb
         except psutil.Error:
             # It has ended meanwhile.
             continue
-    return largest, others
+    return largest, others, processor
 
 
 def triage_lines(measured: Sequence[Throughput]) -> list[str]:
@@ -128,7 +144,8 @@ def triage_lines(measured: Sequence[Throughput]) -> list[str]:
         beside = "" if each is first else f"; {scaling:.2f} of linear (aim: {LEAST_SCALING:g})"
         lines.append(
             f"triage, {each.workers} workers: {each.studies_per_hour:.0f} studies an hour, "
-            f"{per_core:.0f} per core{beside}; {each.worker_gb:.2f} GB per worker, {each.engine_gb:.2f} GB for Ray"
+            f"{per_core:.0f} per core{beside}; {each.processor_seconds:.2f} s of processor time a study; "
+            f"{each.worker_gb:.2f} GB per worker, {each.engine_gb:.2f} GB for Ray"
         )
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in first.seconds.items())
     return [*lines, f"triage, seconds of a study on one core: {stages}"]

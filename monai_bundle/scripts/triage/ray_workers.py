@@ -1,7 +1,8 @@
 """Workers that Ray places, watches and begins anew: on this computer alone, or on every machine of a cluster.
 
 Ray knows which cores and GPUs are free on which machine, and notices when a process or a machine is gone. It is started
-without its dashboard and its usage reports, in a folder of its own, and reachable from this computer alone.
+without its dashboard and its usage reports, and in a folder of its own. Its ports are open to the network; whoever has
+not its token is refused.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ except ImportError as error:
 
 _OBJECT_STORE_BYTES = 80 * 2**20
 """Nearly the least that Ray takes: tasks and outcomes are small, images and maps never pass through it."""
+_STARTS, _BUSY = 3, "timed out during startup"
 
 logger = logging.getLogger(__name__)
 
@@ -74,19 +76,31 @@ def engine(address: str | None, cores: int | None = None) -> Iterator[None]:
     place: dict[str, Any] = {"address": address, "runtime_env": {"working_dir": str(BUNDLE_ROOT)}}
     if folder:
         place = {"address": "local", "num_cpus": cores, "include_dashboard": False, "_temp_dir": folder}
-        place |= {"object_store_memory": _OBJECT_STORE_BYTES, "_node_ip_address": "127.0.0.1"}
+        place["object_store_memory"] = _OBJECT_STORE_BYTES
         place["runtime_env"] = {"env_vars": {"PYTHONPATH": paths}}
     try:
-        ray.init(**place, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        fault = str(error).strip().partition("\n")[0][:200]
-        raise TriageError("triage.no_engine", address=address or "local", fault=fault) from error
-    try:
+        _begin_ray(address or "local", place | quiet)
         yield
     finally:
         ray.shutdown()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _begin_ray(address: str, settings: dict[str, Any]) -> None:
+    """Start Ray or join a cluster; Ray gives a machine that is busy half a minute, and may then be asked again."""
+    for start in range(1, _STARTS + 1):
+        try:
+            ray.init(**settings)
+        except Exception as error:
+            # Ray raises the plain class, too.
+            ray.shutdown()
+            fault = str(error).strip().partition("\n")[0][:200]
+            if start == _STARTS or _BUSY not in fault:
+                raise TriageError("triage.no_engine", address=address, fault=fault) from error
+            logger.warning("Ray did not start in time; it is started again")
+        else:
+            return
 
 
 def places_for(share: Share) -> int:
