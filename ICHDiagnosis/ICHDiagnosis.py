@@ -29,6 +29,7 @@ if IS_NEW_ENOUGH:
     from ICHDiagnosisLib.analysis import TermsNotAcceptedError
     from ICHDiagnosisLib.batch.batch import Batch
     from ICHDiagnosisLib.batch.studies import BatchStudy
+    from ICHDiagnosisLib.batch.worklist import worklist_command, write_worklist
     from ICHDiagnosisLib.bundle.command import BundleMissingError
     from ICHDiagnosisLib.bundle.dicom_process import DicomProcess
     from ICHDiagnosisLib.bundle.location import find_bundle
@@ -239,6 +240,11 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         """Make a phantom with haemorrhage and load it; errors as :func:`load_phantom` of the sample data."""
         runner = BundleProcess(slicer.util.startupEnvironment(), phantom_command)
         return load_phantom(runner, python_executable(), self.bundle_root, slicer.app.processEvents, options)
+
+    def write_worklist(self, results: Path) -> Path:
+        """Have the worklist of a folder of results written; return its page. Errors as :func:`write_worklist`."""
+        runner = BundleProcess(slicer.util.startupEnvironment(), worklist_command)
+        return write_worklist(runner, python_executable(), self.bundle_root, results, slicer.app.processEvents)
 
     def warm_up(self) -> None:
         """Have the network loaded before a study comes, unless that is switched off; return at once."""

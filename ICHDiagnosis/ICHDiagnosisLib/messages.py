@@ -119,6 +119,7 @@ CATALOGUE = {
     "button.cancelling": _("Cancelling…"),
     "diagnosis.failed": _("The analysis gave no result: {reason}"),
     # Reading a result folder
+    "result.no_worklist": _("{folder} has no worklist that this version reads."),
     "result.no_folder": _("there is no result folder {folder!r}"),
     "result.no_document": _("{folder!r} holds no result.json: the analysis did not finish, or it is no result"),
     "result.unreadable": _("result.json in {folder!r} cannot be read: {error}"),
@@ -290,6 +291,8 @@ CATALOGUE = {
     "batch.lines_added": _("{count} lines added to {name}."),
     "batch.table_title": _("Add all findings to a table"),
     "batch.made_before": _("{status} (before)"),
+    "batch.no_worklist": _("The worklist could not be written: {reason}"),
+    "batch.worklist_opened": _("Sorted by urgency, as the worklist in the browser. It lists all results of {folder}."),
     "status.waiting": _("Waiting"),
     "status.running": _("Running"),
     "status.evaluated": _("Evaluated"),

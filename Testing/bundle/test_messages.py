@@ -24,7 +24,7 @@ from scripts.output.result import refusal_document, result_document
 
 BUNDLE = Path(messages.__file__).parents[2]
 SOURCES = sorted([*(BUNDLE / "scripts").rglob("*.py"), *(BUNDLE / "research").rglob("*.py")])
-TEMPLATES = sorted((BUNDLE / "scripts" / "output" / "templates").glob("*.j2"))
+TEMPLATES = sorted((BUNDLE / "scripts").rglob("*.j2"))
 SECTIONS_OF = {
     "NotEvaluableError": "intake",
     "SynthesisError": "synthesis",

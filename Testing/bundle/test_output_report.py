@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import opened_browser, requested
 from sample_diagnosis import MODEL, NEGATIVE, a_diagnosis, a_refusal, a_study, an_affine, with_lesions
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -24,16 +23,6 @@ from scripts.output.impression import millilitres
 from scripts.output.report import render_refusal_report, render_report
 from scripts.volume_calibration import VolumeBand, VolumeCalibration
 
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 HOSTILE = "<script>window.hacked = 1</script><img src='x' onerror='window.hacked = 2'>\"'&"
 WARNING = QualityWarning("gantry_tilt", degrees=18)
 DEFAULT_THRESHOLD = message("report.default_threshold")
@@ -47,16 +36,7 @@ def report_of(*, negative: bool = False) -> str:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    application = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not (application and driver):
-        pytest.skip("Chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = application
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    chrome = opened_browser(tmp_path_factory.mktemp("chromium"))
     yield chrome
     chrome.quit()
 
@@ -77,13 +57,6 @@ def show(browser: webdriver.Chrome, tmp_path: Path):
         return browser
 
     return opened
-
-
-def requested(browser: webdriver.Chrome) -> list[str]:
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [
-        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
-    ]
 
 
 def pages_printed(browser: webdriver.Chrome) -> int:

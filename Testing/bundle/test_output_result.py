@@ -241,9 +241,9 @@ def test_the_folder_holds_what_result_json_names(tmp_path: Path):
     assert folder == tmp_path / "new" / "output" / "study-1"
     document = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     jsonschema.validate(document, SCHEMA)
-    named = {entry["file"] for entry in document["maps"]} | {"result.json", "report.html"}
+    named = {entry["file"] for entry in document["maps"]} | {"result.json", "report.html", "thumbnail.jpg"}
     assert {path.name for path in folder.iterdir()} == named
-    assert len(named) == 9
+    assert len(named) == 10
     assert [path.name for path in folder.parent.iterdir()] == ["study-1"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,18 +14,12 @@ from typing import Any
 import pytest
 import torch
 from phantom_cases import FINE
-from tiny_backbone import TinyBackbone
-from weights_files import write_metadata
+from small_bundle import BUNDLE, SMALL, SMALL_NETWORK, write_model, write_small_bundle
 
-from scripts.networks.drct import DrCT2
 from scripts.phantom import Haemorrhage, make_phantom, write_nifti
-from scripts.weights import save_trained
 
 torch.set_num_threads(1)
 
-BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
-SMALL = ("--device", "cpu", "--image_size", "32", "--high_res_size", "48", "--sub_stack_size", "8")
-SMALL_NETWORK = ("--network_def#key_slices", "4")
 SUMMARY = "input summary of monai.bundle.scripts.run"
 
 
@@ -82,30 +75,9 @@ def start(module: str, arguments: Sequence[str], log: Path) -> subprocess.Popen[
         )
 
 
-def write_model(bundle: Path, seed: int) -> str:
-    """Write a small network of random weights into a bundle; return its sha256."""
-    torch.manual_seed(seed)
-    description = json.loads((BUNDLE / "configs" / "inference.json").read_text(encoding="utf-8"))["network_def"]
-    settings = {key: value for key, value in description.items() if not key.startswith("_") and key != "backbone"}
-    settings |= {"labels": 6, "slices": 8, "key_slices": 4, "high_res_size": 48}
-    digest = save_trained(DrCT2(TinyBackbone(seed), **settings).eval(), bundle / "models" / "model.pt")
-    write_metadata(bundle, digest)
-    stated = json.loads((BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    stated["weights"] = {"models/model.pt": digest}
-    (bundle / "configs" / "metadata.json").write_text(json.dumps(stated), encoding="utf-8")
-    return digest
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("bundle") / "monai_bundle"
-    shutil.copytree(BUNDLE / "configs", root / "configs")
-    for name in ("scripts", "docs"):
-        (root / name).symlink_to(BUNDLE / name, target_is_directory=True)
-    backbone = {"backbone": {"_target_": "tiny_backbone.TinyBackbone"}}
-    (root / "configs" / "tiny.json").write_text(json.dumps(backbone), encoding="utf-8")
-    write_model(root, seed=1)
-    return root
+    return write_small_bundle(tmp_path_factory.mktemp("bundle") / "monai_bundle")
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ from monai.bundle import ConfigWorkflow
 from monai.bundle.scripts import create_workflow
 
 from scripts.exit_status import EVALUATED, NOT_EVALUABLE, ending_of, install_handlers
+from scripts.intake.discovery import StudySource
 
-PER_STUDY = ("dataset_dir", "output_dir")
+PER_STUDY = ("dataset_dir", "output_dir", "datalist")
 """Settings that belong to a study; all others decide what is kept."""
 
 NETWORK = "network_def"
@@ -59,6 +60,17 @@ class KeptWorkflow:
     def read(self, arguments: Sequence[str]) -> int:
         """Read the study (or the folder of studies) of a command line; return the exit status of the run."""
         return self._end(arguments, self._run)
+
+    def read_found(self, arguments: Sequence[str], sources: Sequence[StudySource]) -> int:
+        """Read studies that were found already, in the place of those of a folder; return the exit status of the run.
+
+        Whoever calls this once does not call :meth:`read`: the studies stay in the workflow.
+        """
+
+        def run(**settings: Any) -> None:
+            self._run(**settings, datalist=list(sources))
+
+        return self._end(arguments, run)
 
     def _end(self, arguments: Sequence[str], act: Callable[..., None]) -> int:
         # Where the bundle's own code asks for the command line (scripts.renamed_settings)

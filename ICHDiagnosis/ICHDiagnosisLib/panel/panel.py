@@ -59,6 +59,9 @@ class ModuleLogic(Protocol):
     def start_batch(self, studies: tuple[BatchStudy, ...]) -> None:
         """Start a batch with the parameters of the scene."""
 
+    def write_worklist(self, results: Path) -> Path:
+        """Have the worklist of a folder of results written; return its page."""
+
     def warm_up(self) -> None:
         """Have the network loaded before a study comes, unless that is switched off."""
 
@@ -105,6 +108,7 @@ class Panel:
         self.batch = BatchSection(self.ui, logic.batch, logic.start_batch, self.parameters, logic.settings, database)
         self.batch.on_missing, self.batch.on_started = self.installation.ask, self._on_busy
         self.batch.ask_for_terms = self.installation.ask_for_terms
+        self.batch.write_worklist = logic.write_worklist
         self.ui.applyButton.clicked.connect(self.on_apply)
         self.ui.remedyButton.clicked.connect(self.on_remedy)
         self.ui.keepWarmBox.checked = logic.settings.keep_warm

@@ -3,7 +3,7 @@
     python -m research.bench [--study PATH] [--repeats N] [--reference-labels N]
 
 Each path runs in a process of its own, so that each has a peak memory of its own. This process stays small and imports
-the standard library alone: a child's peak would start from its parent's size.
+little but the standard library: a child's peak would start from its parent's size.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from functools import partial
 from pathlib import Path
 
 from research.bench.intake import intake_line
+from research.bench.triage import bench_triage, worker_counts
 from scripts.demo import BUNDLE_ROOT
 
 NOT_THE_NETWORKS = ("reading", "writing")
 """Stages that both paths share; every other one is the network, its explanation and the maps."""
+
+TRIAGE_STUDIES = 8
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +171,7 @@ def bench(study: Path | None, repeats: int, reference_labels: int | None, folder
         )
     lines.append(table({"ours": ours, "vgg16": vgg16, "reference": reference}))
     lines.append(intake_line(folder / "intake"))
+    lines += bench_triage(folder / "triage", TRIAGE_STUDIES, worker_counts())
     return "\n".join(lines)
 
 

@@ -66,6 +66,23 @@ def is_result(folder: Path) -> bool:
     return isinstance(document, dict) and document.get("schema") in (RESULT_SCHEMA, *EARLIER_SCHEMAS)
 
 
+def write_whole_file(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name beside it and rename it; its folder is made where it is missing.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses; the temporary file is gone then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{uuid4().hex}.partial")
+    try:
+        write_file(partial, content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 @contextmanager
 def whole_folder(parent: Path, name: str, replaces: Callable[[Path], bool] = is_result) -> Iterator[Path]:
     """Yield a temporary sibling to write into; it becomes ``parent / name`` when the block ends well.
@@ -102,7 +119,7 @@ def whole_folder(parent: Path, name: str, replaces: Callable[[Path], bool] = is_
         parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
         yield partial
-        _put_in_place(partial, target)
+        _rename(partial, target)
     except OSError as error:
         known = _REMEDIES.get(error.errno or 0)
         remedy = Message(known) if known else Message("output.choose_another", fault=error.strerror or str(error))
@@ -120,12 +137,27 @@ def _refuse_foreign(target: Path, replaces: Callable[[Path], bool]) -> None:
         raise OutputError("not_a_result", folder=target.name)
 
 
-def _put_in_place(partial: Path, target: Path) -> None:
+def put_in_place(folder: Path, target: Path) -> None:
+    """Give a whole result folder its place on the same file system; an earlier result there is replaced.
+
+    Raises
+    ------
+    OutputError
+        If something other than an earlier result stands there.
+    OSError
+        If the disk refuses.
+    """
+    _refuse_foreign(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _rename(folder, target)
+
+
+def _rename(partial: Path, target: Path) -> None:
     """Rename; an earlier folder steps aside first, because no rename replaces a folder that holds files."""
     if not target.exists():
         partial.rename(target)
         return
-    earlier = partial.with_suffix(".replaced")
+    earlier = target.with_name(f".{uuid4().hex}.replaced")
     try:
         target.rename(earlier)
         partial.rename(target)

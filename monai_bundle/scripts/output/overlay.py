@@ -43,11 +43,16 @@ def colour_bar() -> NDArray[np.uint8]:
     return overlay(np.full_like(ramp, 112), ramp)
 
 
-def jpeg_uri(pixels: NDArray[np.uint8]) -> str:
-    """Encode grey (height, width) or RGB (height, width, 3) as a JPEG data URI, chroma at full resolution."""
+def jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode grey (height, width) or RGB (height, width, 3) as JPEG, chroma at full resolution."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    return data_uri("image/jpeg", stream.getvalue())
+    return stream.getvalue()
+
+
+def jpeg_uri(pixels: NDArray[np.uint8]) -> str:
+    """Encode as :func:`jpeg`, as a data URI."""
+    return data_uri("image/jpeg", jpeg(pixels))
 
 
 def png_uri(pixels: NDArray[np.uint8]) -> str:

@@ -102,13 +102,13 @@ def report_images(diagnosis: Diagnosis) -> ReportImages:
     )
 
 
-def _input_slice(diagnosis: Diagnosis, index: int) -> tuple[int, ...]:
+def input_slice_of(diagnosis: Diagnosis, index: int) -> tuple[int, ...]:
     """Return the original slices that the input slice with this one is made of."""
     return next((slab for slab in diagnosis.input_slices if index in slab), (index,))
 
 
 def _key_slice(diagnosis: Diagnosis, entry: SliceResult, shown: AttributionMap | None, display: Display) -> KeySlice:
-    slab = _input_slice(diagnosis, entry.index)
+    slab = input_slice_of(diagnosis, entry.index)
     grey = grey_slab(diagnosis.study, slab, display, _KEY_PIXELS)
     return KeySlice(
         rank=entry.key_rank or 0,
@@ -137,7 +137,7 @@ def _tiles(diagnosis: Diagnosis, key_slices: tuple[SliceResult, ...], display: D
 
 def _small_maps(diagnosis: Diagnosis, index: int, display: Display) -> tuple[SmallMap, ...]:
     """Draw the maps of labels, and feature attention where it was asked for, on one slice."""
-    grey = grey_slab(diagnosis.study, _input_slice(diagnosis, index), display, _SMALL_PIXELS)
+    grey = grey_slab(diagnosis.study, input_slice_of(diagnosis, index), display, _SMALL_PIXELS)
     by_label = {finding.label: finding for finding in diagnosis.findings}
     return tuple(
         SmallMap(

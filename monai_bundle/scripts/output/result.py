@@ -32,6 +32,7 @@ from scripts.output.folder import RESULT_FILE, RESULT_SCHEMA, OutputError, whole
 from scripts.output.impression import impression, label_name
 from scripts.output.map_files import LESION_FILE, LESION_SUBTYPES_FILE, lesion_files, map_file
 from scripts.output.report import render_refusal_report, render_report
+from scripts.output.thumbnail import THUMBNAIL_FILE, thumbnail
 from scripts.output.what_was_read import considered_of, considered_series
 
 REPORT_FILE = "report.html"
@@ -122,7 +123,7 @@ def write_result_folder(
     language: str = ENGLISH,
     add_further: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Write ``result.json``, the maps and ``report.html``; the folder of an earlier run is replaced.
+    """Write ``result.json``, the maps, ``report.html`` and a thumbnail; the folder of an earlier run is replaced.
 
     Parameters
     ----------
@@ -154,6 +155,7 @@ def write_result_folder(
             write_file(folder / name, content.result())
         for name, encoded in ({} if lesions is None else lesions.result()).items():
             write_file(folder / name, encoded)
+        write_file(folder / THUMBNAIL_FILE, thumbnail(diagnosis))
         _write_texts(folder, document, report)
         if add_further is not None:
             add_further(folder)

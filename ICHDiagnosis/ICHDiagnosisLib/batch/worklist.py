@@ -1,0 +1,88 @@
+"""The worklist of a batch's results: the bundle writes it, and the batch's table follows its order. No Qt."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..bundle.command import BundleRequest
+from ..bundle.exit_status import Outcome
+from ..bundle.process import BundleRunner
+from ..messages import MessageError
+from ..result.worklist import PAGE_FILE, WorklistRow
+from .table import BatchRow
+
+_POLL_SECONDS = 0.05
+
+
+class WorklistError(MessageError):
+    """The worklist could not be written; the message is one line for the user."""
+
+
+def worklist_command(request: BundleRequest) -> list[str]:
+    """Build the command line that writes the worklist of ``request.dataset_dir``.
+
+    To be given to :class:`ICHDiagnosisLib.bundle.process.BundleProcess` as ``build``.
+    """
+    return [str(request.python), "-m", "scripts.worklist", "--results", str(request.dataset_dir)]
+
+
+def write_worklist(
+    runner: BundleRunner, python: Path, bundle_root: Path, results: Path, keep_alive: Callable[[], None]
+) -> Path:
+    """Have the bundle write the worklist of all results in a folder; takes a second or two.
+
+    Parameters
+    ----------
+    runner : BundleRunner
+        Made with :func:`worklist_command`; its ``cancel()`` ends this call with an error.
+    python : Path
+        Python that runs the bundle.
+    bundle_root : Path
+        Folder of the bundle.
+    results : Path
+        Folder of the results of batches and analyses; the worklist lists them all.
+    keep_alive : callable
+        Called again and again while waiting (``slicer.app.processEvents``).
+
+    Returns
+    -------
+    Path
+        The page, to be opened in a browser.
+
+    Raises
+    ------
+    WorklistError
+        If it could not be written.
+    BundleMissingError, ProcessStartError, AlreadyRunningError
+        As :meth:`BundleProcess.start`.
+    """
+    with tempfile.TemporaryDirectory(prefix="ich-worklist-") as log_folder:
+        runner.start(BundleRequest(python, bundle_root, results, Path(log_folder)))
+        outcome: Outcome | None = None
+        lines: list[str] = []
+        try:
+            while outcome is None:
+                keep_alive()
+                time.sleep(_POLL_SECONDS)
+                update = runner.poll()
+                outcome = update.outcome
+                lines += update.lines
+        finally:
+            runner.close()
+        if outcome.exit_status != 0:
+            raise WorklistError("batch.no_worklist", reason=lines[-1] if lines else outcome.message)
+    return results / PAGE_FILE
+
+
+def in_order(rows: Sequence[BatchRow], worklist: Sequence[WorklistRow]) -> tuple[BatchRow, ...]:
+    """Sort the rows of a batch as the worklist has their results; a row without any stands last."""
+    places = {row.folder: place for place, row in enumerate(worklist) if row.folder is not None}
+
+    def place(row: BatchRow) -> int:
+        found = [places[result.folder] for result in row.results if result.folder in places]
+        return min(found, default=len(places))
+
+    return tuple(sorted(rows, key=place))

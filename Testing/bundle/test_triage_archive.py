@@ -1,0 +1,102 @@
+"""Studies of a real archive by DICOMweb: listed in pages, narrowed, retrieved as they are stored, and read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_files import Series, head_voxels, set_value, write_series
+from orthanc import PASSWORD, USER, Orthanc, running_orthanc
+from pydicom import dcmread
+
+from scripts.intake.discovery import find_studies, read_study
+from scripts.triage import dicomweb
+from scripts.triage.dicomweb import archive_tasks, retrieve_study
+from scripts.triage.sources import find_tasks
+from scripts.triage.tasks import TriageError
+
+UIDS = ("1.2.826.0.1.1", "1.2.826.0.1.2", "1.2.826.0.1.3")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """Three CT studies, one of which has an MR series too, and one study of MR alone."""
+    folder = tmp_path_factory.mktemp("studies")
+    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as orthanc:
+        for number, uid in enumerate(UIDS):
+            series = Series(head_voxels(), study_uid=uid, series_uid=f"{uid}.1")
+            orthanc.store(write_series(folder / uid, series, set_value("StudyDate", f"2026010{number + 1}")))
+        for uid in (UIDS[0], "1.2.826.0.1.9"):
+            series = Series(head_voxels(slices=2), study_uid=uid, series_uid=f"{uid}.2", modality="MR")
+            orthanc.store(write_series(folder / f"{uid} MR", series))
+        yield orthanc
+
+
+@pytest.fixture(autouse=True)
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "netrc"
+    file.write_text(f"machine 127.0.0.1 login {USER} password {PASSWORD}\n", encoding="utf-8")
+    file.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(file))
+    return file
+
+
+def test_every_ct_study_is_listed_once(archive, tmp_path):
+    tasks = find_tasks(archive.address, tmp_path)
+    assert [task.name for task in tasks] == list(UIDS)
+    assert [task.place for task in tasks] == [f"{archive.address}/studies/{uid}" for uid in UIDS]
+
+
+@pytest.mark.parametrize(("limit", "knows_offset"), [(2, True), (5, True), (99, True), (99, False)])
+def test_an_archive_that_answers_with_a_few_at_a_time_is_listed_whole(limit: int, knows_offset: bool):
+    class Paged:
+        def search_for_studies(self, offset: int | None, **_: object) -> list[dict[str, object]]:
+            first = (offset or 0) if knows_offset else 0
+            uids = [f"1.2.{number}" for number in range(11)][first : first + limit]
+            return [{"0020000D": {"vr": "UI", "Value": [uid]}, "00201208": {"vr": "IS", "Value": [30]}} for uid in uids]
+
+    found = dicomweb.studies_of(Paged(), {})
+    assert found == {f"1.2.{number}": "30" for number in range(11)}
+
+
+def test_the_address_narrows_the_search(archive):
+    tasks = archive_tasks(f"{archive.address}/?StudyDate=20260102-20260131")
+    assert [task.name for task in tasks] == list(UIDS[1:])
+    with pytest.raises(TriageError, match="lists no study with CT"):
+        archive_tasks(f"{archive.address}?StudyDate=19990101")
+
+
+def test_more_images_of_a_study_change_its_state(archive, tmp_path):
+    before = {task.name: task.state for task in archive_tasks(archive.address)}
+    more = Series(head_voxels(slices=3), study_uid=UIDS[2], series_uid=f"{UIDS[2]}.7")
+    archive.store(write_series(tmp_path / "more", more, set_value("StudyDate", "20260103")))
+    after = {task.name: task.state for task in archive_tasks(archive.address)}
+    assert {uid: before[uid] == after[uid] for uid in UIDS} == {UIDS[0]: True, UIDS[1]: True, UIDS[2]: False}
+
+
+def test_a_study_is_retrieved_without_its_other_modalities_and_read_as_it_was_stored(archive, tmp_path):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    retrieve_study(f"{archive.address}/studies/{UIDS[0]}", folder)
+    files = list(folder.rglob("*.dcm"))
+    assert len(files) == 24
+    assert {dcmread(file).Modality for file in files} == {"CT"}
+    (source,) = find_studies(folder)
+    assert np.array_equal(read_study(source).voxels, head_voxels())
+
+
+def test_an_archive_that_refuses_or_is_gone_is_named_without_name_or_password(archive, netrc, tmp_path, monkeypatch):
+    netrc.write_text("machine 127.0.0.1 login nobody password wrong\n", encoding="utf-8")
+    with pytest.raises(TriageError, match=r"127\.0\.0\.1 does not answer .*HTTP 401") as refused:
+        archive_tasks(archive.address)
+    assert "wrong" not in str(refused.value)
+    monkeypatch.setattr(dicomweb, "Retry", lambda **settings: 0)
+    with pytest.raises(TriageError, match="does not answer"):
+        retrieve_study("http://127.0.0.1:9/studies/1.2", tmp_path)
+
+
+def test_a_password_on_the_command_line_is_refused():
+    with pytest.raises(TriageError, match="netrc"):
+        archive_tasks("https://user:secret@archive/dicom-web")

@@ -1,0 +1,128 @@
+"""Studies of an archive by DICOMweb (DICOM PS3.18): listed by QIDO-RS, retrieved by WADO-RS.
+
+Name and password come from the user's ``.netrc``, certificates from ``REQUESTS_CA_BUNDLE``: neither belongs on a
+command line, which other users of the computer can list.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import requests
+from dicomweb_client.api import DICOMwebClient
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from scripts.intake.study_id import safe_name
+from scripts.triage.tasks import Task, TriageError
+
+_TIMEOUT_S = (10.0, 120.0)
+_BUSY = (429, 500, 502, 503, 504)
+# PS3.6: Study Instance UID, Series Instance UID, Number of Study Related Instances.
+_STUDY_UID, _SERIES_UID, _INSTANCES = "0020000D", "0020000E", "00201208"
+_AS_STORED = (("application/dicom", "*"),)
+_UNREACHABLE = (requests.RequestException, OSError)
+
+logger = logging.getLogger(__name__)
+
+
+def archive_tasks(address: str) -> list[Task]:
+    """Return a task for every study with CT in an archive.
+
+    Parameters
+    ----------
+    address : str
+        Of the service, e.g. ``https://pacs/dicom-web``; what follows a ``?`` narrows the search as QIDO-RS has it
+        (PS3.18, section 8.3.4), e.g. ``StudyDate=20260101-20260131``.
+
+    Raises
+    ------
+    TriageError
+        If the archive does not answer, or has no such study.
+    """
+    service, filters = _without_query(address)
+    try:
+        found = studies_of(_client(service), {"ModalitiesInStudy": "CT", **filters})
+    except _UNREACHABLE as error:
+        raise TriageError("triage.archive", host=urlsplit(service).hostname, fault=_fault(error)) from error
+    if not found:
+        raise TriageError("triage.empty_archive", host=urlsplit(service).hostname)
+    return [
+        Task(safe_name(uid), f"{service}/studies/{uid}", state=f"{uid} {images}")
+        for uid, images in sorted(found.items())
+    ]
+
+
+def retrieve_study(place: str, folder: Path) -> None:
+    """Write the CT images of a study into an empty folder, in the transfer syntax in which the archive holds them.
+
+    Parameters
+    ----------
+    place : str
+        Address of the study, from :func:`archive_tasks`.
+    folder : Path
+        One folder per series is made in it.
+
+    Raises
+    ------
+    TriageError
+        If the archive does not answer.
+    """
+    service, _, uid = place.rpartition("/studies/")
+    client = _client(service)
+    try:
+        series = client.search_for_series(uid, search_filters={"Modality": "CT"}, get_remaining=True)
+        for number, entry in enumerate(series):
+            series_folder = folder / f"series-{number:03d}"
+            series_folder.mkdir()
+            images = client.iter_series(uid, _value(entry, _SERIES_UID), media_types=_AS_STORED)
+            for index, image in enumerate(images):
+                image.save_as(series_folder / f"{index:05d}.dcm", enforce_file_format=True)
+    except _UNREACHABLE as error:
+        raise TriageError("triage.archive", host=urlsplit(service).hostname, fault=_fault(error)) from error
+
+
+def studies_of(client: DICOMwebClient, filters: dict[str, str]) -> dict[str, str]:
+    """Return the number of images that an archive states for every study, by Study Instance UID.
+
+    Asked without a limit, an archive answers with all, or with as many as its own limit allows and with the rest from
+    an offset on (PS3.18, section 8.3.4.4). One that knows no offset answers the same again, which ends the search.
+    """
+    found: dict[str, str] = {}
+    while True:
+        page = client.search_for_studies(offset=len(found) or None, fields=[_INSTANCES], search_filters=filters)
+        fresh = {uid: _value(study, _INSTANCES) for study in page if (uid := _value(study, _STUDY_UID)) not in found}
+        fresh.pop("", None)
+        if not fresh:
+            return found
+        found |= fresh
+
+
+def _client(service: str) -> DICOMwebClient:
+    session = requests.Session()
+    retry = Retry(total=5, backoff_factor=1.0, status_forcelist=_BUSY, respect_retry_after_header=True)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retry))
+    return DICOMwebClient(service, session=session, timeout=_TIMEOUT_S, permissive_uid=True)
+
+
+def _without_query(address: str) -> tuple[str, dict[str, str]]:
+    parts = urlsplit(address)
+    if parts.username or parts.password:
+        raise TriageError("triage.password")
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "")), dict(parse_qsl(parts.query))
+
+
+def _value(entry: dict[str, Any], tag: str) -> str:
+    """Return the first value of an attribute in DICOM's JSON model (PS3.18, annex F); empty where there is none."""
+    values = entry.get(tag, {}).get("Value") or [""]
+    return str(values[0])
+
+
+def _fault(error: Exception) -> str:
+    """Name an error without the address, which can hold a patient's name in its query."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return type(error).__name__ if status is None else f"HTTP {status}"
