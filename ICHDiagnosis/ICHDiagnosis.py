@@ -100,6 +100,8 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         One volume at a time.
     batch : Batch
         Many studies; never beside an analysis.
+    results_batch : Batch
+        The studies of a reader study; its results are in no history, which a reader could look into.
 
     Raises
     ------
@@ -123,6 +125,8 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         self.batch = Batch(
             run, self.missing_packages, record=lambda result, name: record_analysis(self.history, result, name)
         )
+
+        self.results_batch = Batch(run, self.missing_packages)
 
     def getParameterNode(self) -> Parameters:
         """Return the parameters of the scene; the same object as long as their node is the same.
@@ -151,6 +155,10 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         """Start a batch with the parameters of the scene; errors as :meth:`Batch.start`."""
         self.history.enabled = self.settings.keep_history
         self.batch.start(studies, settings_of(self.getParameterNode(), self.settings.output_folder))
+
+    def compute_results(self, studies: tuple[BatchStudy, ...], output_folder: Path) -> None:
+        """Start computing the results of a reader study; errors as :meth:`Batch.start`."""
+        self.results_batch.start(studies, settings_of(self.getParameterNode(), output_folder))
 
     def diagnose(
         self,
@@ -230,6 +238,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         """End whatever runs, and wait for that."""
         self.analysis.close()
         self.batch.close()
+        self.results_batch.close()
 
 
 class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
