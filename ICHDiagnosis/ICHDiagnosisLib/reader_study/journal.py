@@ -23,7 +23,7 @@ class JournalError(MessageError):
     """The journal cannot be read or written; the message is one line for the user."""
 
 
-def read_entries(path: Path) -> tuple[Entry, ...]:
+def read_entries(path: Path) -> list[Entry]:
     """Read every whole line of a journal; nothing is changed.
 
     Raises
@@ -34,7 +34,7 @@ def read_entries(path: Path) -> tuple[Entry, ...]:
     return _parsed(path)[0]
 
 
-def _parsed(path: Path) -> tuple[tuple[Entry, ...], int]:
+def _parsed(path: Path) -> tuple[list[Entry], int]:
     """Return the entries and the length, in bytes, of what holds them."""
     try:
         raw = path.read_bytes()
@@ -50,7 +50,7 @@ def _parsed(path: Path) -> tuple[tuple[Entry, ...], int]:
         except (ValueError, KeyError) as error:
             raise JournalError("journal.damaged", name=path.name, line=number) from error
         entries.append(entry)
-    return tuple(entries), length
+    return entries, length
 
 
 class Journal:
@@ -106,7 +106,7 @@ class Journal:
             reason = error.strerror or error
             raise JournalError("journal.not_written", name=self._path.name, error=reason) from error
         self._length += len(line)
-        self.entries = (*self.entries, entry)
+        self.entries.append(entry)
         return entry
 
     def close(self) -> None:
