@@ -2,8 +2,8 @@
 
 Slicer's translation tools (``lupdate_preprocess.py``, then Qt's ``lupdate``) put each ``_("...")`` of this file into
 the context ``ICHDiagnosisLib.messages``, and :func:`message` asks ``slicer.i18n.tr`` for that context when a text is
-needed; the texts of installing, and of reader study and comparison, have files, and with them contexts, of their own. Outside the application texts stay
-English. The texts of ``ICHDiagnosis.ui`` are in Qt's own mechanism.
+needed; the texts of installing, and of reader study and comparison, have files, and with them contexts, of their own.
+Outside the application texts stay English. The texts of ``ICHDiagnosis.ui`` are in Qt's own mechanism.
 
 Placeholders are named and stay as they are in a translation. Lines of the log, and errors that only a programmer can
 cause, are no messages.

@@ -40,7 +40,9 @@ STUDY_CATALOGUE = {
     "journal.unreadable": _("{name} cannot be read: {error}"),
     "journal.not_written": _("{name} cannot be written, so the step did not count: {error}"),
     "journal.damaged": _("{name}, line {line}, is damaged: it was changed by hand, or the disk is. Keep a copy of it."),
-    "journal.contradiction": _("{name}, line {line}, does not follow from the lines before: {error}. Keep a copy of it."),
+    "journal.contradiction": _(
+        "{name}, line {line}, does not follow from the lines before: {error}. Keep a copy of it."
+    ),
     "journal.no_sitting": _("{name} is no journal of a sitting of this version."),
     "journal.written_elsewhere": _("{name} was written by another program: is the sitting open twice?"),
     "sitting.no_pseudonym": _(
@@ -49,7 +51,7 @@ STUDY_CATALOGUE = {
     "sitting.first_incomplete": _("{participant} has not completed the sitting without AI, which comes first."),
     "sitting.complete": _("{participant} has completed the sitting {sitting}."),
     "sitting.too_early": _(
-        "The wash-out lasts until {earliest}. To begin earlier, state why; the reason is recorded and evaluated with."
+        "The wash-out lasts until {earliest}. To begin earlier, state why; the reason stands in the evaluation."
     ),
     "sitting.other_protocol": _("The journal of {participant} belongs to another version of this reader study."),
     "ai.none": _("Case {case} ({name}) has no result: compute the results before the sitting with AI."),
@@ -89,12 +91,13 @@ STUDY_CATALOGUE = {
     "page.time_per_study": _("Time per study"),
     "page.measure": _("Measure"),
     "page.difference": _("Difference"),
+    "page.interval": _("95 % interval"),
     "page.p": _("p"),
     "page.adjusted_p": _("p, adjusted"),
     "page.pairs": _("Pairs"),
     "page.pairs_of": _("{differing} of {pairs}"),
     "page.statement": _("What it says"),
-    "page.no_limits": _("too few studies for an interval"),
+    "page.no_limits": _("too few studies"),
     "page.seconds_axis": _("seconds"),
     "measure.precision": _("Precision"),
     "measure.recall": _("Recall"),
@@ -109,6 +112,7 @@ STUDY_CATALOGUE = {
     ),
     "caution.one_reader": _("One reader: what is found holds for this reader alone."),
     "caution.readers": _("{count} readers: what is found holds for them, not for readers in general."),
+    "caution.early": _("{participant} began the sitting with AI before the wash-out was over. Stated reason: {reason}"),
     "caution.left_out": _("{participant}: {count} studies were read in one sitting only, and are left out."),
     "caution.no_truth": _("No reference standard: accuracy is not stated."),
     "test.no_interval": _("Too few studies to say anything."),
@@ -122,7 +126,7 @@ STUDY_CATALOGUE = {
     "test.only_unadjusted": _("Below 5 % alone, not after the adjustment: may be chance."),
     "test.not_significant": _("No difference is shown; that is no proof that there is none."),
     "method.design": _(
-        "Each reader read the same studies twice, first alone, then with the result, in two orders drawn independently, "
+        "Each reader read the same studies twice, first alone, then with the result, in orders drawn independently, "
         "with a wash-out of {weeks} weeks (Wang et al., section VI.B). Without AI always came first: what readers "
         "learned meanwhile counts for the AI."
     ),
@@ -159,8 +163,6 @@ STUDY_CATALOGUE = {
     "study.interrupted": _("Interrupted. It goes on at the same study, with its time."),
     "study.finished": _("{participant} has read all {count} studies {sitting}. Thank you."),
     "study.evaluated": _("The evaluation is in {folder}."),
-    "study.truth_title": _("Choose the reference standard"),
-    "study.research": _("Research use only."),
     "reading.title": _("{participant} · {sitting} · study {position} of {count}"),
     "reading.running": _("The time runs. Tick what you find, then press Finished."),
     "reading.paused": _("Paused: the time stands still."),

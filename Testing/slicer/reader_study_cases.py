@@ -53,7 +53,7 @@ def opened(
     session = store.open_sitting(participant, sitting, today=today or LATER)
     if clock is not None:
         # Every study gets a stopwatch of its own, from this clock.
-        session._clock = session._watch._clock = clock
+        session.clock = session._watch._clock = clock
     return session
 
 

@@ -1,4 +1,4 @@
-"""A synthetic participant reads both sittings in the module's panel: what is shown, timed, saved, and kept out of sight."""
+"""A synthetic participant reads both sittings in the panel: what is shown, timed, saved, and kept out of sight."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ICHDiagnosisLib.reader_study.session import Phase
 from ICHDiagnosisLib.scene import result_nodes, views
 from ICHDiagnosisLib.scene.layers import shown_result
 from ICHDiagnosisLib.scene.volume_input import write_stored_voxels
-from panel_cases import an_open_panel, click, evaluated, refused, unfold, wait
+from panel_cases import an_open_panel, click, refused, unfold, wait
 from scene_cases import SHAPE, a_ct, affine
 
 TRUTH = {"a subdural": "0,0,0,0,1", "b nothing": "0,0,0,0,0", "c both": "0,1,0,0,1"}
@@ -153,6 +153,7 @@ def test_a_participant_reads_both_sittings_and_the_evaluation_opens(panel, study
     text = page.read_text(encoding="utf-8")
     assert "Few studies: 3 read in both sittings" in text
     assert "AI alone" in text
+    assert "R01 began the sitting with AI before the wash-out was over. Stated reason: a test" in text
     first, second = (study._store.record("R01", sitting) for sitting in Sitting)
     assert {reading.case: reading.labels - {"any"} for reading in first.readings} == {
         case: set(labels) for case, labels in FOUND.items()
@@ -279,7 +280,9 @@ def test_after_a_crash_the_module_goes_on_at_the_same_study(panel, study, tmp_pa
 def test_a_sitting_that_is_left_is_interrupted_and_the_panel_is_whole_again(panel, study, tmp_path: Path, leave: str):
     click(study.ui.beginWithoutButton)
     click(study.ui.nextStudyButton)
-    {"button": study.ui.leaveButton.click, "module": panel.exit, "scene": lambda: slicer.mrmlScene.Clear(False)}[leave]()
+    {"button": study.ui.leaveButton.click, "module": panel.exit, "scene": lambda: slicer.mrmlScene.Clear(False)}[
+        leave
+    ]()
     assert not study.sitting.is_open
     assert journal(tmp_path)[-1]["reason"] == "left"
     assert panel.ui.applyButton.visible
@@ -377,7 +380,7 @@ def test_computing_can_be_cancelled(panel, study, bundle):
     wait(lambda: bundle.running)
     click(study.ui.studyCancelButton)
     wait(lambda: not panel.running)
-    assert "3 studies have no result: case-001: The analysis was cancelled." == study.ui.studyLabel.text
+    assert study.ui.studyLabel.text == "3 studies have no result: case-001: The analysis was cancelled."
 
 
 def test_checking_the_studies_can_be_cancelled(study, monkeypatch):

@@ -1,8 +1,8 @@
 """Whether the application is in front: time must not run for a reader who looks at something else.
 
 The window's own events are listened to, and Qt is asked which window is active: another window of the application (a
-view on a second screen) is in front as well; another program, a minimised window or a locked screen is not. That PythonQt
-hands the filter these events is proven in the test host only.
+view on a second screen) is in front as well; another program, a minimised window or a locked screen is not. That
+PythonQt hands the filter these events is proven in the test host only.
 """
 
 from __future__ import annotations

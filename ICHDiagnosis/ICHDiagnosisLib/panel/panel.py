@@ -143,6 +143,7 @@ class Panel:
         self.inputs.set_parameters(parameters, self.widget)
         if parameters is None:
             self.reader_study.close()
+            self.history.forget_volumes()
             self.export.forget()
             self.installation.withdraw()
             self.run.show_problem("")

@@ -1,4 +1,4 @@
-"""The reader study in the panel: made or opened, its sittings begun, results computed beforehand, and its evaluation."""
+"""The reader study in the panel: made or opened, sittings begun, results computed beforehand, and the evaluation."""
 
 from __future__ import annotations
 
@@ -283,9 +283,7 @@ class ReaderStudySection:
             for record in records:
                 done, count = len(record.finished), len(record.order)
                 label = record.sitting.label()
-                lines.append(
-                    message("study.progress", participant=participant, done=done, count=count, sitting=label)
-                )
+                lines.append(message("study.progress", participant=participant, done=done, count=count, sitting=label))
             if records and records[0].complete and len(records) == 1:
                 earliest = store.washout(participant).earliest.isoformat()
                 lines.append(message("study.next_with_ai", participant=participant, earliest=earliest))

@@ -2,8 +2,8 @@
 
 Of two sittings only the studies that were read in both are compared. Several readers are pooled by study: the mean over
 readers of a study is one value, and studies are what is resampled and tested. What is found so holds for these readers
-on studies like these; it says nothing of other readers (that would take a model of readers and cases, such as Obuchowski
-and Rockette's).
+on studies like these; it says nothing of other readers (that would take a model of readers and cases, such as
+Obuchowski and Rockette's).
 """
 
 from __future__ import annotations
@@ -115,6 +115,8 @@ class Evaluation:
         Likewise.
     left_out : tuple of (str, int)
         Pseudonyms with the number of studies that only one of their sittings holds.
+    early : tuple of (str, str)
+        Pseudonyms of those who began the second sitting before the wash-out was over, with the reason that they gave.
     with_truth : bool
         Whether there is a reference standard.
     ai : SittingSummary or None
@@ -125,6 +127,7 @@ class Evaluation:
     summaries: tuple[SittingSummary, ...]
     changes: tuple[Change, ...]
     left_out: tuple[tuple[str, int], ...]
+    early: tuple[tuple[str, str], ...]
     with_truth: bool
     ai: SittingSummary | None
 
@@ -164,7 +167,9 @@ def evaluate(
         summaries += [_summary(protocol, readers, sitting, with_truth) for sitting in Sitting]
     ai = _summary_of_ai(protocol, ai_readings, with_truth) if ai_readings else None
     left_out = _left_out(sittings, readers)
-    return Evaluation(readers, tuple(summaries), _with_adjusted_p(changes), left_out, with_truth, ai)
+    seconds = (second for _, second in sittings if second is not None)
+    early = tuple((second.participant, second.override_reason) for second in seconds if second.override_reason)
+    return Evaluation(readers, tuple(summaries), _with_adjusted_p(changes), left_out, early, with_truth, ai)
 
 
 def correct(protocol: Protocol, reading: Reading) -> tuple[bool, bool]:
@@ -195,9 +200,7 @@ def _summary(
     total = sum(reading.seconds for reading in readings)
     confidence = float(np.mean([reading.confidence for reading in readings]))
     participant = POOLED if alone is None else alone.participant
-    return SittingSummary(
-        participant, sitting, date, len(readings), found, confidence, total, total / len(readings)
-    )
+    return SittingSummary(participant, sitting, date, len(readings), found, confidence, total, total / len(readings))
 
 
 def _summary_of_ai(protocol: Protocol, readings: Sequence[Reading], with_truth: bool) -> SittingSummary:
@@ -207,9 +210,7 @@ def _summary_of_ai(protocol: Protocol, readings: Sequence[Reading], with_truth: 
     return SittingSummary(POOLED, Sitting.WITH_AI, "", number, found, float("nan"), total, total / number)
 
 
-def _changes(
-    protocol: Protocol, readers: Sequence[PairedReadings], with_truth: bool, participant: str
-) -> list[Change]:
+def _changes(protocol: Protocol, readers: Sequence[PairedReadings], with_truth: bool, participant: str) -> list[Change]:
     """Compare the sittings of one reader, or of several on the studies that all of them have read twice."""
     common = sorted(set.intersection(*({reading.case for reading in reader.without_ai} for reader in readers)))
     if not common:
@@ -238,16 +239,14 @@ def _tested(participant: str, measure: str, values: np.ndarray) -> Change:
     first, second = values.mean(axis=0)
     weights = resample(values.shape[2])
     studies = values.shape[2]
-    samples = MeasureSamples(
-        float(first.mean()), float(second.mean()), weights @ (second - first) / studies, studies
-    )
+    samples = MeasureSamples(float(first.mean()), float(second.mean()), weights @ (second - first) / studies, studies)
     if measure in ("seconds", "confidence"):
         test = wilcoxon(first.tolist(), second.tolist())
     elif len(values) == 1:
         test = mcnemar((first > 0).tolist(), (second > 0).tolist())
     else:
         # How many readers more were right: one whole number per study.
-        test = sign_flip_test([int(round(n)) for n in (values[:, 1] - values[:, 0]).sum(axis=0)])
+        test = sign_flip_test([round(n) for n in (values[:, 1] - values[:, 0]).sum(axis=0)])
     return Change(participant, measure, samples.first, samples.second, interval(samples), test)
 
 

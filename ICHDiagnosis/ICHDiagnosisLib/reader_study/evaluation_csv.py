@@ -27,7 +27,7 @@ def write_readings(path: Path, protocol: Protocol, records: Sequence[SittingReco
             truth = protocol.case(reading.case).truth
             reference = [""] * len(LABELS) if truth is None else [int(label in truth) for label in LABELS]
             right = ["", ""] if truth is None else [int(value) for value in correct(protocol, reading)]
-            line = [record.participant, record.sitting.value, reading.position, reading.case]
+            line: list[object] = [record.participant, record.sitting.value, reading.position, reading.case]
             line += [f"{reading.seconds:.3f}", reading.pauses, reading.confidence]
             lines.append([*line, *(int(label in reading.labels) for label in LABELS), *reference, *right])
     _write(path, header, lines)

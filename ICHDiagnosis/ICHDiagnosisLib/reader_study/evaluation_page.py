@@ -1,4 +1,4 @@
-"""The evaluation as one HTML page that needs no network: table 8, changes with intervals and tests, pictures, caveats."""
+"""The evaluation as one HTML page without network: table 8, changes with intervals and tests, pictures, cautions."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from html import escape
 
 from ..messages import message
 from .evaluation import POOLED, SMALL, Change, Evaluation, SittingSummary
-from .paired_tests import LEVEL, PairedTest
 from .page_charts import confidence_chart, confidence_key, sitting_key, times_chart
+from .paired_tests import LEVEL, PairedTest
 from .protocol import Protocol, label_name
 
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d252c; max-width: 900px; margin: 0 auto; padding: 0 16px 48px; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1d252c; max-width: 1080px; margin: 0 auto; padding: 0 16px 48px; }
 .research { background: #2b3a4a; color: #fff; padding: 8px 12px; margin: 0 -16px 16px; }
 h1 { font-size: 24px; margin: 16px 0 4px; } h2 { font-size: 18px; margin: 28px 0 6px; }
 table { border-collapse: collapse; width: 100%; margin: 8px 0; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid #dde2e7; padding: 4px 8px; text-align: right; vertical-align: top; }
-th:first-child, td:first-child, td.text { text-align: left; } th { background: #eef1f4; font-weight: 600; }
+th:first-child, td:first-child, .text { text-align: left; } th { background: #eef1f4; font-weight: 600; }
 .warning { background: #fff3c4; color: #4d3c00; border-left: 4px solid #e0a800; padding: 6px 10px; margin: 8px 0; }
 .quiet { color: #56616b; font-size: 13px; } svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; }
 .key { margin-right: 16px; font-size: 13px; white-space: nowrap; }
@@ -64,6 +64,7 @@ def cautions(evaluation: Evaluation) -> tuple[str, ...]:
         texts.append(message("caution.few_studies", count=fewest, small=SMALL))
     number = len(evaluation.readers)
     texts.append(message("caution.one_reader") if number == 1 else message("caution.readers", count=number))
+    texts += [message("caution.early", participant=who, reason=reason) for who, reason in evaluation.early]
     for participant, count in evaluation.left_out:
         texts.append(message("caution.left_out", participant=participant, count=count))
     if not evaluation.with_truth:
@@ -152,10 +153,19 @@ def _table(header: Iterable[str], rows: Iterable[Sequence[str]], texts: tuple[in
     body = []
     for row in rows:
         classes = (' class="text"' if place in texts else "" for place in range(len(row)))
-        cells = (f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(classes, row, strict=True))
+        cells = (
+            f"<td{kind}>{escape(cell) if kind else _unbroken(cell)}</td>"
+            for kind, cell in zip(classes, row, strict=True)
+        )
         body.append(f"<tr>{''.join(cells)}</tr>")
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    names = enumerate(header)
+    head = "".join(f"<th{' class=text' if place in texts else ''}>{escape(name)}</th>" for place, name in names)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def _unbroken(text: str) -> str:
+    """Return a number with its signs and units on one line; names may break after their comma."""
+    return escape(text).replace(", ", ",<br>").replace(" ", "&nbsp;").replace(",<br>", ", ")
 
 
 def _table_8(evaluation: Evaluation) -> str:
@@ -201,6 +211,7 @@ def _changes(evaluation: Evaluation) -> str:
         message("sitting.without_ai"),
         message("sitting.with_ai"),
         message("page.difference"),
+        message("page.interval"),
         message("page.p"),
         message("page.adjusted_p"),
         message("page.pairs"),
@@ -215,23 +226,23 @@ def _changes(evaluation: Evaluation) -> str:
                 measure_name(change.measure),
                 number_text(change.without_ai, digits),
                 number_text(change.with_ai, digits),
-                _difference(change, digits),
+                *_difference(change, digits),
                 p_text(None if change.test is None else change.test.p),
                 p_text(change.adjusted_p),
                 _pairs(change.test),
                 statement(change),
             ]
         )
-    return _table(header, rows, texts=(1, 8))
+    return _table(header, rows, texts=(1, 9))
 
 
-def _difference(change: Change, digits: int) -> str:
+def _difference(change: Change, digits: int) -> tuple[str, str]:
     value, low, high = change.difference.value, change.difference.low, change.difference.high
     text = "–" if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
     limits = message("page.no_limits")
     if low is not None and high is not None:
         limits = f"{low:+.{digits}f} … {high:+.{digits}f}".replace("-", "−")
-    return f"{text} ({limits})"
+    return text, limits
 
 
 def _pairs(test: PairedTest | None) -> str:

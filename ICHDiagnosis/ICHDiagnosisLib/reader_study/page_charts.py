@@ -1,4 +1,4 @@
-"""Pictures of the evaluation as SVG: the time of every study in both sittings, and how often each confidence was given."""
+"""Pictures of the evaluation as SVG: the time of every study in both sittings, and how often a confidence was given."""
 
 from __future__ import annotations
 

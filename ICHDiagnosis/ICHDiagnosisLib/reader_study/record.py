@@ -153,7 +153,6 @@ def record_of(entries: Sequence[Entry], path: Path) -> SittingRecord:
     """
     if not entries or entries[0].get("schema") != JOURNAL_SCHEMA:
         raise JournalError("journal.no_sitting", name=path.name)
-    number = 1
     try:
         first = entries[0]
         record = SittingRecord(
@@ -165,10 +164,13 @@ def record_of(entries: Sequence[Entry], path: Path) -> SittingRecord:
             begun=_moment(first["at"]),
             override_reason=str(first["override_reason"]),
         )
-        for number, entry in enumerate(entries[1:], start=2):
-            record.apply(entry)
     except (KeyError, ValueError, TypeError) as error:
-        raise JournalError("journal.contradiction", name=path.name, line=number, error=error) from error
+        raise JournalError("journal.contradiction", name=path.name, line=1, error=error) from error
+    for number, entry in enumerate(entries[1:], start=2):
+        try:
+            record.apply(entry)
+        except (KeyError, ValueError, TypeError) as error:
+            raise JournalError("journal.contradiction", name=path.name, line=number, error=error) from error
     return record
 
 

@@ -46,4 +46,3 @@ def interval(samples: MeasureSamples) -> Interval:
         return Interval(value, None, None)
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high))
-

@@ -50,14 +50,19 @@ class SittingSession:
         What it says so far. A study that was being read goes on, paused, with the time that was written last.
     clock : callable
         Seconds that never run backwards.
+
+    Attributes
+    ----------
+    record : SittingRecord
+        What the journal says by now.
+    clock : callable
+        Asked by the studies that are yet to begin.
     """
 
-    def __init__(
-        self, journal: StepWriter, record: SittingRecord, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, journal: StepWriter, record: SittingRecord, clock: Callable[[], float] = time.monotonic) -> None:
         self._journal = journal
         self.record = record
-        self._clock = clock
+        self.clock = clock
         reading = record.current
         self._watch = Stopwatch(clock, 0.0 if reading is None else reading.seconds)
         if reading is not None and not reading.stopped:
@@ -102,7 +107,7 @@ class SittingSession:
         """Start the time: the images of the next study are in view."""
         self._require(Phase.SHOW)
         self._write("shown", at=_now())
-        self._watch = Stopwatch(self._clock)
+        self._watch = Stopwatch(self.clock)
         self._watch.start()
 
     def count(self) -> None:
