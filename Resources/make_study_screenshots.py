@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import random
 import subprocess
 import sys
@@ -19,19 +20,24 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "slicer"), str(ROOT / "ICHDiagnosis")]
+
+import host  # noqa: E402 - found through the path above
+
+host.install()
 
 import qt  # noqa: E402
 import slicer  # noqa: E402
 
-import host  # noqa: E402
 from ICHDiagnosisLib.logic import record_analysis  # noqa: E402
 from ICHDiagnosisLib.reader_study.ai_results import RESULTS_FOLDER, results_of  # noqa: E402
 from ICHDiagnosisLib.reader_study.conclusion import conclude  # noqa: E402
 from ICHDiagnosisLib.reader_study.protocol import Sitting, create_protocol, stem  # noqa: E402
 from ICHDiagnosisLib.reader_study.session import Phase  # noqa: E402
 from ICHDiagnosisLib.reader_study.store import StudyStore  # noqa: E402
-from Resources import make_screenshots as screenshots  # noqa: E402 - installs the host
+from Resources import make_screenshots as screenshots  # noqa: E402
 
 HEADS = {
     "admission": ("intraparenchymal", 25, 3),

@@ -188,7 +188,7 @@ def test_a_full_disk_is_an_error_and_the_journal_stays_whole(tmp_path: Path):
         def write(self, line: bytes) -> int:
             return file.write(line[:7])
 
-    journal._file = Full()
+    journal._file = Full()  # type: ignore[assignment]
     with pytest.raises(JournalError, match="did not count: the disk is full"):
         journal.add("second")
     journal._file = file

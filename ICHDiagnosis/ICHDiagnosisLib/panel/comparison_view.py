@@ -25,7 +25,7 @@ from ..result.content import Finding, LesionVolume, Result, millilitres, percent
 from ..scene.patient import patient_of
 from ..scene.show_result import show_result
 from ..scene.side_by_side import SideBySide
-from .findings_table import HEADER_HEIGHT, ROW_HEIGHT
+from .findings_table import HEADER_HEIGHT
 from .widgets import Tone, Widgets, show_banner
 
 NAME, EARLIER, LATER, CHANGE = range(4)
@@ -54,7 +54,6 @@ class ComparisonView:
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(CHANGE, qt.QHeaderView.Stretch)
         header.setFixedHeight(HEADER_HEIGHT)
-        ui.comparisonTable.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         ui.linkViewsBox.toggled.connect(self._on_link)
         ui.closeComparisonButton.clicked.connect(self.close)
         ui.comparisonFrame.setVisible(False)
@@ -93,6 +92,8 @@ class ComparisonView:
         show_banner(self._ui.comparisonLabel, "\n".join(f"⚠ {text}" for text in notices), Tone.WARNING)
         self._ui.linkViewsBox.checked = True
         self._ui.comparisonFrame.setVisible(True)
+        # The last column's width is known after the layout.
+        qt.QTimer.singleShot(0, self._fit_rows)
 
     def close(self) -> None:
         """Take the comparison off the panel and bring the views back."""
@@ -111,7 +112,12 @@ class ComparisonView:
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(text)
                 table.setItem(row, column, item)
-        table.setFixedHeight(HEADER_HEIGHT + ROW_HEIGHT * len(rows) + 4)
+
+    def _fit_rows(self) -> None:
+        """Give every row the height that its text needs in the columns as they have become."""
+        table = self._ui.comparisonTable
+        table.resizeRowsToContents()
+        table.setFixedHeight(HEADER_HEIGHT + table.verticalHeader().length() + 4)
 
     def _on_link(self, linked: bool) -> None:
         if self.views is not None:

@@ -251,14 +251,9 @@ class Panel:
         section = ReaderStudySection(
             str(ui_path), self.widget, self.ui, self.result, logic.settings, logic.compute_results
         )
-        section.on_changed, section.on_missing = self._on_reader_study, self.installation.ask
+        section.on_changed, section.on_missing = self._on_busy, self.installation.ask
         section.ask_for_terms, section.cancel_computing = self.installation.ask_for_terms, logic.results_batch.cancel
         return section
-
-    def _on_reader_study(self) -> None:
-        """Follow a sitting that has begun or ended, or computing that has begun."""
-        self._shortcuts.enable(not self.reader_study.sitting.is_open)
-        self._on_busy()
 
     def _begin(self, start: Callable[[], None]) -> None:
         self.installation.withdraw()

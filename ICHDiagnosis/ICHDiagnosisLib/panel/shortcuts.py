@@ -1,4 +1,4 @@
-"""The panel's keyboard shortcuts, given up while another module, or a sitting of a reader study, has the keyboard."""
+"""The panel's keyboard shortcuts, given up while another module is open."""
 
 from __future__ import annotations
 
