@@ -106,6 +106,8 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         Many studies; never beside an analysis.
     dicom_export : DicomExport
         A finished result as DICOM objects.
+    results_batch : Batch
+        The studies of a reader study; its results are in no history, which a reader could look into.
 
     Raises
     ------
@@ -131,6 +133,8 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         self.batch = Batch(
             run, self.missing_packages, record=lambda result, name: record_analysis(self.history, result, name)
         )
+
+        self.results_batch = Batch(run, self.missing_packages)
 
     def getParameterNode(self) -> Parameters:
         """Return the parameters of the scene; the same object as long as their node is the same.
@@ -163,6 +167,10 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         """Start a batch with the parameters of the scene; errors as :meth:`Batch.start`."""
         self.history.enabled = self.settings.keep_history
         self.batch.start(studies, settings_of(self.getParameterNode(), self.settings.output_folder))
+
+    def compute_results(self, studies: tuple[BatchStudy, ...], output_folder: Path) -> None:
+        """Start computing the results of a reader study; errors as :meth:`Batch.start`."""
+        self.results_batch.start(studies, settings_of(self.getParameterNode(), output_folder))
 
     def diagnose(
         self,
@@ -266,6 +274,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         self.analysis.close()
         self.batch.close()
         self.dicom_export.close()
+        self.results_batch.close()
 
 
 class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -2,8 +2,8 @@
 
 Slicer's translation tools (``lupdate_preprocess.py``, then Qt's ``lupdate``) put each ``_("...")`` of this file into
 the context ``ICHDiagnosisLib.messages``, and :func:`message` asks ``slicer.i18n.tr`` for that context when a text is
-needed; the texts of installing have a file, and with it a context, of their own. Outside the application texts stay
-English. The texts of ``ICHDiagnosis.ui`` are in Qt's own mechanism.
+needed; the texts of installing, and of reader study and comparison, have files, and with them contexts, of their own.
+Outside the application texts stay English. The texts of ``ICHDiagnosis.ui`` are in Qt's own mechanism.
 
 Placeholders are named and stay as they are in a translation. Lines of the log, and errors that only a programmer can
 cause, are no messages.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 
 from .installation_messages import INSTALLATION_CATALOGUE, installation_text
+from .study_messages import STUDY_CATALOGUE, study_text
 
 
 def _(text: str) -> str:
@@ -312,6 +313,8 @@ def message(code: str, **values: object) -> str:
     """
     if code in INSTALLATION_CATALOGUE:
         return installation_text(code).format(**values)
+    if code in STUDY_CATALOGUE:
+        return study_text(code).format(**values)
     i18n = sys.modules.get("slicer.i18n")
     text = CATALOGUE[code]
     return (text if i18n is None else i18n.tr(text)).format(**values)

@@ -19,6 +19,8 @@ KEEP_WARM = "ICHDiagnosis/KeepWarm"
 IDLE_MINUTES = "ICHDiagnosis/IdleMinutes"
 LEAST_MEMORY_MB = "ICHDiagnosis/LeastMemoryMB"
 ACCEPTED_TERMS = "ICHDiagnosis/AcceptedTerms"
+READER_STUDY_FOLDER = "ICHDiagnosis/ReaderStudyFolder"
+SHOW_PATIENT = "ICHDiagnosis/ShowPatientAttributes"
 FOLDER_NAME = "ICHDiagnosis"
 
 
@@ -69,6 +71,25 @@ class ModuleSettings:
     def accept_terms(self, terms: str) -> None:
         """Remember the terms that the user accepted: others are asked for again."""
         slicer.app.userSettings().setValue(ACCEPTED_TERMS, terms)
+
+    @property
+    def reader_study_folder(self) -> Path | None:
+        """Folder of the reader study that was open last; None where there was none."""
+        kept = slicer.app.userSettings().value(READER_STUDY_FOLDER, "")
+        return Path(kept) if kept and Path(kept).is_absolute() else None
+
+    @reader_study_folder.setter
+    def reader_study_folder(self, folder: Path) -> None:
+        slicer.app.userSettings().setValue(READER_STUDY_FOLDER, str(folder))
+
+    @property
+    def show_patient(self) -> bool:
+        """Whether the history may show the patient attributes of a study that is opened again; off by default."""
+        return bool(slicer.util.toBool(slicer.app.userSettings().value(SHOW_PATIENT, False)))
+
+    @show_patient.setter
+    def show_patient(self, show: bool) -> None:
+        slicer.app.userSettings().setValue(SHOW_PATIENT, show)
 
     @property
     def keep_warm(self) -> bool:

@@ -15,9 +15,11 @@ import slicer
 from ICHDiagnosisLib.installation_messages import INSTALLATION_CATALOGUE
 from ICHDiagnosisLib.messages import CATALOGUE as OTHER_CATALOGUE
 from ICHDiagnosisLib.messages import MessageError, message
+from ICHDiagnosisLib.study_messages import STUDY_CATALOGUE
 
 CATALOGUES = {"messages.py": OTHER_CATALOGUE, "installation_messages.py": INSTALLATION_CATALOGUE}
-CATALOGUE = OTHER_CATALOGUE | INSTALLATION_CATALOGUE
+CATALOGUES["study_messages.py"] = STUDY_CATALOGUE
+CATALOGUE = OTHER_CATALOGUE | INSTALLATION_CATALOGUE | STUDY_CATALOGUE
 
 MODULE = Path(__file__).resolve().parents[2] / "ICHDiagnosis"
 FILES = [path for path in sorted(MODULE.rglob("*.py")) if path.name not in CATALOGUES]

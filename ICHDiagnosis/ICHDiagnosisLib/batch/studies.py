@@ -41,11 +41,12 @@ class StudyOnDisk:
 
     path: Path
     volume_node: None = None
+    given_name: str = ""
 
     @property
     def name(self) -> str:
-        """Name of the folder or file."""
-        return self.path.name
+        """Name of the folder or file, where it was given no other."""
+        return self.given_name or self.path.name
 
     def cache_key(self) -> str:
         """Return a digest of every file's place, size and time of change."""

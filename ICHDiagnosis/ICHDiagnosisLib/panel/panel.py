@@ -32,9 +32,11 @@ from .batch_section import BatchSection
 from .dicom_section import DicomSection
 from .history_section import HistorySection
 from .installation_section import InstallationSection
+from .reader_study_section import ReaderStudySection
 from .result_export import ResultExport
 from .result_view import ResultView
 from .run_controls import RunControls
+from .shortcuts import Shortcuts
 from .study_inputs import StudyInputs
 from .widgets import Widgets
 
@@ -52,6 +54,7 @@ class ModuleLogic(Protocol):
     analysis: AnalysisLogic
     batch: Batch
     dicom_export: DicomExport
+    results_batch: Batch
 
     def start_analysis(self) -> None:
         """Start an analysis with the parameters of the scene."""
@@ -61,6 +64,9 @@ class ModuleLogic(Protocol):
 
     def write_worklist(self, results: Path) -> Path:
         """Have the worklist of a folder of results written; return its page."""
+
+    def compute_results(self, studies: tuple[BatchStudy, ...], output_folder: Path) -> None:
+        """Start computing the results of a reader study."""
 
     def warm_up(self) -> None:
         """Have the network loaded before a study comes, unless that is switched off."""
@@ -109,6 +115,7 @@ class Panel:
         self.batch.on_missing, self.batch.on_started = self.installation.ask, self._on_busy
         self.batch.ask_for_terms = self.installation.ask_for_terms
         self.batch.write_worklist = logic.write_worklist
+        self.reader_study = self._reader_study(Path(ui_path).with_name("ReaderStudy.ui"))
         self.ui.applyButton.clicked.connect(self.on_apply)
         self.ui.remedyButton.clicked.connect(self.on_remedy)
         self.ui.keepWarmBox.checked = logic.settings.keep_warm
@@ -117,16 +124,15 @@ class Panel:
         self._timer = qt.QTimer(self.widget)
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.timeout.connect(self.poll)
-        self._shortcuts = [
-            self._shortcut(NEXT_KEY, self.result.navigation.next),
-            self._shortcut(PREVIOUS_KEY, self.result.navigation.previous),
-            self._shortcut(LAYERS_KEY, self.result.layers.toggle_layers),
-        ]
+        keys = {NEXT_KEY: self.result.navigation.next, PREVIOUS_KEY: self.result.navigation.previous}
+        self._shortcuts = Shortcuts(self.widget, {**keys, LAYERS_KEY: self.result.layers.toggle_layers})
 
     @property
     def running(self) -> bool:
         """Whether an analysis, a batch or an installation is under way."""
-        return self.logic.analysis.running or self.logic.batch.running or self.installation.installing
+        logic = self.logic
+        batches = logic.batch.running or logic.results_batch.running
+        return logic.analysis.running or batches or self.installation.installing
 
     def parameters(self) -> Parameters | None:
         """Return the parameters of the scene; None while it is closed."""
@@ -145,6 +151,8 @@ class Panel:
         self._parameters, self._observer, self._shown_input_id = parameters, None, ""
         self.inputs.set_parameters(parameters, self.widget)
         if parameters is None:
+            self.reader_study.close()
+            self.history.forget_volumes()
             self.export.forget()
             self.installation.withdraw()
             self.run.show_problem("")
@@ -156,8 +164,9 @@ class Panel:
 
     def enter(self) -> None:
         """Take up keyboard shortcuts and follow the scene again."""
-        for shortcut in self._shortcuts:
-            shortcut.enabled = True
+        if self.reader_study.sitting.is_open:
+            return
+        self._shortcuts.enable(True)
         self.inputs.show_settings()
         self.inputs.list_systems()
         self.history.show_settings()
@@ -165,9 +174,9 @@ class Panel:
         self.refresh(anew=not self.running)
 
     def exit(self) -> None:
-        """Give up keyboard shortcuts: other modules have their own."""
-        for shortcut in self._shortcuts:
-            shortcut.enabled = False
+        """Give up keyboard shortcuts, for other modules have their own, and interrupt a sitting."""
+        self.reader_study.close()
+        self._shortcuts.enable(False)
 
     def close(self) -> None:
         """Stop for good, and let go of what outlives the panel: the scene's parameters and the widgets' events."""
@@ -176,21 +185,23 @@ class Panel:
         self.exit()
         self.set_parameters(None)
         self.inputs.disconnect()
-        for shortcut in self._shortcuts:
-            shortcut.deleteLater()
-        self._shortcuts.clear()
+        self._shortcuts.close()
         self.result.navigation.plot.close()
 
     def refresh(self, anew: bool = False) -> None:
         """Follow parameters, scene and logic; the result is read again where the volume is another one, or ``anew``."""
+        if self.reader_study.sitting.is_open:
+            return
         self.inputs.refresh()
-        if self.logic.batch.running or self.installation.installing:
+        if self.logic.batch.running or self.logic.results_batch.running or self.installation.installing:
             self.run.show_blocked(message("run.wait_or_cancel"))
         elif not self.logic.analysis.running:
             self.run.show_idle(self.inputs.missing())
         self.inputs.set_enabled(not self.running and self._parameters is not None)
         busy = self.logic.analysis.running or self.installation.installing
-        self.batch.block(message("run.running") if busy else self.inputs.folder_problem)
+        computing = self.logic.results_batch.running
+        self.batch.block(message("run.running") if busy or computing else self.inputs.folder_problem)
+        self.reader_study.block(message("run.running") if self.running else "")
         node = None if self._parameters is None else self._parameters.inputVolume
         identifier = "" if node is None else node.GetID()
         self._read_state = self._state_to_read()
@@ -234,12 +245,26 @@ class Panel:
                 self.history.refresh()
                 self.refresh(anew=True)
         self.dicom.poll()
+        if self.logic.results_batch.running:
+            computed = self.logic.results_batch.poll()
+            self.reader_study.show_computing(computed)
+            if computed.finished:
+                self.refresh()
         if self.installation.installing or self.installation.checking:
             # The event loop keeps the interpreter's lock: a thread runs only while this one gives it away.
             time.sleep(THREAD_SECONDS)
         self.installation.poll()
         if not self.running and not self.installation.checking and not self.dicom.exporting:
             self._timer.stop()
+
+    def _reader_study(self, ui_path: Path) -> ReaderStudySection:
+        logic = self.logic
+        section = ReaderStudySection(
+            str(ui_path), self.widget, self.ui, self.result, logic.settings, logic.compute_results
+        )
+        section.on_changed, section.on_missing = self._on_busy, self.installation.ask
+        section.ask_for_terms, section.cancel_computing = self.installation.ask_for_terms, logic.results_batch.cancel
+        return section
 
     def _begin(self, start: Callable[[], None]) -> None:
         self.installation.withdraw()
@@ -320,10 +345,3 @@ class Panel:
             return None
         node = self._parameters.inputVolume
         return "" if node is None else node.GetID(), self._parameters.useOriginalFiles
-
-    def _shortcut(self, key: str, on_activated: Callable[[], None]) -> qt.QShortcut:
-        shortcut = qt.QShortcut(slicer.util.mainWindow() or self.widget)
-        shortcut.setKey(qt.QKeySequence(key))
-        shortcut.enabled = False
-        shortcut.activated.connect(on_activated)
-        return shortcut

@@ -78,6 +78,18 @@ def show_result(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) -> S
     return required_result(input_node)
 
 
+def check_fit(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Check that a result can be shown on a volume, and change nothing.
+
+    Raises
+    ------
+    ResultError, GeometryError
+        As :func:`show_result`.
+    """
+    if result.evaluated:
+        _maps_on_volume(result, input_node)
+
+
 @dataclass(frozen=True)
 class _MapsOnVolume:
     """All maps of a result in the voxel order of the input, shape (k, j, i), and how its slices are counted."""
