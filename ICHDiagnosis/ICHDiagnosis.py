@@ -133,7 +133,6 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         self.batch = Batch(
             run, self.missing_packages, record=lambda result, name: record_analysis(self.history, result, name)
         )
-
         self.results_batch = Batch(run, self.missing_packages)
 
     def getParameterNode(self) -> Parameters:
@@ -172,7 +171,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         """Start computing the results of a reader study; errors as :meth:`Batch.start`."""
         self.results_batch.start(studies, settings_of(self.getParameterNode(), output_folder))
 
-    def diagnose(
+    def diagnose(  # noqa: PLR0913 (what the panel lets one choose)
         self,
         volume_node: slicer.vtkMRMLScalarVolumeNode,
         *,
