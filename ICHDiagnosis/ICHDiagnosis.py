@@ -92,18 +92,10 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
 
     Attributes
     ----------
-    bundle_root : Path
-        Folder of the bundle.
-    settings : ModuleSettings
-        What the user chose for this computer.
     resident : ResidentBundle
         The process that reads studies, and stays where the settings allow it.
-    history : History
-        Past analyses.
-    analysis : AnalysisLogic
-        One volume at a time.
-    batch : Batch
-        Many studies; never beside an analysis.
+    analysis, batch : AnalysisLogic, Batch
+        One volume at a time, or many studies; never beside each other.
     dicom_export : DicomExport
         A finished result as DICOM objects.
     results_batch : Batch
@@ -190,14 +182,10 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         ----------
         volume_node : vtkMRMLScalarVolumeNode
             The head CT.
-        output_folder : Path or str, optional
-            Folder in which the run makes a folder of its own; that of the settings otherwise.
-        device : str, optional
-            ``"cpu"``, ``"cuda"``, ``"mps"``; the bundle chooses otherwise.
-        operating_point : str
-            Named set of thresholds.
-        thresholds : mapping of str to float, optional
-            Thresholds of one's own (probability, 0..1) by label; other labels keep those of ``operating_point``.
+        output_folder, device : Path or str, optional
+            Folder in which the run makes one of its own, else that of the settings; ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        operating_point, thresholds : str, mapping of str to float
+            Named set of thresholds, and thresholds of one's own (probability, 0..1) by label in the place of its.
         explanation_method : str
             ``"gradcam"``, ``"gradcam++"`` or ``"slice_gradcam"``.
         use_original_files : bool
@@ -205,13 +193,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         accept_terms : bool
             States that the caller accepts the terms of the weights; not needed where they were accepted in the panel.
         system : str
-            Name of an installed system, for example ``"radnet"``, which explains by a method of its own; the shipped
-            one otherwise.
-
-        Returns
-        -------
-        Diagnosis
-            Findings by label, impression, result folder and nodes.
+            Name of an installed system, such as ``"radnet"``, which explains by a method of its own; else the shipped one.
 
         Raises
         ------
@@ -219,10 +201,8 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
             If nobody has accepted the terms of the weights.
         PackagesMissingError
             If packages must be installed first: open the module once and press Apply.
-        CannotStartError
-            If something runs already, or input or output cannot be used.
-        DiagnosisError
-            If the analysis fails.
+        CannotStartError, DiagnosisError
+            If something runs already, or input or output cannot be used; if the analysis fails.
         ValueError
             If there is no such label, or a threshold is no probability.
         """
@@ -303,7 +283,7 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(self.panel.widget)
         self.panel.set_parameters(self.logic.getParameterNode())
         scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.StartCloseEvent, lambda *_: self._end_what_runs())
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose)
 
@@ -342,10 +322,6 @@ class ICHDiagnosisWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._entered = False
         if self.panel is not None:
             self.panel.exit()
-
-    def onSceneStartClose(self, _caller: object, _event: object) -> None:
-        """End what runs: its volume is about to go."""
-        self._end_what_runs()
 
     def onSceneEndClose(self, _caller: object, _event: object) -> None:
         """Take up the new scene's parameters, where the module is open."""
