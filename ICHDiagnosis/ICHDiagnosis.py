@@ -193,7 +193,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         accept_terms : bool
             States that the caller accepts the terms of the weights; not needed where they were accepted in the panel.
         system : str
-            Name of an installed system, such as ``"radnet"``, which explains by a method of its own; else the shipped one.
+            Name of an installed system, such as ``"radnet"``, which explains by a method of its own.
 
         Raises
         ------
