@@ -31,6 +31,7 @@ SECTIONS_OF = {
     "IntakeError": "intake",
     "QualityWarning": "quality",
     "DamagedFileError": "damage",
+    "DicomOutputError": "dicom_output",
     "OutputError": "output",
     "OutputFolderError": "output",
 }

@@ -16,7 +16,7 @@ from .installed_packages import THIS_PYTHON, InstalledPackages, applies_here, ca
 from .sizes import megabytes
 
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
-DICOM_REQUIREMENTS_FILE = REQUIREMENTS_FILE.with_name("requirements-dicom.txt")
+DICOM_REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements-dicom.txt"
 # Slicer itself is built against these, or (torch) an installer of its own chooses the build for the graphics card.
 NEVER_REPLACED = ("torch", "SimpleITK", "numpy", "scipy", "requests")
 _LINE = re.compile(

@@ -15,7 +15,12 @@ from pydicom.sr.coding import Code
 
 from scripts.dicom_output.coding import OTHER_EXPLANATION, QUANTITIES
 from scripts.dicom_output.identity import Identity
-from scripts.dicom_output.referenced_images import describe_each_frame, name_dimensions, without_patient
+from scripts.dicom_output.referenced_images import (
+    describe_each_frame,
+    name_dimensions,
+    store_in_order_of_slices,
+    without_patient,
+)
 
 _LARGEST_STORED = 255
 
@@ -106,6 +111,7 @@ def parametric_map(identity: Identity, described: QuantityMap, number: int) -> h
         **identity.equipment(),
     )
     _place_in_head(written)
+    store_in_order_of_slices(written, source)
     name_dimensions(written, identity.uid("maps", described.name, "dimensions"))
     if not source.is_multi_frame:
         describe_each_frame(written, source)

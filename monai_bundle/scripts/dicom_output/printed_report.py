@@ -111,8 +111,8 @@ def _table(page: _Page, rows: list[list[str]], widths: tuple[int, ...], bold: se
 
 def _findings(page: _Page, document: dict[str, Any], translate: Translation) -> None:
     _heading(page, translate("report.findings"))
-    names = ("finding", "result", "probability", "threshold")
-    rows = [[translate(f"report.{name}") for name in names]]
+    columns = ("report.finding", "report.result", "report.probability", "report.threshold")
+    rows = [[translate(column) for column in columns]]
     for finding in document["findings"]:
         star = "*" if finding["default_threshold"] else ""
         outcome = translate("report.positive" if finding["positive"] else "report.negative")

@@ -124,15 +124,32 @@ def name_dimensions(image: Dataset, uid: UID) -> None:
 
 
 def slices_of_frames(image: Dataset, source: SourceSeries) -> list[int]:
-    """Return the original slice of each frame of an object, by the instance that the frame was derived from.
+    """Return the original slice of each frame of an object, by the image that the frame was derived from.
 
-    highdicom numbers frames along its own axis, which may run against that of the slices.
+    highdicom stores frames along its own axis, which may run against that of the slices. Of a multi-frame image the
+    place is that of its frame.
     """
     places = {str(instance.SOPInstanceUID): index for index, instance in enumerate(source.instances)}
-    return [
-        places[str(frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID)]
-        for frame in image.PerFrameFunctionalGroupsSequence
+    references = [
+        frame.DerivationImageSequence[0].SourceImageSequence[0] for frame in image.PerFrameFunctionalGroupsSequence
     ]
+    if source.is_multi_frame:
+        along = {source.frame_number(index): index for index in range(len(source.headers))}
+        # Frames that were not read lie before the others: they are 0.
+        return [along.get(int(reference.ReferencedFrameNumber), -1) for reference in references]
+    return [places[str(reference.ReferencedSOPInstanceUID)] for reference in references]
+
+
+def store_in_order_of_slices(image: Dataset, source: SourceSeries) -> None:
+    """Store the frames of a parametric map as the slices ascend; what each frame states of itself stays with it.
+
+    Readers exist that take frames for ascending without looking (dcmqi 1.5.7).
+    """
+    order = np.argsort(slices_of_frames(image, source), kind="stable")
+    frames = list(image.PerFrameFunctionalGroupsSequence)
+    image.PerFrameFunctionalGroupsSequence = DicomSequence([frames[place] for place in order])
+    pixels = np.frombuffer(image.FloatPixelData, dtype="<f4").reshape(len(frames), -1)
+    image.FloatPixelData = pixels[order].tobytes()
 
 
 def _orientation(source: SourceSeries, index: int) -> DicomSequence:

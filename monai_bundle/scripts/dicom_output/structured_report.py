@@ -44,7 +44,8 @@ def findings_report(
         procedure_reported=PROCEDURE,
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
-        referenced_images=images,
+        # The library (TID 1600) describes images one by one, which frames are not.
+        referenced_images=None if identity.source.is_multi_frame else images,
     )
     model, impression = result.document["model"], result.document["impression"]
     for name, value in (
