@@ -100,7 +100,7 @@ def test_an_installed_system_reads_a_ct_into_a_result_that_names_it(
     assert "random weights" in result["model"]["trained_on"]
     assert {entry["kind"] for entry in result["maps"]} == {"attention", "slice_gradcam"}
     assert (folder / "gradcam_any.nii.gz").is_file()
-    assert "DenseNet-A" in (folder / "report.html").read_text("utf-8")
+    assert "read by DenseNet-A" in (folder / "report.html").read_text("utf-8")
 
 
 def test_a_system_without_weights_says_which_command_makes_them(root: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,15 @@ def test_the_papers_network_takes_the_operations_that_were_measured_on_it():
     assert costs["drct2_cq500"]["gflop"] == pytest.approx(982 + 2566, abs=1)
 
 
+def test_the_shipped_network_is_counted_with_its_lesion_decoder_and_the_page_is_not_stale(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(BUNDLE)
+    found = cost_of(systems(".")[0])
+    assert Cost(**json.loads(page.COSTS.read_text("utf-8"))["shipped"]) == replace(found, threads=1)
+    assert found.gflop > 40
+
+
 def test_what_was_not_run_says_so():
     known = [a_system("radnet")]
     assert "1,234,567" in page.cost_table({"radnet": COST}, known)
@@ -76,7 +86,7 @@ def test_tables_go_between_the_lines_of_the_page():
         page.with_table(text, "results", "")
 
 
-def test_the_page_holds_what_the_command_would_write(monkeypatch: pytest.MonkeyPatch):
+def test_the_page_holds_what_the_command_would_write():
     text = (BUNDLE / page.PAGE).read_text("utf-8")
     costs = {name: Cost(**each) for name, each in json.loads((BUNDLE / page.COSTS).read_text("utf-8")).items()}
     known = systems(BUNDLE)
