@@ -17,6 +17,10 @@ BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 CONFIG_FILES = ("configs/inference.json", "configs/tiny.json")
 SMALL = ("--device", "cpu", "--image_size", "32", "--high_res_size", "48", "--sub_stack_size", "8")
 SMALL_NETWORK = ("--network_def#key_slices", "4")
+_ARGUMENTS = (*SMALL, *SMALL_NETWORK)
+OVERRIDES = tuple(
+    (name.removeprefix("--"), value) for name, value in zip(_ARGUMENTS[::2], _ARGUMENTS[1::2], strict=True)
+)
 
 
 def write_small_bundle(root: Path) -> Path:

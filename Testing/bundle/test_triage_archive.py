@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 from dicom_files import Series, head_voxels, set_value, write_series
 from orthanc import PASSWORD, USER, Orthanc, running_orthanc
 from pydicom import dcmread
+from small_bundle import CONFIG_FILES, OVERRIDES, write_small_bundle
 
 from scripts.intake.discovery import find_studies, read_study
 from scripts.triage import dicomweb
 from scripts.triage.dicomweb import archive_tasks, retrieve_study
 from scripts.triage.sources import find_tasks
-from scripts.triage.tasks import TriageError
+from scripts.triage.study_reader import StudyReader
+from scripts.triage.tasks import Outcome, Settings, Task, TriageError
 
 UIDS = ("1.2.826.0.1.1", "1.2.826.0.1.2", "1.2.826.0.1.3")
 
@@ -95,6 +98,25 @@ def test_an_archive_that_refuses_or_is_gone_is_named_without_name_or_password(ar
     monkeypatch.setattr(dicomweb, "Retry", lambda **settings: 0)
     with pytest.raises(TriageError, match="does not answer"):
         retrieve_study("http://127.0.0.1:9/studies/1.2", tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")
+def test_a_study_of_the_archive_is_read_and_its_images_do_not_stay(archive, tmp_path, monkeypatch):
+    bundle, output = write_small_bundle(tmp_path / "monai_bundle"), tmp_path / "output"
+    reader = StudyReader(Settings(output, CONFIG_FILES, OVERRIDES), bundle)
+    reader.prepare()
+    (task,) = archive_tasks(f"{archive.address}?StudyDate=20260101")
+    partial = output / ".triage" / "partial" / "1"
+    assert reader.read(task, partial) == Outcome("evaluated")
+    assert reader.read(task, partial) == Outcome("evaluated", before=True)
+    document = json.loads((output / UIDS[0] / "result.json").read_text(encoding="utf-8"))
+    assert (document["study"]["study_uid"], document["study"]["source_name"]) == (UIDS[0], UIDS[0])
+    assert not list(output.rglob("*.dcm"))
+    monkeypatch.setattr(dicomweb, "Retry", lambda **settings: 0)
+    gone = Task("gone", "http://127.0.0.1:9/dicom-web/studies/1.2.3", state="1.2.3 20")
+    outcome = reader.read(gone, partial)
+    assert (outcome.status, outcome.again) == ("failed", True)
+    assert not (output / "gone").exists()
 
 
 def test_a_password_on_the_command_line_is_refused():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from dicom_files import Series, head_voxels, write_series
-from small_bundle import CONFIG_FILES, SMALL, SMALL_NETWORK, write_model, write_small_bundle
+from small_bundle import CONFIG_FILES, OVERRIDES, write_model, write_small_bundle
 
 from scripts.messages import message
 from scripts.triage.study_reader import StudyReader
@@ -19,9 +19,6 @@ from scripts.worklist.failures import read_failures, write_failure
 
 # MONAI warns of every configuration that it is given, in the name of whoever called it.
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")
-
-ARGUMENTS = (*SMALL, *SMALL_NETWORK)
-OVERRIDES = tuple((name.removeprefix("--"), value) for name, value in zip(ARGUMENTS[::2], ARGUMENTS[1::2], strict=True))
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from scripts.triage.tasks import Outcome, Settings, Task, TriageError
 
-
 # Ray ends its workers where the computer's memory is nearly full, whoever fills it.
-os.environ["RAY_memory_monitor_refresh_ms"] = "0"
+os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112 - so Ray spells it
 
 
 class NamedFate:

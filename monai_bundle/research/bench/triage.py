@@ -47,7 +47,7 @@ class Throughput:
     worker_gb : float
         Largest resident memory of a worker (10^9 bytes).
     engine_gb : float
-        Resident memory of Ray's own processes and of the one that was started, at the end (10^9 bytes).
+        Largest resident memory of Ray's own processes and of the one that was started (10^9 bytes).
     """
 
     workers: int
@@ -84,7 +84,7 @@ def measure(studies: Path, output: Path, workers: int) -> Throughput:
         process = psutil.Process(triage.pid)
         while triage.poll() is None:
             largest, others, processor = _use_of(process)
-            worker_gb, engine_gb = max(worker_gb, largest), others or engine_gb
+            worker_gb, engine_gb = max(worker_gb, largest), max(engine_gb, others)
             spent.append((len(list(output.glob("*/result.json"))), processor))
             time.sleep(_SAMPLE_S)
     if triage.returncode:

@@ -64,7 +64,7 @@ def retrieve_study(place: str, folder: Path) -> None:
     place : str
         Address of the study, from :func:`archive_tasks`.
     folder : Path
-        One folder per series is made in it.
+        Its name is what the result calls the study's source.
 
     Raises
     ------
@@ -76,11 +76,9 @@ def retrieve_study(place: str, folder: Path) -> None:
     try:
         series = client.search_for_series(uid, search_filters={"Modality": "CT"}, get_remaining=True)
         for number, entry in enumerate(series):
-            series_folder = folder / f"series-{number:03d}"
-            series_folder.mkdir()
             images = client.iter_series(uid, _value(entry, _SERIES_UID), media_types=_AS_STORED)
             for index, image in enumerate(images):
-                image.save_as(series_folder / f"{index:05d}.dcm", enforce_file_format=True)
+                image.save_as(folder / f"{number:03d}_{index:05d}.dcm", enforce_file_format=True)
     except _UNREACHABLE as error:
         raise TriageError("triage.archive", host=urlsplit(service).hostname, fault=_fault(error)) from error
 
