@@ -30,6 +30,12 @@ FOUND = {"001": ("subdural",), "002": (), "003": ("intraparenchymal",)}
 """What the participant ticks of each case."""
 
 
+@pytest.fixture(autouse=True)
+def no_gap_on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the tests themselves stand still for long, that is no sleep of the computer."""
+    monkeypatch.setattr("ICHDiagnosisLib.reader_study.stopwatch.LONGEST_GAP", 3600.0)
+
+
 @pytest.fixture
 def cases(tmp_path: Path) -> Path:
     """Three heads whose names tell what they show, with the reference standard beside them."""
@@ -150,7 +156,7 @@ def test_a_participant_reads_both_sittings_and_the_evaluation_opens(panel, study
     assert panel.ui.applyButton.visible
     click(study.ui.evaluateButton)
     (page,) = opened_by_system
-    text = page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8").replace("&nbsp;", " ")
     assert "Few studies: 3 read in both sittings" in text
     assert "AI alone" in text
     assert "R01 began the sitting with AI before the wash-out was over. Stated reason: a test" in text

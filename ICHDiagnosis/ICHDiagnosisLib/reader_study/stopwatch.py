@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-LONGEST_GAP = 10.0
+LONGEST_GAP = 30.0
 """Seconds. A clock that was not asked for longer stood still: the computer slept, or the application hung."""
 
 
