@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,7 +39,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reader(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudyReader]:
+def reader(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyReader:
     """The reader keeps its network; each test has an output folder of its own."""
     prepared = a_reader(bundle, tmp_path_factory.mktemp("first output"))
     prepared.prepare()

@@ -173,9 +173,10 @@ def test_the_command_writes_the_worklist_and_names_its_page(tmp_path: Path, capl
 
 @pytest.mark.parametrize("fault", ["no_folder", "language", "not_written"])
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path, caplog, fault):
-    arguments = {"no_folder": [tmp_path / "nowhere"], "language": [tmp_path, "--language", "xx"]}
+    arguments = {"no_folder": [str(tmp_path / "nowhere")], "language": [str(tmp_path), "--language", "xx"]}
     if fault == "not_written":
         (tmp_path / "worklist.html").mkdir()
-    assert main(["--results", *map(str, arguments.get(fault, [tmp_path]))]) == 1
+    given = arguments.get(fault, [str(tmp_path)])
+    assert main(["--results", *given]) == 1
     assert len(caplog.records) == 1
     assert not list(tmp_path.glob(".*.partial"))

@@ -28,9 +28,7 @@ MANY = 10_000
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    profile = tmp_path_factory.mktemp("chromium")
-    chrome = opened_browser(profile)
-    chrome.downloads = profile / "downloads"
+    chrome = opened_browser(tmp_path_factory.mktemp("chromium"))
     yield chrome
     chrome.quit()
 
@@ -167,7 +165,7 @@ def test_the_export_is_the_table_beside_the_page_and_follows_the_filter(browser,
 
 
 def saved(browser: webdriver.Chrome) -> bytes:
-    folder: Path = browser.downloads
+    folder = Path(browser.capabilities["chrome"]["userDataDir"]) / "downloads"
     folder.mkdir(exist_ok=True)
     before = set(folder.glob("*.csv"))
     browser.find_element(By.ID, "export").click()
