@@ -10,8 +10,9 @@ from datetime import datetime
 
 import highdicom as hd
 from pydicom.dataset import Dataset
+from pydicom.valuerep import DA, TM
 
-_DEIDENTIFICATION = ("LongitudinalTemporalInformationModified", "BurnedInAnnotation")
+_DEIDENTIFICATION = "LongitudinalTemporalInformationModified"
 """Beside those of the Patient module: Patient Identity Removed (0012,0062), De-identification Method (0012,0063)."""
 
 _UTF_8 = "ISO_IR 192"
@@ -51,13 +52,12 @@ def complete(instance: hd.SOPClass, source: Dataset, written: datetime) -> None:
         Date of the content: when the result was written.
     """
     instance.copy_patient_and_study_information(source)
-    for keyword in _DEIDENTIFICATION:
-        if keyword in source and keyword not in instance:
-            instance[keyword] = source[keyword]
+    if _DEIDENTIFICATION in source:
+        instance[_DEIDENTIFICATION] = source[_DEIDENTIFICATION]
     # One character set holds every name and every text of ours; ASCII stays as it was.
     instance.SpecificCharacterSet = _UTF_8
-    date, time = written.strftime("%Y%m%d"), written.strftime("%H%M%S")
+    date, time = DA(written.strftime("%Y%m%d")), TM(written.strftime("%H%M%S"))
     instance.InstanceCreationDate, instance.InstanceCreationTime = date, time
     instance.ContentDate, instance.ContentTime = date, time
     for equipment in instance.get("ContributingEquipmentSequence", ()):
-        equipment.ContributionDateTime = f"{date}{time}"
+        equipment.ContributionDateTime = written.strftime("%Y%m%d%H%M%S")

@@ -29,7 +29,7 @@ class _Page(FPDF):
         super().__init__(format="A4")
         self.notice = notice
         for style, weight in (("", "normal"), ("B", "bold")):
-            properties = font_manager.FontProperties(family=_FAMILY, weight=weight)  # type: ignore[arg-type]
+            properties = font_manager.FontProperties(family=_FAMILY, weight=weight)
             self.add_font(_FAMILY, style, font_manager.findfont(properties))
         self.set_margin(_MARGIN_MM)
         self.set_auto_page_break(True, margin=_MARGIN_MM + 5)
