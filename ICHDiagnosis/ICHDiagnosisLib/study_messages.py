@@ -101,7 +101,7 @@ STUDY_CATALOGUE = {
     "page.seconds_axis": _("seconds"),
     "measure.precision": _("Precision"),
     "measure.recall": _("Recall"),
-    "measure.f1": _("F1 score"),
+    "measure.f_score": _("F1 score"),
     "measure.any_correct": _("Any haemorrhage read correctly"),
     "measure.all_correct": _("All labels read correctly"),
     "measure.seconds": _("Time per study (s)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -210,3 +211,9 @@ def test_no_dialogue_opens(panel):
     slicer.util.errorDisplay("something failed")
     slicer.app.processEvents()
     assert [window.className() for window in slicer.app.topLevelWidgets() if window.visible] == []
+
+
+def test_none_outlives_every_call_of_qt_that_returns_it():
+    for _ in range(1000):
+        slicer.app.processEvents()
+    assert sys.getrefcount(None) > 1_000_000

@@ -113,7 +113,7 @@ def measure_name(measure: str) -> str:
     return {
         "precision": message("measure.precision"),
         "recall": message("measure.recall"),
-        "f1": message("measure.f1"),
+        "f1": message("measure.f_score"),
         "any_correct": message("measure.any_correct"),
         "all_correct": message("measure.all_correct"),
         "seconds": message("measure.seconds"),
@@ -176,7 +176,7 @@ def _table_8(evaluation: Evaluation) -> str:
         message("page.studies"),
         message("measure.precision"),
         message("measure.recall"),
-        message("measure.f1"),
+        message("measure.f_score"),
         message("measure.confidence"),
         message("page.total_time"),
         message("page.time_per_study"),

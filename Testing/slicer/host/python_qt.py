@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -69,10 +70,21 @@ def _qtModule() -> types.ModuleType:
     return module
 
 
+def _keepNone() -> None:
+    """Give ``None`` so many references that it outlives the process.
+
+    PySide6 6.12 gives one away with every call that returns None (``setVisible``, ``processEvents``), which Python
+    counts before 3.12: after some ten thousand calls it would end the process.
+    """
+    if sys.version_info < (3, 12):
+        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
+
+
 def install_qt() -> None:
     """Make ``import qt`` and ``import ctk`` work and start a QApplication; a second call changes nothing."""
     if "qt" in sys.modules:
         return
+    _keepNone()
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["host"])
     QtCore.qInstallMessageHandler(_messages)
     # No test may find or leave settings of the user whose account it runs under.
