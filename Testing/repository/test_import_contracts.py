@@ -21,6 +21,7 @@ FORBIDDEN = {
     "module-without-bundle": ("ICHDiagnosis/ICHDiagnosisLib/panel/planted.py", "import torch\n"),
     "standard-library": ("ICHDiagnosis/ICHDiagnosisLib/result/planted.py", "import numpy as np\n"),
     "module-layers": ("ICHDiagnosis/ICHDiagnosisLib/scene/planted.py", "from ..panel import widgets\n"),
+    "reader-study": ("ICHDiagnosis/ICHDiagnosisLib/reader_study/planted.py", "import slicer\n"),
     "qt": ("ICHDiagnosis/ICHDiagnosisLib/batch/planted.py", "def later():\n    import qt\n"),
 }
 
