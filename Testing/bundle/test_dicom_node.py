@@ -1,0 +1,194 @@
+"""A node beside a real Orthanc: studies in, reports back, nothing lost and nothing twice, whoever is killed."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from dicom_node_cases import (
+    ARCHIVE,
+    NODE,
+    QUIET,
+    NodeProcess,
+    a_study,
+    associated,
+    file_of,
+    key_of_study,
+    names_the_patient,
+    reports_in,
+    stored,
+    until,
+)
+from pydicom.dataset import Dataset
+from stand_in_reader import END, FAIL, HANG, REFUSE
+
+from scripts.archive_demo.orthanc import Orthanc, free_port
+from scripts.dicom_node.study_queue import State
+
+MOMENTS = 6
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    port = free_port()
+    archive = Orthanc(tmp_path / "orthanc", {NODE: (NODE, "127.0.0.1", port)})
+    archive.start()
+    yield archive
+    archive.kill()
+
+
+@pytest.fixture
+def node(tmp_path: Path, orthanc: Orthanc) -> Iterator[NodeProcess]:
+    """A node that listens where Orthanc sends to, and sends to Orthanc."""
+    peer = {"ae_title": ARCHIVE, "port": orthanc.dicom_port}
+    process = NodeProcess(tmp_path / "node", {"send_to": peer}, port=orthanc.modalities[NODE][2])
+    yield process.start()
+    process.kill()
+
+
+def uploaded(orthanc: Orthanc, *studies: Sequence[Dataset]) -> list[str]:
+    """Give Orthanc studies; return its identifiers of all studies."""
+    for study in studies:
+        for image in study:
+            orthanc.upload(file_of(image))
+    return list(orthanc.get("studies"))
+
+
+def keep_sending(orthanc: Orthanc, studies: Sequence[str], stop: threading.Event) -> list[str]:
+    """Send each study until the node has taken all of it, as archives do; return those that were taken."""
+    waiting = list(studies)
+    while waiting and not stop.is_set():
+        try:
+            waiting = [study for study in waiting if not orthanc.send(study, NODE)]
+        except OSError:
+            # Orthanc itself is away.
+            pass
+        time.sleep(0.1)
+    return [study for study in studies if study not in waiting]
+
+
+def test_studies_go_in_and_reports_come_back_whatever_single_studies_do(node: NodeProcess, orthanc: Orthanc):
+    good, refused, failing = a_study(), a_study(description=REFUSE), a_study(description=FAIL)
+    ending, last = a_study(description=END), a_study(5)
+    every = (good, refused, failing, ending, last)
+    assert keep_sending(orthanc, uploaded(orthanc, *every), threading.Event()) == orthanc.get("studies")
+    node.wait_for(State.SENT, good, last)
+    assert node.wait_for(State.NOT_EVALUABLE, refused)[0].reason == "too_few_slices"
+    assert [study.reason for study in node.wait_for(State.FAILED, failing, ending)] == ["exit_status_1", "worker_ended"]
+    assert [reports_in(orthanc, study) for study in every] == [["3 images. A test."], [], [], [], ["5 images. A test."]]
+
+    # What arrives again is known, and read no second time; failed studies are, when somebody asks.
+    before = node.studies()[key_of_study(good)]
+    assert stored(node.port, good) == [0, 0, 0]
+    shown = node.command("status").stdout
+    assert [line.split() for line in shown.splitlines()[:3]] == [["sent", "2"], ["not_evaluable", "1"], ["failed", "2"]]
+    assert "exit_status_1" in shown
+    assert "2 failed studies begin anew" in node.command("retry").stdout
+    until(lambda: node.log.count("attempt 2") == 4, "failed studies are read again")
+    assert node.studies()[key_of_study(good)].state is before.state is State.SENT
+    assert reports_in(orthanc, good) == ["3 images. A test."]
+
+    assert node.stop() == 0
+    assert names_the_patient(node.log + shown, *every) == []
+    state = node.folder / "state"
+    names = "\n".join(str(path.relative_to(state)) for path in state.rglob("*"))
+    assert names_the_patient(names, *every) == []
+    assert names_the_patient((state / "queue.sqlite").read_bytes().decode("latin-1"), *every) == []
+
+
+def test_a_study_in_pieces_is_read_once_and_again_with_what_is_new(node: NodeProcess, orthanc: Orthanc):
+    study = a_study(6)
+    sender = associated(node.port)
+    sender.send_c_store(study[0])
+    time.sleep(3 * QUIET["quiet"])
+    assert node.studies()[key_of_study(study)].state is State.RECEIVING
+    for image in study[1:4]:
+        sender.send_c_store(image)
+    sender.release()
+    node.wait_for(State.SENT, study)
+    assert reports_in(orthanc, study) == ["4 images. A test."]
+
+    # Two senders of the same rest, the last one breaks off.
+    assert stored(node.port, study[3:5]) == [0, 0]
+    broken = associated(node.port)
+    broken.send_c_store(study[5])
+    broken.abort()
+    time.sleep(3 * QUIET["quiet"])
+    assert node.studies()[key_of_study(study)].state is State.RECEIVING
+    node.wait_for(State.SENT, study)
+    assert sorted(reports_in(orthanc, study)) == ["4 images. A test.", "6 images. A test."]
+
+
+def test_a_peer_that_is_down_for_a_while_gets_everything_once(node: NodeProcess, orthanc: Orthanc):
+    studies = [a_study() for _ in range(3)]
+    orthanc.kill()
+    for study in studies:
+        stored(node.port, study)
+    until(lambda: "unavailable: no_answer" in node.log, "the peer is missed")
+    node.kill()
+    node.start()
+    orthanc.start()
+    node.wait_for(State.SENT, *studies)
+    assert [reports_in(orthanc, study) for study in studies] == [["3 images. A test."]] * 3
+
+
+@pytest.mark.parametrize("killed", ["node", "orthanc"])
+def test_nothing_is_lost_and_nothing_doubled_when_either_side_is_killed(
+    node: NodeProcess, orthanc: Orthanc, killed: str
+):
+    studies = [a_study(4) for _ in range(10)]
+    identifiers = uploaded(orthanc, *studies)
+    stop = threading.Event()
+    sender = threading.Thread(target=keep_sending, args=(orthanc, identifiers, stop))
+    sender.start()
+    moments = random.Random(20)
+    for _ in range(MOMENTS):
+        time.sleep(moments.uniform(0.0, 0.8))
+        victim = node if killed == "node" else orthanc
+        victim.kill()
+        victim.start()
+    sender.join(120)
+    stop.set()
+    node.wait_for(State.SENT, *studies)
+    assert [reports_in(orthanc, study) for study in studies] == [["4 images. A test."]] * 10
+
+
+def test_a_hundred_studies_at_once(node: NodeProcess, orthanc: Orthanc):
+    studies = [a_study(2) for _ in range(100)]
+    identifiers = uploaded(orthanc, *studies)
+    stop = threading.Event()
+    senders = [
+        threading.Thread(target=keep_sending, args=(orthanc, identifiers[part::10], stop)) for part in range(10)
+    ]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join(120)
+    node.wait_for(State.SENT, *studies)
+    assert all(reports_in(orthanc, study) == ["2 images. A test."] for study in studies[::20])
+    assert sum(series["MainDicomTags"]["Modality"] == "SR" for series in orthanc.get("series?expand")) == 100
+    assert orthanc.get("statistics")["CountInstances"] == 300
+
+
+def test_a_worker_that_never_answers_is_ended_and_others_are_read(tmp_path: Path, orthanc: Orthanc):
+    peer = {"ae_title": ARCHIVE, "port": orthanc.dicom_port}
+    hanging, good = a_study(description=HANG), a_study()
+    node = NodeProcess(tmp_path / "node", {"send_to": peer})
+    node.start()
+    node.stop()
+    reading = {"worker": ["{python}", node_worker()], "minutes": 0.03, "attempts": 1}
+    node.settings["reading"] = reading
+    node.start()
+    stored(node.port, hanging)
+    stored(node.port, good)
+    node.wait_for(State.SENT, good)
+    assert node.wait_for(State.FAILED, hanging)[0].reason == "worker_ended"
+    node.kill()
+
+
+def node_worker() -> str:
+    return str(Path(__file__).with_name("stand_in_reader.py"))

@@ -1,0 +1,151 @@
+"""A DICOMweb archive (PS3.18): QIDO finds studies, WADO fetches images, STOW stores objects."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import requests
+from dicomweb_client.api import DICOMwebClient
+
+from scripts.dicom_node.received import CT_CLASSES
+from scripts.dicom_node.sending import RefusedError, UnavailableError
+from scripts.dicom_node.settings import ArchiveSettings
+
+_STUDY_UID, _SERIES_UID, _IMAGE_UID, _CLASS_UID = "0020000D", "0020000E", "00080018", "00080016"
+_STUDY_IMAGES = "00201208"
+_ANY_SYNTAX = (("application/dicom", "*"),)
+_SERVER_ERRORS = range(500, 600)
+_BUSY = (408, 429)
+
+Attributes = Mapping[str, Any]
+"""One match of a search, in the DICOM JSON model (PS3.18, F.2)."""
+
+
+@dataclass(frozen=True)
+class FoundStudy:
+    """A study that a search found; ``images`` is how many instances it has, None where the archive does not say."""
+
+    uid: str
+    images: int | None
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """A CT image that a search found."""
+
+    uid: str
+    series_uid: str
+
+
+class Archive:
+    """What the node asks of an archive.
+
+    Parameters
+    ----------
+    settings : ArchiveSettings
+        Its address and how to authenticate.
+    timeout : float
+        Longest wait for a connection or for the next bytes (s).
+    """
+
+    def __init__(self, settings: ArchiveSettings, timeout: float) -> None:
+        self._settings = settings
+        session = requests.Session()
+        # Proxies and passwords from the environment are not the node's settings.
+        session.trust_env = False
+        session.verify = str(settings.trusted) if settings.trusted else True
+        if settings.certificate and settings.key:
+            session.cert = (str(settings.certificate), str(settings.key))
+        if settings.user and settings.password_file:
+            session.auth = (settings.user, settings.password_file.read_text(encoding="utf-8").partition("\n")[0])
+        self._client = DICOMwebClient(settings.url, session=session, timeout=timeout, permissive_uid=True)
+        # The queue repeats what failed.
+        self._client.set_http_retry_params(retry=False)
+
+    def studies(self, today: datetime.date) -> Iterator[FoundStudy]:
+        """Search for studies with CT.
+
+        Raises
+        ------
+        UnavailableError
+            If the archive does not answer as it should; of every method here.
+        """
+        filters = {"ModalitiesInStudy": "CT"}
+        if self._settings.days is not None:
+            first = today - datetime.timedelta(days=self._settings.days - 1)
+            filters["StudyDate"] = f"{first:%Y%m%d}-{today:%Y%m%d}"
+        with _answered():
+            found = self._client.search_for_studies(
+                search_filters=filters, fields=["NumberOfStudyRelatedInstances"], get_remaining=True
+            )
+        for entry in found:
+            if uid := _value(entry, _STUDY_UID):
+                images = _value(entry, _STUDY_IMAGES)
+                yield FoundStudy(uid, int(images) if images else None)
+
+    def images(self, study_uid: str) -> list[FoundImage]:
+        """Search for the CT images of a study."""
+        with _answered():
+            found = self._client.search_for_instances(study_uid, fields=["SOPClassUID"], get_remaining=True)
+        return [
+            FoundImage(_value(entry, _IMAGE_UID), _value(entry, _SERIES_UID))
+            for entry in found
+            if _value(entry, _CLASS_UID) in CT_CLASSES
+        ]
+
+    def fetch(self, study_uid: str, image: FoundImage) -> bytes:
+        """Fetch one image as a DICOM file, in the transfer syntax that the archive holds."""
+        with _answered():
+            dataset = self._client.retrieve_instance(study_uid, image.series_uid, image.uid, media_types=_ANY_SYNTAX)
+        return _file_of(dataset)
+
+    def store(self, file: Path) -> None:
+        """Store one DICOM file.
+
+        Raises
+        ------
+        UnavailableError
+            If the archive does not answer.
+        RefusedError
+            If it does not take the object.
+        """
+        with _answered():
+            answer = self._client.store_instances([pydicom.dcmread(file)])
+        # 202 Accepted: not all were stored; one was sent.
+        if answer.get("FailedSOPSequence"):
+            reason = int(answer.FailedSOPSequence[0].get("FailureReason") or 0)
+            raise RefusedError(f"status_{reason:04x}")
+
+
+class _answered:  # noqa: N801 - reads as a statement: with _answered()
+    """Turns what a request can raise into the errors of this package, without their texts: those hold UIDs."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, requests.HTTPError) and error.response is not None:
+            status = error.response.status_code
+            if status in _SERVER_ERRORS or status in _BUSY:
+                raise UnavailableError(f"http_{status}") from None
+            raise RefusedError(f"http_{status}") from None
+        # ValueError: an answer that is no JSON or no multipart message, e.g. cut off by the archive's end.
+        if isinstance(error, (requests.RequestException, OSError, ValueError)):
+            raise UnavailableError(type(error).__name__) from None
+
+
+def _value(entry: Attributes, tag: str) -> str:
+    values = entry.get(tag, {}).get("Value") or [""]
+    return str(values[0])
+
+
+def _file_of(dataset: pydicom.Dataset) -> bytes:
+    with BytesIO() as stream:
+        pydicom.dcmwrite(stream, dataset, enforce_file_format=True)
+        return stream.getvalue()
