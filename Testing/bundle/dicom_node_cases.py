@@ -58,7 +58,7 @@ def until(holds: Callable[[], Any], what: str) -> Any:
     give_up = time.monotonic() + _PATIENCE_SECONDS
     while not (found := holds()):
         assert time.monotonic() < give_up, what
-        time.sleep(0.05)
+        time.sleep(0.2)
     return found
 
 

@@ -146,7 +146,7 @@ class Orthanc:
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
             "StableAge": 1,
-            "SaveJobs": True,
+            "SaveJobs": False,
             "DicomModalities": {name: list(peer) for name, peer in self.modalities.items()},
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": False},
             **self.options,

@@ -23,7 +23,7 @@ from scripts.dicom_node.study_queue import StudyQueue
 from scripts.output.folder import write_file
 
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-"""SOP classes that are taken. The node's own objects are none of these: an archive that sends them back is refused."""
+"""SOP classes that are kept. The node's own objects are none of these: an archive may send them back."""
 
 _NAMED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
 _FULL = (errno.ENOSPC, errno.EDQUOT)

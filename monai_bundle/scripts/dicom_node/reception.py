@@ -18,7 +18,7 @@ from pydicom.uid import (
     RLETransferSyntaxes,
     UncompressedTransferSyntaxes,
 )
-from pynetdicom import AE, evt
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.transport import ThreadedAssociationServer
@@ -129,7 +129,8 @@ class Reception:
         entity.require_calling_aet = sorted({caller.ae_title for caller in settings.callers})
         entity.network_timeout = entity.dimse_timeout = entity.acse_timeout = settings.wait.network
         entity.add_supported_context(VERIFICATION)
-        for sop_class in CT_CLASSES:
+        others = (str(context.abstract_syntax) for context in AllStoragePresentationContexts)
+        for sop_class in {*CT_CLASSES, *(others if settings.discard_others else ())}:
             entity.add_supported_context(sop_class, _SYNTAXES)
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._check_caller),
@@ -176,13 +177,16 @@ class Reception:
             event.assoc.kill()
 
     def _store(self, event: Event) -> int:
+        if event.request.AffectedSOPClassUID not in CT_CLASSES:
+            # Reports and other series of a study that is sent whole, the node's own objects among them.
+            return SUCCESS
         try:
             study = self._received.add(event.encoded_dataset())
         except StorageFullError:
             logger.error("an image was refused: the disk is full")
             return OUT_OF_RESOURCES
         except NotAnImageError:
-            logger.warning("an object was refused: it is no CT image")
+            logger.warning("an image was refused: it cannot be read, or names no study")
             return CANNOT_UNDERSTAND
         # Whatever else it is, the sender has to know that the image was not kept.
         except Exception as error:

@@ -127,7 +127,7 @@ class WaitSettings:
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """All settings; ``docs/dicom_node.schema.json`` describes the file that they come from."""
+    """All settings; ``docs/dicom_node.schema.json`` describes each."""
 
     state_folder: Path
     callers: tuple[Caller, ...] = ()
@@ -137,6 +137,7 @@ class NodeSettings:
     host: str = "127.0.0.1"
     port: int = 11112
     most_associations: int = 25
+    discard_others: bool = True
     tls: Certificates | None = None
     objects: str = "scripts.dicom_node.plain_report.write_objects"
     reading: ReadingSettings = field(default_factory=ReadingSettings)
