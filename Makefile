@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench fuzz train evidence lock
+.PHONY: help demo archive-demo test lint docs bench fuzz train evidence lock
 
 # The Python that the virtual environment is made with.
 PYTHON ?= python3
@@ -11,6 +11,10 @@ READY := $(VENV)/.ready
 # Your own CT for the demo (a DICOM folder, a zip of one, a NIfTI or NRRD file), and where results go.
 STUDY ?=
 OUTPUT ?= output/demo
+
+# For make archive-demo: where it writes, and whether it goes on running to be looked at.
+ARCHIVE_OUTPUT ?= output/archive-demo
+STAY ?=
 
 # Options of the training, e.g. make train TRAIN=--only-metrics
 TRAIN ?=
@@ -24,7 +28,7 @@ export PYTHONUTF8 := 1
 export PYTHONUNBUFFERED := 1
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 $(READY): pyproject.toml setup/constraints.txt setup/venv.sh
 	@PYTHON="$(PYTHON)" setup/venv.sh $(VENV)
@@ -32,6 +36,10 @@ $(READY): pyproject.toml setup/constraints.txt setup/venv.sh
 
 demo: $(READY)  ## Read two made-up head CTs, with and without haemorrhage, or your own: make demo STUDY=folder-or-file [OUTPUT=folder]
 	@PYTHONPATH=monai_bundle $(VENV)/bin/python -m scripts.demo $(if $(STUDY),--study "$(STUDY)") --output "$(OUTPUT)"
+
+archive-demo: $(READY)  ## Start an Orthanc and the DICOM node on this machine: two made-up studies in, objects back [STAY=1: go on running]
+	@setup/debian-packages.sh archive || true
+	@PYTHONPATH=monai_bundle $(VENV)/bin/python -m scripts.archive_demo --output "$(ARCHIVE_OUTPUT)" $(if $(STAY),--stay)
 
 # A file's tests stay on one worker, which then makes their fixtures once; files come in the order of Testing/conftest.py.
 # The module's tests have processes of their own: Slicer, too, has not loaded torch. A worker that crashes ends the run.

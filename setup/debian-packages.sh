@@ -4,7 +4,13 @@
 #
 #   debian-packages.sh venv   what makes a virtual environment
 #   debian-packages.sh test   what the test suite needs
+#   debian-packages.sh archive   the archive of `make archive-demo`
 set -euo pipefail
+
+archive=(
+    orthanc            # a DICOM archive: receives studies, and the objects that the node sends back
+    orthanc-dicomweb   # its DICOMweb services
+)
 
 case ${1:-} in
     venv)
@@ -12,8 +18,12 @@ case ${1:-} in
             python3-venv       # Debian packs venv and ensurepip apart from Python
         )
         ;;
+    archive)
+        packages=("${archive[@]}")
+        ;;
     test)
         packages=(
+            "${archive[@]}"
             chromium           # opens report.html as a reader would: screenshots, console errors, printing to PDF
             chromium-driver    # drives chromium (selenium)
             fonts-dejavu-core  # text in those screenshots
@@ -30,7 +40,7 @@ case ${1:-} in
         )
         ;;
     *)
-        echo "usage: ${0##*/} venv|test" >&2
+        echo "usage: ${0##*/} venv|test|archive" >&2
         exit 2
         ;;
 esac
@@ -54,7 +64,17 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "Installing Debian packages: ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
+# Debian starts what it installs. Whoever wants an Orthanc here starts one of their own; no service is to run.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+fi
 apt-get -qq update && apt-get -qq install --yes --no-install-recommends "${missing[@]}" >/dev/null </dev/null || {
     echo "That did not work. To see why: $advice" >&2
     exit 1
 }
+case " ${missing[*]} " in
+    *" orthanc "*) update-rc.d orthanc disable >/dev/null 2>&1 || true ;;  # nor after the next start of the machine
+esac

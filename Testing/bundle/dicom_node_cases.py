@@ -28,7 +28,7 @@ STAND_IN = Path(__file__).with_name("stand_in_reader.py")
 NODE, ARCHIVE, SENDER = "NODE", "ORTHANC", "SENDER"
 VERIFICATION = "1.2.840.10008.1.1"
 QUIET = {"quiet": 0.3, "interrupted": 4, "retry_first": 0.2, "retry_most": 1, "network": 10}
-_PATIENCE_SECONDS = 120.0
+_PATIENCE_SECONDS = 60.0
 
 
 def a_study(images: int = 3, description: str = "head") -> list[Dataset]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -80,22 +80,24 @@ class Archive:
         if self._settings.days is not None:
             first = today - datetime.timedelta(days=self._settings.days - 1)
             filters["StudyDate"] = f"{first:%Y%m%d}-{today:%Y%m%d}"
-        with _answered():
-            found = self._client.search_for_studies(
-                search_filters=filters, fields=["NumberOfStudyRelatedInstances"], get_remaining=True
-            )
-        for entry in found:
-            if uid := _value(entry, _STUDY_UID):
-                images = _value(entry, _STUDY_IMAGES)
-                yield FoundStudy(uid, int(images) if images else None)
+        fields = ["NumberOfStudyRelatedInstances"]
+
+        def search(offset: int) -> list[Attributes]:
+            return self._client.search_for_studies(search_filters=filters, fields=fields, offset=offset)
+
+        for uid, entry in _all_matches(search, _STUDY_UID).items():
+            images = _value(entry, _STUDY_IMAGES)
+            yield FoundStudy(uid, int(images) if images else None)
 
     def images(self, study_uid: str) -> list[FoundImage]:
         """Search for the CT images of a study."""
-        with _answered():
-            found = self._client.search_for_instances(study_uid, fields=["SOPClassUID"], get_remaining=True)
+
+        def search(offset: int) -> list[Attributes]:
+            return self._client.search_for_instances(study_uid, fields=["SOPClassUID"], offset=offset)
+
         return [
-            FoundImage(_value(entry, _IMAGE_UID), _value(entry, _SERIES_UID))
-            for entry in found
+            FoundImage(uid, _value(entry, _SERIES_UID))
+            for uid, entry in _all_matches(search, _IMAGE_UID).items()
             if _value(entry, _CLASS_UID) in CT_CLASSES
         ]
 
@@ -138,6 +140,23 @@ class _answered:  # noqa: N801 - reads as a statement: with _answered()
         # ValueError: an answer that is no JSON or no multipart message, e.g. cut off by the archive's end.
         if isinstance(error, (requests.RequestException, OSError, ValueError)):
             raise UnavailableError(type(error).__name__) from None
+
+
+def _all_matches(search: Callable[[int], list[Attributes]], identifier: str) -> dict[str, Attributes]:
+    """Ask for the matches after those that came already, until no new one comes; return them by identifier.
+
+    Some archives leave ``offset`` out of account and would answer with the same matches for ever.
+    """
+    found: dict[str, Attributes] = {}
+    asked = 0
+    while True:
+        with _answered():
+            page = search(asked)
+        new = {uid: entry for entry in page if (uid := _value(entry, identifier)) and uid not in found}
+        if not new:
+            return found
+        found |= new
+        asked += len(page)
 
 
 def _value(entry: Attributes, tag: str) -> str:
