@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from scripts.dicom_node.study_queue import QueuedStudy, State, StudyQueue
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 STAND_IN = Path(__file__).with_name("stand_in_reader.py")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(STAND_IN.parent), "PYTHONUTF8": "1"}
 NODE, ARCHIVE, SENDER = "NODE", "ORTHANC", "SENDER"
 VERIFICATION = "1.2.840.10008.1.1"
 QUIET = {"quiet": 0.3, "interrupted": 4, "retry_first": 0.2, "retry_most": 1, "network": 10}
@@ -105,6 +107,7 @@ class NodeProcess:
             "ae_title": NODE,
             "port": self.port,
             "callers": [{"ae_title": ARCHIVE}, {"ae_title": SENDER, "address": "127.0.0.1"}],
+            "objects": "plain_report.write_objects",
             "reading": {"worker": [sys.executable, str(STAND_IN)], "attempts": 2},
             "disk": {"least_free_mb": 1},
             "wait": QUIET,
@@ -113,7 +116,7 @@ class NodeProcess:
         before = self.log.count("listening") if (self.folder / "log").exists() else 0
         with (self.folder / "log").open("ab") as log:
             command = [sys.executable, "-m", "scripts.dicom_node", "run", "--config", str(self.config)]
-            self.process = subprocess.Popen(command, cwd=BUNDLE, stderr=log)
+            self.process = subprocess.Popen(command, cwd=BUNDLE, env=ENVIRONMENT, stderr=log)
         until(lambda: self.log.count("listening") > before or self.process.poll() is not None, "the node starts")
         assert self.process.poll() is None, self.log
         return self
@@ -130,7 +133,7 @@ class NodeProcess:
 
     def command(self, name: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "scripts.dicom_node", name, "--config", str(self.config)]
-        return subprocess.run(command, cwd=BUNDLE, capture_output=True, text=True, check=False)
+        return subprocess.run(command, cwd=BUNDLE, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
     def studies(self) -> dict[str, QueuedStudy]:
         """Return all studies of its queue by their keys."""

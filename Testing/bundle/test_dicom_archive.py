@@ -130,7 +130,9 @@ def test_a_study_that_could_not_be_fetched_whole_is_not_complete_before_the_rest
     assert len(queue.absent_images(key_of_study(study))) == 2
     # One image that is refused: the others come.
     with monkeypatch.context() as patch:
-        patch.setattr(archive, "fetch", lambda *asked: fetch(*asked) if len(fetched.append(asked) or fetched) > 3 else refuse())
+        patch.setattr(
+            archive, "fetch", lambda *asked: fetch(*asked) if len(fetched.append(asked) or fetched) > 3 else refuse()
+        )
         collector.collect(STOP)
     assert len(queue.absent_images(key_of_study(study))) == 1
     collector.collect(STOP)
@@ -155,9 +157,7 @@ def refuse() -> bytes:
     raise RefusedError("http_404")
 
 
-def test_a_full_disk_stops_the_fetching_and_stopping_does_too(
-    orthanc: Orthanc, queue: StudyQueue, tmp_path: Path
-):
+def test_a_full_disk_stops_the_fetching_and_stopping_does_too(orthanc: Orthanc, queue: StudyQueue, tmp_path: Path):
     study = a_dated_study(2, "20260402")
     for image in study:
         orthanc.upload(file_of(image))

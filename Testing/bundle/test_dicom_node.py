@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -62,11 +63,9 @@ def keep_sending(orthanc: Orthanc, studies: Sequence[str], stop: threading.Event
     """Send each study until the node has taken all of it, as archives do; return those that were taken."""
     waiting = list(studies)
     while waiting and not stop.is_set():
-        try:
+        # Orthanc itself may be away.
+        with suppress(OSError):
             waiting = [study for study in waiting if not orthanc.send(study, NODE)]
-        except OSError:
-            # Orthanc itself is away.
-            pass
         time.sleep(0.1)
     return [study for study in studies if study not in waiting]
 
@@ -161,9 +160,7 @@ def test_a_hundred_studies_at_once(node: NodeProcess, orthanc: Orthanc):
     studies = [a_study(2) for _ in range(100)]
     identifiers = uploaded(orthanc, *studies)
     stop = threading.Event()
-    senders = [
-        threading.Thread(target=keep_sending, args=(orthanc, identifiers[part::10], stop)) for part in range(10)
-    ]
+    senders = [threading.Thread(target=keep_sending, args=(orthanc, identifiers[part::10], stop)) for part in range(10)]
     for sender in senders:
         sender.start()
     for sender in senders:

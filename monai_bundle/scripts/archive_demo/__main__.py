@@ -1,6 +1,6 @@
 """The demo: two made-up head CTs go into Orthanc, the node reads them, and its objects are in Orthanc at the end.
 
-    python -m scripts.archive_demo [--output output/archive-demo] [--stay]
+python -m scripts.archive_demo [--output output/archive-demo] [--stay]
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ import hashlib
 import traceback
 from pathlib import Path
 
+from scripts.messages import ExpectedError
+
 _KEY_LENGTH = 32
 _SHORT_LENGTH = 8
 
@@ -27,7 +29,9 @@ def short(key: str) -> str:
 
 
 def fault_of(error: BaseException) -> str:
-    """Name an error by its type and place alone: its text may hold a value of the header, hence of the patient."""
+    """Name an error by its code, or its type and place: its text may hold a value of the header."""
+    if isinstance(error, ExpectedError):
+        return error.code
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"

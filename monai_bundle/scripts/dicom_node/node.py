@@ -11,15 +11,15 @@ from scripts.dicom_node.archive import Archive
 from scripts.dicom_node.collecting import Collector
 from scripts.dicom_node.housekeeping import Housekeeping
 from scripts.dicom_node.identity import fault_of, short
-from scripts.dicom_node.sending_step import SendingStep
-from scripts.dicom_node.worker_reader import StudyReader, WorkerReader
 from scripts.dicom_node.reading_step import ReadingStep
 from scripts.dicom_node.received import ReceivedStudies, StorageFullError
 from scripts.dicom_node.reception import Reception
 from scripts.dicom_node.result_objects import named_objects
 from scripts.dicom_node.sending import ArchiveDestination, Destination, PeerDestination, RefusedError, UnavailableError
+from scripts.dicom_node.sending_step import SendingStep
 from scripts.dicom_node.settings import NodeSettings
 from scripts.dicom_node.study_queue import StudyQueue
+from scripts.dicom_node.worker_reader import StudyReader, WorkerReader
 
 QUEUE_FILE, RECEIVED, RESULTS, OBJECTS, UNDER_WAY = "queue.sqlite", "received", "results", "objects", "under_way"
 """What the state folder holds."""
@@ -66,7 +66,7 @@ class Node:
             named_objects(settings.objects),
             destination or _destination(settings, archive),
             (results, objects),
-            wait,
+            settings,
         )
         self._housekeeping = Housekeeping(self.queue, self.received, results, objects, settings.keep, time.time)
         self._stop = threading.Event()
@@ -147,5 +147,3 @@ def _destination(settings: NodeSettings, archive: Archive | None) -> Destination
     if archive is None:
         raise ValueError("settings without a destination pass no check")
     return ArchiveDestination(archive.store)
-
-

@@ -1,4 +1,4 @@
-"""The node's log names no patient: its own lines bear hashes, and lines of libraries are withheld but for their origin."""
+"""The node's log names no patient: its own lines bear hashes; of other lines only their origin is shown."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from scripts.dicom_node.durable import put_folder
 from scripts.dicom_node.identity import short
-from scripts.dicom_node.worker_reader import Reading, StudyReader
 from scripts.dicom_node.received import ReceivedStudies
 from scripts.dicom_node.settings import NodeSettings
 from scripts.dicom_node.step import Step, pause_after
 from scripts.dicom_node.study_queue import QueuedStudy, State, StudyQueue
+from scripts.dicom_node.worker_reader import Reading, StudyReader
 
 _MB = 1e6
 
@@ -76,7 +76,8 @@ class ReadingStep(Step):
             put_folder(reading.folder, self._results / study.key)
         state = State.READ if reading.refusal is None else State.NOT_EVALUABLE
         if self._queue.finish(study, state, reading.refusal):
-            logger.info("study %s: %s%s", short(study.key), state.value, f" ({reading.refusal})" * bool(reading.refusal))
+            reason = f" ({reading.refusal})" if reading.refusal else ""
+            logger.info("study %s: %s%s", short(study.key), state.value, reason)
         else:
             logger.info("study %s: more images came while it was read", short(study.key))
 
@@ -87,4 +88,6 @@ class ReadingStep(Step):
             self._queue.finish(study, State.FAILED, fault)
             return
         wait = self._settings.wait
-        self._queue.postpone(study, State.COMPLETE, pause_after(study.attempts, wait.retry_first, wait.retry_most), fault)
+        self._queue.postpone(
+            study, State.COMPLETE, pause_after(study.attempts, wait.retry_first, wait.retry_most), fault
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Protocol
 
@@ -40,12 +41,14 @@ def named_objects(name: str) -> ResultObjects:
     module, _, function = name.rpartition(".")
     try:
         found: ResultObjects = getattr(importlib.import_module(module), function)
-    except (ImportError, ValueError, AttributeError):
-        raise ExpectedError("node.no_objects", name=name) from None
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ExpectedError("node.no_objects", name=name, fault=error) from None
     return found
 
 
-def written_once(make: ResultObjects, result: Path, images: Sequence[Path], target: Path) -> list[Path]:
+def written_once(
+    make: ResultObjects, result: Path, images: Sequence[Path], target: Path, leave_out: Sequence[str] = ()
+) -> list[Path]:
     """Return a study's objects, made at most once: a second sending sends the same files.
 
     Parameters
@@ -56,6 +59,8 @@ def written_once(make: ResultObjects, result: Path, images: Sequence[Path], targ
         Its arguments.
     target : Path
         Folder that holds them from now on; it exists only when they are whole.
+    leave_out : sequence of str
+        Patterns of the names of files that are not wanted.
 
     Raises
     ------
@@ -67,6 +72,9 @@ def written_once(make: ResultObjects, result: Path, images: Sequence[Path], targ
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         for file in make(result, images, partial):
+            if any(fnmatch(file.name, pattern) for pattern in leave_out):
+                file.unlink()
+                continue
             # Through to the disk, whoever wrote it.
             write_file(file, file.read_bytes())
         partial.rename(target)

@@ -11,7 +11,7 @@ from scripts.dicom_node.identity import fault_of, short
 from scripts.dicom_node.received import ReceivedStudies
 from scripts.dicom_node.result_objects import ResultObjects, written_once
 from scripts.dicom_node.sending import Destination, RefusedError, UnavailableError
-from scripts.dicom_node.settings import WaitSettings
+from scripts.dicom_node.settings import NodeSettings
 from scripts.dicom_node.step import Step, pause_after
 from scripts.dicom_node.study_queue import QueuedStudy, State, StudyQueue
 
@@ -35,8 +35,8 @@ class SendingStep(Step):
         Takes them.
     folders : tuple of Path
         Result folders (``<key>``), and where objects are kept (``<key>-<revision>``).
-    wait : WaitSettings
-        Pauses, and when to give up.
+    settings : NodeSettings
+        Pauses, when to give up, and what is not sent.
     """
 
     def __init__(
@@ -46,14 +46,15 @@ class SendingStep(Step):
         make: ResultObjects,
         destination: Destination,
         folders: tuple[Path, Path],
-        wait: WaitSettings,
+        settings: NodeSettings,
     ) -> None:
         super().__init__(queue, State.READ, State.SENDING)
         self._received = received
         self._make = make
         self._destination = destination
         self._results, self._objects = folders
-        self._wait = wait
+        self._wait = settings.wait
+        self._leave_out = settings.leave_out
         self._away = 0
 
     def work(self, stop: threading.Event) -> None:
@@ -96,7 +97,7 @@ class SendingStep(Step):
         names = self._queue.unsent_objects(study.key)
         if names is None or not folder.is_dir():
             images = self._received.files_of(study.key)
-            files = written_once(self._make, self._results / study.key, images, folder)
+            files = written_once(self._make, self._results / study.key, images, folder, self._leave_out)
             names = [self._name(file) for file in files]
             if not self._queue.set_objects(study, names):
                 return None

@@ -139,7 +139,8 @@ class NodeSettings:
     most_associations: int = 25
     discard_others: bool = True
     tls: Certificates | None = None
-    objects: str = "scripts.dicom_node.plain_report.write_objects"
+    objects: str = "scripts.dicom_node.exported_objects.write_objects"
+    leave_out: tuple[str, ...] = ("attribution_*", "lesion_probability*")
     reading: ReadingSettings = field(default_factory=ReadingSettings)
     disk: DiskSettings = field(default_factory=DiskSettings)
     keep: KeepSettings = field(default_factory=KeepSettings)

@@ -140,7 +140,9 @@ class StudyQueue:
                 self._postpone_settling(database, study, quiet)
                 ends = ", ".join(f"'{state.value}'" for state in ENDS)
                 # Images that come again are kept as long as when they came first: more may follow them.
-                database.execute(f"UPDATE studies SET since=? WHERE key=? AND state IN ({ends})", (self._clock(), study))
+                database.execute(
+                    f"UPDATE studies SET since=? WHERE key=? AND state IN ({ends})", (self._clock(), study)
+                )
         return new
 
     def expect_images(self, study: str, images: Collection[str], quiet: float) -> None:

@@ -1,4 +1,4 @@
-"""The least that can go back: one Basic Text SR (PS3.3, A.35.1) with impression, findings and the model."""
+"""Simple objects for tests of the node: one Basic Text SR (PS3.3, A.35.1) of what a stand-in for the reader found."""
 
 from __future__ import annotations
 
