@@ -10,7 +10,7 @@ from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, BasicTextSRStorage, ExplicitVRLittleEndian, generate_uid
 
 from scripts.output.folder import RESULT_FILE
 
@@ -62,7 +62,7 @@ def _statements(result: dict[str, Any]) -> list[tuple[tuple[str, str, str], str]
     ]
 
 
-def _report(image: FileDataset, uid: str) -> FileDataset:
+def _report(image: FileDataset, uid: UID) -> FileDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = BasicTextSRStorage
     meta.MediaStorageSOPInstanceUID = uid

@@ -128,11 +128,16 @@ def test_a_study_that_could_not_be_fetched_whole_is_not_complete_before_the_rest
             collector.collect(STOP)
     assert queue.settle((), 0.0, 3600.0) == []
     assert len(queue.absent_images(key_of_study(study))) == 2
+
     # One image that is refused: the others come.
+    def refuse_third(*asked):
+        fetched.append(asked)
+        if len(fetched) == 3:
+            raise RefusedError("http_404")
+        return fetch(*asked)
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            archive, "fetch", lambda *asked: fetch(*asked) if len(fetched.append(asked) or fetched) > 3 else refuse()
-        )
+        patch.setattr(archive, "fetch", refuse_third)
         collector.collect(STOP)
     assert len(queue.absent_images(key_of_study(study))) == 1
     collector.collect(STOP)
@@ -151,10 +156,6 @@ def test_a_study_that_could_not_be_fetched_whole_is_not_complete_before_the_rest
     collector.collect(STOP)
     collector.collect(STOP)
     assert len(received.files_of(key_of_study(study))) == 5
-
-
-def refuse() -> bytes:
-    raise RefusedError("http_404")
 
 
 def test_a_full_disk_stops_the_fetching_and_stopping_does_too(orthanc: Orthanc, queue: StudyQueue, tmp_path: Path):

@@ -124,7 +124,7 @@ class Orthanc:
 
     def send(self, study: str, modality: str) -> bool:
         """Let it send a study (by its own identifier) to a peer by C-STORE; return whether the peer took it all."""
-        body = {"Resources": [study], "Synchronous": True}
+        body: dict[str, Any] = {"Resources": [study], "Synchronous": True}
         return requests.post(f"{self.url}/modalities/{modality}/store", json=body, timeout=120).ok
 
     def _answers(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -82,7 +82,7 @@ class Archive:
             filters["StudyDate"] = f"{first:%Y%m%d}-{today:%Y%m%d}"
         fields = ["NumberOfStudyRelatedInstances"]
 
-        def search(offset: int) -> list[Attributes]:
+        def search(offset: int) -> Sequence[Attributes]:
             return self._client.search_for_studies(search_filters=filters, fields=fields, offset=offset)
 
         for uid, entry in _all_matches(search, _STUDY_UID).items():
@@ -92,7 +92,7 @@ class Archive:
     def images(self, study_uid: str) -> list[FoundImage]:
         """Search for the CT images of a study."""
 
-        def search(offset: int) -> list[Attributes]:
+        def search(offset: int) -> Sequence[Attributes]:
             return self._client.search_for_instances(study_uid, fields=["SOPClassUID"], offset=offset)
 
         return [
@@ -142,7 +142,7 @@ class _answered:  # noqa: N801 - reads as a statement: with _answered()
             raise UnavailableError(type(error).__name__) from None
 
 
-def _all_matches(search: Callable[[int], list[Attributes]], identifier: str) -> dict[str, Attributes]:
+def _all_matches(search: Callable[[int], Sequence[Attributes]], identifier: str) -> dict[str, Attributes]:
     """Ask for the matches after those that came already, until no new one comes; return them by identifier.
 
     Some archives leave ``offset`` out of account and would answer with the same matches for ever.
