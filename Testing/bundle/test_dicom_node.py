@@ -150,7 +150,7 @@ def test_nothing_is_lost_and_nothing_doubled_when_either_side_is_killed(
         victim = node if killed == "node" else orthanc
         victim.kill()
         victim.start()
-    sender.join(120)
+    sender.join(240)
     stop.set()
     node.wait_for(State.SENT, *studies)
     assert [reports_in(orthanc, study) for study in studies] == [["4 images. A test."]] * 8
@@ -164,7 +164,7 @@ def test_a_hundred_studies_at_once(node: NodeProcess, orthanc: Orthanc):
     for sender in senders:
         sender.start()
     for sender in senders:
-        sender.join(120)
+        sender.join(240)
     node.wait_for(State.SENT, *studies)
     assert all(reports_in(orthanc, study) == ["2 images. A test."] for study in studies[::20])
     assert sum(series["MainDicomTags"]["Modality"] == "SR" for series in orthanc.get("series?expand")) == 100

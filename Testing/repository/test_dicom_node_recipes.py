@@ -20,6 +20,13 @@ SCHEMA = Draft202012Validator(
 )
 
 
+class Unit(configparser.ConfigParser):
+    """A unit of systemd, whose keys keep their case."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
 def test_every_configuration_that_is_offered_can_be_used():
     page = PAGE.read_text(encoding="utf-8")
     offered = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)]
@@ -41,8 +48,7 @@ def test_the_page_names_only_settings_and_files_that_exist():
 
 
 def test_the_service_is_its_own_user_and_can_write_and_reach_only_what_it_needs():
-    unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str
+    unit = Unit(strict=False, interpolation=None)
     unit.read(RECIPES / "ich-dicom-node.service", encoding="utf-8")
     service = unit["Service"]
     assert service["User"] not in ("", "root")

@@ -76,7 +76,7 @@ def _start_node(output: Path, orthanc: Orthanc, port: int) -> subprocess.Popen[b
         "callers": [{"ae_title": orthanc.ae_title, "address": "127.0.0.1"}],
         "send_to": {"ae_title": orthanc.ae_title, "port": orthanc.dicom_port},
         "disk": {"least_free_mb": 200},
-        "wait": {"quiet": 3, "interrupted": 5},
+        "wait": {"quiet": 3, "interrupted": 10},
     }
     config = output / CONFIG
     config.write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
