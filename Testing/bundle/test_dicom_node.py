@@ -25,7 +25,7 @@ from dicom_node_cases import (
     until,
 )
 from pydicom.dataset import Dataset
-from stand_in_reader import END, FAIL, HANG, REFUSE
+from stand_in_reader import END, FAIL, REFUSE
 
 from scripts.archive_demo.orthanc import Orthanc, free_port
 from scripts.dicom_node.study_queue import State
@@ -169,23 +169,3 @@ def test_a_hundred_studies_at_once(node: NodeProcess, orthanc: Orthanc):
     assert all(reports_in(orthanc, study) == ["2 images. A test."] for study in studies[::20])
     assert sum(series["MainDicomTags"]["Modality"] == "SR" for series in orthanc.get("series?expand")) == 100
     assert orthanc.get("statistics")["CountInstances"] == 300
-
-
-def test_a_worker_that_never_answers_is_ended_and_others_are_read(tmp_path: Path, orthanc: Orthanc):
-    peer = {"ae_title": ARCHIVE, "port": orthanc.dicom_port}
-    hanging, good = a_study(description=HANG), a_study()
-    node = NodeProcess(tmp_path / "node", {"send_to": peer})
-    node.start()
-    node.stop()
-    reading = {"worker": ["{python}", node_worker()], "minutes": 0.03, "attempts": 1}
-    node.settings["reading"] = reading
-    node.start()
-    stored(node.port, hanging)
-    stored(node.port, good)
-    node.wait_for(State.SENT, good)
-    assert node.wait_for(State.FAILED, hanging)[0].reason == "worker_ended"
-    node.kill()
-
-
-def node_worker() -> str:
-    return str(Path(__file__).with_name("stand_in_reader.py"))

@@ -22,7 +22,7 @@ PROGRAM = "Orthanc"
 _PLUGINS = (Path("/usr/share/orthanc/plugins"), Path("/usr/lib/orthanc/plugins"))
 _DICOMWEB = "libOrthancDicomWeb.so"
 _LOOPBACK = "127.0.0.1"
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _STOP_SECONDS = 20.0
 
 

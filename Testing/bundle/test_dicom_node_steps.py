@@ -1,0 +1,209 @@
+"""The node's loops in this process: what a reader and a destination do decides a study's way, and no other's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from dicom_node_cases import ARCHIVE, SENDER, STAND_IN, a_study, file_of, key_of_study, stored, until
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from stand_in_reader import END, FAIL, HANG, REFUSE
+
+from scripts.archive_demo.orthanc import free_port
+from scripts.dicom_node.node import Node
+from scripts.dicom_node.sending import Confirmed, PeerDestination, RefusedError, UnavailableError
+from scripts.dicom_node.settings import (
+    ArchiveSettings,
+    Caller,
+    DiskSettings,
+    NodeSettings,
+    Peer,
+    ReadingSettings,
+    WaitSettings,
+)
+from scripts.dicom_node.study_queue import QueuedStudy, State
+from scripts.dicom_node.worker_reader import WorkerReader
+from scripts.messages import ExpectedError
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+READING = ReadingSettings(worker=(sys.executable, str(STAND_IN)), attempts=2)
+WAIT = WaitSettings(quiet=0.0, interrupted=0.0, retry_first=0.1, retry_most=0.2, network=5.0)
+
+
+@dataclass
+class Destination:
+    """Takes objects, unless it has been told what to raise first."""
+
+    errors: list[Exception] = field(default_factory=list)
+    always: Exception | None = None
+    taken: list[str] = field(default_factory=list)
+
+    def send(self, files: Sequence[Path], confirmed: Confirmed) -> None:
+        if self.always or self.errors:
+            raise self.always or self.errors.pop(0)
+        for file in files:
+            self.taken.append(file.name)
+            confirmed(file)
+
+
+Started = Callable[..., Node]
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Started]:
+    nodes: list[Node] = []
+    settings = NodeSettings(
+        tmp_path / "state",
+        (Caller(SENDER),),
+        Peer(ARCHIVE, 1),
+        ae_title="NODE",
+        port=0,
+        objects="plain_report.write_objects",
+        reading=READING,
+        disk=DiskSettings(0.0),
+        wait=WAIT,
+    )
+
+    def start(destination: Destination, **changes: object) -> Node:
+        node = Node(replace(settings, **changes), destination=destination)
+        nodes.append(node)
+        node.start()
+        return node
+
+    yield start
+    for node in nodes:
+        node.stop()
+
+
+def arrived(node: Node, study: Sequence[Dataset], state: State) -> QueuedStudy:
+    """Wait until a study is in a state."""
+
+    def found() -> QueuedStudy | None:
+        queued = node.queue.study(key_of_study(study))
+        return queued if queued is not None and queued.state is state else None
+
+    return until(found, f"the study is {state.value}")
+
+
+def test_each_study_ends_as_its_reading_does_and_none_stops_another(started: Started):
+    destination = Destination()
+    node = started(destination)
+    studies = {kind: a_study(2, kind) for kind in (FAIL, END, REFUSE, "head")}
+    for study in studies.values():
+        assert stored(node.reception.port, study) == [0, 0]
+    assert arrived(node, studies["head"], State.SENT).reason is None
+    assert arrived(node, studies[REFUSE], State.NOT_EVALUABLE).reason == "too_few_slices"
+    assert arrived(node, studies[FAIL], State.FAILED).reason == "exit_status_1"
+    assert arrived(node, studies[END], State.FAILED).reason == "worker_ended"
+    assert destination.taken == ["report.dcm"]
+
+
+def test_a_destination_that_is_away_or_refuses_is_asked_again(started: Started):
+    destination = Destination([UnavailableError("no_answer"), RefusedError("status_0110")])
+    node, study = started(destination), a_study(1)
+    node.received.add(file_of(study[0]))
+    arrived(node, study, State.SENT)
+    assert destination.taken == ["report.dcm"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (UnavailableError("no_answer"), "unavailable: no_answer"),
+        (RefusedError("status_0110"), "refused: status_0110"),
+        (ExpectedError("node.port", host="", port=0, fault=""), "no objects: node.port"),
+    ],
+)
+def test_what_nobody_takes_for_too_long_has_failed(started: Started, error: Exception, reason: str):
+    node, study = started(Destination(always=error), wait=replace(WAIT, give_up_hours=1e-9)), a_study(1)
+    node.received.add(file_of(study[0]))
+    assert arrived(node, study, State.FAILED).reason == reason
+
+
+def test_nothing_is_read_while_the_disk_is_full(started: Started):
+    node, study = started(Destination(), callers=()), a_study(1)
+    full = node.settings.disk
+    node._reading._settings = replace(node.settings, disk=DiskSettings(least_free_mb=1e9))
+    node.received.add(file_of(study[0]))
+    arrived(node, study, State.COMPLETE)
+    until(lambda: node._reading._waits_for_room, "the node waits for room")
+    node._reading._settings = replace(node.settings, disk=full)
+    arrived(node, study, State.SENT)
+
+
+def test_an_archive_that_is_away_or_a_full_disk_ends_no_loop(started: Started, caplog: pytest.LogCaptureFixture):
+    absent = ArchiveSettings(f"http://127.0.0.1:{free_port()}/dicom-web", poll_seconds=0.1)
+    node, study = started(Destination(), archive=absent, send_to=None), a_study(1)
+    until(lambda: "the archive does not answer: ConnectionError" in caplog.text, "the archive is missed")
+    node.received.add(file_of(study[0]))
+    arrived(node, study, State.SENT)
+
+
+def test_a_worker_that_cannot_be_started_is_a_fault_and_one_that_ended_is_started_anew(tmp_path: Path):
+    study = a_study(1)
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "a.dcm").write_bytes(file_of(study[0]))
+    absent = WorkerReader(replace(READING, worker=(str(tmp_path / "absent"),)), tmp_path / "under_way")
+    with absent.read(folder) as reading:
+        assert reading.fault == "worker_not_started (FileNotFoundError)"
+    reader = WorkerReader(replace(READING, arguments={"device": "cpu"}), tmp_path / "under_way")
+    for _ in range(2):
+        with reader.read(folder) as reading:
+            assert reading.folder is not None
+            assert (reading.folder / "result.json").is_file()
+        assert not list((tmp_path / "under_way").iterdir())
+        reader._worker.kill()
+        reader._worker.wait()
+    reader.stop()
+
+
+def test_a_worker_that_never_answers_is_ended(tmp_path: Path):
+    (image,) = a_study(1, HANG)
+    (tmp_path / "a.dcm").write_bytes(file_of(image))
+    reader = WorkerReader(replace(READING, minutes=0.02), tmp_path / "under_way")
+    with reader.read(tmp_path) as reading:
+        assert reading.fault == "worker_ended"
+    assert reader._worker is None
+
+
+@pytest.fixture
+def peer() -> Iterator[tuple[Peer, list[int]]]:
+    """A peer that takes CT images, with the status that comes next."""
+    statuses: list[int] = []
+    entity = AE(ae_title=ARCHIVE)
+    entity.require_calling_aet = ["NODE"]
+    entity.add_supported_context(CT)
+    handlers = [(evt.EVT_C_STORE, lambda event: statuses.pop(0) if statuses else 0)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    yield Peer(ARCHIVE, server.server_address[1]), statuses
+    server.shutdown()
+
+
+def test_what_a_peer_answers_decides_whether_a_file_was_taken(peer: tuple[Peer, list[int]], tmp_path: Path):
+    address, statuses = peer
+    files = []
+    for index, image in enumerate(a_study(2)):
+        files.append(tmp_path / f"{index}.dcm")
+        files[-1].write_bytes(file_of(image))
+    destination, taken = PeerDestination(address, "NODE", None, 5.0), []
+    statuses += [0x0000, 0xB000]
+    destination.send(files, taken.append)
+    assert taken == files
+    for status, error in ((0xA700, UnavailableError), (0xC000, RefusedError)):
+        statuses[:] = [0x0000, status]
+        taken.clear()
+        with pytest.raises(error):
+            destination.send(files, taken.append)
+        assert taken == files[:1]
+    with pytest.raises(UnavailableError, match="rejected"):
+        PeerDestination(address, "STRANGER", None, 5.0).send(files, taken.append)
+    (capture,) = a_study(1)
+    capture.SOPClassUID = capture.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    files[0].write_bytes(file_of(capture))
+    with pytest.raises(RefusedError, match="class_not_accepted"):
+        destination.send(files, taken.append)
