@@ -46,7 +46,7 @@ def keys_of_row(cells: list[str], measured: Mapping[str, Any]) -> set[str]:
     shipped, explanations = measured["shipped"], measured["explanations"]
     named = {label_name(key): {key} for key in shipped["scans"]["raw"]["labels"]}
     named |= {title: {name} for name, title in measured["titles"].items()}
-    named |= {label_name(task): {task} for task in shipped["key_slices"]["positive_scans"]}
+    named |= {task: {task} for task in measured["drct2"]["tasks_predicted_positive"]}
     named |= {label_name(point): {point} for point in shipped["operating_points"]}
     named |= {f"`{method}`": {method} for method in explanations["quality"]}
     named |= {method: {method} for method in explanations["quality"]}

@@ -166,7 +166,7 @@ def test_metrics_of_a_label_without_a_positive_scan_are_missing_with_their_reaso
     assert scans["raw"]["labels"]["epidural"]["auc"] is None
     assert scans["roc"]["epidural"]["sensitivity"] == []
     assert scans["thresholded"]["macro"]["f1"]["labels"] == 5
-    assert measured["shipped"]["key_slices"]["labels"]["epidural"]["easy"]["reason"]
+    assert measured["drct2"]["picked"][SHIPPED]["epidural"]["picked"]["reason"] == "no slice shows it"
 
 
 def test_subgroups_stand_from_the_lowest_to_the_unknown(measured):

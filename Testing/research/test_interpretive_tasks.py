@@ -20,7 +20,6 @@ from research.metrics.interpretive_tasks import (
     AttendedScan,
     attended_scans,
     interpretive_tasks,
-    key_slices_per_label,
     slice_detection,
     top_h_proportion,
 )
@@ -42,43 +41,51 @@ def every_ranking(positive: list[int]) -> list[AttendedScan]:
 
 
 BY_HAND = [
-    # h = 3 of 6: the first three are slices 1, 3, 4; the first is positive, two of three are.
-    a_scan([0.05, 0.3, 0.1, 0.25, 0.2, 0.1], [0, 1, 1, 1, 0, 0], patient="a"),
-    # h = 1 of 5, difficult: the first is not positive.
-    a_scan([0.5, 0.3, 0.1, 0.05, 0.05], [0, 1, 0, 0, 0], patient="b", predicted=False),
-    # h = 1 of 8, difficult: the first is positive.
-    a_scan([0.1, 0.1, 0.1, 0.3, 0.1, 0.1, 0.1, 0.1], [0, 0, 0, 1, 0, 0, 0, 0], patient="b"),
+    # h = 6 of 8, easy: of the first five slices (7, 5, 4, 3, 2) four are positive; of the first six, four.
+    a_scan([0.01, 0.02, 0.1, 0.12, 0.15, 0.2, 0.1, 0.3], [1, 1, 1, 0, 1, 1, 0, 1], patient="a"),
+    # h = 5 of 7, easy and difficult: all five slices with most attention are positive.
+    a_scan([0.3, 0.2, 0.2, 0.1, 0.1, 0.05, 0.05], [1, 1, 1, 1, 1, 0, 0], patient="b"),
+    # h = 1 of 6, difficult: the positive slice is the last; of the first one, none.
+    a_scan([0.3, 0.2, 0.2, 0.1, 0.1, 0.05], [0, 0, 0, 0, 0, 1], patient="b", predicted=False),
+    # h = 1 of 4, difficult: fewer than five slices, all of which are looked at.
+    a_scan([0.4, 0.3, 0.2, 0.1], [0, 0, 0, 1], patient="c"),
     # Not positive: not measured.
-    a_scan([0.5, 0.5], [0, 0], patient="c"),
+    a_scan([0.5, 0.5], [0, 0], patient="d"),
 ]
 
 
-def test_the_tasks_are_what_one_counts_by_hand():
+def test_the_tasks_are_those_of_algorithm_1():
     tasks = interpretive_tasks(BY_HAND)
-    assert tasks["easy"].value == pytest.approx(2 / 3)
-    assert tasks["comprehensive"].value == pytest.approx((2 / 3 + 0 + 1) / 3)
-    assert tasks["comprehensive"].random_baseline == pytest.approx((1 / 2 + 1 / 5 + 1 / 8) / 3)
-    assert tasks["difficult"].value == pytest.approx(0.5)
-    assert tasks["difficult"].random_baseline == pytest.approx((1 / 5 + 1 / 8) / 2)
-    assert tasks["extensive"].value == pytest.approx(2 / 3)
-    assert tasks["at_least_one"].value == pytest.approx(2 / 3)
-    assert tasks["at_least_one"].random_baseline == pytest.approx((1 - 1 / 20 + 1 / 5 + 1 / 8) / 3)
-    assert (tasks["easy"].scans, tasks["easy"].patients) == (3, 2)
-    assert (tasks["difficult"].scans, tasks["difficult"].patients) == (2, 1)
+    assert list(tasks) == ["easy", "difficult", "comprehensive"]
+    assert tasks["easy"].value == pytest.approx((4 / 5 + 5 / 5) / 2)
+    assert tasks["easy"].random_baseline == pytest.approx((6 / 8 + 5 / 7) / 2)
+    assert tasks["difficult"].value == pytest.approx((1 + 0 + 1) / 3)
+    assert tasks["difficult"].random_baseline == pytest.approx((1 + 5 / 6 + 1) / 3)
+    assert tasks["comprehensive"].value == pytest.approx((4 / 6 + 1 + 0 + 0) / 4)
+    assert tasks["comprehensive"].random_baseline == pytest.approx((6 / 8 + 5 / 7 + 1 / 6 + 1 / 4) / 4)
+
+
+def test_a_scan_with_exactly_five_positive_slices_is_easy_and_difficult():
+    tasks = interpretive_tasks(BY_HAND)
+    assert [tasks[name].scans for name in ("easy", "difficult", "comprehensive")] == [2, 3, 4]
+    assert (tasks["difficult"].patients, tasks["comprehensive"].patients) == (2, 3)
+    assert tasks["easy"].scans + tasks["difficult"].scans == tasks["comprehensive"].scans + 1
 
 
 def test_false_negatives_can_be_left_out():
     tasks = interpretive_tasks(BY_HAND, predicted_positive_only=True)
-    assert tasks["easy"].value == 1.0
-    assert tasks["difficult"].scans == 1
+    assert tasks["difficult"].value == 1.0
+    assert tasks["difficult"].scans == 2
 
 
 def test_a_task_without_scans_has_the_reason():
-    tasks = interpretive_tasks(BY_HAND[3:])
+    tasks = interpretive_tasks(BY_HAND[4:])
     assert all(metric.value is None and metric.reason == "no such scan is positive" for metric in tasks.values())
 
 
-@pytest.mark.parametrize("positive", [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [1, 0, 1, 1], [1, 1, 1]])
+@pytest.mark.parametrize(
+    "positive", [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0], [1, 0, 1, 1], [1, 1, 1], [1, 1, 1, 1, 1, 0], [1, 0] * 3]
+)
 def test_the_random_baseline_is_the_mean_over_every_ranking(positive: list[int]):
     rankings = every_ranking(positive)
     for metric in interpretive_tasks(rankings).values():
@@ -116,6 +123,8 @@ def test_detection_leaves_out_a_scan_whose_slices_are_all_positive():
     scans = [a_scan([0.2, 0.8], [1, 1]), a_scan([0.2, 0.8], [0, 1])]
     metrics = slice_detection(scans)
     assert (metrics["auc"].value, metrics["auc"].scans) == (1.0, 1)
+    assert (metrics["first_slice"].value, metrics["first_slice"].scans) == (1.0, 2)
+    assert metrics["first_slice"].random_baseline == pytest.approx(0.75)
     assert metrics["average_precision"].random_baseline == pytest.approx(0.75)
 
 
@@ -123,7 +132,8 @@ def test_detection_leaves_out_a_scan_whose_slices_are_all_positive():
 def test_perfect_attention_reaches_one_everywhere(positive: list[bool]):
     attention = np.array(positive, dtype=float) + np.linspace(0, 0.5, len(positive))
     tasks = interpretive_tasks([AttendedScan("s", "p", attention, np.array(positive), True)])
-    assert tasks["easy"].value == tasks["comprehensive"].value == tasks["at_least_one"].value == 1.0
+    assert {metric.value for metric in tasks.values()} <= {1.0, None}
+    assert tasks["comprehensive"].value == 1.0
 
 
 def the_predictions() -> Predictions:
@@ -150,7 +160,7 @@ def test_each_label_has_its_own_slices():
     assert [scan.predicted_positive for scan in attended_scans(predictions, "any")] == [True, True, False]
     given = attended_scans(predictions, "any", np.array([False, True, False, True]))
     assert [scan.predicted_positive for scan in given] == [False, True, False]
-    metrics = key_slices_per_label(predictions)
+    metrics = {key: interpretive_tasks(attended_scans(predictions, key)) for key in predictions.keys}
     assert metrics["any"]["comprehensive"].scans == 3
     assert metrics["subdural"]["comprehensive"].scans == 1
     assert metrics["subdural"]["comprehensive"].value == 1.0
@@ -178,8 +188,8 @@ def test_metrics_have_the_interval_that_was_asked_for_and_can_be_written_as_json
 
     tasks = interpretive_tasks(BY_HAND, interval=interval)
     assert (tasks["easy"].low, tasks["easy"].high) == (0.25, 0.75)
-    assert tasks["extensive"].low is None
-    assert seen[0][1].tolist() == ["a", "b", "b"]
+    assert interpretive_tasks(BY_HAND[:1], interval=interval)["easy"].low is None
+    assert seen[1][1].tolist() == ["b", "b", "c"]
     written = json.dumps({name: dataclasses.asdict(metric) for name, metric in tasks.items()}, allow_nan=False)
     assert json.loads(written)["easy"]["low"] == 0.25
 

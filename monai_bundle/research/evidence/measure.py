@@ -8,25 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from research.evidence.drct2_tables import drct2_tables, read_published
 from research.evidence.measured_file import FORMAT, jsonable
 from research.evidence.plan import Plan, read_plan
 from research.evidence.shipped_metrics import shipped_metrics
 from research.evidence.tables import measured_table, variant_row
 from research.evidence.targets import read_earlier, read_tried, targets_reached
 from research.metrics.confidence import RESAMPLES
-from research.metrics.interpretive_tasks import PUBLISHED as DRCT2_TASKS
 from research.metrics.predictions import Predictions, ensemble
 
 OPTIONAL = ("explanations", "external_test", "run")
 WITH_METRICS = ("lesion_maps", "synthetic", "phantoms")
 """Files of which the pages need ``metrics`` alone."""
 
-PUBLISHED: dict[str, Any] = {
-    "tasks": DRCT2_TASKS,
-    "drct2_macro_f1": {"CQ500": 0.9370, "RSNA 2019": 0.8700},
-    "map_quality": {"diff_gradcam": 0.186, "effective_heat_ratio_auc": 0.0243},
-}
-"""Quoted: DrCT2 (Medical Physics 2022, doi 10.1002/mp.15871); Qiu et al. (arXiv 2308.15172: VGG16, chest X-rays)."""
+PUBLISHED_MAP_QUALITY = {"diff_gradcam": 0.186, "effective_heat_ratio_auc": 0.0243}
+"""Quoted: Qiu et al. (arXiv 2308.15172: VGG16, chest X-rays)."""
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +68,8 @@ def measure(folder: Path, plan: Plan | None = None, count: int = RESAMPLES) -> d
         "shipped": {"name": plan.shipped, "title": titles[plan.shipped], "row": rows[plan.shipped]}
         | shipped_metrics(found[plan.shipped], count),
         "resamples": count,
-        "published": PUBLISHED,
+        "drct2": drct2_tables(found, count, plan.shipped),
+        "published": {"drct2": read_published(), "map_quality": PUBLISHED_MAP_QUALITY},
         "titles": titles,
         "rows": rows,
         "tables": [

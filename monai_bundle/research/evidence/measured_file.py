@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 Plain: TypeAlias = "dict[str, Plain] | list[Plain] | str | float | None"
 
-FORMAT = "ich-evidence/4"
+FORMAT = "ich-evidence/5"
 """Value of ``schema`` in the file."""
 
 MEASURED = Path("docs/evidence.json")

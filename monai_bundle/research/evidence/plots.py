@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from research.metrics.attention_by_height import AttentionByHeight
 from research.metrics.classification import FEW
 from research.metrics.confidence import Interval
 from research.metrics.curves import PrecisionRecallCurve, RocCurve
+from research.metrics.picked_slices import PickedPositions
 from research.metrics.reliability import Reliability
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#444444", "#8c6d31", "#7b4fa3")
@@ -29,6 +30,8 @@ FILES = {
     "reliability": "reliability.svg",
     "roc_slices": "roc_slices.svg",
     "attention": "attention_by_height.svg",
+    "positions": "key_slice_positions.svg",
+    "key_slices": "f1_by_key_slices.svg",
 }
 """What is drawn, and its file."""
 
@@ -58,6 +61,15 @@ def draw(measured: Mapping[str, Any], folder: Path) -> list[Path]:
         plot_roc({"any haemorrhage": _roc(shipped["slices"]["roc"])}, files["roc_slices"], "Single slices")
     else:
         files.pop("roc_slices").unlink(missing_ok=True)
+    ours = measured["drct2"]
+    if ours:
+        plot_positions(PickedPositions(**ours["picked_positions"]), files["positions"])
+    else:
+        files.pop("positions").unlink(missing_ok=True)
+    if ours and ours["f1_by_key_slices"]["random"] and len(ours["f1_by_key_slices"]["attention"]) > 1:
+        plot_f1_by_key_slices(ours["f1_by_key_slices"], files["key_slices"])
+    else:
+        files.pop("key_slices").unlink(missing_ok=True)
     return list(files.values())
 
 
@@ -171,6 +183,51 @@ def plot_attention_by_height(attention: AttentionByHeight, path: Path, title: st
             beside.set(ylabel="Proportion of slices that are positive", ylim=(0, 1))
             axes.set_zorder(beside.get_zorder() + 1)
             axes.patch.set_visible(False)
+        axes.legend(frameon=False, fontsize=8.5)
+
+    _save(draw, path, _WIDE, title)
+
+
+def plot_positions(picked: PickedPositions, path: Path, title: str = "") -> None:
+    """Draw how often the five slices with most attention lie at each position along the head (DrCT2, figure 7)."""
+
+    def draw(axes: Axes) -> None:
+        places = range(1, len(picked.counts) + 1)
+        axes.bar(places, picked.counts, 0.85, color=COLOURS[0], label=f"{picked.scans} scans with haemorrhage")
+        axes.axhline(picked.random_baseline, **_REFERENCE, label="drawn at random")
+        axes.set(
+            xlabel=f"Position in the scan (1 lowest, {len(picked.counts)} highest)",
+            ylabel="Slices among the five with most attention",
+        )
+        axes.legend(frameon=False, fontsize=8.5)
+
+    _save(draw, path, _WIDE, title)
+
+
+def plot_f1_by_key_slices(
+    found: Mapping[str, Sequence[tuple[int, Mapping[str, Any]]]], path: Path, title: str = ""
+) -> None:
+    """Draw F1 over the number of key slices, chosen by attention or at random (DrCT2, figure 6).
+
+    Parameters
+    ----------
+    found : mapping
+        Choice to pairs of number and F1 (with its interval and its random baseline).
+    path, title
+        See :func:`plot_roc`.
+    """
+    names = {"attention": "most attention", "random": "drawn at random"}
+
+    def draw(axes: Axes) -> None:
+        for number, (choice, pairs) in enumerate(found.items()):
+            # A little apart, so that one bar of error does not hide the other.
+            places = [count + 0.3 * number for count, _ in pairs]
+            values = [float(metric["value"]) for _, metric in pairs]
+            bars = np.array([[m["value"] - m["low"], m["high"] - m["value"]] for _, m in pairs], dtype=np.float64).T
+            axes.errorbar(places, values, bars, color=COLOURS[number], marker="o", capsize=3, label=names[choice])
+        chance = [metric["random_baseline"] for pairs in found.values() for _, metric in pairs]
+        axes.axhline(float(np.mean(chance)), **_REFERENCE, label="chance")
+        axes.set(xlabel="Key slices read again at high resolution", ylabel="F1, mean of the labels", ylim=(0, 1))
         axes.legend(frameon=False, fontsize=8.5)
 
     _save(draw, path, _WIDE, title)

@@ -19,12 +19,7 @@ from research.metrics.classification import FEW, ClassificationMetrics, classifi
 from research.metrics.confidence import RESAMPLES, auc_interval, proportion_interval
 from research.metrics.curves import average_precision_interval, precision_recall, roc
 from research.metrics.eval_metrics import eval_metrics
-from research.metrics.interpretive_tasks import (
-    attended_scans,
-    interpretive_tasks,
-    key_slices_per_label,
-    slice_detection,
-)
+from research.metrics.interpretive_tasks import attended_scans, slice_detection
 from research.metrics.operating_points import AchievedPoint, achieved_points
 from research.metrics.predictions import Predictions, ScanPrediction
 from research.metrics.random_baseline import by_patient
@@ -102,7 +97,7 @@ def shipped_metrics(predictions: Predictions, count: int = RESAMPLES) -> dict[st
         "sizes": size_metrics(predictions, found),
         "slices": slice_metrics(predictions, count),
         "operating_points": found.points,
-        "key_slices": key_slice_metrics(predictions, found, count),
+        "attention": slice_detection(attended_scans(predictions, ANY), interval=by_patient(count)),
         "attention_by_height": attention_by_height(attended_scans(predictions, ANY)),
         "subgroups": subgroups(predictions, found, count),
         "eval_metrics": eval_metrics(predictions),
@@ -221,18 +216,6 @@ def slice_metrics(predictions: Predictions, count: int = RESAMPLES) -> dict[str,
         "metrics": metrics.labels,
         "macro": metrics.macro,
         "roc": roc(labels[:, column], logits[:, column], patients, count),
-    }
-
-
-def key_slice_metrics(predictions: Predictions, found: HeldOut, count: int = RESAMPLES) -> dict[str, Any]:
-    """Return the interpretive tasks for any haemorrhage and label by label, each beside its random baseline."""
-    interval, column = by_patient(count), predictions.keys.index(ANY)
-    scans = attended_scans(predictions, ANY, found.thresholded[:, column] == 1)
-    return {
-        "positive_scans": interpretive_tasks(scans, interval=interval),
-        "predicted_positive_scans": interpretive_tasks(scans, predicted_positive_only=True, interval=interval),
-        "detection": slice_detection(scans, interval=interval),
-        "labels": key_slices_per_label(predictions, interval=interval),
     }
 
 

@@ -1,18 +1,15 @@
-"""Whether slice attention ranks the positive slices first: DrCT2's three interpretive tasks and its tables 5 and 6.
+"""Whether slice attention ranks the positive slices first: DrCT2's three interpretive tasks.
 
-The paper (Wang, Fu, Li, Pei, Medical Physics 2022, doi 10.1002/mp.15871) gives the tasks only as its algorithm 1. No
-copy of that listing was at hand, so the definitions here are OURS, a paraphrase; its results (:data:`PUBLISHED`) are
-quoted beside ours for orientation, not as the same measurement. A positive scan has n
+Wang, Fu, Li, Pei, Medical Physics 2022 (doi 10.1002/mp.15871), section IV and algorithm 1. A positive scan has n
 slices, h of which show the disease; attention ranks the slices:
 
-- easy: the slice with most attention is positive;
-- comprehensive: the proportion of the h slices with most attention that are positive;
-- difficult: the same proportion, over the scans in which fewer than a quarter of the slices are positive.
+- easy: scans with five or more positive slices; the share of positive slices among the five with most attention;
+- difficult: scans with five or fewer; 1 if one of the five with most attention is positive, else 0;
+- comprehensive: all positive scans; the share of positive slices among the h with most attention.
 
-Two further definitions of "easy" are given, because the published results fit them too: ``extensive`` (the
-proportion over the scans that are not difficult, so that comprehensive lies between the two) and ``at_least_one`` (one
-of the h is positive).
-Equal attention is ranked by position, the lower slice first.
+A scan with exactly five positive slices counts in both of the first two, as in the paper: its 6,529 and 1,759 scans are
+more than the 7,855 positive ones. The paper samples every scan to 28 slices; here all original slices are ranked, about
+30 of 5 mm. Equal attention is ranked by position, the lower slice first.
 """
 
 from __future__ import annotations
@@ -34,11 +31,8 @@ from research.metrics.random_baseline import (
     random_average_precision,
 )
 
-FEW_SLICES = 0.25
-"""A scan in which a smaller proportion of the slices is positive is difficult."""
-
-PUBLISHED = {"easy": 0.8392, "difficult": 0.6267, "comprehensive": 0.6715}
-"""DrCT2's own results, on its own slice annotations of CQ500."""
+SELECTED = 5
+"""Slices with most attention that the easy and the difficult task look at: the paper's m_select."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +69,11 @@ class AttendedScan:
             raise ValueError(f"{self.name}: attention {self.slice_attention.shape}, labels {self.positive.shape}")
         if not np.isfinite(self.slice_attention).all():
             raise ValueError(f"{self.name}: attention must be finite for every slice")
+
+    @property
+    def positive_slices(self) -> int:
+        """Number of positive slices, h."""
+        return int(self.positive.sum())
 
     @property
     def prevalence(self) -> float:
@@ -128,28 +127,30 @@ def interpretive_tasks(
     Returns
     -------
     dict
-        ``easy``, ``difficult``, ``comprehensive``, ``extensive`` and ``at_least_one``. Random baselines are exact: h /
-        n for a proportion of the top h (the hypergeometric mean) and for the first slice, 1 - C(n - h, h) / C(n, h) for
-        one of h.
+        ``easy``, ``difficult`` and ``comprehensive``. Random baselines are exact: h / n for a share of the selected
+        slices (the hypergeometric mean), 1 - C(n - h, 5) / C(n, 5) for a positive one among five.
     """
     chosen = _positive(scans, predicted_positive_only)
-    difficult = [scan for scan in chosen if scan.prevalence < FEW_SLICES]
-    extensive = [scan for scan in chosen if scan.prevalence >= FEW_SLICES]
+    easy = [scan for scan in chosen if scan.positive_slices >= SELECTED]
+    difficult = [scan for scan in chosen if scan.positive_slices <= SELECTED]
 
     def prevalence(scan: AttendedScan) -> float:
         return scan.prevalence
 
-    def one_of_h(scan: AttendedScan) -> float:
-        h = int(scan.positive.sum())
-        return probability_of_a_true_positive(len(scan.positive), h, h)
+    def one_of_selected(scan: AttendedScan) -> float:
+        slices = len(scan.positive)
+        return probability_of_a_true_positive(slices, scan.positive_slices, min(SELECTED, slices))
 
     return {
-        "easy": _metric(chosen, _first_is_positive, prevalence, interval),
-        "difficult": _metric(difficult, _top_h, prevalence, interval),
+        "easy": _metric(easy, lambda scan: float(_selected(scan, SELECTED).mean()), prevalence, interval),
+        "difficult": _metric(difficult, lambda scan: float(_selected(scan, SELECTED).any()), one_of_selected, interval),
         "comprehensive": _metric(chosen, _top_h, prevalence, interval),
-        "extensive": _metric(extensive, _top_h, prevalence, interval),
-        "at_least_one": _metric(chosen, lambda scan: float(_top_h(scan) > 0), one_of_h, interval),
     }
+
+
+def most_attended(slice_attention: NDArray[np.floating], count: int) -> NDArray[np.intp]:
+    """Return the indices of the ``count`` slices with most attention, the largest first; all, where there are fewer."""
+    return np.argsort(-slice_attention, kind="stable")[:count]
 
 
 def top_h_proportion(slice_attention: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
@@ -177,23 +178,12 @@ def top_h_proportion(slice_attention: NDArray[np.floating], positive: NDArray[np
     count = int(positive.sum())
     if count == 0:
         raise ValueError("a scan without a positive slice has no key slices to find")
-    chosen = np.argsort(-slice_attention, kind="stable")[:count]
-    return float(positive[chosen].mean())
+    return float(positive[most_attended(slice_attention, count)].mean())
 
 
 def top_h_proportions(scans: Sequence[AttendedScan]) -> dict[str, float]:
     """Return :func:`top_h_proportion` of each scan that has a positive slice, by the scan's name."""
     return {scan.name: _top_h(scan) for scan in _positive(scans)}
-
-
-def key_slices_per_label(
-    predictions: Predictions, interval: MeanInterval | None = None
-) -> dict[str, dict[str, MeanMetric]]:
-    """Measure the tasks label by label: h is then the number of slices that show this label (tables 5 and 6).
-
-    Attention is one for all labels; a scan with two subtypes of haemorrhage counts under both.
-    """
-    return {key: interpretive_tasks(attended_scans(predictions, key), interval=interval) for key in predictions.keys}
 
 
 def slice_detection(scans: Sequence[AttendedScan], interval: MeanInterval | None = None) -> dict[str, MeanMetric]:
@@ -202,11 +192,17 @@ def slice_detection(scans: Sequence[AttendedScan], interval: MeanInterval | None
     Returns
     -------
     dict
-        ``auc`` and ``average_precision``, the means over scans. A scan whose slices are all positive has no AUC and is
-        left out of both. Random baselines: .5, and the expected average precision of a random ranking.
+        ``first_slice``, the share of scans whose slice with most attention is positive, and ``auc`` and
+        ``average_precision``, the means over scans. A scan whose slices are all positive has no AUC
+        and is left out of the last two. Random baselines: h / n, .5, and the expected average precision of
+        a random ranking.
     """
-    chosen = [scan for scan in _positive(scans) if not scan.positive.all()]
+    positive = _positive(scans)
+    chosen = [scan for scan in positive if not scan.positive.all()]
     return {
+        "first_slice": _metric(
+            positive, lambda scan: float(_selected(scan, 1).all()), lambda scan: scan.prevalence, interval
+        ),
         "auc": _metric(
             chosen, lambda scan: float(roc_auc_score(scan.positive, scan.slice_attention)), lambda _: 0.5, interval
         ),
@@ -223,8 +219,9 @@ def _positive(scans: Sequence[AttendedScan], predicted_positive_only: bool = Fal
     return [scan for scan in scans if scan.positive.any() and (scan.predicted_positive or not predicted_positive_only)]
 
 
-def _first_is_positive(scan: AttendedScan) -> float:
-    return float(scan.positive[int(np.argmax(scan.slice_attention))])
+def _selected(scan: AttendedScan, count: int) -> NDArray[np.bool_]:
+    """Return whether each of the slices with most attention is positive."""
+    return scan.positive[most_attended(scan.slice_attention, count)]
 
 
 def _top_h(scan: AttendedScan) -> float:
