@@ -109,3 +109,13 @@ def test_a_slice_read_as_an_eight_bit_image_loses_what_lies_beyond_the_window():
     generator = np.random.default_rng(0)
     seen, _ = narrow(image, mask, torch.ones(4, dtype=torch.bool), 32, generator)
     assert seen.max() <= 75.0
+
+
+@pytest.mark.parametrize(("mirror", "upside_down", "axes"), [(0.0, 0.0, ()), (1.0, 0.0, (-1,)), (1.0, 1.0, (-1, -2))])
+def test_slices_are_mirrored_as_often_as_was_asked_for(mirror: float, upside_down: float, axes: tuple[int, ...]):
+    image = torch.rand(3, 1, 32, 32) * 40
+    mask = (image > 20).to(torch.uint8)
+    change = SliceAugmentation(*(0.0,) * 9, mirror=mirror, upside_down=upside_down)
+    found, inside = change(image, mask, torch.ones(3, dtype=torch.bool), 32, np.random.default_rng(0), stride=1)
+    torch.testing.assert_close(found, image.flip(axes), atol=1e-3, rtol=0)
+    assert torch.equal(inside, mask.flip(axes))

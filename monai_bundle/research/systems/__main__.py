@@ -18,9 +18,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from research.metrics.predictions import Predictions
+from research.systems.ensembles import EnsembleTraining
 from research.systems.evaluation import evaluate
 from research.systems.installing import install
-from research.systems.training import FOLDER, SystemTraining, published_system, published_systems
+from research.systems.training import (
+    FOLDER,
+    MEMBERS,
+    SystemTraining,
+    published_system,
+    published_systems,
+    stages_of,
+)
 from research.training.cross_validation import table
 from scripts.messages import ExpectedError
 from scripts.systems import System
@@ -37,9 +45,16 @@ def of_reading(overrides: dict[str, Any]) -> dict[str, Any]:
     return shared | {key: value for key, value in overrides.items() if key.split("#")[0] == "backbone"}
 
 
+def training_of(system: System, folds: Sequence[int], overrides: dict[str, Any]) -> SystemTraining:
+    """Return how a system comes to its weights: trained itself, or put together from trained members."""
+    if MEMBERS in stages_of(system):
+        return EnsembleTraining(overrides, folds=tuple(folds), of_reading=of_reading(overrides))
+    return SystemTraining(overrides)
+
+
 def run(system: System, folds: Sequence[int], overrides: dict[str, Any], only_metrics: bool) -> dict[str, Any]:
     """Train, measure and, unless only metrics are wanted, install one system; return what was measured."""
-    training = SystemTraining(overrides)
+    training = training_of(system, folds, overrides)
     weights = {fold: training.trained(system, fold) for fold in folds}
     folder = FOLDER / system.name
     entries = training.datalist(system)
@@ -68,6 +83,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = [published_system(arguments.system)] if arguments.system else published_systems()
     failed = []
     for system in chosen:
+        if arguments.system is None and MEMBERS in stages_of(system) and len(arguments.folds) < 2:
+            logger.warning("%s", ExpectedError("training.ensemble_folds", name=system.name))
+            continue
         try:
             run(system, arguments.folds, overrides, arguments.only_metrics)
         except ExpectedError as error:

@@ -102,7 +102,8 @@ def evaluate(
     -------
     dict
         What ``evaluation.json`` holds: ``system``, ``title``, ``folds``, ``scans``, ``trained`` (fold to what its
-        weights were made of), ``metrics``, ``map_method``, ``map_quality``, ``seconds_per_scan``.
+        weights were made of), ``metrics``, ``map_method``, ``map_quality``, ``map_quality_per_scan`` (of any
+        haemorrhage, means over a scan's slices), ``seconds_per_scan``.
     """
     cache = Cache(folder / "cache")
     readings: list[SystemReading] = []
@@ -127,6 +128,7 @@ def evaluate(
         "metrics": eval_metrics(predictions),
         "map_method": next(iter(readers.values())).inferer.method,
         "map_quality": as_plain(summarise_labels(_by_label(readings), by_patient())),
+        "map_quality_per_scan": _per_scan(readings),
         "seconds_per_scan": sum(each.seconds for each in readings) / len(readings),
     }
     partial_file = folder / "evaluation.partial"
@@ -148,6 +150,16 @@ def _by_label(readings: Sequence[SystemReading]) -> Quality:
         for key, quality in each.qualities.items():
             found.setdefault(key, []).append((each.prediction.patient, quality))
     return found
+
+
+def _per_scan(readings: Sequence[SystemReading]) -> dict[str, dict[str, float]]:
+    """Return each measured scan's mean over its slices, for comparing systems on the same scans."""
+    found = {each.prediction.name: next(iter(each.qualities.values())) for each in readings if each.qualities}
+    return {
+        name: {measure: measured.value for measure, measured in quality.per_slice.items()}
+        for name, quality in found.items()
+        if quality.per_slice
+    }
 
 
 def _note(weights: Path) -> str:

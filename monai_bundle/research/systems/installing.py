@@ -11,6 +11,7 @@ from typing import Any
 from research.metrics.predictions import Predictions
 from research.training.cross_validation import decisions, stated_points
 from scripts.explanation.methods import METHODS
+from scripts.networks.slice_ensemble import members_file
 from scripts.systems import System
 from scripts.weights import note_file
 
@@ -44,8 +45,9 @@ def install(system: System, weights: Path, predictions: Predictions) -> Path:
     _write(target.with_name("calibration.json"), asdict(calibration))
     # Each map on its own scale: none was measured.
     _write(target.with_name("attribution_scale.json"), dict.fromkeys(METHODS))
-    if note_file(weights).is_file():
-        shutil.copyfile(note_file(weights), note_file(target))
+    for beside in (note_file, members_file):
+        if beside(weights).is_file():
+            shutil.copyfile(beside(weights), beside(target))
     partial = target.with_suffix(".partial")
     shutil.copyfile(weights, partial)
     partial.replace(target)

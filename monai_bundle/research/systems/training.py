@@ -18,12 +18,17 @@ from scripts.weights import note_file
 
 SYSTEMS = "configs/train_systems.json"
 SEQUENCES = "configs/train_sequences.json"
+MEMBERS = "members"
 STAGES: dict[str, tuple[str, ...]] = {
     "heads": (HEADS,),
     "slices": (HEADS, PREPARED, SYSTEMS),
     "sequences": (HEADS, PREPARED, SYSTEMS, SEQUENCES),
+    MEMBERS: (),
 }
-"""Configurations of each stage that a system's ``system#stages`` may name, laid over one another, its own last."""
+"""Configurations of each stage that a system's ``system#stages`` may name, laid over one another, its own last.
+
+An ensemble has no configuration of training: :mod:`research.systems.ensembles` puts its trained members together.
+"""
 FOLDER = Path("cache/systems")
 
 logger = logging.getLogger(__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from scripts.networks.backbone import Backbone
@@ -29,15 +31,7 @@ class VGG16Features(Backbone):
     frozen_layers = 24
 
     def __init__(self, pretrained: bool = True, fetch: bool = False) -> None:
-        layers: list[nn.Module] = []
-        channels = 3
-        for number, block in enumerate(_BLOCKS):
-            if number > 0:
-                layers.append(nn.MaxPool2d(2))
-            for width in block:
-                layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
-                channels = width
-        super().__init__(layers)
+        super().__init__(convolutions(_BLOCKS))
         if not pretrained:
             self._initialise()
         self.pretrained = pretrained
@@ -58,3 +52,22 @@ class VGG16Features(Backbone):
             If they are not on this machine and must not or cannot be fetched.
         """
         return {name: tensor.half().float() for name, tensor in vgg16_convolutions(self.fetch).items()}
+
+
+def convolutions(blocks: Sequence[Sequence[int]]) -> list[nn.Module]:
+    """Return VGG's layers, a max-pooling between blocks, numbered as torchvision numbers them.
+
+    Parameters
+    ----------
+    blocks : sequence of sequence of int
+        Channels of each 3 x 3 convolution, block by block.
+    """
+    layers: list[nn.Module] = []
+    channels = 3
+    for number, block in enumerate(blocks):
+        if number > 0:
+            layers.append(nn.MaxPool2d(2))
+        for width in block:
+            layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
+            channels = width
+    return layers

@@ -43,6 +43,8 @@ class SliceAugmentation:
         Probability of smoothing.
     narrow : float
         Probability that a slice with bone is read as one of an 8-bit image in a brain window, without.
+    mirror, upside_down : float
+        Probability of mirroring left and right, and front and back.
     """
 
     rotation_radians: float = 0.2
@@ -54,6 +56,8 @@ class SliceAugmentation:
     noise_hu: float = 5.0
     blur: float = 0.3
     narrow: float = 0.3
+    mirror: float = 0.5
+    upside_down: float = 0.0
 
     def __call__(
         self,
@@ -102,14 +106,16 @@ class SliceAugmentation:
         return torch.where(narrow[:, None, None, None], clipped, moved), inside
 
     def _affine(self, count: int, generator: np.random.Generator) -> Tensor:
-        """Draw matrices (slices, 2, 3) from the result's coordinates to the image's, half of them mirrored."""
+        """Draw matrices (slices, 2, 3) from the result's coordinates to the image's, mirrored or not."""
         angle = generator.normal(0.0, self.rotation_radians, count)
         scale = 1.0 + generator.uniform(-self.scaling, self.scaling, count)
         stretch = 1.0 + generator.uniform(-self.stretch, self.stretch, count)
-        side = np.where(generator.random(count) < 0.5, -1.0, 1.0)
+        side = np.where(generator.random(count) < self.mirror, -1.0, 1.0)
         shift = generator.uniform(-2.0 * self.shift, 2.0 * self.shift, (count, 2))
         cos, sin = np.cos(angle), np.sin(angle)
         x, y = side / (scale * stretch), stretch / scale
+        if self.upside_down:
+            y = y * np.where(generator.random(count) < self.upside_down, -1.0, 1.0)
         rows = [[x * cos, -y * sin, shift[:, 0]], [x * sin, y * cos, shift[:, 1]]]
         return torch.from_numpy(np.array(rows, dtype=np.float32)).permute(2, 0, 1).contiguous()
 

@@ -1,0 +1,149 @@
+"""Comparisons of systems go the whole way at a small size: maps by architecture, and an ensemble of trained members."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ct_ich_files import Patient, write_ct_ich
+from rsna_slice_files import write_labelled_slices
+from training_runs import inside_a_copy_of_bundle
+
+from research.metrics.predictions import Predictions
+from research.systems.__main__ import main as systems_main
+from research.systems.__main__ import run
+from research.systems.gradcam_quality import ARCHITECTURES, main, stated_tests
+from research.systems.training import published_system
+from scripts.messages import ExpectedError
+from scripts.networks.backbone import Backbone
+from scripts.networks.slice_ensemble import TWELVE, read_members
+from scripts.weights import load_network, read_state
+
+torch.set_num_threads(1)
+
+PATIENTS = tuple(Patient(number, ("subdural",) if number % 2 else ()) for number in range(49, 55))
+QUICK = {"image_size": 32, "epochs": 1, "steps_per_epoch": 2, "batch_size": 4}
+COMPARED = ("resnet18", "vit_small")
+PAIR = ("ich_app_resnet_windows_plain", "ich_app_densenet_adjacent_optimised")
+ENSEMBLE = "ich_app_ensemble"
+
+
+class Tiny(Backbone):
+    """Stands for each architecture: a slice becomes one pixel per stride of 8."""
+
+    channels, stride, frozen_layers, pooling = 6, 8, 0, "mean"
+
+    def __init__(self, pretrained: bool = True, fetch: bool = False) -> None:
+        del pretrained, fetch
+        super().__init__([torch.nn.Conv2d(3, 6, 8, stride=8)])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with inside_a_copy_of_bundle(tmp_path_factory.mktemp("bundle") / "copy") as root:
+        for name in (*(f"gradcam_{each}" for each in COMPARED), *PAIR, ENSEMBLE):
+            file = root / "configs" / f"{name}.json"
+            content = json.loads(file.read_text("utf-8")) | QUICK
+            if name != ENSEMBLE:
+                content["backbone"] = {"_target_": f"{Tiny.__module__}.Tiny"}
+            file.write_text(json.dumps(content), encoding="utf-8")
+        yield root
+
+
+@pytest.fixture(scope="module")
+def overrides(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("data")
+    return {
+        "dataset_dir": str(write_ct_ich(folder / "ct-ich", PATIENTS, slices=6, size=384).folder),
+        "slices_dir": str(write_labelled_slices(folder / "rsna", 8)),
+        "prepared": "$__import__('system_groups').some_groups()",
+        "device": "$torch.device('cpu')",
+        "folds": 2,
+    }
+
+
+@pytest.fixture
+def tiny_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = dict.fromkeys(("efficientnet", "resnet", "densenet"), Tiny)
+    monkeypatch.setattr("scripts.networks.slice_ensemble.ARCHITECTURES", tiny)
+    monkeypatch.setattr("research.systems.ensembles.TWELVE", PAIR)
+
+
+def test_architectures_are_trained_read_and_compared_by_one_command(root: Path, overrides: dict[str, Any]):
+    command = ["--only", *COMPARED, "--folds", "0", "1"]
+    for key, value in overrides.items():
+        command += ["--set", key, json.dumps(value)]
+    main(command)
+    found = json.loads((root / "cache" / "systems" / "gradcam_quality.json").read_text("utf-8"))
+    positive = sum(bool(patient.kinds) for patient in PATIENTS)
+    for name in COMPARED:
+        row = found["diagnosis"][name]
+        assert 0 <= row["accuracy"] <= 1
+        assert row["slices"] == 6 * len(PATIENTS)
+        assert found["difference"]["spreads"][name]["cases"] == positive
+        assert "random weights" in found["trained"][name]
+    page = (root / "cache" / "systems" / "gradcam_quality.md").read_text("utf-8")
+    assert "Research use only" in page
+    assert page.count("| resnet18 |") == page.count("| vit_small |") == 1
+    assert len({line.count("|") for line in page.splitlines() if line.startswith("|")}) == 1
+
+
+def test_every_architecture_of_the_comparison_has_its_configuration(root: Path):
+    for name in ARCHITECTURES:
+        assert published_system(f"gradcam_{name}").configuration == f"configs/gradcam_{name}.json"
+
+
+def test_the_tests_are_written_with_the_pairs_that_differ():
+    pairs = [
+        {"first": "a", "second": "b", "difference": 0.1, "p": 0.01},
+        {"first": "a", "second": "c", "difference": 0, "p": 0.9},
+    ]
+    assert stated_tests({"f": 4.2, "p": 0.0004, "pairs": pairs}).endswith(
+        "p < 0.001; pairs apart by Tukey's test: a and b (+0.100, p 0.010)."
+    )
+    assert stated_tests({"f": 0.1, "p": 0.9, "pairs": pairs[1:]}).endswith("Tukey's test: none.")
+    assert stated_tests({"p": None, "remark": "one network"}) == "no analysis of variance (one network)."
+
+
+@pytest.mark.usefixtures("tiny_members")
+def test_an_ensemble_is_put_together_from_trained_members_measured_and_installed(root: Path, overrides: dict[str, Any]):
+    found = run(published_system(ENSEMBLE), [0, 1], overrides, only_metrics=False)
+    assert found["scans"] == len(PATIENTS)
+    assert found["map_method"] == "slice_gradcam"
+    folder = root / "cache" / "systems"
+    assert Predictions.from_json(folder / ENSEMBLE / "predictions.json").has_slice_logits
+    weights = root / "models" / ENSEMBLE / "model.pt"
+    members = read_members(weights)
+    assert set(members.names) <= set(PAIR)
+    assert members.searched_on == "held-out slices of 2 other folds"
+    state = read_state(root, f"models/{ENSEMBLE}/model.pt", None)
+    member = next((folder / members.names[0]).glob("slices-None-*.pt"))
+    torch.testing.assert_close(state["heads.0.1.weight"], read_state(root, str(member), None)["head.1.weight"])
+
+
+@pytest.mark.usefixtures("tiny_members")
+def test_an_installed_ensemble_is_built_with_the_members_of_its_file(root: Path):
+    from research.training.protocol import prepared  # noqa: PLC0415
+
+    content = prepared(["configs/inference.json", f"configs/{ENSEMBLE}.json"], {}, initialize=False).parser
+    network = content.get_parsed_content("network_def")
+    weights = f"models/{ENSEMBLE}/model.pt"
+    assert len(network.heads) == len(read_members(root / weights).names)
+    assert load_network(network, root, weights) is network
+
+
+def test_an_ensemble_of_one_fold_is_refused_by_name_and_left_out_of_all(
+    root: Path, overrides: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    with pytest.raises(ExpectedError, match="two folds or more"):
+        run(published_system(ENSEMBLE), [0], overrides, only_metrics=True)
+    seen: list[str] = []
+    monkeypatch.setattr("research.systems.__main__.run", lambda system, *_: seen.append(system.name))
+    systems_main(["--folds", "0"])
+    assert ENSEMBLE not in seen
+    assert set(TWELVE) <= set(seen)
+    assert "two folds or more" in caplog.text
