@@ -8,8 +8,8 @@ from torch import nn
 
 from scripts.networks.backbone import Backbone
 from scripts.networks.residual_se_unet import Block, ResidualSEUNet, SqueezeExcitation
-from scripts.networks.saliency_multitask import DenseNet201Encoder, FusedBackbone
-from scripts.networks.slice_system import SliceClassifierSystem
+from scripts.networks.saliency_multitask import DenseNet201Encoder, FusedBackbone, SaliencyMultiTask
+from scripts.training.saliency_learning import SaliencyLearning, SaliencyLoss
 from scripts.training.saliency_losses import blurred_mask, divergence, triplet_loss
 
 torch.set_num_threads(1)
@@ -46,7 +46,7 @@ def test_one_pass_gives_maps_of_both_encoders_fused_at_a_32nd_of_the_size_and_a_
     with torch.no_grad():
         assert network(image).shape == (2, 256, 2, 3)
         assert network.saliency(image).shape == (2, 1, 64, 96)
-        whole = SliceClassifierSystem(network, labels=6)
+        whole = SaliencyMultiTask(network, labels=6)
         assert whole.learn(image[:, None]).logits[0].shape == (2, 1, 6)
 
 
@@ -77,19 +77,59 @@ def test_the_standard_unet_of_the_ablation_has_neither_shortcut_nor_excitation()
     assert sum(isinstance(each, SqueezeExcitation) for each in residual.modules()) == 6
     assert sum(block.shortcut is not None for block in residual.modules() if isinstance(block, Block)) == 6
     with torch.no_grad():
-        logits, last = plain(torch.rand(1, 3, 32, 32))
+        logits, last = plain.eval()(torch.rand(1, 3, 32, 32))
     assert (logits.shape, last.shape) == ((1, 1, 32, 32), (1, 4, 32, 32))
 
 
-@pytest.mark.parametrize(("stage", "trained"), [(1, "encoder"), (2, "unet"), (3, "fusion")])
-def test_each_stage_trains_its_part_and_leaves_the_others_as_they_are(stage: int, trained: str):
-    network = fused()
-    network.prepare_stage(stage)
-    learning = {name.split(".")[0] for name, each in network.named_parameters() if each.requires_grad}
-    assert learning == {trained}
-    others = {name: each.clone() for name, each in network.state_dict().items() if not name.startswith(trained)}
-    (network(torch.rand(2, 3, 64, 64)).sum() + network.saliency(torch.rand(2, 3, 64, 64)).sum()).backward()
-    assert all(torch.equal(network.state_dict()[name], each) for name, each in others.items()), "no statistic moved"
+def a_batch() -> dict[str, torch.Tensor]:
+    mask = torch.zeros(4, 1, 64, 64, dtype=torch.uint8)
+    mask[:2, 0, 20:30, 30:40] = 5
+    label = torch.zeros(4, 1, 6)
+    label[:2, 0, [0, 5]] = 1.0
+    label[3, 0, 0] = torch.nan
+    known = torch.tensor([[True], [False], [True], [True]])
+    return {"image": torch.rand(4, 1, 3, 64, 64), "label": label, "mask": mask, "mask_known": known}
+
+
+@pytest.mark.parametrize(
+    ("stage", "trained"),
+    [
+        ("triplets", {"backbone.encoder"}),
+        ("encoder", {"backbone.encoder", "encoder_head.weight", "encoder_head.bias"}),
+        ("saliency", {"backbone.unet"}),
+        ("fusion", {"backbone.fusion", "head.1"}),
+    ],
+)
+def test_each_stage_learns_in_its_own_parts_and_leaves_the_others_as_they_are(stage: str, trained: set[str]):
+    network = SaliencyMultiTask(fused())
+    learning, loss, batch = SaliencyLearning(network, stage, "float32").train(), SaliencyLoss(stage), a_batch()
+    network.requires_grad_(True)  # as a configuration's initialize does
+    learning.train()
+    changing = {".".join(name.split(".")[:2]) for name, each in network.named_parameters() if each.requires_grad}
+    assert changing == trained
+    before = {name: each.clone() for name, each in network.state_dict().items()}
+    optimizer = torch.optim.Adam([each for each in network.parameters() if each.requires_grad], lr=0.01)
+    costs = []
+    for _ in range(8):
+        cost = loss(learning(batch["image"]), batch)
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+        costs.append(cost.item())
+    assert costs[-1] < costs[0], "it learns"
+    moved = {name for name, each in network.state_dict().items() if not torch.equal(each, before[name])}
+    assert {".".join(name.split(".")[:2]) for name in moved} == trained, "no statistic of the others either"
+
+
+def test_evaluation_answers_by_the_encoder_in_its_stages_and_by_the_whole_network_then():
+    network = SaliencyMultiTask(fused()).eval()
+    image = torch.rand(2, 1, 3, 64, 64)
+    with torch.no_grad():
+        encoder, whole = (
+            SaliencyLearning(network, stage, "float32").eval()(image) for stage in ("encoder", "saliency")
+        )
+        torch.testing.assert_close(encoder, network.encoder_head(network.encoded(image[:, 0])))
+        torch.testing.assert_close(whole, network.learn(image).logits[0][:, 0])
 
 
 def test_similar_slices_that_are_nearer_by_the_margin_cost_nothing():

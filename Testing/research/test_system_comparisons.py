@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from research.systems.training import published_system
 from scripts.messages import ExpectedError
 from scripts.networks.backbone import Backbone
 from scripts.networks.slice_ensemble import TWELVE, read_members
+from scripts.training.saliency_losses import STAND_IN
 from scripts.weights import load_network, read_state
 
 torch.set_num_threads(1)
@@ -42,6 +44,15 @@ class Tiny(Backbone):
         super().__init__([torch.nn.Conv2d(3, 6, 8, stride=8)])
 
 
+class TinyEncoder(Backbone):
+    """Stands for DenseNet-201 without its last block: maps at 1/32 of the size."""
+
+    channels, stride, frozen_layers, pooling = 5, 32, 0, "mean"
+
+    def __init__(self) -> None:
+        super().__init__([torch.nn.Conv2d(3, 5, 32, stride=32)])
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with inside_a_copy_of_bundle(tmp_path_factory.mktemp("bundle") / "copy") as root:
@@ -51,6 +62,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             if name != ENSEMBLE:
                 content["backbone"] = {"_target_": f"{Tiny.__module__}.Tiny"}
             file.write_text(json.dumps(content), encoding="utf-8")
+        file = root / "configs" / "saliency_multitask.json"
+        content = json.loads(file.read_text("utf-8")) | QUICK
+        content["backbone"]["encoder"] = {"_target_": f"{TinyEncoder.__module__}.TinyEncoder"}
+        file.write_text(json.dumps(content), encoding="utf-8")
         yield root
 
 
@@ -147,3 +162,22 @@ def test_an_ensemble_of_one_fold_is_refused_by_name_and_left_out_of_all(
     assert ENSEMBLE not in seen
     assert set(TWELVE) <= set(seen)
     assert "two folds or more" in caplog.text
+
+
+def test_the_saliency_network_is_trained_in_four_stages_and_says_what_stood_in_for_gaze(
+    root: Path, overrides: dict[str, Any]
+):
+    found = run(published_system("saliency_multitask"), [0], overrides, only_metrics=True)
+    assert STAND_IN in found["trained"]["0"]
+    files = sorted((root / "cache" / "systems" / "saliency_multitask").glob("*-0-*.pt"))
+    states = {file.name.split("-")[0]: torch.load(file, weights_only=True) for file in files}
+    assert set(states) == {"triplets", "encoder", "saliency", "fusion"}
+
+    def changed(part: str) -> list[bool]:
+        stages = [states[name] for name in ("triplets", "encoder", "saliency", "fusion")]
+        names = [name for name in stages[0] if name.startswith(part) and name.endswith("weight")]
+        return [any(not torch.equal(one[name], other[name]) for name in names) for one, other in pairwise(stages)]
+
+    assert changed("backbone.encoder") == [True, False, False]
+    assert changed("backbone.unet") == [False, True, False]
+    assert changed("backbone.fusion") == changed("head") == [False, False, True]

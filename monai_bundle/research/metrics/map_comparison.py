@@ -109,13 +109,14 @@ def compare_maps(values: Mapping[str, Sequence[float]]) -> MapComparison:
         return MapComparison(spreads, None, None, (), "no network's values differ between cases")
     variance, tukey = f_oneway(*groups), tukey_hsd(*groups)
     interval, names = tukey.confidence_interval(0.95), list(samples)
+    low, high = np.asarray(interval.low), np.asarray(interval.high)
     pairs = tuple(
         PairDifference(
             first=names[one],
             second=names[other],
             difference=float(tukey.statistic[one, other]),
-            low=float(interval.low[one, other]),
-            high=float(interval.high[one, other]),
+            low=float(low[one, other]),
+            high=float(high[one, other]),
             p=float(tukey.pvalue[one, other]),
         )
         for one in range(len(names))

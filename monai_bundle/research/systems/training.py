@@ -7,22 +7,25 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import joblib
 
 from research.training.protocol import HEADS, PREPARED, data_key, prepared, settings_of
 from scripts.messages import ExpectedError
+from scripts.networks.saliency_multitask import Stage
 from scripts.systems import SHIPPED_CONFIGURATION, System, systems
 from scripts.weights import note_file
 
 SYSTEMS = "configs/train_systems.json"
 SEQUENCES = "configs/train_sequences.json"
+SALIENCY = "configs/train_saliency.json"
 MEMBERS = "members"
 STAGES: dict[str, tuple[str, ...]] = {
     "heads": (HEADS,),
     "slices": (HEADS, PREPARED, SYSTEMS),
     "sequences": (HEADS, PREPARED, SYSTEMS, SEQUENCES),
+    **dict.fromkeys(get_args(Stage), (HEADS, PREPARED, SYSTEMS, SALIENCY)),
     MEMBERS: (),
 }
 """Configurations of each stage that a system's ``system#stages`` may name, laid over one another, its own last.
@@ -80,6 +83,9 @@ class SystemTraining:
     def _stage(self, system: System, stage: str, validation_fold: int | None, start: Path | None) -> Path:
         files = [*STAGES[stage], system.configuration]
         overrides = {**self.overrides, "validation_fold": validation_fold}
+        if SALIENCY in files:
+            # Four stages by one configuration.
+            overrides["saliency_stage"] = stage
         elsewhere = {key: value for key, value in overrides.items() if not key.startswith("cache")}
         key = joblib.hash([settings_of(*files), elsewhere, data_key(files, overrides), start and start.name])
         path = self.folder / system.name / f"{stage}-{validation_fold}-{key[:16]}.pt"

@@ -1,11 +1,12 @@
 """Diagnosis together with where a reader looks: DenseNet-201, dual-encoder UNet, fusion (Qiu, thesis 2024, chapter 4).
 
 Three stages, each frozen for the next (4.3): 1 the encoder, by triplet loss and then by classification; 2 the UNet that
-predicts saliency maps with the encoder's help; 3 a classifier of both their maps. The whole network is a
-:class:`~scripts.networks.slice_system.SliceClassifierSystem` of :class:`FusedBackbone`.
+predicts saliency maps with the encoder's help; 3 a classifier of both their maps.
 """
 
 from __future__ import annotations
+
+from typing import Any, Literal, cast
 
 import torch
 from monai.networks.nets import DenseNet201
@@ -15,6 +16,10 @@ from torch.nn import functional
 from scripts.networks.backbone import Backbone
 from scripts.networks.imagenet_backbones import ImageNetBackbone, densenet_file_name, torchvision_file
 from scripts.networks.residual_se_unet import ResidualSEUNet
+from scripts.networks.slice_system import SliceClassifierSystem
+
+Stage = Literal["triplets", "encoder", "saliency", "fusion"]
+"""What is trained: the encoder by triplets, the encoder by labels, the UNet, the classifier of both."""
 
 FUSED = 256
 """Maps of the fusion's convolution; the thesis has "a simple CNN classifier"."""
@@ -89,12 +94,35 @@ class FusedBackbone(Backbone):
         logits, last = self.unet(image, encoded if self.unet.second_encoder else None)
         return encoded, logits, last
 
-    def trained_in(self, stage: int) -> nn.Module:
-        """Return what a stage trains; everything else is frozen and in evaluation mode (4.3.2, 4.3.3)."""
-        return {1: self.encoder, 2: self.unet, 3: self.fusion}[stage]
 
-    def prepare_stage(self, stage: int) -> None:
-        """Freeze all but what one stage trains: 1 the encoder, 2 the UNet, 3 the fusion."""
-        chosen = self.trained_in(stage)
-        self.eval().requires_grad_(False)
-        chosen.train().requires_grad_(True)
+class SaliencyMultiTask(SliceClassifierSystem):
+    """The whole network; its encoder has a classifier of its own, for stage 1 and its ablation.
+
+    Parameters
+    ----------
+    backbone : FusedBackbone
+        Encoder, UNet and fusion.
+    labels : int
+        Number of logits.
+    **settings
+        As for :class:`~scripts.networks.slice_system.SliceClassifierSystem`.
+    """
+
+    def __init__(self, backbone: FusedBackbone, labels: int = 6, **settings: Any) -> None:
+        super().__init__(backbone, labels, **settings)
+        self.encoder_head = nn.Linear(backbone.encoder.channels, labels)
+
+    def parts_of(self, stage: Stage) -> tuple[nn.Module, ...]:
+        """Return what a stage trains; all else stays as it is (4.3.2, 4.3.3)."""
+        fused = cast("FusedBackbone", self.backbone)
+        return {
+            "triplets": (fused.encoder,),
+            "encoder": (fused.encoder, self.encoder_head),
+            "saliency": (fused.unet,),
+            "fusion": (fused.fusion, self.head),
+        }[stage]
+
+    def encoded(self, image: Tensor) -> Tensor:
+        """Return the encoder's embeddings (slices, channels) of windows in 0..1."""
+        encoder = cast("FusedBackbone", self.backbone).encoder
+        return encoder.pool(encoder(image))
