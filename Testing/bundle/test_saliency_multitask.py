@@ -61,7 +61,7 @@ def test_the_encoder_changes_the_saliency_map_only_where_there_are_two_encoders(
     for network, changes in ((fused().eval(), True), (alone, False)):
         with torch.no_grad():
             before = network.saliency(image)
-            network.encoder.features[0].bias += 3.0
+            network.encoder.features[0].bias.add_(3.0)
             assert (not torch.equal(before, network.saliency(image))) is changes
 
 

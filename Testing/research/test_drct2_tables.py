@@ -97,5 +97,6 @@ def test_a_measured_file_without_these_tables_says_so_and_leaves_no_old_figure(t
 def test_the_committed_file_has_the_tasks_of_algorithm_1_or_none():
     measured = read_measured(DOCS / "evidence.json")
     assert "key_slices" not in measured["shipped"]
+    assert measured["published"]["drct2"] == read_published()
     if measured["drct2"] is not None:
         assert list(measured["drct2"]["tasks_predicted_positive"]) == ["easy", "difficult", "comprehensive"]

@@ -48,8 +48,8 @@ def best_ensemble(candidates: dict[str, Predictions], folds: Sequence[int]) -> t
     accuracies = ((probabilities >= THRESHOLD) == (labels == 1))[:, ~np.isnan(labels)].mean(axis=1)
     stack = torch.from_numpy(probabilities)
     weights = torch.from_numpy(accuracies)
-    best, chosen = -np.inf, (names[0],)
-    rule = RULES[0]
+    best, rule = -np.inf, RULES[0]
+    chosen: tuple[str, ...] = (names[0],)
     for size in range(1, len(names) + 1):
         for subset in combinations(range(len(names)), size):
             places = list(subset)

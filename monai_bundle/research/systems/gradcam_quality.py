@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         system = published_system(PREFIX + name)
         evaluations[name] = run(system, arguments.folds, overrides, only_metrics=True)
         predictions[name] = Predictions.from_json(FOLDER / system.name / "predictions.json")
-    found = jsonable(compared(evaluations, predictions))
+    found = {name: jsonable(part) for name, part in compared(evaluations, predictions).items()}
     write(RESULT, json.dumps(found, indent=1) + "\n")
     write(RESULT.with_suffix(".md"), page(found))
     logger.info("%s and %s are written", RESULT, RESULT.with_suffix(".md"))

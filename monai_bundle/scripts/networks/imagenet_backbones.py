@@ -181,10 +181,9 @@ class EfficientNetB2Features(ImageNetBackbone):
 
     def __init__(self, pretrained: bool = True, fetch: bool = False) -> None:
         whole = EfficientNetBN("efficientnet-b2", pretrained=False, spatial_dims=2, in_channels=3, num_classes=1)
-        parts = ("_conv_stem_padding", "_conv_stem", "_bn0", "_swish", "_blocks")
-        parts += ("_conv_head_padding", "_conv_head", "_bn1", "_swish")
-        self.parts = parts
-        super().__init__([getattr(whole, part) for part in parts], pretrained, fetch)
+        stem = ("_conv_stem_padding", "_conv_stem", "_bn0", "_swish")
+        self.parts = (*stem, "_blocks", "_conv_head_padding", "_conv_head", "_bn1", "_swish")
+        super().__init__([getattr(whole, part) for part in self.parts], pretrained, fetch)
 
     def file_name(self, name: str) -> str:
         """Return the file's name: blocks are counted through in both, and MONAI names their stage as well."""

@@ -85,7 +85,8 @@ class FusedBackbone(Backbone):
     def forward(self, image: Tensor) -> Tensor:
         """Return the fused maps (slices, 256, h / 32, w / 32) of windows in 0..1."""
         encoded, _, last = self._both(image)
-        coarse = functional.adaptive_avg_pool2d(last, encoded.shape[-2:])
+        rows, columns = encoded.shape[-2:]
+        coarse = functional.adaptive_avg_pool2d(last, (rows, columns))
         fused: Tensor = self.fusion(torch.cat([encoded, coarse], dim=1))
         return fused
 

@@ -6,6 +6,7 @@ Which members it has stands in a small file beside its weights, because the best
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
@@ -29,7 +30,7 @@ HIDDEN, DROPOUT = 128, 0.125
 WINDOWS, ADJACENT = (0, 1, 2), (3, 4, 5)
 """Channels of the ensemble's input: three windows, then the slice below, itself and the slice above in one window."""
 
-ARCHITECTURES: dict[str, type[ImageNetBackbone]] = {
+ARCHITECTURES: dict[str, Callable[..., ImageNetBackbone]] = {
     "efficientnet": EfficientNetB2Features,
     "resnet": ResNet50Features,
     "densenet": DenseNet121Features,
@@ -112,7 +113,7 @@ def read_members(weights: str | Path | None, bundle_root: str | Path = ".") -> E
     )
 
 
-def architecture_and_input(name: str) -> tuple[type[ImageNetBackbone], tuple[int, ...]]:
+def architecture_and_input(name: str) -> tuple[Callable[..., ImageNetBackbone], tuple[int, ...]]:
     """Return the backbone of one of the twelve and the channels of the ensemble's input that it reads."""
     _, _, architecture, kind, _ = name.split("_")
     return ARCHITECTURES[architecture], INPUTS[kind]
