@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from dicom_node_cases import ARCHIVE, SENDER, STAND_IN, a_study, file_of, key_of_study, stored, until
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 from stand_in_reader import END, FAIL, HANG, REFUSE
 
@@ -203,7 +204,7 @@ def test_what_a_peer_answers_decides_whether_a_file_was_taken(peer: tuple[Peer, 
     with pytest.raises(UnavailableError, match="rejected"):
         PeerDestination(address, "STRANGER", None, 5.0).send(files, taken.append)
     (capture,) = a_study(1)
-    capture.SOPClassUID = capture.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    capture.SOPClassUID = capture.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.7")
     files[0].write_bytes(file_of(capture))
     with pytest.raises(RefusedError, match="class_not_accepted"):
         destination.send(files, taken.append)

@@ -80,7 +80,9 @@ def objects(folder: Path) -> dict[str, Dataset]:
 
 @pytest.fixture(scope="module")
 def report(folder: Path) -> hd.sr.MeasurementReport:
-    return hd.sr.srread(folder / "findings.dcm").content
+    content = hd.sr.srread(folder / "findings.dcm").content
+    assert isinstance(content, hd.sr.MeasurementReport)
+    return content
 
 
 def original(series: StudySource, index: int = 0) -> Dataset:
@@ -114,8 +116,8 @@ def test_objects_and_images_are_of_one_patient_and_study(folder: Path, series: S
 
 def test_the_patient_is_copied_whole_in_every_script_and_nothing_is_invented(objects: dict[str, Dataset], series):
     source = original(series)
-    copied = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyInstanceUID")
-    copied += ("AccessionNumber", "StudyDate", "StudyTime", "StudyID", "ReferringPhysicianName", "StudyDescription")
+    copied = ["PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyInstanceUID"]
+    copied += ["AccessionNumber", "StudyDate", "StudyTime", "StudyID", "ReferringPhysicianName", "StudyDescription"]
     for name, written in objects.items():
         assert {key: str(written[key].value) for key in copied} == {key: str(source[key].value) for key in copied}, name
         assert str(written.PatientName) == NAME

@@ -193,7 +193,9 @@ def test_a_multi_frame_image_is_referred_to_frame_by_frame(tmp_path: Path):
     keys = sorted(entry["index"] + 1 for entry in result.key_slices)
     images = [item for item in files["key_slices.dcm"].ContentSequence if item.ValueType == "IMAGE"]
     assert [list(item.ReferencedSOPSequence[0].ReferencedFrameNumber) for item in images] == [keys]
-    group = hd.sr.Comprehensive3DSR.from_dataset(files["findings.dcm"]).content.get_image_measurement_groups()[0]
+    content = hd.sr.Comprehensive3DSR.from_dataset(files["findings.dcm"]).content
+    assert isinstance(content, hd.sr.MeasurementReport)
+    group = content.get_image_measurement_groups()[0]
     assert [list(image.referenced_frame_numbers) for image in group.source_images] == [keys]
 
 
@@ -232,12 +234,12 @@ def test_a_real_tilted_series_of_two_spacings_is_marked_on_its_own_frames(ich_da
     identity = Identity(result, find_source(read_finished(result.folder), source.headers))
     segmentation, probability = segmentation_and_map(identity)
     headers = identity.source.headers
-    expected = []
+    places = []
     for index, row, column in marks:
         header = headers[index]
         cosines, (row_mm, column_mm) = np.array(header.orientation), header.pixel_spacing
-        expected.append(np.array(header.position) + cosines[:3] * column_mm * column + cosines[3:] * row_mm * row)
-    expected = sorted_places(np.array(expected) * (-1, -1, 1))
+        places.append(np.array(header.position) + cosines[:3] * column_mm * column + cosines[3:] * row_mm * row)
+    expected = sorted_places(np.array(places) * (-1, -1, 1))
     part, pixels = frames_of_segment(segmentation, 1)
     assert sorted_places(places_of_frames(part, pixels)) == pytest.approx(expected, abs=0.02)
     assert sorted_places(places_of_frames(probability, floats_of(probability))) == pytest.approx(expected, abs=0.02)

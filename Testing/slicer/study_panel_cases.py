@@ -103,8 +103,11 @@ def read_sitting(section: Any, button: Any, confidence: int = 2) -> None:
 
 def seen(root: QWidget) -> str:
     """Return every text that can be seen in a window."""
-    labels = [child.text for child in root.findChildren(QWidget) if child.visible and hasattr(child, "text")]
-    tables = [table for table in root.findChildren(QTableWidget) if table.visible]
+    # Properties are attributes here, as in PythonQt.
+    widgets: list[Any] = list(root.findChildren(QWidget))
+    visible = [child for child in widgets if child.visible]
+    labels = [child.text for child in visible if hasattr(child, "text")]
+    tables: list[Any] = [child for child in visible if isinstance(child, QTableWidget)]
     cells = [
         table.item(row, column).text()
         for table in tables

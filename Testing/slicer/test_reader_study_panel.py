@@ -106,7 +106,7 @@ def test_time_stands_still_while_the_window_is_not_in_front(opened, study, tmp_p
     other.show()
     other.activateWindow()
     wait(lambda: QApplication.activeWindow() is other)
-    assert study.sitting.session.phase is Phase.READING
+    wait(lambda: study.sitting.session.phase is Phase.READING)
     other.close()
     window.hide()
     wait(lambda: study.sitting.session.phase is Phase.PAUSED)
@@ -122,7 +122,7 @@ def test_time_stands_still_while_the_window_is_not_in_front(opened, study, tmp_p
         study.sitting._on_foreground(in_front)
     assert study.sitting.session.phase is Phase.PAUSED, "what the reader has paused goes on when the reader says so"
     click(study.ui.pauseButton)
-    assert study.sitting.session.phase is Phase.READING
+    wait(lambda: study.sitting.session.phase is Phase.READING)
     assert [e["event"] for e in journal(tmp_path) if e["event"] in ("paused", "resumed")] == ["paused", "resumed"] * 2
 
 

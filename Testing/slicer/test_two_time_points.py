@@ -242,12 +242,12 @@ def test_two_time_points_are_compared_by_their_study_dates(panel, two_past):
 def test_patient_attributes_are_shown_where_that_is_allowed_and_stored_nowhere(panel, two_past, tmp_path: Path):
     for node, date in zip(two_past, ("20260508", "20260501"), strict=True):
         state_patient(node, "4711", date)
-    assert panel.logic.settings.show_patient is False
+    assert not panel.logic.settings.show_patient
     click_row(panel.ui.historyTable, 0)
     click(panel.ui.historyOpenButton)
     assert not panel.ui.patientLabel.visible
     panel.ui.patientAttributesBox.checked = True
-    assert panel.logic.settings.show_patient is True
+    assert panel.logic.settings.show_patient
     click(panel.ui.historyOpenButton)
     assert panel.ui.patientLabel.text == (
         "Name: Muster Anna · Patient ID: 4711 · Sex: F · Born: 1950-01-02 · Study of 2026-05-01"

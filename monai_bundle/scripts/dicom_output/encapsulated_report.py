@@ -33,7 +33,7 @@ class EncapsulatedPDF(hd.SOPClass):
             modality="DOC",
             transfer_syntax_uid=ExplicitVRLittleEndian,
             series_description="ICHDiagnosis report (research use only)",
-            **identity.equipment(),  # type: ignore[arg-type]
+            **identity.equipment(),
         )
         self.ConversionType = "WSD"
         self.AcquisitionDateTime = ""

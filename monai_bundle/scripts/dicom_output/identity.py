@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from typing import TypedDict
 
 import highdicom as hd
 from pydicom.sr.codedict import codes
@@ -23,6 +24,15 @@ _EXPORTER = "1"
 
 MANUFACTURER = "ICHDiagnosis developers"
 UNTRAINED = "no trained weights"
+
+
+class Equipment(TypedDict):
+    """Keyword arguments of highdicom's objects that name the equipment (General Equipment Module, PS3.3 C.7.5.1)."""
+
+    manufacturer: str
+    manufacturer_model_name: str
+    software_versions: str
+    device_serial_number: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,7 @@ class Identity:
             "use": "research use only",
         }
 
-    def equipment(self) -> dict[str, str]:
+    def equipment(self) -> Equipment:
         """Return the keyword arguments of highdicom's objects that name the equipment."""
         return {
             "manufacturer": MANUFACTURER,

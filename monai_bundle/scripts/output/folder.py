@@ -147,7 +147,7 @@ def put_in_place(folder: Path, target: Path) -> None:
     OSError
         If the disk refuses.
     """
-    _refuse_foreign(target)
+    _refuse_foreign(target, is_result)
     target.parent.mkdir(parents=True, exist_ok=True)
     _rename(folder, target)
 
