@@ -37,8 +37,8 @@ from numpy.typing import NDArray  # noqa: E402
 from host.scripted_module import accept_terms  # noqa: E402
 from host.slice_view import draw_slice_view  # noqa: E402
 
-PANEL = (450, 940)
-AXIAL = (660, 570)
+PANEL = (450, 1090)
+AXIAL = (660, 720)
 SMALL = (329, 328)
 BAR_COLOURS = {"Red": (243, 74, 51), "Yellow": (237, 213, 76), "Green": (110, 176, 75)}
 KINDS = ("intraparenchymal", "subdural")
