@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 from certificates import make_certificates
 from dicom_node_cases import (
     ARCHIVE,
@@ -190,12 +189,8 @@ def test_an_archive_that_does_not_answer_and_one_that_refuses_are_told_apart(ort
         absent.store(file)
 
 
-def test_a_password_opens_an_archive_that_asks_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    options = {"AuthenticationEnabled": True, "RegisteredUsers": {"node": "secret"}}
-    guarded = Orthanc(tmp_path / "orthanc", options=options)
-    # What the fixture asks itself goes in as the user.
-    get = requests.get
-    monkeypatch.setattr(orthanc_module.requests, "get", lambda url, **more: get(url, auth=("node", "secret"), **more))
+def test_a_password_opens_an_archive_that_asks_for_one(tmp_path: Path):
+    guarded = Orthanc(tmp_path / "orthanc", account=("node", "secret"))
     guarded.start()
     password = tmp_path / "password"
     password.write_text("secret\nnot this line\n", encoding="utf-8")

@@ -45,11 +45,14 @@ class Orthanc:
         Peers that it may send to: name to AE title, address and port.
     options : mapping
         Further keys of its configuration.
+    account : tuple of str or None
+        Name and password without which it answers nobody; None where it asks for none.
     """
 
     folder: Path
     modalities: Mapping[str, tuple[str, str, int]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    account: tuple[str, str] | None = None
     ae_title: str = "ORTHANC"
     dicom_port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
@@ -108,28 +111,30 @@ class Orthanc:
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - JSON of any shape
         """Ask its REST interface."""
-        answer = requests.get(f"{self.url}/{path}", timeout=30)
+        answer = requests.get(f"{self.url}/{path}", auth=self.account, timeout=30)
         answer.raise_for_status()
         return answer.json()
 
     def file(self, instance: str) -> bytes:
         """Return an instance (by its own identifier) as a DICOM file."""
-        answer = requests.get(f"{self.url}/instances/{instance}/file", timeout=30)
+        answer = requests.get(f"{self.url}/instances/{instance}/file", auth=self.account, timeout=30)
         answer.raise_for_status()
         return answer.content
 
     def upload(self, content: bytes) -> None:
         """Give it a DICOM file."""
-        requests.post(f"{self.url}/instances", data=content, timeout=30).raise_for_status()
+        answer = requests.post(f"{self.url}/instances", data=content, auth=self.account, timeout=30)
+        answer.raise_for_status()
 
     def send(self, study: str, modality: str) -> bool:
         """Let it send a study (by its own identifier) to a peer by C-STORE; return whether the peer took it all."""
         body: dict[str, Any] = {"Resources": [study], "Synchronous": True}
-        return requests.post(f"{self.url}/modalities/{modality}/store", json=body, timeout=120).ok
+        address = f"{self.url}/modalities/{modality}/store"
+        return requests.post(address, json=body, auth=self.account, timeout=120).ok
 
     def _answers(self) -> bool:
         try:
-            return requests.get(f"{self.url}/system", timeout=5).ok
+            return requests.get(f"{self.url}/system", auth=self.account, timeout=5).ok
         except requests.RequestException:
             return False
 
@@ -144,7 +149,8 @@ class Orthanc:
             "DicomScpTimeout": 10,
             "HttpPort": self.http_port,
             "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": False,
+            "AuthenticationEnabled": self.account is not None,
+            "RegisteredUsers": dict([self.account]) if self.account else {},
             "StableAge": 1,
             "SaveJobs": False,
             "DicomModalities": {name: list(peer) for name, peer in self.modalities.items()},

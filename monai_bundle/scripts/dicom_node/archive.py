@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pydicom
 import requests
-from dicomweb_client.api import DICOMwebClient
 
 from scripts.dicom_node.received import CT_CLASSES
 from scripts.dicom_node.sending import RefusedError, UnavailableError
 from scripts.dicom_node.settings import ArchiveSettings
+from scripts.dicomweb import (
+    AS_STORED,
+    CLASS_UID,
+    IMAGE_UID,
+    SERIES_UID,
+    Attributes,
+    all_matches,
+    client_of,
+    ct_studies,
+    value_of,
+)
 
-_STUDY_UID, _SERIES_UID, _IMAGE_UID, _CLASS_UID = "0020000D", "0020000E", "00080018", "00080016"
-_STUDY_IMAGES = "00201208"
-_ANY_SYNTAX = (("application/dicom", "*"),)
 _SERVER_ERRORS = range(500, 600)
 _BUSY = (408, 429)
-
-Attributes = Mapping[str, Any]
-"""One match of a search, in the DICOM JSON model (PS3.18, F.2)."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Archive:
             session.cert = (str(settings.certificate), str(settings.key))
         if settings.user and settings.password_file:
             session.auth = (settings.user, settings.password_file.read_text(encoding="utf-8").partition("\n")[0])
-        self._client = DICOMwebClient(settings.url, session=session, timeout=timeout, permissive_uid=True)
+        self._client = client_of(settings.url, session, timeout)
         # The queue repeats what failed.
         self._client.set_http_retry_params(retry=False)
 
@@ -76,35 +79,33 @@ class Archive:
         UnavailableError
             If the archive does not answer as it should; of every method here.
         """
-        filters = {"ModalitiesInStudy": "CT"}
+        filters: dict[str, str] = {}
         if self._settings.days is not None:
             first = today - datetime.timedelta(days=self._settings.days - 1)
             filters["StudyDate"] = f"{first:%Y%m%d}-{today:%Y%m%d}"
-        fields = ["NumberOfStudyRelatedInstances"]
-
-        def search(offset: int) -> Sequence[Attributes]:
-            return self._client.search_for_studies(search_filters=filters, fields=fields, offset=offset)
-
-        for uid, entry in _all_matches(search, _STUDY_UID).items():
-            images = _value(entry, _STUDY_IMAGES)
+        with _answered():
+            found = ct_studies(self._client, filters)
+        for uid, images in found.items():
             yield FoundStudy(uid, int(images) if images else None)
 
     def images(self, study_uid: str) -> list[FoundImage]:
         """Search for the CT images of a study."""
 
-        def search(offset: int) -> Sequence[Attributes]:
+        def search(offset: int | None) -> Sequence[Attributes]:
             return self._client.search_for_instances(study_uid, fields=["SOPClassUID"], offset=offset)
 
+        with _answered():
+            found = all_matches(search, IMAGE_UID)
         return [
-            FoundImage(uid, _value(entry, _SERIES_UID))
-            for uid, entry in _all_matches(search, _IMAGE_UID).items()
-            if _value(entry, _CLASS_UID) in CT_CLASSES
+            FoundImage(uid, value_of(entry, SERIES_UID))
+            for uid, entry in found.items()
+            if value_of(entry, CLASS_UID) in CT_CLASSES
         ]
 
     def fetch(self, study_uid: str, image: FoundImage) -> bytes:
         """Fetch one image as a DICOM file, in the transfer syntax that the archive holds."""
         with _answered():
-            dataset = self._client.retrieve_instance(study_uid, image.series_uid, image.uid, media_types=_ANY_SYNTAX)
+            dataset = self._client.retrieve_instance(study_uid, image.series_uid, image.uid, media_types=AS_STORED)
         return _file_of(dataset)
 
     def store(self, file: Path) -> None:
@@ -140,28 +141,6 @@ class _answered:  # noqa: N801 - reads as a statement: with _answered()
         # ValueError: an answer that is no JSON or no multipart message, e.g. cut off by the archive's end.
         if isinstance(error, (requests.RequestException, OSError, ValueError)):
             raise UnavailableError(type(error).__name__) from None
-
-
-def _all_matches(search: Callable[[int], Sequence[Attributes]], identifier: str) -> dict[str, Attributes]:
-    """Ask for the matches after those that came already, until no new one comes; return them by identifier.
-
-    Some archives leave ``offset`` out of account and would answer with the same matches for ever.
-    """
-    found: dict[str, Attributes] = {}
-    asked = 0
-    while True:
-        with _answered():
-            page = search(asked)
-        new = {uid: entry for entry in page if (uid := _value(entry, identifier)) and uid not in found}
-        if not new:
-            return found
-        found |= new
-        asked += len(page)
-
-
-def _value(entry: Attributes, tag: str) -> str:
-    values = entry.get(tag, {}).get("Value") or [""]
-    return str(values[0])
 
 
 def _file_of(dataset: pydicom.Dataset) -> bytes:

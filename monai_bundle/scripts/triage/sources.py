@@ -36,7 +36,7 @@ def find_tasks(source: str, output: Path, depth: int = 1) -> list[Task]:
     """
     if source.startswith(ARCHIVE_SCHEMES):
         # Reading folders needs no client of archives.
-        from scripts.triage.dicomweb import archive_tasks  # noqa: PLC0415
+        from scripts.triage.archive import archive_tasks  # noqa: PLC0415
 
         return archive_tasks(source)
     root = Path(source).resolve()

@@ -103,7 +103,7 @@ class StudyReader:
         """Find the studies of a task; a place without any is a study that cannot be read, for it must be listed."""
         place = Path(task.place)
         if task.place.startswith(ARCHIVE_SCHEMES):
-            from scripts.triage.dicomweb import retrieve_study  # noqa: PLC0415 - reading folders needs no client
+            from scripts.triage.archive import retrieve_study  # noqa: PLC0415 - reading folders needs no client
 
             # Named after the task, for the result states the name of what was read.
             place = partial / "input" / task.name

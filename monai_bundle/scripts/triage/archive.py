@@ -7,8 +7,8 @@ command line, which other users of the computer can list.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import requests
@@ -16,14 +16,12 @@ from dicomweb_client.api import DICOMwebClient
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from scripts.dicomweb import AS_STORED, SERIES_UID, Attributes, all_matches, client_of, ct_studies
 from scripts.intake.study_id import safe_name
 from scripts.triage.tasks import Task, TriageError
 
 _TIMEOUT_S = (10.0, 120.0)
 _BUSY = (429, 500, 502, 503, 504)
-# PS3.6: Study Instance UID, Series Instance UID, Number of Study Related Instances.
-_STUDY_UID, _SERIES_UID, _INSTANCES = "0020000D", "0020000E", "00201208"
-_AS_STORED = (("application/dicom", "*"),)
 _UNREACHABLE = (requests.RequestException, OSError)
 
 logger = logging.getLogger(__name__)
@@ -45,7 +43,7 @@ def archive_tasks(address: str) -> list[Task]:
     """
     service, filters = _without_query(address)
     try:
-        found = studies_of(_client(service), {"ModalitiesInStudy": "CT", **filters})
+        found = ct_studies(_client(service), filters)
     except _UNREACHABLE as error:
         raise TriageError("triage.archive", host=urlsplit(service).hostname, fault=_fault(error)) from error
     if not found:
@@ -73,30 +71,17 @@ def retrieve_study(place: str, folder: Path) -> None:
     """
     service, _, uid = place.rpartition("/studies/")
     client = _client(service)
+
+    def search(offset: int | None) -> Sequence[Attributes]:
+        return client.search_for_series(uid, search_filters={"Modality": "CT"}, offset=offset)
+
     try:
-        series = client.search_for_series(uid, search_filters={"Modality": "CT"}, get_remaining=True)
-        for number, entry in enumerate(series):
-            images = client.iter_series(uid, _value(entry, _SERIES_UID), media_types=_AS_STORED)
+        for number, series_uid in enumerate(all_matches(search, SERIES_UID)):
+            images = client.iter_series(uid, series_uid, media_types=AS_STORED)
             for index, image in enumerate(images):
                 image.save_as(folder / f"{number:03d}_{index:05d}.dcm", enforce_file_format=True)
     except _UNREACHABLE as error:
         raise TriageError("triage.archive", host=urlsplit(service).hostname, fault=_fault(error)) from error
-
-
-def studies_of(client: DICOMwebClient, filters: dict[str, str]) -> dict[str, str]:
-    """Return the number of images that an archive states for every study, by Study Instance UID.
-
-    Asked without a limit, an archive answers with all, or with as many as its own limit allows and with the rest from
-    an offset on (PS3.18, section 8.3.4.4). One that knows no offset answers the same again, which ends the search.
-    """
-    found: dict[str, str] = {}
-    while True:
-        page = client.search_for_studies(offset=len(found) or None, fields=[_INSTANCES], search_filters=filters)
-        fresh = {uid: _value(study, _INSTANCES) for study in page if (uid := _value(study, _STUDY_UID)) not in found}
-        fresh.pop("", None)
-        if not fresh:
-            return found
-        found |= fresh
 
 
 def _client(service: str) -> DICOMwebClient:
@@ -104,7 +89,7 @@ def _client(service: str) -> DICOMwebClient:
     retry = Retry(total=5, backoff_factor=1.0, status_forcelist=_BUSY, respect_retry_after_header=True)
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=retry))
-    return DICOMwebClient(service, session=session, timeout=_TIMEOUT_S, permissive_uid=True)
+    return client_of(service, session, _TIMEOUT_S)
 
 
 def _without_query(address: str) -> tuple[str, dict[str, str]]:
@@ -112,12 +97,6 @@ def _without_query(address: str) -> tuple[str, dict[str, str]]:
     if parts.username or parts.password:
         raise TriageError("triage.password")
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "")), dict(parse_qsl(parts.query))
-
-
-def _value(entry: dict[str, Any], tag: str) -> str:
-    """Return the first value of an attribute in DICOM's JSON model (PS3.18, annex F); empty where there is none."""
-    values = entry.get(tag, {}).get("Value") or [""]
-    return str(values[0])
 
 
 def _fault(error: Exception) -> str:
