@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -20,11 +21,18 @@ def test_two_studies_go_in_and_structured_reports_segmentations_and_printed_repo
     command = [sys.executable, "-m", "scripts.archive_demo", "--output", str(output)]
     run = subprocess.run(command, cwd=BUNDLE, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr + (output / "node.log").read_text(encoding="utf-8")
-    both = re.findall(r"^In the archive, study \w{8}: (.*)$", run.stdout, flags=re.MULTILINE)
+    both = dict(re.findall(r"^In the archive, study (\w{8}): (.*)$", run.stdout, flags=re.MULTILINE))
     assert len(both) == 2
-    assert all("SR (1)" in objects and "DOC (1)" in objects and "KO (1)" in objects for objects in both)
-    assert any("SEG (1)" in objects for objects in both)
-    assert len(list(output.glob("state/results/*/report.html"))) == 2
+    assert all("SR (1)" in objects and "DOC (1)" in objects and "KO (1)" in objects for objects in both.values())
+    assert any("SEG (1)" in objects for objects in both.values())
+    # The archive's studies, the results and the worklist go by the same names.
+    results = output / "state" / "results"
+    assert {report.parent.name[:8] for report in results.glob("*/report.html")} == set(both)
+    (worklist,) = re.findall(r"^worklist of 2 studies: (.*)$", run.stdout, flags=re.MULTILINE)
+    assert Path(worklist) == results / "worklist.html"
+    rows = json.loads((results / "worklist.json").read_text(encoding="utf-8"))["rows"]
+    assert {row["study_id"][:8] for row in rows} == set(both)
+    assert all((results / row["folder"] / "report.html").is_file() for row in rows)
     assert "PHANTOM" not in (output / "node.log").read_text(encoding="utf-8")
     # Nothing that it started is left.
     assert "stopped" in (output / "node.log").read_text(encoding="utf-8")

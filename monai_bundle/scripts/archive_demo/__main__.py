@@ -20,8 +20,10 @@ from typing import Any
 
 from scripts.archive_demo.orthanc import Orthanc, free_port
 from scripts.demo import BUNDLE_ROOT, EXIT_CANCELLED, EXIT_FAILURE, STUDIES, summary, write_phantoms
+from scripts.dicom_node.identity import key_of
 from scripts.dicom_node.node import RESULTS
 from scripts.messages import ExpectedError, message
+from scripts.worklist.page import PAGE_FILE, write_worklist
 
 NODE, ARCHIVE, CONFIG, STATE = "node", "orthanc", "node.json", "state"
 _START_SECONDS, _MOST_SECONDS = 300.0, 600.0
@@ -125,8 +127,10 @@ def _show(output: Path, orthanc: Orthanc) -> None:
         kinds = sorted(
             f"{each['MainDicomTags']['Modality']} ({len(each['Instances'])})" for each in _objects(orthanc, study)
         )
-        lines.append(message("archive.objects", study=study[:8], objects=", ".join(kinds)))
-    # The worklist over all results is one more call here: write it from the folder `results`, and name its file.
+        key = key_of(orthanc.get(f"studies/{study}")["MainDicomTags"]["StudyInstanceUID"])
+        lines.append(message("archive.objects", study=key[:8], objects=", ".join(kinds)))
+    entries = write_worklist(results)
+    lines += ["", message("worklist.written", studies=len(entries), page=results / PAGE_FILE)]
     lines.append(message("archive.where", folder=output, command="make archive-demo STAY=1"))
     sys.stdout.write("\n" + "\n".join(lines) + "\n")
 
