@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +141,26 @@ def test_every_pinned_package_is_locked_at_the_same_version():
     pins = {re.sub(r"[-_.]+", "-", pin).lower() for group in groups.values() for pin in group if isinstance(pin, str)}
     assert len(pins) > 20
     assert pins <= locked
+
+
+def test_no_list_of_packages_names_one_twice():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    groups, extras = pyproject["dependency-groups"], pyproject["project"]["optional-dependencies"]
+    locked = (ROOT / "setup" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    debian = (ROOT / "setup" / "debian-packages.sh").read_text(encoding="utf-8")
+    lists = [
+        [name_of(line) for group in groups.values() for line in group if isinstance(line, str)],
+        [name_of(line) for extra in extras.values() for line in extra if not line.startswith("ichdiagnosis[")],
+        [name_of(line) for line in locked if not line.startswith("#")],
+        re.findall(r"^ +([a-z][a-z0-9.+-]+) +# ", debian, re.MULTILINE),
+    ]
+    assert all(len(names) > 10 for names in lists)
+    assert [name for names in lists for name, count in Counter(names).items() if count > 1] == []
+
+
+def name_of(requirement: str) -> str:
+    """Return the normalised name of a Python package from a line that asks for it."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[<>=;\[ ]", requirement)[0]).lower()
 
 
 def test_the_bundle_names_the_versions_that_it_was_tested_with():
