@@ -40,7 +40,7 @@ def test_the_search_is_for_ct_unless_a_filter_says_otherwise():
 
 def test_a_match_without_identifier_is_passed_over_and_one_that_comes_twice_counts_once():
     twice: Attributes = {STUDY_UID: {"vr": "UI", "Value": ["1.2"]}}
-    pages = {None: [{}, twice, twice], 3: [{STUDY_UID: {"vr": "UI"}}]}
+    pages: dict[int | None, list[Attributes]] = {None: [{}, twice, twice], 3: [{STUDY_UID: {"vr": "UI"}}]}
     assert all_matches(lambda offset: pages[offset], STUDY_UID) == {"1.2": twice}
 
 
