@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
 
-from scripts.dicomweb import STUDY_UID, Attributes, all_matches, ct_studies, value_of
+from scripts.dicomweb import STUDY_UID, Attributes, all_matches, client_of, ct_studies, value_of
 
 UIDS = [f"1.2.{number}" for number in range(11)]
 
@@ -47,3 +49,23 @@ def test_a_match_without_identifier_is_passed_over_and_one_that_comes_twice_coun
 @pytest.mark.parametrize("entry", [{}, {STUDY_UID: {"vr": "UI"}}, {STUDY_UID: {"vr": "UI", "Value": []}}])
 def test_an_attribute_without_value_is_empty(entry: Attributes):
     assert value_of(entry, STUDY_UID) == ""
+
+
+@pytest.mark.parametrize("status", [None, 503])
+def test_the_client_leaves_repeating_to_its_session(status: int | None):
+    class Away(HTTPAdapter):
+        asked = 0
+
+        def send(self, *_: object, **__: object) -> requests.Response:
+            self.asked += 1
+            if status is None:
+                raise requests.ConnectionError
+            answer = requests.Response()
+            answer.status_code = status
+            return answer
+
+    session, away = requests.Session(), Away()
+    session.mount("http://", away)
+    with pytest.raises(requests.RequestException):
+        ct_studies(client_of("http://archive/dicom-web", session, 1.0), {})
+    assert away.asked == 1

@@ -25,18 +25,22 @@ Attributes = Mapping[str, Any]
 
 
 def client_of(service: str, session: requests.Session, timeout: float | tuple[float, float]) -> DICOMwebClient:
-    """Return the client of an archive; archives hold UIDs that break the rules, and are asked for them all the same.
+    """Return the client of an archive, which asks also for UIDs that break the rules: archives hold such.
+
+    It repeats nothing by itself: its repeats would multiply those of the session or of a queue.
 
     Parameters
     ----------
     service : str
         Address, e.g. ``https://pacs/dicom-web``.
     session : requests.Session
-        Knows how to authenticate.
+        Knows how to authenticate, and whether to repeat.
     timeout : float or tuple of float
         Longest wait for a connection and for the next bytes (s).
     """
-    return DICOMwebClient(service, session=session, timeout=timeout, permissive_uid=True)
+    client = DICOMwebClient(service, session=session, timeout=timeout, permissive_uid=True)
+    client.set_http_retry_params(retry=False)
+    return client
 
 
 def ct_studies(client: DICOMwebClient, filters: Mapping[str, str]) -> dict[str, str]:

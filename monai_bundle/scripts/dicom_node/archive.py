@@ -67,9 +67,8 @@ class Archive:
             session.cert = (str(settings.certificate), str(settings.key))
         if settings.user and settings.password_file:
             session.auth = (settings.user, settings.password_file.read_text(encoding="utf-8").partition("\n")[0])
-        self._client = client_of(settings.url, session, timeout)
         # The queue repeats what failed.
-        self._client.set_http_retry_params(retry=False)
+        self._client = client_of(settings.url, session, timeout)
 
     def studies(self, today: datetime.date) -> Iterator[FoundStudy]:
         """Search for studies with CT.

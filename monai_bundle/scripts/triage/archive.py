@@ -21,7 +21,7 @@ from scripts.intake.study_id import safe_name
 from scripts.triage.tasks import Task, TriageError
 
 _TIMEOUT_S = (10.0, 120.0)
-_BUSY = (429, 500, 502, 503, 504)
+_BUSY = (408, 429, 500, 502, 503, 504)
 _UNREACHABLE = (requests.RequestException, OSError)
 
 logger = logging.getLogger(__name__)
