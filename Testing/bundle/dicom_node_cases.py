@@ -30,7 +30,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(STAND_IN.parent), "PYTHONUTF8": "1
 NODE, ARCHIVE, SENDER = "NODE", "ORTHANC", "SENDER"
 VERIFICATION = "1.2.840.10008.1.1"
 QUIET = {"quiet": 0.3, "interrupted": 4, "retry_first": 0.2, "retry_most": 1, "network": 10}
-_PATIENCE_SECONDS = 240.0
+_PATIENCE_SECONDS = 100.0
 
 
 def a_study(images: int = 3, description: str = "head") -> list[Dataset]:
@@ -150,7 +150,11 @@ class NodeProcess:
             found = self.studies()
             return all(key in found and found[key].state is state for key in keys)
 
-        until(arrived, f"studies are {state.value}")
+        try:
+            until(arrived, f"studies are {state.value}")
+        except AssertionError as late:
+            states = {key: (study.state.value, study.reason) for key, study in self.studies().items()}
+            raise AssertionError(f"{late}: {states}\n{self.log[-4000:]}") from late
         found = self.studies()
         return [found[key] for key in keys]
 

@@ -88,10 +88,13 @@ def unsupported_metrics(page: str, measured: Mapping[str, Any]) -> list[str]:
     """Return the lines of a hand-written page that state a metric which the measured file does not have.
 
     Such a line ends with ``<!-- evidence.json: key.key ... -->``, one place for each of its decimal numbers.
+    A line that begins with "Published" quotes a paper.
     """
     by_hand = re.sub(r"<!-- (\w+): written by.*?<!-- end of \1 -->", "", page, flags=re.DOTALL)
     unsupported = []
     for line in by_hand.splitlines():
+        if line.startswith("Published"):
+            continue
         text, _, comment = line.partition("<!-- evidence.json:")
         numbers = DECIMAL.findall(text) if METRIC.search(text) else []
         found = [_at(measured, place) for place in comment.removesuffix("-->").split()]

@@ -18,6 +18,7 @@ READ_BY_OLD = (
     "ICHDiagnosisLib/__init__.py",
     "ICHDiagnosisLib/messages.py",
     "ICHDiagnosisLib/installation_messages.py",
+    "ICHDiagnosisLib/study_messages.py",
 )
 # Slicer 5.8 as far as a module that does nothing needs it.
 PROGRAM = """
@@ -98,7 +99,8 @@ def test_an_older_slicer_is_told_which_one_is_needed_and_sees_no_traceback():
     assert ended.stdout.splitlines() == [
         needed,
         needed,
-        "['ICHDiagnosisLib', 'ICHDiagnosisLib.installation_messages', 'ICHDiagnosisLib.messages']",
+        "['ICHDiagnosisLib', 'ICHDiagnosisLib.installation_messages', 'ICHDiagnosisLib.messages', "
+        "'ICHDiagnosisLib.study_messages']",
     ]
 
 

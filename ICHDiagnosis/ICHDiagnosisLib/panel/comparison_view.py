@@ -57,6 +57,10 @@ class ComparisonView:
         ui.linkViewsBox.toggled.connect(self._on_link)
         ui.closeComparisonButton.clicked.connect(self.close)
         ui.comparisonFrame.setVisible(False)
+        # Of the table's, so that it ends with it.
+        self._after_layout = qt.QTimer(ui.comparisonTable)
+        self._after_layout.setSingleShot(True)
+        self._after_layout.timeout.connect(self._fit_rows)
 
     def show(self, first: LoadedResult, second: LoadedResult) -> None:
         """Show two results on their volumes, the earlier one on the left.
@@ -93,7 +97,7 @@ class ComparisonView:
         self._ui.linkViewsBox.checked = True
         self._ui.comparisonFrame.setVisible(True)
         # The last column's width is known after the layout.
-        qt.QTimer.singleShot(0, self._fit_rows)
+        self._after_layout.start(0)
 
     def close(self) -> None:
         """Take the comparison off the panel and bring the views back."""
