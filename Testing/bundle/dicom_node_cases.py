@@ -30,7 +30,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(STAND_IN.parent), "PYTHONUTF8": "1
 NODE, ARCHIVE, SENDER = "NODE", "ORTHANC", "SENDER"
 VERIFICATION = "1.2.840.10008.1.1"
 QUIET = {"quiet": 0.3, "interrupted": 4, "retry_first": 0.2, "retry_most": 1, "network": 10}
-_PATIENCE_SECONDS = 100.0
+_PATIENCE_SECONDS = 300.0
 
 
 def a_study(images: int = 3, description: str = "head") -> list[Dataset]:
