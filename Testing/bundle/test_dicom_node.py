@@ -139,7 +139,7 @@ def test_a_peer_that_is_down_for_a_while_gets_everything_once(node: NodeProcess,
 def test_nothing_is_lost_and_nothing_doubled_when_either_side_is_killed(
     node: NodeProcess, orthanc: Orthanc, killed: str
 ):
-    studies = [a_study(4) for _ in range(5)]
+    studies = [a_study(4) for _ in range(8)]
     identifiers = uploaded(orthanc, *studies)
     stop = threading.Event()
     sender = threading.Thread(target=keep_sending, args=(orthanc, identifiers, stop))
@@ -153,7 +153,7 @@ def test_nothing_is_lost_and_nothing_doubled_when_either_side_is_killed(
     sender.join(420)
     stop.set()
     node.wait_for(State.SENT, *studies)
-    assert [reports_in(orthanc, study) for study in studies] == [["4 images. A test."]] * 5
+    assert [reports_in(orthanc, study) for study in studies] == [["4 images. A test."]] * 8
 
 
 def test_a_hundred_studies_at_once(node: NodeProcess, orthanc: Orthanc):

@@ -232,7 +232,22 @@ def test_limits_are_those_of_the_band_that_a_volume_falls_into():
     subtypes = blocks(study, bleed=(IPH, np.s_[1:3, 10:20, 10:20]))
     total, group = measured(subtypes, study, calibration=calibration).volumes
     assert (total.ml, total.mask_ml, total.low_ml, total.high_ml) == pytest.approx((44.0, 40.0, 32.0, 50.0))
-    assert (group.ml, group.mask_ml, group.low_ml, group.high_ml) == (pytest.approx(40.0), group.ml, None, None)
+    # A compartment has its share of the calibrated total: the parts add up to the whole.
+    assert (group.ml, group.mask_ml) == pytest.approx((44.0, 40.0))
+    assert (group.low_ml, group.high_ml) == (None, None)
+
+
+def test_a_compartment_is_never_larger_than_the_total_that_it_is_part_of():
+    bands = {
+        "total": (VolumeBand(0.0, 0.5, 2.0, 20, factor=0.8),),
+        "parenchymal": (VolumeBand(0.0, 1.0, 3.0, 20, factor=1.5),),
+    }
+    study = a_study((4, 40, 40), an_affine(spacing_mm=(5.0, 5.0, 8.0)))
+    subtypes = blocks(study, bleed=(IPH, np.s_[1:3, 10:20, 10:20]))
+    total, group = measured(subtypes, study, calibration=VolumeCalibration(0.9, bands)).volumes
+    assert (total.ml, group.ml) == pytest.approx((32.0, 32.0))
+    # Its own limits are widened to hold it.
+    assert (group.low_ml, group.high_ml) == pytest.approx((32.0, 120.0))
 
 
 @pytest.mark.parametrize("band", [(0.0, 0.0, 2.0, 3), (0.0, 2.0, 0.5, 3), (0.0, 0.5, 2.0, 3, 2.1)])

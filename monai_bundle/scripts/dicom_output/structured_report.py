@@ -32,7 +32,7 @@ def findings_report(
     segments : tuple of Segment
         Those of the segmentation, in its order.
     segmentation : Segmentation or None
-        Where the lesions are outlined; None where none are stated.
+        The segmentation of the lesions; None where none are stated.
     """
     result = identity.result
     images = _key_images(identity)

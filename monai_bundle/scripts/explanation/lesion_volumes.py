@@ -109,7 +109,7 @@ def measure_lesions(
     )
     total = sum(measured.values())
     volumes = [_volume(TOTAL_GROUP, total, settings)] if total > 0 else []
-    volumes += [_volume(key, measured[key], settings) for key in listed]
+    volumes += [_part(key, measured[key], total, settings) for key in listed]
     return Lesions(
         probability=reading.probability,
         subtypes=subtypes,
@@ -124,6 +124,14 @@ def measure_lesions(
 def _volume(group: str, ml: float, settings: LesionSettings) -> LesionVolume:
     low, high = settings.calibration.limits(group, ml) or (None, None)
     return LesionVolume(group, settings.calibration.estimate(group, ml), low, high, mask_ml=ml)
+
+
+def _part(group: str, ml: float, total_ml: float, settings: LesionSettings) -> LesionVolume:
+    """Give a compartment its share of the total: with a factor of its own a part could be larger than the whole."""
+    estimate = ml * settings.calibration.estimate(TOTAL_GROUP, total_ml) / total_ml
+    limits = settings.calibration.limits(group, ml)
+    low, high = (None, None) if limits is None else (min(limits[0], estimate), max(limits[1], estimate))
+    return LesionVolume(group, estimate, low, high, mask_ml=ml)
 
 
 def _without_islands(subtypes: NDArray[np.uint8], sizes: NDArray[np.float64], smallest_ml: float) -> NDArray[np.uint8]:
