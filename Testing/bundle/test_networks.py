@@ -11,7 +11,13 @@ import torch
 from small_networks import SmallBackbone, drct1, drct2, inputs_of, outputs_of
 from torch.nn import functional
 
-from scripts.networks.attention import BiGRUEncoder, FeatureAttention, FeatureNormalisation, SliceAttention
+from scripts.networks.attention import (
+    BiGRUEncoder,
+    FeatureAttention,
+    FeatureNormalisation,
+    SliceAttention,
+    mean_with_neighbours,
+)
 from scripts.networks.backbone import pool
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.vgg16 import VGG16Features
@@ -166,6 +172,17 @@ def test_slice_attention_is_a_softmax_over_the_slices():
     found = attention(rows, torch.zeros(2, 7))
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(found.sum(dim=1), torch.ones(2))
+
+
+def test_a_slice_that_stands_alone_gets_less_attention_than_two_neighbours_where_logits_are_smoothed():
+    attention, smoothed = SliceAttention(10), SliceAttention(10, smoothing=2)
+    smoothed.load_state_dict(attention.state_dict())
+    rows, logits = torch.zeros(1, 9, 10), torch.full((1, 9), -4.0)
+    logits[0, 1], logits[0, 5:7] = 3.0, 2.0
+    assert attention(rows, logits).argmax() == 1
+    assert smoothed(rows, logits).argmax() in (5, 6)
+    twice = mean_with_neighbours(mean_with_neighbours(logits[..., None]))[..., 0]
+    torch.testing.assert_close(smoothed(rows, logits), attention(rows, twice))
 
 
 @pytest.mark.parametrize("labels", [6, 9])

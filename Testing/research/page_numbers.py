@@ -77,6 +77,9 @@ def misplaced_numbers(measured: Mapping[str, Any], templates: Path = TEMPLATES) 
 LICENCES = ("CC BY 4\\.0", "Apache-2\\.0")
 """Patterns of names that hold a decimal number."""
 
+CITATION = re.compile(r"\bdoi 10\.|\barXiv \d|, sections? \d|, chapter \d")
+"""Of a paper, as pages write it."""
+
 
 def decimals_in_prose(template: str) -> list[str]:
     """Return the decimal numbers that a template states itself, in place of the measured file."""
@@ -88,12 +91,13 @@ def unsupported_metrics(page: str, measured: Mapping[str, Any]) -> list[str]:
     """Return the lines of a hand-written page that state a metric which the measured file does not have.
 
     Such a line ends with ``<!-- evidence.json: key.key ... -->``, one place for each of its decimal numbers.
-    A line that begins with "Published" quotes a paper.
+    A line that begins with "Published" quotes the paper that its section has cited before it.
     """
     by_hand = re.sub(r"<!-- (\w+): written by.*?<!-- end of \1 -->", "", page, flags=re.DOTALL)
-    unsupported = []
+    unsupported, cited = [], False
     for line in by_hand.splitlines():
-        if line.startswith("Published"):
+        cited = bool(CITATION.search(line)) or (cited and not line.startswith("#"))
+        if cited and line.startswith("Published"):
             continue
         text, _, comment = line.partition("<!-- evidence.json:")
         numbers = DECIMAL.findall(text) if METRIC.search(text) else []

@@ -72,7 +72,10 @@ def test_hand_written_pages_state_no_metric_without_its_place_in_the_measured_fi
     place = "<!-- evidence.json: shipped.row.scan_auc.estimate -->"
     auc = measured["shipped"]["row"]["scan_auc"]["estimate"]
     assert not unsupported_metrics(f"Its AUC is {auc:.2f}. {place}", measured)
-    assert not unsupported_metrics("Published: AUC .988 (the winner).", measured)
+    quoted, cited = "Published: AUC .988 (the winner).", "## Winner\n\nWang et al., doi 10.1016/j.nicl.2021.102785."
+    assert not unsupported_metrics(f"{cited}\n\n{quoted}", measured)
+    for elsewhere in (quoted, f"{cited}\n\n## Ours\n\n{quoted}"):
+        assert unsupported_metrics(elsewhere, measured) == [quoted]
     for line in (f"Its AUC is {auc:.2f}.", f"Its AUC is {auc + 0.01:.2f}. {place}"):
         assert unsupported_metrics(line, measured) == [line]
 

@@ -70,6 +70,9 @@ class ImageSource:
         Slices at once in the backbone, at either size.
     report : callable
         Called with a stage and a percentage.
+    mirrored_views : bool
+        Whether every slice is read a second time, left and right exchanged: embeddings and lesion logits are the mean
+        of both, and there are feature maps of both.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class ImageSource:
         micro_batch: int,
         high_res_micro_batch: int,
         report: Report,
+        mirrored_views: bool = False,
     ) -> None:
         # Plain tensors: the metadata that MONAI's carry is updated in every operation.
         self.images = {
@@ -93,6 +97,7 @@ class ImageSource:
         self.precision = precision
         self.micro_batch, self.high_res_micro_batch = micro_batch, high_res_micro_batch
         self.report = report
+        self.views = (False, True) if mirrored_views else (False,)
         self.maps: list[FeatureMaps] = []
         self.pixels: list[FeatureMaps] = []
 
@@ -127,23 +132,36 @@ class ImageSource:
         return tuple(self.pixels)
 
     def _read(self, images: Tensor, input_slices: Tensor, micro_batch: int, report: Callable[[float], None]) -> Tensor:
-        maps: list[Tensor] = []
-        pixels: list[Tensor] = []
         micro_batch = slices_at_once(self.device, micro_batch, len(images))
+        maps: list[list[Tensor]] = [[] for _ in self.views]
+        pixels: list[Tensor] = []
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True), self.precision.autocast():
             for batch in images.split(micro_batch):
-                report(len(maps) * micro_batch / len(images))
-                on_device = batch.to(self.device).contiguous(memory_format=torch.channels_last)
-                if self.decoder is None:
-                    maps.append(self.backbone(on_device).float())
-                    continue
-                levels = self.backbone.levels(on_device)
-                maps.append(levels[-1].float())
-                pixels.append(self.decoder(levels).float())
+                report(len(maps[0]) * micro_batch / len(images))
+                on_device = batch.to(self.device)
+                views = [self._view(on_device, mirrored) for mirrored in self.views]
+                for of_view, (seen, _) in zip(maps, views, strict=True):
+                    of_view.append(seen)
+                decoded = [logits for _, logits in views if logits is not None]
+                if decoded:
+                    pixels.append(torch.stack(decoded).mean(dim=0))
         if pixels:
             self.pixels.append(FeatureMaps(torch.cat(pixels), input_slices))
-        self.maps.append(FeatureMaps(torch.cat(maps).requires_grad_(), input_slices))
-        return self.backbone.pool(self.maps[-1].maps)
+        read = [FeatureMaps(torch.cat(of_view).requires_grad_(), input_slices) for of_view in maps]
+        self.maps += read
+        return torch.stack([self.backbone.pool(each.maps) for each in read]).mean(dim=0)
+
+    def _view(self, batch: Tensor, mirrored: bool) -> tuple[Tensor, Tensor | None]:
+        """Return feature maps and lesion logits of one view, both as the slices lie."""
+        shown = (batch.flip(-1) if mirrored else batch).contiguous(memory_format=torch.channels_last)
+        if self.decoder is None:
+            found, logits = self.backbone(shown).float(), None
+        else:
+            levels = self.backbone.levels(shown)
+            found, logits = levels[-1].float(), self.decoder(levels).float()
+        if mirrored:
+            found, logits = found.flip(-1), None if logits is None else logits.flip(-1)
+        return found, logits
 
 
 def slices_at_once(device: torch.device, micro_batch: int, count: int) -> int:
@@ -167,6 +185,8 @@ class StudyInferer(Inferer):
         Whether to compute the map of feature attention too.
     attribution_scale : float or None
         Value in logits that 255 stands for in the maps of labels; None gives each map its own scale.
+    mirrored_views : bool
+        Whether slices are read a second time, left and right exchanged; see :class:`ImageSource`.
     """
 
     def __init__(
@@ -177,6 +197,7 @@ class StudyInferer(Inferer):
         high_res_micro_batch: int = 2,
         write_feature_attention: bool = False,
         attribution_scale: float | None = None,
+        mirrored_views: bool = False,
     ) -> None:
         super().__init__()
         self.precision: PrecisionName = precision
@@ -185,6 +206,7 @@ class StudyInferer(Inferer):
         self.high_res_micro_batch = high_res_micro_batch
         self.write_feature_attention = write_feature_attention
         self.attribution_scale = attribution_scale
+        self.mirrored_views = mirrored_views
 
     def __call__(  # type: ignore[override]  # MONAI's inferers take one tensor; a study is more
         self, inputs: dict[str, Any], network: StudyNetwork, *args: Any, **kwargs: Any
@@ -216,9 +238,16 @@ class StudyInferer(Inferer):
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             return self._read(inputs, network, report)
 
+    def source(
+        self, inputs: Mapping[str, Any], network: StudyNetwork, precision: Precision, report: Report
+    ) -> ImageSource:
+        """Return what gives the embeddings of one study's slices."""
+        batches = self.micro_batch, self.high_res_micro_batch
+        return ImageSource(inputs, network, precision, *batches, report, self.mirrored_views)
+
     def _read(self, inputs: dict[str, Any], network: StudyNetwork, report: Report) -> StudyReading:
         precision = choose_precision(next(network.parameters()).device, self.precision)
-        source = ImageSource(inputs, network, precision, self.micro_batch, self.high_res_micro_batch, report)
+        source = self.source(inputs, network, precision, report)
         output = network.read_study(source)
         report("explanation", 80)
         explain, labels = METHODS[self.method].explain, len(output.logits)

@@ -23,7 +23,7 @@ from scripts.explanation.lesion_volumes import LesionSettings, measure_lesions
 from scripts.explanation.lesions import LesionReading, read_lesions
 from scripts.explanation.maps import as_stored_map
 from scripts.explanation.methods import METHODS
-from scripts.inferer import ImageSource, StudyInferer
+from scripts.inferer import StudyInferer
 from scripts.intake.study import CTStudy, NotEvaluableError
 from scripts.labels import LESION_GROUPS, TOTAL_GROUP
 from scripts.networks.study_network import StudyNetwork, StudyOutput
@@ -125,7 +125,8 @@ class NetworkReader:
         steps = content("preprocessing").transforms
         # The study is in memory already.
         self.preprocessing = Compose([step for step in steps if not isinstance(step, LoadImaged | StudyFromImaged)])
-        self.key = [weights_key(self.network), *(parser.get(name) for name in ("windows", "image_sizes", "slab_mm"))]
+        settings = [parser.get(name) for name in ("windows", "image_sizes", "slab_mm", "mirrored_views")]
+        self.key = [weights_key(self.network), *settings]
         self.vocabulary = content("labels")
 
     def read(self, study: CTStudy, explained: Sequence[str] = ()) -> NetworkReading:
@@ -197,14 +198,8 @@ class NetworkReader:
         network = self.network if network is None else network
         if not isinstance(network, StudyNetwork):
             raise TypeError(f"{type(network).__name__} is no StudyNetwork")
-        source = ImageSource(
-            inputs,
-            network,
-            choose_precision(next(network.parameters()).device, self.inferer.precision),
-            self.inferer.micro_batch,
-            self.inferer.high_res_micro_batch,
-            lambda *_: None,
-        )
+        precision = choose_precision(next(network.parameters()).device, self.inferer.precision)
+        source = self.inferer.source(inputs, network, precision, lambda *_: None)
         # cuDNN's recurrent layers have no backward pass in evaluation mode.
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             return network.read_study(source)

@@ -65,17 +65,18 @@ def cost_of(system: System, repeats: int = 0) -> Cost:
     network: StudyNetwork = parser.get_parsed_content("network_def").eval()
     sizes: dict[str, int] = parser.get_parsed_content("image_sizes")
     channels = len(parser.get_parsed_content("windows"))
+    mirrored = bool(parser.get_parsed_content("mirrored_views"))
     parameters = sum(each.numel() for each in network.parameters())
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        network.read_study(CountedSource(network, channels, sizes))
+        network.read_study(CountedSource(network, channels, sizes, mirrored))
     operations = counter.get_total_flops() / 1e9
     seconds = None
     if repeats:
         images = {name: torch.rand(channels, SLICES, size, size) for name, size in sizes.items()}
         fuse_for_inference(network)
-        _read(network, images, "auto")
-        seconds = statistics.median(_timed(network, images) for _ in range(repeats))
+        _read(network, images, mirrored)
+        seconds = statistics.median(_timed(network, images, mirrored) for _ in range(repeats))
     described = f"{channels} x " + ", ".join(f"{size} x {size}" for size in sizes.values())
     return Cost(parameters, round(operations, 1), seconds, torch.get_num_threads(), described)
 
@@ -93,13 +94,16 @@ class CountedSource:
         Of the input.
     sizes : dict
         ``image`` and, where slices are read again, ``high_res``: rows and columns.
+    mirrored : bool
+        Whether each is read from both sides.
     """
 
-    def __init__(self, network: StudyNetwork, channels: int, sizes: dict[str, int]) -> None:
+    def __init__(self, network: StudyNetwork, channels: int, sizes: dict[str, int], mirrored: bool = False) -> None:
         decoder: LesionDecoder | None = getattr(network, "lesion_decoder", None)
         self.backbone = copy.deepcopy(network.backbone).to("meta")
         self.decoder = None if decoder is None else copy.deepcopy(decoder).to("meta")
         self.channels, self.sizes = channels, sizes
+        self.views = 2 if mirrored else 1
 
     def embeddings(self) -> Tensor:
         """Return random embeddings (input slices, channels)."""
@@ -122,7 +126,7 @@ class CountedSource:
         return ()
 
     def _read(self, count: int, size: int) -> Tensor:
-        image = torch.empty(count, self.channels, size, size, device="meta")
+        image = torch.empty(count * self.views, self.channels, size, size, device="meta")
         if self.decoder is None:
             self.backbone(image)
         else:
@@ -130,13 +134,13 @@ class CountedSource:
         return torch.rand(count, self.backbone.channels)
 
 
-def _timed(network: StudyNetwork, images: dict[str, Tensor]) -> float:
+def _timed(network: StudyNetwork, images: dict[str, Tensor], mirrored: bool) -> float:
     since = time.perf_counter()
-    _read(network, images, "auto")
+    _read(network, images, mirrored)
     return round(time.perf_counter() - since, 2)
 
 
-def _read(network: StudyNetwork, images: dict[str, Tensor], precision: str) -> None:
-    chosen = choose_precision(torch.device("cpu"), precision)  # type: ignore[arg-type] # one of its names
+def _read(network: StudyNetwork, images: dict[str, Tensor], mirrored: bool) -> None:
+    chosen = choose_precision(torch.device("cpu"), "auto")
     with torch.no_grad():
-        network.read_study(ImageSource(images, network, chosen, 8, 2, lambda *_: None))
+        network.read_study(ImageSource(images, network, chosen, 8, 2, lambda *_: None, mirrored))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 FeatureAttentionKind = Literal["softmax", "scaled_softmax"]
@@ -102,10 +103,22 @@ class BiGRUEncoder(nn.Module):
 
 
 class SliceAttention(nn.Module):
-    """Weights each slice: one value per row, softmax over the slices (DrCT2, eq. 5 and 6)."""
+    """Weights each slice: one value per row, softmax over the slices (DrCT2, eq. 5 and 6).
 
-    def __init__(self, width: int) -> None:
+    Parameters
+    ----------
+    width : int
+        Length of a row.
+    smoothing : int
+        How often the slice logits that are added are averaged with their neighbours.
+    sharpness : float
+        What they are multiplied by.
+    """
+
+    def __init__(self, width: int, smoothing: int = 0, sharpness: float = 1.0) -> None:
         super().__init__()
+        self.smoothing = smoothing
+        self.sharpness = sharpness
         self.score = nn.Linear(width, 1)
 
     def forward(self, rows: Tensor, slice_logits: Tensor) -> Tensor:
@@ -118,8 +131,22 @@ class SliceAttention(nn.Module):
         slice_logits : Tensor, shape (batch, slices)
             Added to each slice's value: its logit for the first label, 0 without a slice classifier.
         """
-        attention: Tensor = (self.score(rows).squeeze(-1) + slice_logits).softmax(dim=-1)
+        for _ in range(self.smoothing):
+            slice_logits = mean_with_neighbours(slice_logits[..., None])[..., 0]
+        attention: Tensor = (self.score(rows).squeeze(-1) + self.sharpness * slice_logits).softmax(dim=-1)
         return attention
+
+
+def mean_with_neighbours(slice_logits: Tensor) -> Tensor:
+    """Return the mean of each slice and its neighbours, which count half as much; at the ends the last counts twice.
+
+    Parameters
+    ----------
+    slice_logits : Tensor, shape (batch, slices, labels)
+        Of slices in anatomical order.
+    """
+    ends = torch.cat([slice_logits[:, :1], slice_logits, slice_logits[:, -1:]], dim=1)
+    return 0.25 * ends[:, :-2] + 0.5 * slice_logits + 0.25 * ends[:, 2:]
 
 
 class SliceClassifier(nn.Module):

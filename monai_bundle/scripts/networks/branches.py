@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from scripts.networks.attention import (
@@ -18,6 +17,7 @@ from scripts.networks.attention import (
     SliceAttention,
     SliceClassifier,
     classifier,
+    mean_with_neighbours,
 )
 
 Aggregation = Literal["flatten", "attention"]
@@ -50,6 +50,12 @@ class HeadSettings:
     slice_pooling : {"attention", "smooth_maximum"}
         How slice logits reach the study's: their mean weighted with the attention, or their smooth maximum over
         neighbouring slices (:func:`smooth_maximum`), which one slice that plainly shows blood suffices to raise.
+    attention_smoothing : int
+        How often the slice logits that are added to the attention's values are averaged with their neighbours first
+        (:func:`~scripts.networks.attention.mean_with_neighbours`): a haemorrhage spans slices, and what one slice of
+        5 mm shows alone is more often none. 0 takes each slice's own.
+    attention_sharpness : float
+        What those logits are multiplied by: how much more attention a slice gets per logit that it shows more.
     """
 
     hidden: int = 32
@@ -59,6 +65,8 @@ class HeadSettings:
     normalisation: Normalisation = "batch"
     slice_classifier: bool = False
     slice_pooling: SlicePooling = "attention"
+    attention_smoothing: int = 0
+    attention_sharpness: float = 1.0
 
 
 def _slice_classifier(labels: int, channels: int, heads: HeadSettings) -> nn.Module:
@@ -83,7 +91,7 @@ class PrimaryNetwork(nn.Module):
         self.feature_attention = FeatureAttention(kind, channels, heads.dropout, heads.normalisation)
         self.encoder = BiGRUEncoder(channels, heads.hidden, heads.width)
         self.slice_classifier = _slice_classifier(labels, channels, heads)
-        self.slice_attention = SliceAttention(heads.width)
+        self.slice_attention = SliceAttention(heads.width, heads.attention_smoothing, heads.attention_sharpness)
         self.slice_pooling = heads.slice_pooling
         self.aggregate = Aggregate(how)
         self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
@@ -144,8 +152,7 @@ def smooth_maximum(slice_logits: Tensor) -> Tensor:
     -------
     Tensor, shape (batch, labels)
     """
-    ends = torch.cat([slice_logits[:, :1], slice_logits, slice_logits[:, -1:]], dim=1)
-    near = 0.25 * ends[:, :-2] + 0.5 * slice_logits + 0.25 * ends[:, 2:]
+    near = mean_with_neighbours(slice_logits)
     return ((SHARPNESS * near).softmax(dim=1) * near).sum(dim=1)
 
 
