@@ -111,14 +111,11 @@ class SliceAttention(nn.Module):
         Length of a row.
     smoothing : int
         How often the slice logits that are added are averaged with their neighbours.
-    sharpness : float
-        What they are multiplied by.
     """
 
-    def __init__(self, width: int, smoothing: int = 0, sharpness: float = 1.0) -> None:
+    def __init__(self, width: int, smoothing: int = 0) -> None:
         super().__init__()
         self.smoothing = smoothing
-        self.sharpness = sharpness
         self.score = nn.Linear(width, 1)
 
     def forward(self, rows: Tensor, slice_logits: Tensor) -> Tensor:
@@ -133,7 +130,7 @@ class SliceAttention(nn.Module):
         """
         for _ in range(self.smoothing):
             slice_logits = mean_with_neighbours(slice_logits[..., None])[..., 0]
-        attention: Tensor = (self.score(rows).squeeze(-1) + self.sharpness * slice_logits).softmax(dim=-1)
+        attention: Tensor = (self.score(rows).squeeze(-1) + slice_logits).softmax(dim=-1)
         return attention
 
 

@@ -54,8 +54,6 @@ class HeadSettings:
         How often the slice logits that are added to the attention's values are averaged with their neighbours first
         (:func:`~scripts.networks.attention.mean_with_neighbours`): a haemorrhage spans slices, and what one slice of
         5 mm shows alone is more often none. 0 takes each slice's own.
-    attention_sharpness : float
-        What those logits are multiplied by: how much more attention a slice gets per logit that it shows more.
     """
 
     hidden: int = 32
@@ -66,7 +64,6 @@ class HeadSettings:
     slice_classifier: bool = False
     slice_pooling: SlicePooling = "attention"
     attention_smoothing: int = 0
-    attention_sharpness: float = 1.0
 
 
 def _slice_classifier(labels: int, channels: int, heads: HeadSettings) -> nn.Module:
@@ -91,7 +88,7 @@ class PrimaryNetwork(nn.Module):
         self.feature_attention = FeatureAttention(kind, channels, heads.dropout, heads.normalisation)
         self.encoder = BiGRUEncoder(channels, heads.hidden, heads.width)
         self.slice_classifier = _slice_classifier(labels, channels, heads)
-        self.slice_attention = SliceAttention(heads.width, heads.attention_smoothing, heads.attention_sharpness)
+        self.slice_attention = SliceAttention(heads.width, heads.attention_smoothing)
         self.slice_pooling = heads.slice_pooling
         self.aggregate = Aggregate(how)
         self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
