@@ -22,7 +22,7 @@ from rsna_slice_files import write_labelled_slices
 from training_runs import BUNDLE, inside_a_copy_of_bundle
 
 from research.metrics.predictions import Predictions
-from research.systems import map_picture, read_phantom
+from research.systems import map_overview, read_phantom
 from research.systems.__main__ import main, of_reading, run
 from research.systems.installing import FEWEST_MAPS, install
 from research.systems.measured import MeasuredSystem, Value
@@ -151,25 +151,25 @@ def test_what_does_not_go_together_is_refused(root: Path, arguments: list[str]):
 def test_maps_of_trained_systems_are_drawn_on_the_slice_with_most_blood(
     measured: dict[str, Any], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(map_picture, "SLICES", 8)
-    monkeypatch.setattr(map_picture, "PIXELS", 64)
-    phantom = map_picture.draw_head(map_picture.HEADS[0], 8, 64)
-    areas = map_picture.blood(phantom).sum(axis=(1, 2))
-    assert areas[map_picture.largest_slice(phantom)] == areas.max() > 0
-    picture = tmp_path / "maps.jpg"
-    map_picture.main(["--only", NAME, "densenet40", "--output", str(picture)])
-    width, height = Image.open(picture).size
+    monkeypatch.setattr(map_overview, "SLICES", 8)
+    monkeypatch.setattr(map_overview, "PIXELS", 64)
+    phantom = map_overview.draw_head(map_overview.HEADS[0], 8, 64)
+    areas = map_overview.blood(phantom).sum(axis=(1, 2))
+    assert areas[map_overview.largest_slice(phantom)] == areas.max() > 0
+    overview = tmp_path / "maps.jpg"
+    map_overview.main(["--only", NAME, "densenet40", "--output", str(overview)])
+    width, height = Image.open(overview).size
     assert width > height > 100, "CT, truth and one system; the other has no weights"
 
 
 def test_a_panel_states_probability_and_accuracy(root: Path):
-    drawn = map_picture.DrawnMap(np.zeros((2, 2), np.uint8), 0.25)
+    drawn = map_overview.DrawnMap(np.zeros((2, 2), np.uint8), 0.25)
     unknown = Value(None, None, None)
     found = MeasuredSystem((0,), 17, 8, Value(0.6, 0.4, 0.8), Value(0.7, 0.6, 0.8), unknown, "gradcam", {}, "", "", "")
-    assert map_picture.caption(drawn, None) == "p 0.25, not measured"
-    assert map_picture.caption(drawn, found) == "p 0.25, AUC 0.70"
-    assert map_picture.caption(drawn, replace(found, slice_auc=unknown)) == f"p 0.25, no slice answer {MARK}"
-    names = {system.name: map_picture.panel_name(system) for system in systems(root)}
+    assert map_overview.caption(drawn, None) == "p 0.25, not measured"
+    assert map_overview.caption(drawn, found) == "p 0.25, AUC 0.70"
+    assert map_overview.caption(drawn, replace(found, slice_auc=unknown)) == f"p 0.25, no slice answer {MARK}"
+    names = {system.name: map_overview.panel_name(system) for system in systems(root)}
     assert names["ich_app_densenet_adjacent_optimised"] == "DenseNet, adjacent, optim."
     assert len(set(names.values())) == len(names)
 

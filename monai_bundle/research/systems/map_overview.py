@@ -1,7 +1,7 @@
 """Draws the maps of all trained systems on one slice: ``docs/systems_maps.jpg``.
 
-    python -m research.systems.map_picture                  what cache/systems holds, by the weights without fold 0
-    python -m research.systems.map_picture --only radnet    some of them
+    python -m research.systems.map_overview                  what cache/systems holds, by the weights without fold 0
+    python -m research.systems.map_overview --only radnet    some of them
 
 The head is the demo's with haemorrhage, a phantom: patients' slices belong into no repository. The slice is that with
 the largest area of blood. Each map is that of any haemorrhage, computed as the system's results have it and drawn on
@@ -43,7 +43,7 @@ from scripts.phantom.rendering import Phantom
 from scripts.synthesis.demo_phantoms import HEADS, draw_head
 from scripts.systems import System, systems
 
-PICTURE = Path("docs/systems_maps.jpg")
+OVERVIEW = Path("docs/systems_maps.jpg")
 SLICES, PIXELS = 32, 512
 COLUMNS = 7
 _VERSION = 1
@@ -62,7 +62,7 @@ HEADING: tuple[tuple[str, float, dict[str, Any]], ...] = (
 )
 
 Panel = tuple[NDArray[np.uint8], NDArray[np.uint8] | None, str, str]
-"""Image (height, width, 3), the truth that is outlined on it, its name and what stands below the name."""
+"""Image (height, width, 3), the truth whose contour is drawn on it, its name and what stands below the name."""
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def weights_of(system: System, fold: int, folder: Path) -> Path | None:
     return Path(system.model_file) if is_shipped(system) else fold_weights(system, fold, folder)
 
 
-def picture(
+def overview(
     phantom: Phantom,
     maps: Mapping[str, DrawnMap],
     measured: Mapping[str, MeasuredSystem],
@@ -148,7 +148,7 @@ def picture(
     plain = np.repeat(grey[..., None], 3, axis=2)
     panels: list[Panel] = [
         (plain, None, "CT (phantom)", "brain window, 0 to 80 HU"),
-        (plain, truth, "truth", "outline of the blood"),
+        (plain, truth, "truth", "contour of the blood"),
     ]
     for system in drawn:
         found = maps[system.name]
@@ -188,7 +188,7 @@ def caption(found: DrawnMap, measured: MeasuredSystem | None) -> str:
 
 
 def panel_name(system: System) -> str:
-    """Return a system's name in the picture: the ICH app's twelve need more than the figure tells."""
+    """Return a system's name in the overview: the ICH app's twelve need more than the figure tells."""
     if system.name.startswith("ich_app_") and "," in system.title:
         network, images, training = system.title.removeprefix("ICH app: ").split(", ")
         short = {"EfficientNet-B2": "EffNet-B2", "DenseNet121": "DenseNet", "optimised": "optim."}
@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some systems")
     parser.add_argument("--fold", type=int, default=0, help="whose held-out weights read (default: 0)")
     parser.add_argument("--weights", type=Path, default=FOLDER, help="folder with the weights of each system")
-    parser.add_argument("--output", type=Path, default=PICTURE)
+    parser.add_argument("--output", type=Path, default=OVERVIEW)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     known = [each for each in systems(".") if each.name in (arguments.only or [each.name])]
@@ -236,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "phantom_map", key, partial(map_of, reader, phantom.study, largest_slice(phantom))
         )
     partial_file = arguments.output.with_name(arguments.output.name + ".partial")
-    partial_file.write_bytes(jpeg(picture(phantom, maps, read_measured_systems(), known)))
+    partial_file.write_bytes(jpeg(overview(phantom, maps, read_measured_systems(), known)))
     partial_file.replace(arguments.output)
     logger.info("%s: %d systems", arguments.output, len(maps))
 
