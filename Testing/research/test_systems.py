@@ -214,12 +214,14 @@ def test_installed_systems_of_every_kind_read_the_phantom_into_a_result_with_map
 def test_the_command_reads_by_every_installed_system_and_fails_with_any(
     measured: dict[str, Any], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    # Four slices of 32 pixels are no head that can be evaluated.
     monkeypatch.setattr(read_phantom, "SLICES", 4)
     monkeypatch.setattr(read_phantom, "PIXELS", 32)
-    # Four slices of 32 pixels are no head that can be evaluated.
     monkeypatch.setenv("PYTHONPATH", str(BUNDLE))
     with pytest.raises(SystemExit, match="1"):
         read_phantom.main(["--output", str(tmp_path), "--only", NAME])
+    with pytest.raises(SystemExit, match="1"):
+        read_phantom.main(["--output", str(tmp_path), "--only", NAME, "--study", str(tmp_path / "nowhere")])
 
 
 def test_an_installed_system_reads_a_ct_into_a_result_that_names_it(
