@@ -194,3 +194,10 @@ def test_what_is_on_this_machine_is_used_and_stated(tmp_path: Path, monkeypatch:
     assert not ResNet18Features().pretrained
     (weights_folder() / ResNet18Features.weights.name).write_bytes(b"here")
     assert ResNet18Features().starts_from() == "ImageNet weights (resnet18-f37072fd.pth)"
+
+
+def test_running_statistics_of_efficientnet_keep_up_with_a_short_training():
+    layers = [each for each in EfficientNetB2Features(pretrained=False).modules() if isinstance(each, nn.BatchNorm2d)]
+    # After the 240 steps of a training here, what is left of the initial statistics must not count.
+    assert layers
+    assert all(each.momentum is not None and (1 - each.momentum) ** 240 < 1e-6 for each in layers)

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ct_ich_files import Patient, write_ct_ich
 from phantom_cases import FINE
+from PIL import Image
 from rsna_slice_files import write_labelled_slices
 from training_runs import BUNDLE, inside_a_copy_of_bundle
 
 from research.metrics.predictions import Predictions
+from research.systems import map_overview, read_phantom
 from research.systems.__main__ import main, of_reading, run
-from research.systems.training import SystemTraining, published_system, published_systems, stages_of
+from research.systems.installing import FEWEST_MAPS, install
+from research.systems.measured import MeasuredSystem, Value
+from research.systems.page import MARK
+from research.systems.read_phantom import checked, read_by
+from research.systems.training import SystemTraining, fold_weights, published_system, published_systems, stages_of
 from research.training.protocol import prepared
 from scripts.messages import ExpectedError
 from scripts.phantom import Haemorrhage, make_phantom, write_nifti
+from scripts.phantom.writing import write_dicom_series
 from scripts.systems import systems
-from scripts.weights import WeightsError, load_network, model_identity
+from scripts.weights import WeightsError, load_network, model_identity, note_file, save_trained
 
 torch.set_num_threads(1)
 
@@ -80,6 +90,138 @@ def test_what_was_trained_is_not_trained_again(
 
     monkeypatch.setattr("monai.bundle.ConfigWorkflow.run", fail)
     assert SystemTraining(overrides).trained(published_system(NAME), 0).is_file()
+
+
+def test_the_fold_that_was_measured_is_installed_instead_of_training_once_more(
+    measured: dict[str, Any], root: Path, overrides: dict[str, Any]
+):
+    system = published_system(NAME)
+    target = root / system.model_file
+    before = target.read_bytes()
+    run(system, [0, 1], overrides, only_metrics=False, install_fold=1)
+    own = fold_weights(system, 1)
+    assert own is not None
+    assert target.read_bytes() == own.read_bytes() != before
+    assert json.loads(note_file(target).read_text("utf-8"))["trained_on"].endswith("; without fold 1")
+    assert "without" not in json.loads(note_file(own).read_text("utf-8"))["trained_on"]
+    assert fold_weights(system, 4) is None
+
+
+def test_enough_maps_of_held_out_scans_give_an_installed_system_one_scale(measured: dict[str, Any], root: Path):
+    system = published_system(NAME)
+    own, target = fold_weights(system, 0), root / system.model_file
+    assert own is not None
+    assert len(measured["largest"]) == 2 * sum(len(patient.kinds) for patient in PATIENTS), "any, and a subtype"
+    predictions = Predictions.from_json(root / "cache" / "systems" / NAME / "predictions.json")
+    kept = target.read_bytes(), note_file(target).read_bytes()
+    for count, scale in ((FEWEST_MAPS, 2.0), (FEWEST_MAPS - 1, None)):
+        install(system, own, predictions, {"slice_gradcam": [2.0] * count})
+        stated = json.loads((target.parent / "attribution_scale.json").read_text("utf-8"))
+        assert stated["slice_gradcam"] == scale
+        assert stated["gradcam"] is None
+    target.write_bytes(kept[0])
+    note_file(target).write_bytes(kept[1])
+
+
+def test_given_weights_are_measured_and_nothing_is_trained_or_installed(
+    measured: dict[str, Any], root: Path, overrides: dict[str, Any], capsys: pytest.CaptureFixture[str]
+):
+    own = fold_weights(published_system(NAME), 0)
+    assert own is not None
+    settings = [part for key, value in overrides.items() for part in ("--set", key, json.dumps(value))]
+    main(["--system", NAME, "--folds", "0", "--weights", str(own), *settings])
+    assert "DenseNet-A" in capsys.readouterr().out
+    content = json.loads((root / "cache" / "systems" / NAME / "evaluation.json").read_text("utf-8"))
+    assert content["folds"] == [0]
+    assert content["length"] == "2 steps"
+    with pytest.raises(SystemExit):
+        main(["--system", NAME, "--folds", "0", "--weights", "nowhere/{fold}.pt", *settings])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--system", "shipped"], ["--weights", "a.pt"], ["--system", NAME, "--install-fold", "3"]],
+    ids=["the shipped one is trained elsewhere", "weights of no system", "a fold that is not measured"],
+)
+def test_what_does_not_go_together_is_refused(root: Path, arguments: list[str]):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+
+
+def test_maps_of_trained_systems_are_drawn_on_the_slice_with_most_blood(
+    measured: dict[str, Any], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(map_overview, "SLICES", 8)
+    monkeypatch.setattr(map_overview, "PIXELS", 64)
+    phantom = map_overview.draw_head(map_overview.HEADS[0], 8, 64)
+    areas = map_overview.blood(phantom).sum(axis=(1, 2))
+    assert areas[map_overview.largest_slice(phantom)] == areas.max() > 0
+    overview = tmp_path / "maps.jpg"
+    map_overview.main(["--only", NAME, "densenet40", "--output", str(overview)])
+    width, height = Image.open(overview).size
+    assert width > height > 100, "CT, truth and one system; the other has no weights"
+
+
+def test_a_panel_states_probability_and_accuracy(root: Path):
+    drawn = map_overview.DrawnMap(np.zeros((2, 2), np.uint8), 0.25)
+    unknown = Value(None, None, None)
+    found = MeasuredSystem((0,), 17, 8, Value(0.6, 0.4, 0.8), Value(0.7, 0.6, 0.8), unknown, "gradcam", {}, "", "", "")
+    assert map_overview.caption(drawn, None) == "p 0.25, not measured"
+    assert map_overview.caption(drawn, found) == "p 0.25, AUC 0.70"
+    assert map_overview.caption(drawn, replace(found, slice_auc=unknown)) == f"p 0.25, no slice answer {MARK}"
+    names = {system.name: map_overview.panel_name(system) for system in systems(root)}
+    assert names["ich_app_densenet_adjacent_optimised"] == "DenseNet, adjacent, optim."
+    assert len(set(names.values())) == len(names)
+
+
+TINY: dict[str, dict[str, Any]] = {
+    "radnet": {"image_size": 32},
+    "drct1_rsna": {"image_size": 32},
+    "saliency_multitask": {"image_size": 64},
+}
+"""One that reads neighbourhoods of slices, one that reads whole scans, one of two networks."""
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_installed_systems_of_every_kind_read_the_phantom_into_a_result_with_maps(
+    name: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PYTHONPATH", str(BUNDLE))
+    file = root / "configs" / f"{name}.json"
+    content = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps(content | TINY[name]), encoding="utf-8")
+    system = published_system(name)
+    network = prepared(["configs/inference.json", f"configs/{name}.json"], {}, initialize=False)
+    save_trained(network.parser.get_parsed_content("network_def"), root / system.model_file)
+    for beside in ("operating_points", "calibration", "attribution_scale"):
+        shutil.copyfile(root / "configs" / f"{beside}.json", (root / system.model_file).with_name(f"{beside}.json"))
+    write_dicom_series(make_phantom(FINE, (Haemorrhage("subdural", "left", 30.0),), seed=1), tmp_path / "study")
+    try:
+        found = read_by(system, tmp_path / "study", tmp_path / "results", ["--device", "cpu"])
+    finally:
+        shutil.rmtree((root / system.model_file).parent)
+        file.write_text(json.dumps(content), encoding="utf-8")
+    assert found.faults == ()
+    assert found.maps == 6
+    assert found.probability is not None
+    folder = next(path for path in (tmp_path / "results").iterdir() if path.is_dir())
+    other = checked(replace(system, title="Another"), folder)
+    assert other.faults == (f"read by {system.title}",)
+    (folder / "report.html").unlink()
+    assert "no report" in checked(system, folder).faults
+
+
+def test_the_command_reads_by_every_installed_system_and_fails_with_any(
+    measured: dict[str, Any], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # Four slices of 32 pixels are no head that can be evaluated.
+    monkeypatch.setattr(read_phantom, "SLICES", 4)
+    monkeypatch.setattr(read_phantom, "PIXELS", 32)
+    monkeypatch.setenv("PYTHONPATH", str(BUNDLE))
+    with pytest.raises(SystemExit, match="1"):
+        read_phantom.main(["--output", str(tmp_path), "--only", NAME])
+    with pytest.raises(SystemExit, match="1"):
+        read_phantom.main(["--output", str(tmp_path), "--only", NAME, "--study", str(tmp_path / "nowhere")])
 
 
 def test_an_installed_system_reads_a_ct_into_a_result_that_names_it(

@@ -6,18 +6,37 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from training_runs import inside_a_copy_of_bundle
 
+from research.metrics.predictions import Predictions, ScanPrediction
 from research.systems import page
 from research.systems.cost import Cost, cost_of
+from research.systems.figure import dots
+from research.systems.measured import (
+    MAP_MEASURES,
+    MeasuredSystem,
+    Value,
+    measured_in,
+    read_measured_systems,
+    renewed,
+    write_measured_systems,
+)
+from research.systems.measured import MEASURED as MEASURED_FILE
+from research.systems.training import training_length
 from scripts.systems import System, main, systems
 
 torch.set_num_threads(1)
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 COST = Cost(1_234_567, 12.5, None, 1, "1 x 128 x 128")
+CHOSEN = Value(0.25, 0.1, 0.4, 0.01)
+MEASURED = MeasuredSystem(
+    *((0, 1), 33, 12, Value(0.75, 0.5, 0.9), Value(0.875, 0.71, 0.95), Value(0.5, 0.3, 0.7, 0.3), "slice_gradcam"),
+    *(dict.fromkeys(MAP_MEASURES, CHOSEN), "240 steps", "2 x scan, from random weights", "random weights"),
+)
 
 
 def a_system(name: str) -> System:
@@ -53,8 +72,8 @@ def test_the_shipped_network_is_counted_with_its_lesion_decoder_and_the_page_is_
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.chdir(BUNDLE)
-    found = cost_of(systems(".")[0])
-    assert Cost(**json.loads(page.COSTS.read_text("utf-8"))["shipped"]) == replace(found, threads=1)
+    found, kept = cost_of(systems(".")[0]), Cost(**json.loads(page.COSTS.read_text("utf-8"))["shipped"])
+    assert kept == replace(found, threads=kept.threads, seconds=kept.seconds)
     assert found.gflop > 40
 
 
@@ -62,15 +81,102 @@ def test_what_was_not_run_says_so():
     known = [a_system("radnet")]
     assert "1,234,567" in page.cost_table({"radnet": COST}, known)
     assert page.NOT_RUN in page.cost_table({"radnet": COST}, known)
-    assert f"| radnet | {page.NOT_RUN} |" in page.result_table({}, known)
+    assert f"| radnet | {page.NOT_RUN} |" in page.result_table({}, {}, known)
 
 
-def test_what_was_measured_is_stated():
-    quality = {"overall": {"per_slice": {"pointing_game": {"value": 0.25}}}}
-    metrics = {"labels": {"any": {"auc": 0.875}}, "slice_auc": None, "key_slices_top_h": 0.5}
-    content = {"folds": [0, 1], "scans": 33, "trained": {"0": "2 x scan"}, "metrics": metrics, "map_quality": quality}
-    row = page.result_table({"radnet": content}, [a_system("radnet")]).splitlines()[-1]
-    assert row == "| radnet | 0, 1 | 33 | 0.875 | - | 0.500 | 0.250 | 2 x scan |"
+def test_what_was_measured_is_stated_with_its_intervals():
+    found = {"radnet": MEASURED, "densenet40": replace(MEASURED, slice_auc=Value(0.56, 0.44, 0.7))}
+    costs = dict.fromkeys(found, COST)
+    table = page.result_table(found, costs, [a_system("radnet"), a_system("densenet40")])
+    row = table.splitlines()[2]
+    assert row.startswith("| radnet | 0, 1 | 33, 12 positive | 0.88 (0.71 to 0.95) | 0.75 (0.50 to 0.90) | 0.50 ")
+    assert row.endswith("| 0.25 (0.10 to 0.40) | 1 x 128 x 128 | 240 steps | random weights |")
+    assert f"densenet40 {page.MARK}" in table
+    assert "(1 of 2): densenet40." in page.statement(found), "a network at chance is named"
+    assert "0.010 of slices" in page.statement(found)
+
+
+def test_where_all_have_learnt_nothing_is_marked():
+    assert page.MARK not in page.statement({"radnet": MEASURED})
+    assert "0 measured" in page.statement({})
+
+
+def test_a_system_without_an_answer_for_slices_is_judged_by_its_scans():
+    alone = replace(MEASURED, slice_auc=Value(None, None, None), scan_auc=Value(0.8, 0.55, 0.9))
+    assert alone.learnt()
+    assert not replace(alone, scan_auc=Value(0.8, 0.45, 0.9)).learnt()
+    assert replace(alone, scan_auc=Value(0.8, None, None)).learnt() is None
+
+
+def predictions(slice_logit: float = 1.0) -> Predictions:
+    scans = [
+        ScanPrediction(
+            *(f"scan {number}", f"patient {number}", 0, np.array([number % 2]), np.array([number % 2 - 0.5])),
+            slice_attention=np.array([0.7, 0.3]),
+            slice_labels=np.array([[number % 2], [0]]),
+            slice_logits=slice_logit * np.array([[number % 2], [0.1 * number]]),
+        )
+        for number in range(8)
+    ]
+    return Predictions(("any",), tuple(scans), "a network", "held out")
+
+
+def evaluated(folder: Path, made_of: str = "2 x scan, from random weights", **content: object) -> Path:
+    folder.mkdir(parents=True)
+    metric = {"value": 0.25, "low": 0.1, "high": 0.4, "random_baseline": 0.01}
+    quality = {"overall": {"per_slice": dict.fromkeys(MAP_MEASURES, metric)}}
+    found = {"folds": [0], "map_method": "slice_gradcam", "map_quality": quality, "trained": {"0": made_of}}
+    (folder / "evaluation.json").write_text(json.dumps(found | content), encoding="utf-8")
+    predictions().to_json(folder / "predictions.json")
+    return folder
+
+
+def test_what_evaluate_left_is_measured_with_patients_resampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(BUNDLE)
+    radnet = next(system for system in systems(".") if system.name == "radnet")
+    found = measured_in(evaluated(tmp_path / "radnet"), radnet, count=100)
+    assert found is not None
+    assert (found.scans, found.positive, found.folds) == (8, 4, (0,))
+    assert found.scan_auc.value == 1.0
+    assert found.slice_auc.low is not None
+    assert found.key_slices.value == 1.0
+    assert found.key_slices.random_baseline == 0.5
+    assert (found.length, found.start) == ("900 steps", "random weights"), "as the configuration trains it"
+    stated = measured_in(evaluated(tmp_path / "other", "scans", length="2 steps"), radnet, count=100)
+    assert stated is not None
+    assert (stated.length, stated.start) == ("2 steps", "not known")
+    assert measured_in(tmp_path / "absent", radnet) is None
+
+
+def test_what_was_measured_lasts_until_it_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(BUNDLE)
+    known = [system for system in systems(".") if system.name in {"radnet", "densenet40"}]
+    file = tmp_path / "measured.json"
+    write_measured_systems({"radnet": MEASURED, "densenet40": MEASURED, "of yesterday": MEASURED}, file)
+    kept = read_measured_systems(file)
+    assert kept["radnet"] == MEASURED
+    evaluated(tmp_path / "radnet", length="2 steps")
+    found = renewed(kept, known, tmp_path)
+    assert list(found) == ["densenet40", "radnet"]
+    assert found["densenet40"] == MEASURED
+    assert found["radnet"].length == "2 steps"
+    assert read_measured_systems(tmp_path / "absent.json") == {}
+    file.write_text('{"radnet": {}}', encoding="utf-8")
+    with pytest.raises(ValueError, match="no file of measured systems"):
+        read_measured_systems(file)
+
+
+def test_the_length_of_a_training_is_added_up_over_its_stages(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(BUNDLE)
+    lengths = {system.name: training_length(system, {}) for system in systems(".")}
+    assert lengths["radnet"] == "900 steps"
+    assert lengths["saliency_multitask"] == "960 steps"
+    assert lengths["rsna2019_winner"] == "240 steps, 40 epochs of scans"
+    assert lengths["drct1_rsna"] == "100 epochs of scans"
+    assert lengths["ich_app_ensemble"] == "as its members"
+    assert lengths["shipped"] == "400 steps, 20 epochs of scans"
+    radnet = next(system for system in systems(".") if system.name == "radnet")
+    assert training_length(radnet, {"epochs": 2, "steps_per_epoch": 3}) == "6 steps"
 
 
 def test_tables_go_between_the_lines_of_the_page():
@@ -86,22 +192,50 @@ def test_tables_go_between_the_lines_of_the_page():
         page.with_table(text, "results", "")
 
 
-def test_the_page_holds_what_the_command_would_write():
-    text = (BUNDLE / page.PAGE).read_text("utf-8")
-    costs = {name: Cost(**each) for name, each in json.loads((BUNDLE / page.COSTS).read_text("utf-8")).items()}
-    known = systems(BUNDLE)
+def test_the_page_holds_what_the_command_would_write(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(BUNDLE)
+    text = page.PAGE.read_text("utf-8")
+    costs = {name: Cost(**each) for name, each in json.loads(page.COSTS.read_text("utf-8")).items()}
+    known = systems(".")
     assert costs.keys() == {system.name for system in known}, "python -m research.systems.page counts the others"
     assert page.cost_table(costs, known) in text
+    assert page.result_table(read_measured_systems(), costs, known) in text
 
 
-def test_the_command_writes_the_page_from_kept_costs(tmp_path: Path):
+def test_the_figure_is_that_of_the_committed_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(BUNDLE)
+    costs = {name: Cost(**each) for name, each in json.loads(page.COSTS.read_text("utf-8")).items()}
+    shown = dots(read_measured_systems(), costs, systems("."))
+    # Coordinates of letters may differ by a rounding from machine to machine; the dots are as many.
+    assert page.FIGURE.exists() == bool(shown)
+
+
+def test_the_command_writes_page_file_and_figure_from_kept_costs(tmp_path: Path):
     with inside_a_copy_of_bundle(tmp_path / "copy") as root:
         (root / "docs").mkdir()
         (root / page.PAGE).write_text((BUNDLE / page.PAGE).read_text("utf-8"), encoding="utf-8")
-        kept = {system.name: vars(COST) for system in systems(root)}
+        kept = {system.name: vars(replace(COST, seconds=0.5)) for system in systems(root)}
         (root / page.COSTS).write_text(json.dumps(kept), encoding="utf-8")
-        page.main(["--kept"])
-        assert "1,234,567" in (root / page.PAGE).read_text("utf-8")
+        write_measured_systems({"densenet40": MEASURED}, root / MEASURED_FILE)
+        evaluated(root / "elsewhere" / "radnet")
+        page.main(["--kept", "--measured", "elsewhere"])
+        text = (root / page.PAGE).read_text("utf-8")
+        assert "1,234,567" in text
+        assert "| densenet40 | 0, 1 |" in text, "what was kept"
+        assert "| radnet | 0 |" in text, "what is new"
+        assert set(read_measured_systems(root / MEASURED_FILE)) == {"densenet40", "radnet"}
+        assert (root / page.FIGURE).is_file()
+
+
+def test_counting_again_keeps_the_time_that_was_taken(tmp_path: Path):
+    with inside_a_copy_of_bundle(tmp_path / "copy") as root:
+        (root / "docs").mkdir()
+        (root / page.COSTS).write_text(json.dumps({"densenet40": vars(replace(COST, seconds=9.5))}), encoding="utf-8")
+        known = [system for system in systems(root) if system.name == "densenet40"]
+        found = page.count(known, known, readings=0)["densenet40"]
+        assert found.seconds == 9.5
+        assert found.parameters == 1_017_638
+        assert Cost(**json.loads((root / page.COSTS).read_text("utf-8"))["densenet40"]) == found
 
 
 def test_systems_are_listed_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]):

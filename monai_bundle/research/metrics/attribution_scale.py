@@ -46,13 +46,13 @@ def strongest_values(results: Iterable[Mapping[str, Any]]) -> dict[str, list[flo
     return found
 
 
-def chosen_scales(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+def chosen_scales(values: Mapping[str, Sequence[float]], fewest: int = FEWEST) -> dict[str, float]:
     """Return the scale of each method that has enough maps: the median of their largest values, two digits.
 
     Half of all positive findings then reach the brightest colour, and a map with a tenth of that evidence stays dark.
     """
     return {
-        method: float(f"{median(largest):.2g}") for method, largest in sorted(values.items()) if len(largest) >= FEWEST
+        method: float(f"{median(largest):.2g}") for method, largest in sorted(values.items()) if len(largest) >= fewest
     }
 
 

@@ -41,12 +41,16 @@ class SystemReading:
     qualities : dict
         Label that the scan shows to the quality of its attribution map, by the system's own method.
     seconds : float
-        Wall time from the original voxels to logits, without maps (s).
+        Wall time from the files to logits, without maps (s).
+    largest : tuple of float
+        Largest value of each of these maps, in logits; empty in readings that were kept without it.
     """
 
     prediction: ScanPrediction
     qualities: dict[str, MapQuality]
     seconds: float
+    # An immutable default is the class's own, which readings that were kept without it fall back to.
+    largest: tuple[float, ...] = ()
 
 
 def reader_of(system: System, weights: Path, overrides: Mapping[str, Any]) -> NetworkReader:
@@ -63,17 +67,22 @@ def read_entry(entry: Mapping[str, Any], reader: NetworkReader) -> SystemReading
     output = reader.pass_with_graph(scan.inputs)
     seconds = time.perf_counter() - start
     reading = NetworkReading(output.detached(), scan.inputs["geometry"], scan.head, None, {})
-    return SystemReading(prediction(entry, reading), dict(_qualities(scan, output, reader)), round(seconds, 3))
+    maps = list(_maps(scan, output, reader))
+    qualities = {key: quality for key, quality, _ in maps}
+    return SystemReading(
+        prediction(entry, reading), qualities, round(seconds, 3), tuple(largest for *_, largest in maps)
+    )
 
 
-def _qualities(scan: HeldOutScan, output: StudyOutput, reader: NetworkReader) -> Iterator[tuple[str, MapQuality]]:
+def _maps(scan: HeldOutScan, output: StudyOutput, reader: NetworkReader) -> Iterator[tuple[str, MapQuality, float]]:
+    """Yield label, quality and largest value of the map of each label that the scan shows."""
     if scan.mask is None or not output.feature_maps:
         return
     for column, key in enumerate(reader.labels):
         if scan.label[column] == 1:
             stored = label_map(output, scan, reader.inferer.method, column)
             mask = mask_of_label(scan.mask, scan.slice_labels[:, column] == 1)
-            yield key, map_quality(stored.voxels, mask, scan.head)
+            yield key, map_quality(stored.voxels, mask, scan.head), stored.largest
 
 
 def evaluate(
@@ -82,6 +91,7 @@ def evaluate(
     weights: Mapping[int, Path],
     folder: Path,
     overrides: Mapping[str, Any] | None = None,
+    length: str | None = None,
 ) -> dict[str, Any]:
     """Read the scans of some folds, each by the weights that have not seen them, and write what was measured.
 
@@ -97,13 +107,16 @@ def evaluate(
         Gets ``predictions.json`` (as of every network) and ``evaluation.json``; its sub-folder ``cache`` is the cache.
     overrides : mapping, optional
         Keys of the configuration, such as the size that the weights were trained at.
+    length : str, optional
+        How long they were trained, see :func:`~research.systems.training.training_length`.
 
     Returns
     -------
     dict
         What ``evaluation.json`` holds: ``system``, ``title``, ``folds``, ``scans``, ``trained`` (fold to what its
-        weights were made of), ``metrics``, ``map_method``, ``map_quality``, ``map_quality_per_scan`` (of any
-        haemorrhage, means over a scan's slices), ``seconds_per_scan``.
+        weights were made of), ``length``, ``metrics``, ``map_method``, ``map_quality``, ``map_quality_per_scan``
+        (of any haemorrhage, means over a scan's slices), ``largest`` (largest values of the measured maps, in
+        logits), ``seconds_per_scan``.
     """
     cache = Cache(folder / "cache")
     readings: list[SystemReading] = []
@@ -117,18 +130,21 @@ def evaluate(
         reader = readers[fold]
         key = [_VERSION, entry["name"], fold, files_key(entry["study"].files), reader.key, reader.inferer.method]
         readings.append(cache.get("system_readings", key, partial(read_entry, entry, reader)))
-    predictions = _predictions(system, readings, next(iter(readers.values())).labels)
+    reader = next(iter(readers.values()))
+    predictions = _predictions(system, readings, reader.labels)
     predictions.to_json(folder / "predictions.json")
     content = {
         "system": system.name,
         "title": system.title,
         "folds": sorted(weights),
         "scans": len(readings),
-        "trained": {str(fold): _note(path) for fold, path in sorted(weights.items())},
+        "trained": {str(fold): _note(path, reader) for fold, path in sorted(weights.items())},
+        "length": length,
         "metrics": eval_metrics(predictions),
-        "map_method": next(iter(readers.values())).inferer.method,
+        "map_method": reader.inferer.method,
         "map_quality": as_plain(summarise_labels(_by_label(readings), by_patient())),
         "map_quality_per_scan": _per_scan(readings),
+        "largest": [value for each in readings for value in each.largest],
         "seconds_per_scan": sum(each.seconds for each in readings) / len(readings),
     }
     partial_file = folder / "evaluation.partial"
@@ -162,6 +178,9 @@ def _per_scan(readings: Sequence[SystemReading]) -> dict[str, dict[str, float]]:
     }
 
 
-def _note(weights: Path) -> str:
+def _note(weights: Path, reader: NetworkReader) -> str:
+    """Return what weights were made of; trainings on cached features leave no note but what they began with."""
     path = note_file(weights)
-    return str(json.loads(path.read_text("utf-8"))["trained_on"]) if path.is_file() else "not known"
+    if path.is_file():
+        return str(json.loads(path.read_text("utf-8"))["trained_on"])
+    return f"scans, from {reader.network.backbone.starts_from()}"

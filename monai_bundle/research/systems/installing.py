@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from research.metrics.attribution_scale import chosen_scales
 from research.metrics.predictions import Predictions
 from research.training.cross_validation import decisions, stated_points
 from scripts.explanation.methods import METHODS
@@ -15,18 +17,32 @@ from scripts.networks.slice_ensemble import members_file
 from scripts.systems import System
 from scripts.weights import note_file
 
+FEWEST_MAPS = 15
+"""Maps that a fixed scale needs here: a fold of CT-ICH has nineteen, one for each label that a scan shows."""
 
-def install(system: System, weights: Path, predictions: Predictions) -> Path:
-    """Copy a system's weights into the bundle, with what held-out patients tell of thresholds and calibration.
+
+def install(
+    system: System,
+    weights: Path,
+    predictions: Predictions,
+    largest: Mapping[str, Sequence[float]],
+    without_fold: int | None = None,
+) -> Path:
+    """Copy a system's weights into the bundle, with what held-out patients tell of thresholds, calibration and maps.
 
     Parameters
     ----------
     system : System
         Says where its weights belong.
     weights : Path
-        Trained on all patients.
+        Trained on all patients, or on all but a fold.
     predictions : Predictions
         Of held-out patients.
+    largest : mapping
+        Explanation method to the largest values of held-out maps, in logits. Fewer than :data:`FEWEST_MAPS` leave
+        each map on its own scan's scale.
+    without_fold : int, optional
+        Whose patients the weights have not seen: the note beside them, and so every result, says it.
 
     Returns
     -------
@@ -43,11 +59,16 @@ def install(system: System, weights: Path, predictions: Predictions) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     _write(target.with_name("operating_points.json"), stated_points(points, predictions))
     _write(target.with_name("calibration.json"), asdict(calibration))
-    # Each map on its own scale: none was measured.
-    _write(target.with_name("attribution_scale.json"), dict.fromkeys(METHODS))
-    for beside in (note_file, members_file):
-        if beside(weights).is_file():
-            shutil.copyfile(beside(weights), beside(target))
+    _write(
+        target.with_name("attribution_scale.json"), {**dict.fromkeys(METHODS), **chosen_scales(largest, FEWEST_MAPS)}
+    )
+    if members_file(weights).is_file():
+        shutil.copyfile(members_file(weights), members_file(target))
+    if note_file(weights).is_file():
+        note = json.loads(note_file(weights).read_text("utf-8"))
+        if without_fold is not None:
+            note |= {"trained_on": f"{note['trained_on']}; without fold {without_fold}", "without_fold": without_fold}
+        _write(note_file(target), note)
     partial = target.with_suffix(".partial")
     shutil.copyfile(weights, partial)
     partial.replace(target)

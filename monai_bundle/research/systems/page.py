@@ -1,10 +1,11 @@
-"""Writes the tables of ``docs/SYSTEMS.md`` that are counted or measured, between the page's own lines.
+"""Writes what ``docs/SYSTEMS.md`` counts and measures, between the page's own lines, and its figure.
 
     python -m research.systems.page              counts parameters and operations again
-    python -m research.systems.page --time 3     and times so many readings of each system, on a quiet machine
+    python -m research.systems.page --time 3     and times so many readings of each system [--only NAME ...]
+    python -m research.systems.page --kept       counts nothing, takes in what was measured since
 
-What was measured of a system is taken from ``cache/systems/<name>/evaluation.json``, where ``make evaluate`` put it; a
-system without that file is "not yet run".
+What ``make evaluate`` left in the cache replaces what ``docs/systems_measured.json`` holds of a system; what is in
+neither is "not yet run". The cache is in no clone, the file is: a page that is written anew loses nothing.
 """
 
 from __future__ import annotations
@@ -13,50 +14,76 @@ import argparse
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
+from research.evidence.formatting import with_interval
 from research.systems.cost import SLICES, Cost, cost_of
-from research.systems.training import FOLDER, published_systems
+from research.systems.figure import draw
+from research.systems.measured import MeasuredSystem, read_measured_systems, renewed, write_measured_systems
+from research.systems.training import FOLDER
 from scripts.systems import System, systems
 
 PAGE = Path("docs/SYSTEMS.md")
 COSTS = Path("docs/systems.json")
+FIGURE = Path("docs/systems.svg")
 NOT_RUN = "not yet run"
+MARK = "†"
+COLUMNS = (
+    *("system", "folds", "scans", "slice AUC any", "AUC any", "key slices, top h", "pointing game"),
+    *("input", "trained", "began with"),
+)
 
 logger = logging.getLogger(__name__)
 
 
 def cost_table(costs: Mapping[str, Cost], known: Sequence[System]) -> str:
     """Lay out what every system costs."""
-    lines = [f"| system | input | parameters | GFLOP, {SLICES} slices | seconds |", "|---|---|---|---|---|"]
+    lines = [f"| system | input | parameters | GFLOP, {SLICES} slices | processor seconds |", "|---|---|---|---|---|"]
     for system in known:
         cost = costs[system.name]
-        seconds = NOT_RUN if cost.seconds is None else f"{cost.seconds:.1f} on {cost.threads} threads"
+        seconds = NOT_RUN if cost.seconds is None else f"{cost.seconds:.1f}"
         row = (system.name, cost.input, f"{cost.parameters:,}", f"{cost.gflop:,.1f}", seconds)
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
 
-def result_table(found: Mapping[str, Mapping[str, Any]], known: Sequence[System]) -> str:
-    """Lay out what was measured of every system on held-out patients."""
-    columns = ("system", "folds", "scans", "AUC any", "slice AUC any", "key slices, top h", "pointing game", "weights")
-    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+def result_table(found: Mapping[str, MeasuredSystem], costs: Mapping[str, Cost], known: Sequence[System]) -> str:
+    """Lay out what was measured of every system on held-out patients, and mark those that did not learn."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     for system in known:
-        content = found.get(system.name)
-        if content is None:
-            lines.append(f"| {system.name} | {NOT_RUN} | | | | | | |")
+        each = found.get(system.name)
+        if each is None:
+            lines.append(f"| {system.name} | {NOT_RUN} |" + " |" * (len(COLUMNS) - 2))
             continue
-        metrics = content["metrics"]
-        pointing = content["map_quality"]["overall"]["per_slice"]["pointing_game"]["value"]
-        values = (metrics["labels"]["any"]["auc"], metrics["slice_auc"], metrics["key_slices_top_h"], pointing)
-        numbers = ["-" if value is None else f"{value:.3f}" for value in values]
-        folds = ", ".join(str(fold) for fold in content["folds"])
-        made_of = next(iter(content["trained"].values()))
-        row = (system.name, folds, str(content["scans"]), *numbers, made_of)
+        metrics = (each.slice_auc, each.scan_auc, each.key_slices, each.maps["pointing_game"])
+        row = [
+            system.name + ("" if each.learnt() else f" {MARK}"),
+            ", ".join(str(fold) for fold in each.folds),
+            f"{each.scans}, {each.positive} positive",
+            *(with_interval(asdict(metric), 2) for metric in metrics),
+            *(costs[system.name].input, each.length, each.start),
+        ]
         lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", statement(found)])
+
+
+def statement(found: Mapping[str, MeasuredSystem]) -> str:
+    """Return the sentence below the table: what the mark means, and what chance is."""
+    failed = [name for name, each in found.items() if not each.learnt()]
+    chance = [each.maps["pointing_game"].random_baseline for each in found.values()]
+    known = [value for value in chance if value is not None]
+    text = f"{len(found)} measured. In brackets: 95 % intervals, patients resampled."
+    if known:
+        text += (
+            f" By chance a map's strongest voxel lies in the haemorrhage in {sum(known) / len(known):.3f} of slices."
+        )
+    if not failed:
+        return text
+    return (
+        f"{text} {MARK}: the interval of the slice AUC (of the AUC, without an answer for slices) reaches .5, so that "
+        f"this network is not shown to have learnt anything ({len(failed)} of {len(found)}): {', '.join(failed)}."
+    )
 
 
 def with_table(page: str, name: str, table: str) -> str:
@@ -75,31 +102,52 @@ def with_table(page: str, name: str, table: str) -> str:
     return f"{before}{begin}\n\n{table}\n\n{end}{after}"
 
 
-def measured() -> dict[str, dict[str, Any]]:
-    """Return what was measured, by the system's name."""
-    files = {system.name: FOLDER / system.name / "evaluation.json" for system in published_systems()}
-    return {name: json.loads(file.read_text("utf-8")) for name, file in files.items() if file.is_file()}
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    """Count, and write the page."""
+    """Count, take in what was measured, and write the page and its figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--time", type=int, default=0, metavar="READINGS", help="time so many readings of each")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="count these alone")
     parser.add_argument("--kept", action="store_true", help="count nothing: the costs are those of docs/systems.json")
+    parser.add_argument("--measured", type=Path, default=FOLDER, help="where make evaluate wrote, a folder per system")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     known = systems(".")
-    costs: dict[str, Cost] = {}
-    if arguments.kept:
-        costs = {name: Cost(**content) for name, content in json.loads(COSTS.read_text("utf-8")).items()}
-    for system in known if not arguments.kept else []:
-        costs[system.name] = cost_of(system, arguments.time)
-        logger.info("%s: %s", system.name, costs[system.name])
-    COSTS.write_text(json.dumps({name: asdict(cost) for name, cost in costs.items()}, indent=4) + "\n", "utf-8")
-    page = PAGE.read_text("utf-8")
-    page = with_table(page, "costs", cost_table(costs, known))
-    page = with_table(page, "results", result_table(measured(), known))
-    PAGE.write_text(page, encoding="utf-8", newline="\n")
+    counted = [] if arguments.kept else [each for each in known if each.name in (arguments.only or [each.name])]
+    costs = count(known, counted, arguments.time)
+    write_measured_systems(renewed(read_measured_systems(), known, arguments.measured))
+    # The page states the numbers of the file, rounded as they are there: whoever writes it again writes the same.
+    measured = read_measured_systems()
+    page = with_table(PAGE.read_text("utf-8"), "costs", cost_table(costs, known))
+    _write(PAGE, with_table(page, "results", result_table(measured, costs, known)))
+    draw(measured, costs, known, FIGURE)
+
+
+def count(known: Sequence[System], counted: Sequence[System], readings: int) -> dict[str, Cost]:
+    """Count some systems again and return the costs of all; each is written at once, so that no time is lost.
+
+    Parameters
+    ----------
+    known, counted : sequence of System
+        All of them, and those that are counted; what was timed before stays where nothing is timed now.
+    readings : int
+        Timed, of each system that is counted.
+    """
+    costs = {name: Cost(**content) for name, content in json.loads(COSTS.read_text("utf-8")).items()}
+    for system in counted:
+        before, found = costs.get(system.name), cost_of(system, readings)
+        if not readings and before is not None:
+            found = replace(found, seconds=before.seconds, threads=before.threads)
+        costs[system.name] = found
+        logger.info("%s: %s", system.name, found)
+        kept = {each.name: asdict(costs[each.name]) for each in known if each.name in costs}
+        _write(COSTS, json.dumps(kept, indent=4) + "\n")
+    return costs
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.replace(path)
 
 
 if __name__ == "__main__":

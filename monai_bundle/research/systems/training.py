@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import joblib
 
-from research.training.protocol import HEADS, PREPARED, data_key, prepared, settings_of
+from research.training.protocol import (
+    HEADS,
+    PREPARED,
+    SLICES,
+    STUDIES,
+    data_key,
+    prepared,
+    settings_of,
+)
 from scripts.messages import ExpectedError
 from scripts.networks.saliency_multitask import Stage
 from scripts.systems import SHIPPED_CONFIGURATION, System, systems
@@ -32,6 +40,8 @@ STAGES: dict[str, tuple[str, ...]] = {
 
 An ensemble has no configuration of training: :mod:`research.systems.ensembles` puts its trained members together.
 """
+ON_SLICES, ON_SCANS = {SYSTEMS, SLICES}, {SEQUENCES, STUDIES}
+"""Configurations whose trainings count batches of slices, and those laid over them that go through whole scans."""
 FOLDER = Path("cache/systems")
 
 logger = logging.getLogger(__name__)
@@ -71,7 +81,9 @@ class SystemTraining:
 
     def datalist(self, system: System) -> list[dict[str, Any]]:
         """Return the scans that folds are made of, with the labels that the system knows, fold by fold."""
-        workflow = prepared([HEADS, system.configuration], self.overrides_of(HEADS), initialize=False)
+        # The shipped network's own file is one of reading, which would lay another datalist over that of training.
+        own = [] if is_shipped(system) else [system.configuration]
+        workflow = prepared([HEADS, *own], self.overrides_of(HEADS), initialize=False)
         entries: list[dict[str, Any]] = workflow.parser.get_parsed_content("datalist")
         return sorted(entries, key=lambda entry: (entry["fold"], entry["name"]))
 
@@ -106,6 +118,47 @@ class SystemTraining:
         return path
 
 
+def training_length(system: System, overrides: Mapping[str, Any]) -> str:
+    """Return how long a system is trained: steps on batches of slices, epochs over whole scans, added up over stages.
+
+    Parameters
+    ----------
+    system : System
+        An ensemble is trained no further than its members; the shipped one is stated as ``make train`` trains it.
+    overrides : mapping
+        Keys of training that were set otherwise.
+    """
+    stages = [] if is_shipped(system) else stages_of(system)
+    if MEMBERS in stages:
+        return "as its members"
+    files = [(*STAGES[stage], system.configuration) for stage in stages]
+    if is_shipped(system):
+        files = [(HEADS, PREPARED, SLICES), (HEADS, PREPARED, STUDIES)]
+    steps = epochs = 0
+    for names in files:
+        settings = {**merged_configurations(names), **overrides}
+        if ON_SLICES & set(names) and not ON_SCANS & set(names):
+            steps += int(settings["epochs"]) * int(settings["steps_per_epoch"])
+        else:
+            epochs += int(settings["epochs"])
+    stated = [f"{steps:,} steps"] if steps else []
+    return ", ".join(stated + ([f"{epochs} epochs of scans"] if epochs else []))
+
+
+def merged_configurations(names: Sequence[str]) -> dict[str, Any]:
+    """Return the top keys of configurations, later ones laid over earlier ones."""
+    merged: dict[str, Any] = {}
+    for name in names:
+        merged |= json.loads(Path(name).read_text("utf-8"))
+    return merged
+
+
+def fold_weights(system: System, fold: int, folder: Path = FOLDER) -> Path | None:
+    """Return the newest weights of a system's last stage that have not seen one fold; None where there are none."""
+    found = (folder / system.name).glob(f"{stages_of(system)[-1]}-{fold}-*.pt")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
 def stages_of(system: System) -> list[str]:
     """Return the names of a system's stages, in their order.
 
@@ -136,4 +189,14 @@ def published_system(name: str) -> System:
 
 def published_systems() -> list[System]:
     """Return the bundle's systems, the shipped one excepted, by name."""
-    return [system for system in systems(".") if not system.configuration.endswith(SHIPPED_CONFIGURATION)]
+    return [system for system in systems(".") if not is_shipped(system)]
+
+
+def shipped_system() -> System:
+    """Return the bundle's own network: it is measured beside the others, but trained by ``make train``."""
+    return next(system for system in systems(".") if is_shipped(system))
+
+
+def is_shipped(system: System) -> bool:
+    """Whether a system is the bundle's own network."""
+    return system.configuration.endswith(SHIPPED_CONFIGURATION)

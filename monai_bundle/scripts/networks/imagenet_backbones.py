@@ -167,6 +167,10 @@ def densenet_file_name(name: str, parts: Sequence[str]) -> str:
     return f"features.{parts[int(place)]}.{rest}"
 
 
+MOMENTUM = 0.1
+"""Of EfficientNet's running statistics, as the other networks here have it."""
+
+
 class EfficientNetB2Features(ImageNetBackbone):
     """EfficientNet-B2 (Tan and Le 2019) up to its last activation."""
 
@@ -181,6 +185,11 @@ class EfficientNetB2Features(ImageNetBackbone):
 
     def __init__(self, pretrained: bool = True, fetch: bool = False) -> None:
         whole = EfficientNetBN("efficientnet-b2", pretrained=False, spatial_dims=2, in_channels=3, num_classes=1)
+        for layer in whole.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                # The published 0.01 is for 350 epochs of ImageNet: after some hundred steps a tenth of the initial
+                # statistics is left, layer upon layer, and every slice gets the same answer in evaluation.
+                layer.momentum = MOMENTUM
         stem = ("_conv_stem_padding", "_conv_stem", "_bn0", "_swish")
         self.parts = (*stem, "_blocks", "_conv_head_padding", "_conv_head", "_bn1", "_swish")
         super().__init__([getattr(whole, part) for part in self.parts], pretrained, fetch)
