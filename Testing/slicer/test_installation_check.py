@@ -6,11 +6,15 @@ import hashlib
 import json
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from host.launcher import write_launcher
+from ICHDiagnosisLib.bundle import interpreter
 from ICHDiagnosisLib.bundle.command import BundleMissingError
+from ICHDiagnosisLib.bundle.interpreter import real_interpreter
 from ICHDiagnosisLib.bundle.location import bundle_identity
 from ICHDiagnosisLib.install import check as installation_check
 from ICHDiagnosisLib.install.check import (
@@ -128,9 +132,20 @@ def test_a_torch_that_does_not_answer_is_named(tmp_path, script, seconds, proble
         query_device(python, os.environ, seconds)
 
 
-def test_a_torch_that_crashes_behind_the_launcher_is_told_from_one_that_fails(tmp_path, python_slicer, monkeypatch):
+def test_a_torch_that_crashes_behind_the_launcher_is_told_from_one_that_fails(tmp_path):
     crash = "import os, resource\nresource.setrlimit(resource.RLIMIT_CORE, (0, 0))\nos.kill(os.getpid(), 11)\n"
-    (tmp_path / "torch.py").write_text(crash, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "torch.py").write_text(crash, encoding="utf-8")
+    python = write_launcher(tmp_path, packages)
     with pytest.raises(DeviceQueryError, match=r"crashed.*status -11"):
-        query_device(python_slicer, os.environ)
+        query_device(python, os.environ)
+
+
+def test_modules_of_the_current_folder_are_not_imported(tmp_path, python_slicer, monkeypatch):
+    for name in ("torch", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(interpreter, "_known", {})
+    assert query_device(python_slicer, os.environ).torch_version.split("+")[0] == version("torch").split("+")[0]
+    assert real_interpreter(python_slicer, os.environ).python != python_slicer

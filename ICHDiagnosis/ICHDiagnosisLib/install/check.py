@@ -208,7 +208,8 @@ def query_device(python: Path, environment: Mapping[str, str], seconds: float = 
         # Behind PythonSlicer, which would report a crash of torch as status 1.
         interpreter = real_interpreter(python, environment)
         child = subprocess.Popen(
-            [str(interpreter.python), "-c", _QUESTION],
+            # -P: a torch.py in the current folder is not torch. -I would take away what finds Slicer's own packages.
+            [str(interpreter.python), "-P", "-c", _QUESTION],
             env=interpreter.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
