@@ -123,7 +123,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         self.analysis = AnalysisLogic(run, self.missing_packages, self.history, database)
         self.dicom_export = DicomExport(DicomProcess(python_executable(), self.bundle_root, environment), database)
         self.batch = Batch(
-            run, self.missing_packages, record=lambda result, name: record_analysis(self.history, result, name)
+            run, self.missing_packages, record=lambda *recorded: record_analysis(self.history, *recorded)
         )
         self.results_batch = Batch(run, self.missing_packages)
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import slicer
 
+from ..scene.study_volume import place_of
 from ..scene.volume_geometry import ijk_to_ras
 from ..scene.volume_input import FileDatabase, VolumeNotWritableError, write_input
 
@@ -27,6 +28,10 @@ class BatchStudy(Protocol):
     @property
     def volume_node(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The volume on the scene that its result belongs to, if there is one."""
+
+    @property
+    def place(self) -> Path | None:
+        """File or folder that holds it; None where it has none."""
 
     def cache_key(self) -> str:
         """Return the key under which its results are kept: another one as soon as the study has changed."""
@@ -47,6 +52,11 @@ class StudyOnDisk:
     def name(self) -> str:
         """Name of the folder or file, where it was given no other."""
         return self.given_name or self.path.name
+
+    @property
+    def place(self) -> Path:
+        """The folder or file."""
+        return self.path
 
     def cache_key(self) -> str:
         """Return a digest of every file's place, size and time of change."""
@@ -80,6 +90,12 @@ class LoadedVolume:
     def volume_node(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The volume, or None once it has been removed."""
         return slicer.mrmlScene.GetNodeByID(self.node_id)
+
+    @property
+    def place(self) -> Path | None:
+        """Where the volume was loaded from."""
+        node = self.volume_node
+        return None if node is None else place_of(node)
 
     def cache_key(self) -> str:
         """Return a digest of the voxels and their geometry."""

@@ -1,18 +1,17 @@
-"""The worklist of a batch's results: the bundle writes it, and the batch's table follows its order. No Qt."""
+"""The worklist of a folder of results: the bundle writes it. No Qt."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from ..bundle.command import BundleRequest
 from ..bundle.exit_status import Outcome
 from ..bundle.process import BundleRunner
 from ..messages import MessageError
-from ..result.worklist import PAGE_FILE, WorklistRow
-from .table import BatchRow
+from ..result.worklist import PAGE_FILE
 
 _POLL_SECONDS = 0.05
 
@@ -43,7 +42,7 @@ def write_worklist(
     bundle_root : Path
         Folder of the bundle.
     results : Path
-        Folder of the results of batches and analyses; the worklist lists them all.
+        Folder of the results of batches and analyses, or of a triage; the worklist lists them all.
     keep_alive : callable
         Called again and again while waiting (``slicer.app.processEvents``).
 
@@ -75,14 +74,3 @@ def write_worklist(
         if outcome.exit_status != 0:
             raise WorklistError("batch.no_worklist", reason=lines[-1] if lines else outcome.message)
     return results / PAGE_FILE
-
-
-def in_order(rows: Sequence[BatchRow], worklist: Sequence[WorklistRow]) -> tuple[BatchRow, ...]:
-    """Sort the rows of a batch as the worklist has their results; a row without any stands last."""
-    places = {row.folder: place for place, row in enumerate(worklist) if row.folder is not None}
-
-    def place(row: BatchRow) -> int:
-        found = [places[result.folder] for result in row.results if result.folder in places]
-        return min(found, default=len(places))
-
-    return tuple(sorted(rows, key=place))

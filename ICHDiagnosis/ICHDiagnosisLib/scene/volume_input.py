@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +28,9 @@ class FileDatabase(Protocol):
 
     def fileForInstance(self, sop_instance_uid: str) -> str:  # noqa: N802 - Slicer's name
         """Return the path of an instance's file, or an empty text."""
+
+    def filesForSeries(self, series_uid: str) -> Sequence[str]:  # noqa: N802 - Slicer's name
+        """Return the paths of a series' files."""
 
 
 def write_input(
