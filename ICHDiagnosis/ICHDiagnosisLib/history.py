@@ -1,8 +1,8 @@
 """Past analyses in an SQLite file of the user's settings folder. Standard library only.
 
 Kept per analysis: what it was given as the study's name (study UID or volume name), when, impression, findings, model
-version, result folder, and where the CT's files lie. No patient names: none is passed in, though a path holds what files
-are called. Several Slicers may use the file at once.
+version, result folder, and where the CT's files lie. No patient names: none is passed in, though a path holds what
+files are called. Several Slicers may use the file at once.
 """
 
 from __future__ import annotations

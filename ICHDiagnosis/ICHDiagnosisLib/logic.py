@@ -237,9 +237,7 @@ def record_analysis(
     findings = [PastFinding(finding.name, finding.probability, finding.positive) for finding in result.findings]
     try:
         study = result.study.study_uid or name
-        history.record(
-            study, result.impression.text, findings, result.model.version, result.folder, ct_place=ct_place
-        )
+        history.record(study, result.impression.text, findings, result.model.version, result.folder, ct_place=ct_place)
     except HistoryError as error:
         _log.warning("the analysis is not in the history: %s", error)
         return (str(error),)

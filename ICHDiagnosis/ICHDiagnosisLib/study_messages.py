@@ -58,9 +58,18 @@ STUDY_CATALOGUE = {
     "ai.several": _("Case {case} ({name}) has {count} results: leave one of them in the folder."),
     "ai.damaged": _("The result of case {case} ({name}) cannot be used: {error}"),
     "ai.not_evaluable": _("Case {case} ({name}) could not be evaluated ({reason}): a reader study needs it replaced."),
+    "ai.other_series": _("The result of case {case} ({name}) is of another series: compute the results anew."),
     "ai.no_fit": _("The result of case {case} ({name}) does not lie on its voxels: {error}"),
     "case.not_loaded": _("Case {case} ({name}) cannot be loaded: {error}"),
-    "case.no_files": _("the folder holds no DICOM files"),
+    "case.no_files": _("the folder holds no CT series to be read"),
+    "case.several_series": _(
+        "the folder holds {count} CT series, and this reader study was made before one was chosen"
+    ),
+    "series.chosen": _("{name} holds {count} CT series; read is the one that an analysis would read: {series}."),
+    "series.described": _("series {number} {description!r}, {count} images"),
+    "series.no_such": _("{name} does not hold exactly one series {series!r}. There are: {found}."),
+    "series.not_chosen": _("No series of {name} can be read: {reason}"),
+    "series.several_studies": _("{name} holds {count} studies: give each a folder of its own."),
     "evaluation.nothing": _("No reader has read a study in both sittings yet: there is nothing to evaluate."),
     "evaluation.not_written": _("The evaluation cannot be written: {error}"),
     # The evaluation's page
@@ -172,6 +181,7 @@ STUDY_CATALOGUE = {
     "reading.pause": _("Pause"),
     "reading.continue": _("Continue"),
     "reading.volume": _("Study {position}"),
+    "reading.no_report": _("The report cannot be shown: {error}"),
     # Opening a study again, from the history or the worklist
     "open.unknown": _("The CT of {study} is not loaded, and it is not known where it lies: load it, then try again."),
     "open.gone": _("The CT of {study} is no longer at {place}: load it from where it is now, then try again."),
@@ -185,7 +195,9 @@ STUDY_CATALOGUE = {
     "urgency.other": _("Other finding"),
     "urgency.unread": _("Not read"),
     "urgency.negative": _("No finding"),
-    "worklist.listed": _("{count} studies of {folder}, the most urgent first: a network's estimate, research use only."),
+    "worklist.listed": _(
+        "{count} studies of {folder}, the most urgent first: a network's estimate, research use only."
+    ),
     "worklist.cut": _("The first {shown} are listed here; the page in the browser has all of them."),
     "worklist.opened": _("{study} is open: its findings are above."),
     "worklist.no_result": _("{study} has no result: {reason}"),

@@ -70,7 +70,7 @@ class StudyOpener:
         self._database = database
         self._load = load
 
-    def open(self, folder: Path, name: str, places: Sequence[Path] = ()) -> OpenedStudy:
+    def open(self, folder: Path, name: str, places: Sequence[Path] = (), studies: Path | None = None) -> OpenedStudy:
         """Show a result on its CT, which is loaded where it is not there.
 
         Parameters
@@ -81,6 +81,8 @@ class StudyOpener:
             Of the volume, where the study is not DICOM.
         places : sequence of Path
             Where the CT may lie, beside what the history knows.
+        studies : Path, optional
+            Folder in which it may lie under the name that the result states.
 
         Raises
         ------
@@ -94,7 +96,9 @@ class StudyOpener:
             If the history cannot be read.
         """
         result = read_result(folder)
-        node = self.provide_volume(result, folder, name, places)
+        under_its_name = () if studies is None else (studies / result.study.source_name, studies / name)
+        found = [place for place in under_its_name if place.exists()]
+        node = self.provide_volume(result, folder, name, (*places, *found))
         show_result(result, node)
         by_name = series_uid_of(node) is None and not self._was_loaded_here(node)
         return OpenedStudy(node, result, folder, (message("history.shown_by_name"),) if by_name else ())

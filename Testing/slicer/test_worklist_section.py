@@ -48,15 +48,16 @@ def a_dicom_result(folder: Path, files: list[Path]) -> Path:
     import pydicom  # noqa: PLC0415 - for this alone
 
     headers = sorted((pydicom.dcmread(file) for file in files), key=lambda each: float(each.ImagePositionPatient[2]))
+    places = np.array([header.ImagePositionPatient for header in headers], dtype=float)
     shape = (SIDE, SIDE, len(headers))
     document = sample.document(shape)
     document["study"] |= {"series_uid": str(headers[0].SeriesInstanceUID), "source_format": "dicom"}
     for one, header in zip(document["slices"], headers, strict=True):
         one["sop_instance_uid"] = str(header.SOPInstanceUID)
     row_mm, column_mm = map(float, headers[0].PixelSpacing)
-    step = float(headers[1].ImagePositionPatient[2]) - float(headers[0].ImagePositionPatient[2])
-    lps = np.diag([column_mm, row_mm, step, 1.0])
-    lps[:3, 3] = [float(value) for value in headers[0].ImagePositionPatient]
+    column, row = np.reshape(np.array(headers[0].ImageOrientationPatient, dtype=float), (2, 3))
+    lps = np.eye(4)
+    lps[:3] = np.column_stack([column * column_mm, row * row_mm, places[1] - places[0], places[0]])
     return sample.write_folder(folder, document, sample.made_maps(shape), np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)
 
 
@@ -164,6 +165,16 @@ def test_a_ct_that_is_gone_or_not_whole_is_said_in_one_line(worklist, triage, tm
     worklist.ui.batchFolderEdit.setCurrentPath(str(moved))
     open_row(worklist, 1)
     assert volumes() == ["head"], "the folder of studies is looked into as well"
+
+
+def test_a_tilted_series_opens_with_the_caveat_that_its_tilt_is_not_shown(worklist, triage: Path, tmp_path: Path):
+    shutil.rmtree(triage / "patient 1")
+    tilted = write_dicom_series(a_phantom(15.0, SIDE), tmp_path / "archive" / "tilted")
+    a_dicom_result(triage / "patient 1", tilted)
+    note_place(Task("patient 1", str(tilted[0].parent)), triage)
+    open_row(worklist, 0)
+    assert volumes() == ["patient 1"]
+    assert "without its gantry tilt" in worklist.ui.warningLabel.text
 
 
 def test_another_study_at_the_same_place_is_not_taken_for_the_one_that_was_read(worklist, tmp_path: Path):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ..bundle.command import BundleRequest
-from ..bundle.exit_status import Outcome
 from ..bundle.process import BundleRunner
+from ..bundle.short_run import run_to_end
 from ..messages import MessageError
 from ..result.worklist import PAGE_FILE
-
-_POLL_SECONDS = 0.05
 
 
 class WorklistError(MessageError):
@@ -59,18 +56,8 @@ def write_worklist(
         As :meth:`BundleProcess.start`.
     """
     with tempfile.TemporaryDirectory(prefix="ich-worklist-") as log_folder:
-        runner.start(BundleRequest(python, bundle_root, results, Path(log_folder)))
-        outcome: Outcome | None = None
-        lines: list[str] = []
-        try:
-            while outcome is None:
-                keep_alive()
-                time.sleep(_POLL_SECONDS)
-                update = runner.poll()
-                outcome = update.outcome
-                lines += update.lines
-        finally:
-            runner.close()
+        request = BundleRequest(python, bundle_root, results, Path(log_folder))
+        outcome, lines = run_to_end(runner, request, keep_alive)
         if outcome.exit_status != 0:
             raise WorklistError("batch.no_worklist", reason=lines[-1] if lines else outcome.message)
     return results / PAGE_FILE

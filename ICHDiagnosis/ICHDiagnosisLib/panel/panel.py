@@ -9,29 +9,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import qt
 import slicer
 import vtk
 
 from ..analysis import AnalysisEnding, CannotStartError, PackagesMissingError
-from ..batch.batch import Batch
-from ..batch.studies import BatchStudy
 from ..bundle.exit_status import Remedy
-from ..dicom_export import DicomExport
-from ..history import History
-from ..logic import AnalysisLogic
 from ..messages import message
 from ..parameters import Parameters
 from ..scene import result_nodes
 from ..scene.layers import shown_result
-from ..settings import ModuleSettings
 from ..study_opening import OpenedStudy, StudyOpener
 from .batch_section import BatchSection
 from .dicom_section import DicomSection
 from .history_section import HistorySection
 from .installation_section import InstallationSection
+from .module_logic import ModuleLogic
 from .reader_study_section import ReaderStudySection
 from .result_export import ResultExport
 from .result_view import ResultView
@@ -44,36 +38,6 @@ from .worklist_section import WorklistSection
 POLL_MILLISECONDS = 100
 THREAD_SECONDS = 0.04
 NEXT_KEY, PREVIOUS_KEY, LAYERS_KEY = "N", "P", "H"
-
-
-class ModuleLogic(Protocol):
-    """What the panel needs of the module's logic."""
-
-    bundle_root: Path
-    settings: ModuleSettings
-    history: History
-    analysis: AnalysisLogic
-    batch: Batch
-    dicom_export: DicomExport
-    results_batch: Batch
-
-    def start_analysis(self) -> None:
-        """Start an analysis with the parameters of the scene."""
-
-    def start_batch(self, studies: tuple[BatchStudy, ...]) -> None:
-        """Start a batch with the parameters of the scene."""
-
-    def write_worklist(self, results: Path) -> Path:
-        """Have the worklist of a folder of results written; return its page."""
-
-    def compute_results(self, studies: tuple[BatchStudy, ...], output_folder: Path) -> None:
-        """Start computing the results of a reader study."""
-
-    def warm_up(self) -> None:
-        """Have the network loaded before a study comes, unless that is switched off."""
-
-    def end_worker(self) -> None:
-        """End the process that waits for studies."""
 
 
 class Panel:
@@ -264,6 +228,7 @@ class Panel:
             str(ui_path), self.widget, self.ui, self.result, logic.settings, logic.compute_results
         )
         section.on_changed, section.on_missing = self._on_busy, self.installation.ask
+        section.choose_series = logic.choose_series
         section.ask_for_terms, section.cancel_computing = self.installation.ask_for_terms, logic.results_batch.cancel
         return section
 

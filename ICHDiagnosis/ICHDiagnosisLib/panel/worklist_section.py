@@ -117,7 +117,10 @@ class WorklistSection:
             return
         qt.QApplication.setOverrideCursor(qt.Qt.WaitCursor)
         try:
-            opened = self._opener.open(row.folder, row.study_id, self._places(row))
+            place = study_place(self._folder, row.study_id)
+            places = [] if place is None or place.path is None else [place.path]
+            studies = Path(self._ui.batchFolderEdit.currentPath)
+            opened = self._opener.open(row.folder, row.study_id, places, studies if studies.is_absolute() else None)
         except StudyNotLoadedError as error:
             text = message("worklist.from_archive", study=row.study_id) if self._is_of_archive(row) else str(error)
             show_banner(self._ui.worklistLabel, text, Tone.PROBLEM)
@@ -151,16 +154,6 @@ class WorklistSection:
         table.clearSelection()
         self._ui.worklistFrame.setVisible(True)
         self._update_buttons()
-
-    def _places(self, row: WorklistRow) -> list[Path]:
-        """Return where the CT of a row may lie: where the triage found it, and in the folder of studies."""
-        place = study_place(self._folder, row.study_id)
-        places = [] if place is None or place.path is None else [place.path]
-        studies = Path(self._ui.batchFolderEdit.currentPath)
-        if studies.is_absolute():
-            names = [row.study_id, *(found.name for found in places)]
-            places += [studies / name for name in names if (studies / name).exists()]
-        return places
 
     def _is_of_archive(self, row: WorklistRow) -> bool:
         place = study_place(self._folder, row.study_id)

@@ -72,7 +72,7 @@ def load_study_volume(place: Path, result: Result, name: str) -> slicer.vtkMRMLS
     try:
         if not place.exists():
             raise StudyNotLoadedError("open.gone", study=name, place=place)
-        if result.study.series_uid is None:
+        if result.study.series_uid is None or place.name.lower().endswith(_VOLUME_SUFFIXES):
             return _load_voxels(place, result, name)
         if place.suffix.lower() == ".zip":
             with tempfile.TemporaryDirectory(prefix="ich-study-") as folder:
