@@ -173,13 +173,12 @@ def test_the_report_is_read_while_the_time_runs_and_only_with_ai(study, tmp_path
     sitting = study.sitting
     click(study.ui.sittingReportButton)
     assert opened_reports == [f"<h1>Study {sitting.session.position}</h1><p>91 % on slice 3</p>"]
-    sitting._on_foreground(False)
-    assert sitting.session.phase is Phase.READING, "the browser with the report is in front"
-    sitting._on_foreground(True)
-    sitting._on_foreground(False)
-    assert sitting.session.phase is Phase.PAUSED, "another window is none of the report"
-    sitting._on_foreground(True)
-    assert sitting.session.phase is Phase.READING
+    phases = []
+    for in_front in (False, True, False, True):
+        sitting._on_foreground(in_front)
+        phases.append(sitting.session.phase)
+    # The browser with the report; back; another window, which is none of the report; back.
+    assert phases == [Phase.READING, Phase.READING, Phase.PAUSED, Phase.READING]
     assert [entry["event"] for entry in journal(tmp_path, Sitting.WITH_AI)].count("report") == 1
     click(study.ui.sittingReportButton)
     for _ in range(sitting_report.COUNTS_TO_LEAVE):

@@ -143,13 +143,19 @@ def _of_one_stack(entries: list[tuple[Path, Any]]) -> list[tuple[Path, Any]]:
     """Return the images of the largest stack of like size and direction, along its normal."""
     stacks: dict[tuple[object, ...], list[tuple[Path, Any]]] = defaultdict(list)
     for file, header in entries:
-        direction = tuple(np.round(np.array(header.get("ImageOrientationPatient") or (), dtype=float), 3))
-        stacks[(header.get("Rows"), header.get("Columns"), *direction)].append((file, header))
-    (_rows, _columns, *direction), stack = max(stacks.items(), key=lambda item: len(item[1]))
-    if len(direction) != len("XYZXYZ") or not all(header.get("ImagePositionPatient") for _file, header in stack):
+        size = header.get("Rows"), header.get("Columns")
+        stacks[(*size, *np.round(_direction(header), 3))].append((file, header))
+    stack = max(stacks.values(), key=len)
+    direction = _direction(stack[0][1])
+    if direction.size != len("XYZXYZ") or not all(header.get("ImagePositionPatient") for _file, header in stack):
         return stack
-    normal = np.cross(np.array(direction[:3], dtype=float), np.array(direction[3:], dtype=float))
+    normal = np.cross(direction[:3], direction[3:])
     return sorted(stack, key=lambda entry: float(normal @ np.array(entry[1].ImagePositionPatient, dtype=float)))
+
+
+def _direction(header: Any) -> np.ndarray:  # noqa: ANN401 - a data set of pydicom
+    """Return the direction cosines (0020,0037), six or none."""
+    return np.array(header.get("ImageOrientationPatient") or (), dtype=float)
 
 
 def _text(header: Any, name: str) -> str:  # noqa: ANN401 - a data set of pydicom
