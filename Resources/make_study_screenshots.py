@@ -47,7 +47,7 @@ HEADS = {
 """Name: what the phantom shows, how much of it (ml), and its seed."""
 PANEL = (450, 640)
 WITH_AI_HEIGHT = 940
-WORKLIST_HEIGHT = 1240
+WORKLIST_HEIGHT = 1360
 VIEW = (420, 420)
 PAGE = (1100, 1500)
 READERS = {"R01": 0.75, "R02": 0.6}
@@ -129,7 +129,7 @@ def take_comparison(module: Any, cases: Path) -> qt.QPixmap:  # noqa: ANN401 - w
 
 
 def take_worklist(module: Any, results: Path, studies: Path) -> qt.QPixmap:  # noqa: ANN401 - widgets
-    """List results by urgency, open the most urgent study, and take the panel in two parts beside the axial view."""
+    """List results by urgency, open the most urgent study, and take the panel beside two views."""
     ui = module.panel.ui
     ui.batchSection.collapsed = False
     ui.worklistFolderEdit.setCurrentPath(str(results))
@@ -137,10 +137,15 @@ def take_worklist(module: Any, results: Path, studies: Path) -> qt.QPixmap:  # n
     module.panel.worklist.show()
     ui.worklistTable.selectRow(0)
     module.panel.worklist.open()
+    # As in the page that shows the image.
+    ui.worklistFolderEdit.setCurrentPath("/results")
+    ui.batchFolderEdit.setCurrentPath("/archive/studies")
+    ui.batchFolderButton.setEnabled(True)
     module.parent.resize(PANEL[0], WORKLIST_HEIGHT)
     panel = screenshots.image_of(module.parent)
-    view = screenshots.view_image("Red", (VIEW[0], WORKLIST_HEIGHT - 20))
-    parts = [(0, 0, panel), (PANEL[0] + 2, 0, view)]
+    height = WORKLIST_HEIGHT // 2
+    views = [screenshots.view_image(name, (VIEW[0], height - 20)) for name in ("Red", "Green")]
+    parts = [(0, 0, panel), *((PANEL[0] + 2, place * height, view) for place, view in enumerate(views))]
     return screenshots.side_by_side((PANEL[0] + 2 + VIEW[0], WORKLIST_HEIGHT), parts)
 
 
