@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 import slicer
@@ -23,6 +24,7 @@ from ICHDiagnosisLib.reader_study.protocol import Case, Sitting, create_protocol
 from ICHDiagnosisLib.reader_study.session import Phase
 from ICHDiagnosisLib.reader_study.truth import read_series_names
 from ICHDiagnosisLib.scene.case_volume import CaseNotLoadedError, load_case
+from ICHDiagnosisLib.scene.volume_geometry import ijk_to_ras
 from ICHDiagnosisLib.series_choice import SeriesChoiceError, choice_command, choose_series, series_of_cases
 from logic_cases import a_phantom
 from panel_cases import click, unfold, wait
@@ -105,6 +107,13 @@ def test_the_chosen_series_is_what_is_loaded_computed_and_compared_with(two_seri
         results_of((case,), tmp_path / "results")
     other = Case(case.identifier, case.path, None, "1.2.3.4")
     assert list(results_of((other,), tmp_path / "results")) == ["001"]
+
+
+def test_a_tilted_gantry_is_loaded_as_its_files_state_it(tmp_path: Path):
+    files = write_dicom_series(a_phantom(15.0, 32), tmp_path / "tilted")
+    places = [np.array(pydicom.dcmread(file).ImagePositionPatient, dtype=float) for file in files[:2]]
+    node = load_case(tmp_path / "tilted", "Study 1", "001")
+    assert np.abs(ijk_to_ras(node)[:3, 2]) == pytest.approx(np.abs(places[1] - places[0]), abs=1e-3)
 
 
 def test_the_panel_says_which_series_it_has_chosen(panel, two_series, tmp_path: Path, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import slicer
 
@@ -19,9 +20,10 @@ from ICHDiagnosisLib.result.reader import read_result
 from ICHDiagnosisLib.scene import result_nodes
 from ICHDiagnosisLib.scene.layers import shown_result
 from ICHDiagnosisLib.scene.study_volume import StudyNotLoadedError, load_database_series, load_study_volume
+from ICHDiagnosisLib.scene.volume_geometry import ijk_to_ras
 from ICHDiagnosisLib.scene.volume_input import write_stored_voxels
 from logic_cases import Database, a_phantom
-from panel_cases import click, click_row, unfold
+from panel_cases import click, click_row, unfold, wait
 from scene_cases import SHAPE, a_ct, affine
 from scripts.phantom.writing import write_dicom_series
 from scripts.triage.records import note_place
@@ -45,8 +47,6 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def a_dicom_result(folder: Path, files: list[Path]) -> Path:
     """Write a result of a DICOM series, with maps on the voxels of its files."""
-    import pydicom  # noqa: PLC0415 - for this alone
-
     headers = sorted((pydicom.dcmread(file) for file in files), key=lambda each: float(each.ImagePositionPatient[2]))
     places = np.array([header.ImagePositionPatient for header in headers], dtype=float)
     shape = (SIDE, SIDE, len(headers))
@@ -145,6 +145,24 @@ def test_rows_open_the_ct_and_the_result_of_their_study(worklist, opened_by_syst
     assert [path.name for path in opened_by_system] == ["report.html", "worklist.html"]
 
 
+def test_a_result_of_a_batch_of_this_computer_opens_from_where_its_study_lay(
+    panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    a_volume_file(tmp_path / "studies" / "head.nrrd")
+    unfold(panel.ui.batchSection)
+    panel.ui.batchFolderEdit.setCurrentPath(str(tmp_path / "studies"))
+    click(panel.ui.batchFolderButton)
+    wait(lambda: not panel.running)
+    panel.ui.batchFolderEdit.setCurrentPath("")
+    monkeypatch.setattr(sys.modules["ICHDiagnosis"], "BundleProcess", BundleProcess)
+    click(panel.ui.worklistButton)
+    assert [row[1] for row in cells(panel)] == ["study"]
+    assert volumes() == []
+    open_row(panel, 0)
+    assert volumes() == ["study"]
+    assert "subdural" in panel.ui.impressionLabel.text
+
+
 def test_a_ct_that_is_gone_or_not_whole_is_said_in_one_line(worklist, triage, tmp_path: Path):
     archive = tmp_path / "archive"
     first = next((archive / "patient 1").iterdir())
@@ -167,14 +185,19 @@ def test_a_ct_that_is_gone_or_not_whole_is_said_in_one_line(worklist, triage, tm
     assert volumes() == ["head"], "the folder of studies is looked into as well"
 
 
-def test_a_tilted_series_opens_with_the_caveat_that_its_tilt_is_not_shown(worklist, triage: Path, tmp_path: Path):
+def test_a_tilted_series_is_shown_tilted_with_its_maps_on_it(worklist, triage: Path, tmp_path: Path):
     shutil.rmtree(triage / "patient 1")
     tilted = write_dicom_series(a_phantom(15.0, SIDE), tmp_path / "archive" / "tilted")
     a_dicom_result(triage / "patient 1", tilted)
     note_place(Task("patient 1", str(tilted[0].parent)), triage)
     open_row(worklist, 0)
-    assert volumes() == ["patient 1"]
-    assert "without its gantry tilt" in worklist.ui.warningLabel.text
+    node = worklist.parameters().inputVolume
+    assert node.GetName() == "patient 1"
+    assert shown_result(node).attribution_maps
+    first, second = (pydicom.dcmread(file).ImagePositionPatient for file in tilted[:2])
+    step = np.abs(np.array(second, dtype=float) - np.array(first, dtype=float))
+    assert np.abs(ijk_to_ras(node)[:3, 2]) == pytest.approx(step, abs=1e-3), "along the table, not along the normal"
+    assert "tilt" not in worklist.ui.warningLabel.text
 
 
 def test_another_study_at_the_same_place_is_not_taken_for_the_one_that_was_read(worklist, tmp_path: Path):
@@ -243,6 +266,11 @@ def test_a_series_of_the_dicom_database_is_loaded_by_the_dicom_module(series, tm
     assert load_database_series("1.2.3", database, load) is None
     assert load_database_series(uid, None, load) is None
     assert asked == [uid]
+
+    def fails(_series_uid: str) -> list[str]:
+        raise OSError("DICOM module or database cannot be accessed")
+
+    assert load_database_series(uid, database, fails) is None
 
 
 def test_a_zip_is_unpacked_and_leaves_nothing_behind(series, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from .volume_input import INSTANCE_UIDS, FileDatabase
 LoadFromDatabase = Callable[[str], Sequence[str]]
 _VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd")
 
+_log = logging.getLogger(__name__)
+
 
 class StudyNotLoadedError(MessageError):
     """The CT of a result cannot be loaded; the message is one line that says why and what to do."""
@@ -34,7 +37,7 @@ def load_from_database(series_uid: str) -> Sequence[str]:
 def load_database_series(
     series_uid: str, database: FileDatabase | None, load: LoadFromDatabase = load_from_database
 ) -> slicer.vtkMRMLScalarVolumeNode | None:
-    """Load a series from Slicer's DICOM database; None where it is not in it, or its files are gone.
+    """Load a series from Slicer's DICOM database; None where it is not in it, or cannot be loaded from there.
 
     Parameters
     ----------
@@ -48,7 +51,12 @@ def load_database_series(
     files = [] if database is None else [Path(str(file)) for file in database.filesForSeries(series_uid)]
     if not files or not all(file.is_file() for file in files):
         return None
-    nodes = [slicer.mrmlScene.GetNodeByID(identifier) for identifier in load(series_uid)]
+    try:
+        nodes = [slicer.mrmlScene.GetNodeByID(identifier) for identifier in load(series_uid)]
+    except (OSError, RuntimeError) as error:
+        # The files may be had elsewhere, and a reader is told of those.
+        _log.warning("a series of the DICOM database could not be loaded: %s", error)
+        return None
     return next((node for node in nodes if node is not None and node.IsA("vtkMRMLScalarVolumeNode")), None)
 
 
@@ -98,7 +106,7 @@ def load_series(files: Sequence[Path], name: str) -> slicer.vtkMRMLScalarVolumeN
     names = vtk.vtkStringArray()
     for file in files:
         names.InsertNextValue(str(file))
-    node = slicer.modules.volumes.logic().AddArchetypeVolume(str(files[0]), name, 0, names)
+    node = slicer.modules.volumes.logic().AddArchetypeScalarVolume(str(files[0]), name, 0, names)
     if node is None:
         raise RuntimeError(files[0].name)
     return node
