@@ -45,6 +45,7 @@ if IS_NEW_ENOUGH:
     from ICHDiagnosisLib.parameters import Parameters, forget_unreadable_parameters, rename_earlier_parameters
     from ICHDiagnosisLib.sample_data import load_phantom, phantom_command, register_sample_data
     from ICHDiagnosisLib.self_test import ICHDiagnosisTest
+    from ICHDiagnosisLib.series_choice import choice_command, choose_series
     from ICHDiagnosisLib.settings import ModuleSettings
 
     __all__ = ["ICHDiagnosis", "ICHDiagnosisLogic", "ICHDiagnosisTest", "ICHDiagnosisWidget"]
@@ -122,17 +123,11 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         database = getattr(slicer, "dicomDatabase", None)
         self.analysis = AnalysisLogic(run, self.missing_packages, self.history, database)
         self.dicom_export = DicomExport(DicomProcess(python_executable(), self.bundle_root, environment), database)
-        self.batch = Batch(
-            run, self.missing_packages, record=lambda result, name: record_analysis(self.history, result, name)
-        )
+        self.batch = Batch(run, self.missing_packages, record=lambda *found: record_analysis(self.history, *found))
         self.results_batch = Batch(run, self.missing_packages)
 
     def getParameterNode(self) -> Parameters:
-        """Return the parameters of the scene; the same object as long as their node is the same.
-
-        A wrapper and its connected widgets observe their node for as long as that lives (Slicer 5.10 removes neither),
-        so that a new one at each call would make every change of a parameter slower.
-        """
+        """Return the parameters of the scene: one wrapper per node, for Slicer 5.10 never takes its observers off."""
         node = super().getParameterNode()
         rename_earlier_parameters(node)
         forget_unreadable_parameters(node)
@@ -232,6 +227,11 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         """Have the worklist of a folder of results written; return its page. Errors as :func:`write_worklist`."""
         runner = BundleProcess(slicer.util.startupEnvironment(), worklist_command)
         return write_worklist(runner, python_executable(), self.bundle_root, results, slicer.app.processEvents)
+
+    def choose_series(self, study: Path) -> str:
+        """Return the UID of the series that the bundle reads of a folder; errors as :func:`choose_series`."""
+        runner = BundleProcess(slicer.util.startupEnvironment(), choice_command)
+        return choose_series(runner, python_executable(), self.bundle_root, study, slicer.app.processEvents)
 
     def warm_up(self) -> None:
         """Have the network loaded before a study comes, unless that is switched off; return at once."""

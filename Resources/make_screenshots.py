@@ -45,7 +45,7 @@ KINDS = ("intraparenchymal", "subdural")
 REPORT_TOP = (1100, 1060)
 README_REPORT = (1100, 1900)
 README_WIDTH = 814
-AROUND_HEIGHT = 800
+AROUND_HEIGHT = 900
 
 _log = logging.getLogger(__name__)
 

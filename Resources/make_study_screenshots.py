@@ -1,4 +1,4 @@
-"""Make the images of reader study and comparison from the real panel and real slice views, on phantoms.
+"""Make the images of reader study, comparison and worklist from the real panel and real slice views, on phantoms.
 
     python Resources/make_study_screenshots.py [--output Resources]
 
@@ -47,6 +47,7 @@ HEADS = {
 """Name: what the phantom shows, how much of it (ml), and its seed."""
 PANEL = (450, 640)
 WITH_AI_HEIGHT = 940
+WORKLIST_HEIGHT = 1360
 VIEW = (420, 420)
 PAGE = (1100, 1500)
 READERS = {"R01": 0.75, "R02": 0.6}
@@ -127,6 +128,27 @@ def take_comparison(module: Any, cases: Path) -> qt.QPixmap:  # noqa: ANN401 - w
     return screenshots.side_by_side((places[1] + size[0], WITH_AI_HEIGHT), parts)
 
 
+def take_worklist(module: Any, results: Path, studies: Path) -> qt.QPixmap:  # noqa: ANN401 - widgets
+    """List results by urgency, open the most urgent study, and take the panel beside two views."""
+    ui = module.panel.ui
+    ui.batchSection.collapsed = False
+    ui.worklistFolderEdit.setCurrentPath(str(results))
+    ui.batchFolderEdit.setCurrentPath(str(studies))
+    module.panel.worklist.show()
+    ui.worklistTable.selectRow(0)
+    module.panel.worklist.open()
+    # As in the page that shows the image.
+    ui.worklistFolderEdit.setCurrentPath("/results")
+    ui.batchFolderEdit.setCurrentPath("/archive/studies")
+    ui.batchFolderButton.setEnabled(True)
+    module.parent.resize(PANEL[0], WORKLIST_HEIGHT)
+    panel = screenshots.image_of(module.parent)
+    height = WORKLIST_HEIGHT // 2
+    views = [screenshots.view_image(name, (VIEW[0], height - 20)) for name in ("Red", "Green")]
+    parts = [(0, 0, panel), *((PANEL[0] + 2, place * height, view) for place, view in enumerate(views))]
+    return screenshots.side_by_side((PANEL[0] + 2 + VIEW[0], WORKLIST_HEIGHT), parts)
+
+
 def made_up_study(folder: Path) -> StudyStore:
     """Let made-up readers read forty studies of which nobody looks at an image."""
     cases = folder / "made up"
@@ -165,7 +187,7 @@ def _read(store: StudyStore, reader: str, sitting: Sitting, skill: float) -> Non
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make all four images."""
+    """Make all five images."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description="Make the images of reader study and comparison.")
     parser.add_argument("--output", type=Path, default=ROOT / "Resources")
@@ -182,10 +204,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         section.begin_with_ai()
         take_reading(module, section, WITH_AI_HEIGHT).save(str(output / "reader_study_with_ai.png"))
         take_comparison(module, cases).save(str(output / "history_comparison.png"))
+        module.panel.history.forget_volumes()
+        slicer.mrmlScene.Clear(False)
+        ui = module.panel.ui
+        ui.historySection.collapsed = True
+        results = Path(section.ui.studyFolderEdit.currentPath) / RESULTS_FOLDER
+        take_worklist(module, results, cases).save(str(output / "worklist_in_slicer.png"))
         host.close_panel(module)
         page = conclude(made_up_study(folder))
         screenshots.take_report(page, output / "reader_study_evaluation.png", PAGE)
-    _log.info("reader_study_*.png and history_comparison.png are in %s", output)
+    _log.info("reader_study_*.png, history_comparison.png and worklist_in_slicer.png are in %s", output)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Past analyses in an SQLite file of the user's settings folder. Standard library only.
 
 Kept per analysis: what it was given as the study's name (study UID or volume name), when, impression, findings, model
-version and result folder. No patient names: none is passed in. Several Slicers may use the file at once.
+version, result folder, and where the CT's files lie. No patient names: none is passed in, though a path holds what
+files are called. Several Slicers may use the file at once.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX analysis_by_date ON analysis (date);
     """,
     "ALTER TABLE analysis ADD COLUMN impression TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE analysis ADD COLUMN ct_place TEXT NOT NULL DEFAULT ''",
 )
+_COLUMNS = "id, study, date, impression, findings, model_version, result_folder, ct_place"
 
 
 class HistoryError(MessageError):
@@ -69,6 +72,8 @@ class PastAnalysis:
         Version of the model.
     result_folder : Path
         Where the results were.
+    ct_place : Path or None
+        File or folder of the CT; None where it is not known.
     """
 
     identifier: int
@@ -78,6 +83,7 @@ class PastAnalysis:
     findings: tuple[PastFinding, ...]
     model_version: str
     result_folder: Path
+    ct_place: Path | None = None
 
     @property
     def can_be_opened(self) -> bool:
@@ -114,6 +120,7 @@ class History:
         model_version: str,
         result_folder: Path,
         date: datetime | None = None,
+        ct_place: Path | None = None,
     ) -> int | None:
         """Add one analysis.
 
@@ -131,6 +138,8 @@ class History:
             Where the results are.
         date : datetime, optional
             With a time zone; now otherwise.
+        ct_place : Path, optional
+            File or folder of the CT, where it has one.
 
         Returns
         -------
@@ -152,8 +161,8 @@ class History:
         kept = [[finding.name, finding.probability, finding.positive] for finding in findings]
         with self._open() as connection:
             row = connection.execute(
-                "INSERT INTO analysis (study, date, impression, findings, model_version, result_folder)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO analysis (study, date, impression, findings, model_version, result_folder, ct_place)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     study,
                     date.astimezone(timezone.utc).isoformat(timespec="seconds"),
@@ -161,6 +170,7 @@ class History:
                     json.dumps(kept, ensure_ascii=False),
                     model_version,
                     str(result_folder),
+                    "" if ct_place is None else str(ct_place),
                 ),
             )
             return row.lastrowid
@@ -187,14 +197,27 @@ class History:
         if not self.file.exists():
             return ()
         with self._open() as connection:
-            rows = connection.execute(
-                "SELECT id, study, date, impression, findings, model_version, result_folder FROM analysis"
-                " ORDER BY date DESC, id DESC"
-            ).fetchall()
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM analysis ORDER BY date DESC, id DESC").fetchall()
         # In Python, for SQLite compares without case in ASCII only.
         words = text.casefold().split()
         analyses = (_analysis(row) for row in rows)
         return tuple(analysis for analysis in analyses if all(word in _searchable(analysis) for word in words))
+
+    def of_result(self, result_folder: Path) -> PastAnalysis | None:
+        """Return the latest analysis whose results lie in a folder; None where none is recorded.
+
+        Raises
+        ------
+        HistoryError
+            If the file cannot be read.
+        """
+        if not self.file.exists():
+            return None
+        with self._open() as connection:
+            row = connection.execute(
+                f"SELECT {_COLUMNS} FROM analysis WHERE result_folder = ? ORDER BY id DESC", (str(result_folder),)
+            ).fetchone()
+        return None if row is None else _analysis(row)
 
     def delete(self, identifier: int) -> None:
         """Forget one analysis; its result folder stays. Unknown numbers are ignored.
@@ -269,12 +292,13 @@ class History:
         logging.warning("the history was damaged and a new one was begun; the old file is kept as %s", aside.name)
 
 
-def _analysis(row: tuple[int, str, str, str, str, str, str]) -> PastAnalysis:
-    identifier, study, date, impression, findings, model_version, result_folder = row
+def _analysis(row: tuple[int, str, str, str, str, str, str, str]) -> PastAnalysis:
+    identifier, study, date, impression, findings, model_version, result_folder, ct_place = row
     try:
         kept = tuple(PastFinding(str(name), float(value), bool(is_on)) for name, value, is_on in json.loads(findings))
         recorded = datetime.fromisoformat(date)
-        return PastAnalysis(identifier, study, recorded, impression, kept, model_version, Path(result_folder))
+        place = Path(ct_place) if ct_place else None
+        return PastAnalysis(identifier, study, recorded, impression, kept, model_version, Path(result_folder), place)
     except (ValueError, TypeError) as error:
         raise HistoryError("history.entry", number=identifier, error=error) from error
 

@@ -43,6 +43,7 @@ from .parameters import DeviceChoice, Parameters
 from .result.content import Result, ResultError
 from .result.reader import read_result
 from .scene.show_result import show_result
+from .scene.study_volume import place_of
 from .scene.volume_geometry import GeometryError
 from .scene.volume_input import FileDatabase, VolumeNotWritableError, is_from_dicom, write_input
 
@@ -189,7 +190,8 @@ class AnalysisLogic:
             shown = show_result(result, input_node)
         except (ResultError, GeometryError) as error:
             return replace(ending, outcome=self._not_shown(outcome, error, input_node))
-        return replace(ending, shown=shown, notices=record_analysis(self._history, result, input_node.GetName()))
+        notices = record_analysis(self._history, result, input_node.GetName(), place_of(input_node))
+        return replace(ending, shown=shown, notices=notices)
 
     def _not_shown(
         self, outcome: Outcome, error: ResultError | GeometryError, input_node: slicer.vtkMRMLScalarVolumeNode
@@ -209,7 +211,9 @@ def _only_result(folders: list[Path]) -> Result:
     return read_result(folders[0])
 
 
-def record_analysis(history: History | None, result: Result, name: str) -> tuple[str, ...]:
+def record_analysis(
+    history: History | None, result: Result, name: str, ct_place: Path | None = None
+) -> tuple[str, ...]:
     """Add an analysis to the history; one that fails must not cost the user the result.
 
     Parameters
@@ -220,6 +224,8 @@ def record_analysis(history: History | None, result: Result, name: str) -> tuple
         What was found; a study that was not evaluable is not recorded.
     name : str
         Name of the volume or file, for a study without a Study Instance UID.
+    ct_place : Path, optional
+        Where its CT lies.
 
     Returns
     -------
@@ -230,9 +236,8 @@ def record_analysis(history: History | None, result: Result, name: str) -> tuple
         return ()
     findings = [PastFinding(finding.name, finding.probability, finding.positive) for finding in result.findings]
     try:
-        history.record(
-            result.study.study_uid or name, result.impression.text, findings, result.model.version, result.folder
-        )
+        study = result.study.study_uid or name
+        history.record(study, result.impression.text, findings, result.model.version, result.folder, ct_place=ct_place)
     except HistoryError as error:
         _log.warning("the analysis is not in the history: %s", error)
         return (str(error),)

@@ -283,7 +283,7 @@ CATALOGUE = {
     "history.damaged": _("The history was damaged and a new one was begun; the old file is kept as {name}"),
     "history.entry": _("Entry {number} of the history cannot be read: {error}"),
     "history.shown_by_name": _("Shown on the loaded volume of the same name: make sure that it is the same study."),
-    "history.report_opened": _("Its study is not loaded; the report was opened instead."),
+    "history.report_opened": _("{reason} The report was opened instead."),
     "history.forgotten": _("Forgotten. Its results stay in {folder}."),
     # Many studies
     "batch.no_studies": _("There are no studies to analyse."),
@@ -293,7 +293,6 @@ CATALOGUE = {
     "batch.table_title": _("Add all findings to a table"),
     "batch.made_before": _("{status} (before)"),
     "batch.no_worklist": _("The worklist could not be written: {reason}"),
-    "batch.worklist_opened": _("Sorted by urgency, as the worklist in the browser. It lists all results of {folder}."),
     "status.waiting": _("Waiting"),
     "status.running": _("Running"),
     "status.evaluated": _("Evaluated"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,9 @@ import slicer
 
 from .bundle.command import BundleRequest
 from .bundle.process import BundleRunner
+from .bundle.short_run import run_to_end
 from .messages import MessageError
+from .scene.study_volume import forget_file
 
 CATEGORY = "ICHDiagnosis"
 PHANTOM_NAME = "ICHPhantom"
@@ -20,7 +21,6 @@ HEAD_CT_NAME = "ICH-ADAPT2"
 HEAD_CT_FILE = "ICH-ADAPT2.nii.gz"
 HEAD_CT_SHA256 = "40e9f1cb82dd68e8bd19dccf0ad116c8cb2eb67a8cfadf3ad9155642e4851d89"
 HEAD_CT_ADDRESS = f"https://github.com/lassoan/SlicerMONAIAuto3DSeg/releases/download/TestingData/{HEAD_CT_FILE}"
-_POLL_SECONDS = 0.05
 
 
 class SampleDataError(MessageError):
@@ -71,15 +71,8 @@ def load_phantom(
     """
     with tempfile.TemporaryDirectory(prefix="ich-phantom-") as name:
         folder = Path(name)
-        runner.start(BundleRequest(python, bundle_root, folder, folder, overrides=options or {}))
-        outcome = None
-        try:
-            while outcome is None:
-                keep_alive()
-                time.sleep(_POLL_SECONDS)
-                outcome = runner.poll().outcome
-        finally:
-            runner.close()
+        request = BundleRequest(python, bundle_root, folder, folder, overrides=options or {})
+        outcome, _lines = run_to_end(runner, request, keep_alive)
         if outcome.exit_status != 0:
             raise SampleDataError("sample.not_made", reason=f"{outcome.message} {outcome.suggestion}".strip())
         return _load_without_file(folder / "ct.nii.gz", PHANTOM_NAME)
@@ -123,8 +116,5 @@ def _load_without_file(path: Path, node_name: str) -> slicer.vtkMRMLScalarVolume
         node = slicer.util.loadVolume(str(path), {"name": node_name})
     except RuntimeError as error:
         raise SampleDataError("sample.not_loaded") from error
-    storage = node.GetStorageNode()
-    if storage is not None:
-        slicer.mrmlScene.RemoveNode(storage)
-    node.SetAndObserveStorageNodeID(None)
+    forget_file(node)
     return node

@@ -58,9 +58,18 @@ STUDY_CATALOGUE = {
     "ai.several": _("Case {case} ({name}) has {count} results: leave one of them in the folder."),
     "ai.damaged": _("The result of case {case} ({name}) cannot be used: {error}"),
     "ai.not_evaluable": _("Case {case} ({name}) could not be evaluated ({reason}): a reader study needs it replaced."),
+    "ai.other_series": _("The result of case {case} ({name}) is of another series: compute the results anew."),
     "ai.no_fit": _("The result of case {case} ({name}) does not lie on its voxels: {error}"),
     "case.not_loaded": _("Case {case} ({name}) cannot be loaded: {error}"),
-    "case.no_files": _("the folder holds no DICOM files"),
+    "case.no_files": _("the folder holds no CT series to be read"),
+    "case.several_series": _(
+        "the folder holds {count} CT series, and this reader study was made before one was chosen"
+    ),
+    "series.chosen": _("{name} holds {count} CT series; read is the one that an analysis would read: {series}."),
+    "series.described": _("series {number} {description!r}, {count} images"),
+    "series.no_such": _("{name} does not hold exactly one series {series!r}. There are: {found}."),
+    "series.not_chosen": _("No series of {name} can be read: {reason}"),
+    "series.several_studies": _("{name} holds {count} studies: give each a folder of its own."),
     "evaluation.nothing": _("No reader has read a study in both sittings yet: there is nothing to evaluate."),
     "evaluation.not_written": _("The evaluation cannot be written: {error}"),
     # The evaluation's page
@@ -172,6 +181,30 @@ STUDY_CATALOGUE = {
     "reading.pause": _("Pause"),
     "reading.continue": _("Continue"),
     "reading.volume": _("Study {position}"),
+    "reading.no_report": _("The report cannot be shown: {error}"),
+    # Opening a study again, from the history or the worklist
+    "open.unknown": _("The CT of {study} is not loaded, and it is not known where it lies: load it, then try again."),
+    "open.gone": _("The CT of {study} is no longer at {place}: load it from where it is now, then try again."),
+    "open.not_in_folder": _("{place} does not hold the CT of {study} any more: load it from where it is now."),
+    "open.incomplete": _(
+        "Of the {count} images of {study}, {place} holds {found}: load the whole series, then try again."
+    ),
+    "open.unreadable": _("The CT of {study} at {place} cannot be read: {error}"),
+    "urgency.likely": _("Haemorrhage likely"),
+    "urgency.possible": _("Possible"),
+    "urgency.other": _("Other finding"),
+    "urgency.unread": _("Not read"),
+    "urgency.negative": _("No finding"),
+    "worklist.listed": _(
+        "{count} studies of {folder}, the most urgent first: a network's estimate, research use only."
+    ),
+    "worklist.cut": _("The first {shown} are listed here; the page in the browser has all of them."),
+    "worklist.opened": _("{study} is open: its findings are above."),
+    "worklist.no_result": _("{study} has no result: {reason}"),
+    "worklist.from_archive": _(
+        "The CT of {study} came from an archive and is not on this computer: fetch it into the DICOM database of "
+        "3D Slicer, then open the row again."
+    ),
     # Two time points of one patient
     "patient.name": _("Name: {value}"),
     "patient.id": _("Patient ID: {value}"),
@@ -180,15 +213,18 @@ STUDY_CATALOGUE = {
     "patient.study_date": _("Study of {value}"),
     "patient.none": _("The loaded volume states no patient attributes."),
     "compare.choose_two": _("Choose two analyses of one patient: click one, then the other with Ctrl."),
-    "compare.not_loaded": _("The CT of {study} is not loaded: load both studies, then compare."),
     "compare.same_volume": _("Both analyses are of the same volume: choose two studies."),
     "compare.other_patient": _("The two volumes state different patient IDs: they are not compared."),
     "compare.patient_unknown": _("The volumes do not state whose they are: make sure that both are of one patient."),
     "compare.not_evaluable": _("{study} could not be evaluated: there is nothing to compare."),
     "compare.dates_unknown": _("The volumes state no date: the first to be analysed is called earlier."),
     "compare.other_model": _("Made by different models or thresholds: a change may come from those."),
-    "compare.by_head_top": _("Slices are aligned by the top of the head, no more: adjust one view with linking off."),
-    "compare.no_head_top": _("The top of the head was not found in both: scroll to like slices, then link."),
+    "compare.by_head_top": _(
+        "Not registered: slices are aligned by the top of the head alone. Adjust one view with linking off."
+    ),
+    "compare.no_head_top": _(
+        "Not registered, and the top of the head was not found in both: scroll to like slices, then link."
+    ),
     "compare.new": _("new"),
     "compare.gone": _("no longer positive"),
     "compare.both": _("positive in both"),

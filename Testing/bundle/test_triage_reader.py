@@ -71,6 +71,17 @@ def test_a_result_is_whole_and_bears_the_name_of_its_task(reader, archive, outpu
     assert sorted(path.name for path in output.iterdir()) == [".triage", "a name"]
 
 
+def test_where_a_study_lies_is_noted_beside_the_results_for_who_opens_it(reader, archive, output):
+    read(reader, archive / "one", output)
+    read(reader, archive / "nothing" / "gone", output, name="not there")
+    (note,) = [json.loads(file.read_text("utf-8")) for file in (output / ".triage" / "places").iterdir()]
+    assert note == {"study_id": "a name", "place": str(archive / "one")}
+    assert str(archive) not in (output / "a name" / "result.json").read_text("utf-8")
+    shutil.rmtree(output / ".triage" / "places")
+    assert read(reader, archive / "one", output).before
+    assert len(list((output / ".triage" / "places").iterdir())) == 1, "also of a study that was read before"
+
+
 def test_what_was_read_is_not_read_again_until_input_or_result_changes(reader, archive, output, tmp_path):
     study = shutil.copytree(archive / "one", tmp_path / "study")
     write_failure(output, "a name", "of an earlier attempt")

@@ -142,7 +142,9 @@ def test_weights_of_another_network_are_refused(bundle: Path):
     assert "does not fit" in error_of_loading(bundle, DrCT1(TinyBackbone(), slices=4))
 
 
-@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\3\4 cut off"], ids=["empty", "text", "cut off"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no weights", b"torn", b"PK\3\4 cut off"], ids=["empty", "text", "another text", "cut off"]
+)
 def test_a_file_of_ones_own_that_holds_no_weights_is_refused(bundle: Path, content: bytes):
     (bundle / "models" / "own.pt").write_bytes(content)
     assert "models/own.pt" in error_of_loading(bundle, model_file="models/own.pt")

@@ -50,6 +50,9 @@ class Database:
     def fileForInstance(self, uid: str) -> str:  # noqa: N802 - Slicer's name
         return str(self.files.get(uid, ""))
 
+    def filesForSeries(self, uid: str) -> list[str]:  # noqa: N802 - Slicer's name
+        return [str(file) for file in self.files.values() if str(pydicom.dcmread(file).SeriesInstanceUID) == uid]
+
 
 @functools.cache
 def a_phantom(tilt: float, pixels: int) -> Phantom:

@@ -58,6 +58,14 @@ class _NoDialog:
     def __init__(self, **_settings: Any) -> None:
         self._lines: list[str] = []
 
+    @classmethod
+    def acquire(cls, **settings: Any) -> _NoDialog:
+        """Return one for an installation, as Slicer does since it shares one dialog between them."""
+        return cls(**settings)
+
+    def release(self) -> None:
+        return
+
     def appendLog(self, line: str) -> None:  # noqa: N802 - Slicer's name
         self._lines.append(line)
 

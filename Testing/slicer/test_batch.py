@@ -51,7 +51,7 @@ def test_entries_of_one_name_get_folders_of_their_own(tmp_path: Path):
 def test_every_study_of_a_folder_gets_its_row_with_results_or_the_reason(studies, a_batch, settings, temporary):
     recorded = []
     runner = ReadingRunner()
-    batch = a_batch(runner, record=lambda result, name: recorded.append((result.evaluated, name)))
+    batch = a_batch(runner, record=lambda result, name, _place: recorded.append((result.evaluated, name)))
     batch.start(studies_in_folder(studies, settings.output_folder), settings)
     assert [row.status for row in batch.rows] == [StudyStatus.WAITING] * 3
     update = finished(batch)

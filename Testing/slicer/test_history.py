@@ -115,7 +115,17 @@ def test_only_what_was_given_is_kept(a_history):
     record(a_history, "1.2.3")
     with sqlite3.connect(a_history.file) as connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(analysis)")]
-    assert columns == ["id", "study", "date", "findings", "model_version", "result_folder", "impression"]
+    kept = ["id", "study", "date", "findings", "model_version", "result_folder", "impression", "ct_place"]
+    assert columns == kept
+
+
+def test_the_latest_analysis_of_a_result_folder_states_where_its_ct_lies(a_history, tmp_path):
+    assert a_history.of_result(tmp_path) is None
+    for place in (None, tmp_path / "ct.nrrd"):
+        a_history.record("1.2.3", "A sentence.", (), "0.1.0", tmp_path, ct_place=place)
+    assert a_history.of_result(tmp_path).ct_place == tmp_path / "ct.nrrd"
+    assert a_history.search()[1].ct_place is None
+    assert a_history.of_result(tmp_path / "other") is None
 
 
 def test_a_date_without_a_time_zone_is_refused(a_history):

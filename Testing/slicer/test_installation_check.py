@@ -6,11 +6,15 @@ import hashlib
 import json
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from host.launcher import write_launcher
+from ICHDiagnosisLib.bundle import interpreter
 from ICHDiagnosisLib.bundle.command import BundleMissingError
+from ICHDiagnosisLib.bundle.interpreter import real_interpreter
 from ICHDiagnosisLib.bundle.location import bundle_identity
 from ICHDiagnosisLib.install import check as installation_check
 from ICHDiagnosisLib.install.check import (
@@ -22,6 +26,7 @@ from ICHDiagnosisLib.install.check import (
 )
 from ICHDiagnosisLib.install.installed_packages import InstalledPackages
 from ICHDiagnosisLib.install.requirements import Requirement
+from ICHDiagnosisLib.panel.installation_section import describe
 from package_cases import put_distribution
 
 PYTHON = Path(sys.executable)
@@ -37,7 +42,15 @@ def a_bundle(tmp_path: Path) -> Path:
         (root / name).write_bytes(name.encode())
         hashes[name] = hashlib.sha256(name.encode()).hexdigest()
     write_metadata(root, {"version": "0.1.0", "weights": hashes})
+    answer(root, {"title": "DrCT2", "file": "models/model.pt", "stated": True, "fault": ""})
     return root
+
+
+def answer(root: Path, *systems: dict[str, object]) -> None:
+    """Let the bundle say this of its installed systems."""
+    (root / "scripts").mkdir(exist_ok=True)
+    lines = [f"print('WEIGHTS ' + {json.dumps(system)!r})" for system in systems]
+    (root / "scripts" / "installed_weights.py").write_text("\n".join(lines), encoding="utf-8")
 
 
 def write_metadata(root: Path, content: object) -> None:
@@ -58,6 +71,9 @@ def test_a_sound_installation_has_no_problems(a_bundle):
     assert check.device.torch_version == check.versions["torch"]
     assert check.bundle_version == "0.1.0"
     assert [file.state for file in check.weights] == [WeightsState.INTACT, WeightsState.INTACT]
+    assert [system.describe() for system in check.systems] == [
+        "DrCT2: models/model.pt is as stated, and fills its network"
+    ]
 
 
 def test_wrong_and_missing_weights_and_old_packages_are_reported(a_bundle, a_device, tmp_path):
@@ -72,7 +88,22 @@ def test_wrong_and_missing_weights_and_old_packages_are_reported(a_bundle, a_dev
         "models/model.pt: wrong hash",
         "models/second.pt: missing",
     )
+    assert [system.fault for system in check.systems] == [""]
     assert check.weights[0].found_sha256 == hashlib.sha256(b"something else").hexdigest()
+
+
+def test_the_weights_of_every_installed_system_are_reported(a_bundle, a_device):
+    own = {"title": "RADnet", "file": "models/radnet/model.pt", "stated": False, "fault": ""}
+    torn = {"title": "DenseNet40", "file": "models/densenet40/model.pt", "stated": False, "fault": "it is damaged"}
+    answer(a_bundle, own, torn)
+    check = check_installation(a_bundle, PYTHON, {}, [])
+    assert check.problems == ("DenseNet40: models/densenet40/model.pt cannot be used: it is damaged",)
+    shown = describe(check)
+    assert "RADnet: models/radnet/model.pt fills its network; no hash is stated for it" in shown
+    assert shown.count("DenseNet40") == 1
+    (a_bundle / "scripts" / "installed_weights.py").write_text("raise SystemExit('no such thing')", encoding="utf-8")
+    (problem,) = check_installation(a_bundle, PYTHON, {}, []).problems
+    assert problem == "The weights of the installed systems could not be loaded: no such thing"
 
 
 def test_a_torch_that_cannot_be_imported_is_offered_for_repair(a_bundle, tmp_path, monkeypatch):
@@ -128,9 +159,20 @@ def test_a_torch_that_does_not_answer_is_named(tmp_path, script, seconds, proble
         query_device(python, os.environ, seconds)
 
 
-def test_a_torch_that_crashes_behind_the_launcher_is_told_from_one_that_fails(tmp_path, python_slicer, monkeypatch):
+def test_a_torch_that_crashes_behind_the_launcher_is_told_from_one_that_fails(tmp_path):
     crash = "import os, resource\nresource.setrlimit(resource.RLIMIT_CORE, (0, 0))\nos.kill(os.getpid(), 11)\n"
-    (tmp_path / "torch.py").write_text(crash, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "torch.py").write_text(crash, encoding="utf-8")
+    python = write_launcher(tmp_path, packages)
     with pytest.raises(DeviceQueryError, match=r"crashed.*status -11"):
-        query_device(python_slicer, os.environ)
+        query_device(python, os.environ)
+
+
+def test_modules_of_the_current_folder_are_not_imported(tmp_path, python_slicer, monkeypatch):
+    for name in ("torch", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(interpreter, "_known", {})
+    assert query_device(python_slicer, os.environ).torch_version.split("+")[0] == version("torch").split("+")[0]
+    assert real_interpreter(python_slicer, os.environ).python != python_slicer

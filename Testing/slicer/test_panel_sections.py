@@ -13,6 +13,8 @@ from history_cases import begin_as_version_1
 from ICHDiagnosisLib.bundle.command import BundleRequest
 from ICHDiagnosisLib.panel import history_section, result_export
 from ICHDiagnosisLib.scene.layers import remove_result, shown_result
+from ICHDiagnosisLib.scene.study_volume import place_of
+from ICHDiagnosisLib.scene.volume_input import write_stored_voxels
 from panel_cases import applied, click, click_row, refused, unfold, wait
 from scene_cases import a_ct, affine
 
@@ -97,7 +99,7 @@ def test_past_analyses_are_searched_opened_again_and_forgotten(panel, head_ct, o
     click_row(ui.historyTable, 0)
     click(ui.historyOpenButton)
     assert [path.name for path in opened_by_system] == ["report.html"]
-    assert ui.historyLabel.text.startswith("Its study is not loaded")
+    assert ui.historyLabel.text.startswith("The CT of 1.2.3 is not loaded, and it is not known where it lies")
     click(ui.historyDeleteButton)
     assert ui.historyTable.rowCount == 0
     assert not ui.historyDeleteButton.enabled
@@ -116,6 +118,32 @@ def test_a_history_that_is_switched_off_stays_empty(panel, head_ct):
     click(panel.ui.keepHistoryBox)
     applied(panel, head_ct)
     assert panel.ui.historyTable.rowCount == 0
+
+
+def test_a_past_study_is_loaded_from_its_file_and_said_to_be_gone_where_it_is(panel, opened_by_system, tmp_path: Path):
+    file = tmp_path / "Muster 1.nrrd"
+    made = a_ct(affine())
+    write_stored_voxels(made, file)
+    slicer.mrmlScene.RemoveNode(made)
+    applied(panel, slicer.util.loadVolume(str(file), {"name": "CT"}))
+    unfold(panel.ui.historySection)
+    slicer.mrmlScene.Clear(False)
+    panel.set_parameters(panel.logic.getParameterNode())
+    panel.ui.historySearch.setText("1.2.3")
+    click_row(panel.ui.historyTable, 0)
+    click(panel.ui.historyOpenButton)
+    node = panel.parameters().inputVolume
+    assert shown_result(node) is not None
+    assert place_of(node) == file
+    assert panel.ui.impressionLabel.visible
+    assert "same study" not in panel.ui.warningLabel.text, "it is that very file"
+    assert not opened_by_system
+    slicer.mrmlScene.RemoveNode(node)
+    file.rename(tmp_path / "elsewhere.nrrd")
+    click_row(panel.ui.historyTable, 0)
+    click(panel.ui.historyOpenButton)
+    assert panel.ui.historyLabel.text.startswith(f"The CT of 1.2.3 is no longer at {file}")
+    assert [path.name for path in opened_by_system] == ["report.html"]
 
 
 # --- many at once

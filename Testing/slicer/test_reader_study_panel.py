@@ -71,8 +71,8 @@ def test_nothing_of_the_ai_can_be_seen_in_the_sitting_without_it(panel, study, h
     def never(*_arguments: object) -> None:
         raise AssertionError("a result was read")
 
-    for place in ("reader_study.ai_results.read_result", "panel.history_section.read_result", "logic.read_result"):
-        monkeypatch.setattr(f"ICHDiagnosisLib.{place}", never)
+    for place in ("reader_study.ai_results", "panel.history_section", "study_opening", "logic"):
+        monkeypatch.setattr(f"ICHDiagnosisLib.{place}.read_result", never)
     click(study.ui.beginWithoutButton)
     names = set()
     while study.sitting.is_open:

@@ -20,6 +20,7 @@ from ICHDiagnosisLib.result.reader import parse_result, read_result
 from ICHDiagnosisLib.scene.layers import shown_result
 from ICHDiagnosisLib.scene.show_result import show_result
 from ICHDiagnosisLib.scene.side_by_side import VIEWS, SideBySide, head_top
+from ICHDiagnosisLib.scene.volume_input import write_stored_voxels
 from panel_cases import click, click_row, unfold
 from scene_cases import SHAPE, a_ct, a_result_with_lesions, affine, plane_of
 
@@ -262,6 +263,26 @@ def test_patient_attributes_are_shown_where_that_is_allowed_and_stored_nowhere(p
     assert not panel.ui.patientLabel.visible
 
 
+def test_studies_that_are_not_loaded_are_loaded_to_be_compared(panel, two_past, tmp_path: Path):
+    for number, node in enumerate(two_past):
+        file = write_stored_voxels(node, tmp_path / f"{number}.nrrd")
+        (past,) = panel.history._history.search(node.GetName())
+        panel.history._history.record(node.GetName(), "", (), "", past.result_folder, ct_place=file)
+        panel.history._history.delete(past.identifier)
+        slicer.mrmlScene.RemoveNode(node)
+    panel.history.refresh()
+    choose_both(panel)
+    click(panel.ui.historyCompareButton)
+    assert panel.ui.historyLabel.text == ""
+    assert panel.ui.comparisonTitle.text == "earlier: follow-up · later: admission"
+    assert "Not registered: slices are aligned by the top of the head alone" in panel.ui.comparisonLabel.text
+    (tmp_path / "1.nrrd").unlink()
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("admission"))
+    click(panel.ui.historyCompareButton)
+    assert panel.ui.historyLabel.text.startswith(f"The CT of admission is no longer at {tmp_path / '1.nrrd'}")
+    assert not panel.ui.comparisonFrame.visible
+
+
 def test_a_volume_without_attributes_and_a_date_that_is_none_are_told_as_they_are(panel, two_past):
     panel.ui.patientAttributesBox.checked = True
     click_row(panel.ui.historyTable, 0)
@@ -288,7 +309,7 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(panel, two_past, tmp
     assert "4711" not in label.text
     slicer.mrmlScene.RemoveNode(two_past[1])
     click(panel.ui.historyCompareButton)
-    assert label.text.startswith("The CT of admission is not loaded")
+    assert label.text.startswith("The CT of admission is not loaded, and it is not known where it lies")
     panel.history._history.record("follow-up", "Again.", (), "0.1.0", tmp_path / "follow-up")
     panel.history.refresh()
     panel.ui.historySearch.setText("follow-up")

@@ -25,6 +25,9 @@ MODEL_FILE = "models/model.pt"
 RENAMED_PARTS = {"dependencies": "encoder", "evidence": "slice_classifier", "standardise": "normalisation"}
 """Parts of parameters' names in files written up to version 0.3, and what they are called now."""
 
+# What unpickling raises of a damaged file (Python's documentation of pickle: "other exceptions may also be raised").
+_DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError)
+
 logger = logging.getLogger(__name__)
 
 
@@ -91,7 +94,7 @@ def _content(bundle_root: str | Path, name: str) -> bytes:
 def _plain_tensors(name: str, content: bytes) -> dict[str, Tensor]:
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except _DAMAGE as error:
         raise WeightsError("weights.damaged", file=name) from error
     if not (isinstance(state, dict) and all(isinstance(tensor, Tensor) for tensor in state.values())):
         raise WeightsError("weights.more_than_tensors", file=name)

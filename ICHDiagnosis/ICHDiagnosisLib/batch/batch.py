@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ..analysis import CannotStartError, PackagesMissingError, check_output_folder, stage_name
 from ..bundle.command import BundleMissingError, UnsafeSettingError
@@ -48,14 +49,14 @@ class Batch:
     find_missing : callable
         Returns the packages that are missing; called by :meth:`start` only.
     record : callable
-        Adds a result to the history: (result, its volume's or file's name).
+        Adds a result to the history: (result, its volume's or file's name, where its CT lies).
     """
 
     def __init__(
         self,
         run: BundleRun,
         find_missing: Callable[[], tuple[MissingPackage, ...]],
-        record: Callable[[Result, str], object] = lambda result, name: None,
+        record: Callable[[Result, str, Path | None], object] = lambda result, name, place: None,
     ) -> None:
         self._run = run
         self._find_missing = find_missing
@@ -180,7 +181,7 @@ class Batch:
         except OSError as error:
             _log.warning("%s cannot be resumed: %s", row.name, error.strerror)
         for result in results:
-            self._record(result, row.name)
+            self._record(result, row.name, study.place)
         return self._shown(study, _result_row(row, results))
 
     def _shown(self, study: BatchStudy, row: BatchRow) -> BatchRow:

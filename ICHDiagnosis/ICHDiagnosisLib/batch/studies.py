@@ -10,8 +10,10 @@ from typing import Protocol
 
 import slicer
 
+from ..scene.dicom_series import ct_series
+from ..scene.study_volume import place_of
 from ..scene.volume_geometry import ijk_to_ras
-from ..scene.volume_input import FileDatabase, VolumeNotWritableError, write_input
+from ..scene.volume_input import FileDatabase, VolumeNotWritableError, link_files, write_input
 
 FILE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".zip", ".dcm")
 _PREAMBLE = 128
@@ -28,6 +30,10 @@ class BatchStudy(Protocol):
     def volume_node(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The volume on the scene that its result belongs to, if there is one."""
 
+    @property
+    def place(self) -> Path | None:
+        """File or folder that holds it; None where it has none."""
+
     def cache_key(self) -> str:
         """Return the key under which its results are kept: another one as soon as the study has changed."""
 
@@ -37,20 +43,36 @@ class BatchStudy(Protocol):
 
 @dataclass(frozen=True)
 class StudyOnDisk:
-    """A folder or file, read where it lies; the bundle may find several studies in it."""
+    """A folder or file, read where it lies; the bundle may find several studies in it.
+
+    Attributes
+    ----------
+    path : Path
+        The folder or file.
+    given_name : str
+        Its name in the table; empty for that of the folder or file.
+    series : str
+        Series Instance UID (0020,000E) of the one series of a folder that is read; empty for the bundle's choice.
+    """
 
     path: Path
     volume_node: None = None
     given_name: str = ""
+    series: str = ""
 
     @property
     def name(self) -> str:
         """Name of the folder or file, where it was given no other."""
         return self.given_name or self.path.name
 
+    @property
+    def place(self) -> Path:
+        """The folder or file."""
+        return self.path
+
     def cache_key(self) -> str:
         """Return a digest of every file's place, size and time of change."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self.series.encode())
         files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
         for file in files:
             if file.is_file():
@@ -63,8 +85,12 @@ class StudyOnDisk:
         return digest.hexdigest()
 
     def write(self, folder: Path) -> Path:
-        """Return the study's own place: the bundle only reads it."""
-        return self.path
+        """Return the study's own place, for the bundle only reads it; one series of it is put into the folder."""
+        if not self.series:
+            return self.path
+        files = next((series.files for series in ct_series(self.path) if series.uid == self.series), ())
+        link_files(files, folder)
+        return folder
 
 
 @dataclass(frozen=True)
@@ -80,6 +106,12 @@ class LoadedVolume:
     def volume_node(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The volume, or None once it has been removed."""
         return slicer.mrmlScene.GetNodeByID(self.node_id)
+
+    @property
+    def place(self) -> Path | None:
+        """Where the volume was loaded from."""
+        node = self.volume_node
+        return None if node is None else place_of(node)
 
     def cache_key(self) -> str:
         """Return a digest of the voxels and their geometry."""

@@ -1,20 +1,16 @@
-"""The worklist of a batch's results: the bundle writes it, and the batch's table follows its order. No Qt."""
+"""The worklist of a folder of results: the bundle writes it. No Qt."""
 
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from ..bundle.command import BundleRequest
-from ..bundle.exit_status import Outcome
 from ..bundle.process import BundleRunner
+from ..bundle.short_run import run_to_end
 from ..messages import MessageError
-from ..result.worklist import PAGE_FILE, WorklistRow
-from .table import BatchRow
-
-_POLL_SECONDS = 0.05
+from ..result.worklist import PAGE_FILE
 
 
 class WorklistError(MessageError):
@@ -43,7 +39,7 @@ def write_worklist(
     bundle_root : Path
         Folder of the bundle.
     results : Path
-        Folder of the results of batches and analyses; the worklist lists them all.
+        Folder of the results of batches and analyses, or of a triage; the worklist lists them all.
     keep_alive : callable
         Called again and again while waiting (``slicer.app.processEvents``).
 
@@ -60,29 +56,8 @@ def write_worklist(
         As :meth:`BundleProcess.start`.
     """
     with tempfile.TemporaryDirectory(prefix="ich-worklist-") as log_folder:
-        runner.start(BundleRequest(python, bundle_root, results, Path(log_folder)))
-        outcome: Outcome | None = None
-        lines: list[str] = []
-        try:
-            while outcome is None:
-                keep_alive()
-                time.sleep(_POLL_SECONDS)
-                update = runner.poll()
-                outcome = update.outcome
-                lines += update.lines
-        finally:
-            runner.close()
+        request = BundleRequest(python, bundle_root, results, Path(log_folder))
+        outcome, lines = run_to_end(runner, request, keep_alive)
         if outcome.exit_status != 0:
             raise WorklistError("batch.no_worklist", reason=lines[-1] if lines else outcome.message)
     return results / PAGE_FILE
-
-
-def in_order(rows: Sequence[BatchRow], worklist: Sequence[WorklistRow]) -> tuple[BatchRow, ...]:
-    """Sort the rows of a batch as the worklist has their results; a row without any stands last."""
-    places = {row.folder: place for place, row in enumerate(worklist) if row.folder is not None}
-
-    def place(row: BatchRow) -> int:
-        found = [places[result.folder] for result in row.results if result.folder in places]
-        return min(found, default=len(places))
-
-    return tuple(sorted(rows, key=place))

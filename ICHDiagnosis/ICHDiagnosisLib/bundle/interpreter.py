@@ -77,7 +77,8 @@ def real_interpreter(python: Path, base: Mapping[str, str]) -> Interpreter:
 def _ask(python: Path, environment: dict[str, str]) -> Interpreter | None:
     try:
         answer = subprocess.run(
-            [str(python), "-S", "-c", _QUESTION],
+            # Without -P a json.py in the current folder would be imported.
+            [str(python), "-P", "-S", "-c", _QUESTION],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -1,25 +1,25 @@
-"""Check the installation: versions, device and the weights' hashes, with a list of problems. Standard library only."""
+"""Check the installation: versions, device, and the weights of every system, with a list of problems.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from ..bundle.command import BundleMissingError
-from ..bundle.exit_status import crashed
-from ..bundle.interpreter import real_interpreter
 from ..bundle.location import bundle_identity
 from ..messages import MessageError, message
+from .child_answer import ChildFailedError, answer_of
 from .installed_packages import THIS_PYTHON, InstalledPackages, canonical
 from .requirements import MissingPackage, Requirement, find_missing, read_requirements
+from .weights_check import SystemWeights, WeightsQueryError, query_weights
 
 _DEVICE_SECONDS = 120.0
 _ANSWER = "ICHDIAGNOSIS-DEVICE "
@@ -101,6 +101,8 @@ class InstallationCheck:
         One sentence per problem; empty where all is well.
     repairs : tuple of MissingPackage
         What an installation would mend: packages that are missing or damaged, and a torch that cannot be imported.
+    systems : tuple of SystemWeights
+        Each installed system, its weights loaded; empty where torch could not be asked.
     """
 
     bundle_version: str | None
@@ -109,6 +111,7 @@ class InstallationCheck:
     weights: tuple[WeightsFile, ...]
     problems: tuple[str, ...]
     repairs: tuple[MissingPackage, ...] = ()
+    systems: tuple[SystemWeights, ...] = ()
 
 
 def check_installation(
@@ -118,7 +121,7 @@ def check_installation(
     requirements: Sequence[Requirement] | None = None,
     packages: InstalledPackages = THIS_PYTHON,
 ) -> InstallationCheck:
-    """Check everything the bundle needs; takes some seconds, for torch is started in a child process.
+    """Check everything the bundle needs; takes seconds per system, for torch is started in child processes.
 
     Parameters
     ----------
@@ -156,9 +159,17 @@ def check_installation(
         weights = tuple(check_weights_file(bundle_root, *file) for file in identity.weights_sha256.items())
     except BundleMissingError as error:
         problems.append(str(error))
-    problems += [f"{file.name}: {file.state.label()}" for file in weights if file.state is not WeightsState.INTACT]
+    told = {file.name for file in weights if file.state is not WeightsState.INTACT}
+    problems += [f"{file.name}: {file.state.label()}" for file in weights if file.name in told]
+    systems: tuple[SystemWeights, ...] = ()
+    if device is not None and version is not None:
+        try:
+            systems = query_weights(python, bundle_root, os.environ if environment is None else environment)
+        except WeightsQueryError as error:
+            problems.append(str(error))
+        problems += [system.describe() for system in systems if system.fault and system.file not in told]
     versions = {requirement.name: installed.get(canonical(requirement.name)) for requirement in requirements}
-    return InstallationCheck(version, versions, device, weights, tuple(problems), repairs)
+    return InstallationCheck(version, versions, device, weights, tuple(problems), repairs, systems)
 
 
 def _unusable_torch(
@@ -205,42 +216,14 @@ def query_device(python: Path, environment: Mapping[str, str], seconds: float = 
         If Python does not start, torch cannot be imported or ends Python, or no answer comes in time.
     """
     try:
-        # Behind PythonSlicer, which would report a crash of torch as status 1.
-        interpreter = real_interpreter(python, environment)
-        child = subprocess.Popen(
-            [str(interpreter.python), "-c", _QUESTION],
-            env=interpreter.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )
-    except OSError as error:
-        raise DeviceQueryError("device.no_python", error=error.strerror) from error
-    try:
-        output, errors = child.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired as error:
-        _end(child)
-        raise DeviceQueryError("device.no_answer", seconds=seconds) from error
-    answers = [line.removeprefix(_ANSWER) for line in output.splitlines() if line.startswith(_ANSWER)]
-    if not answers and crashed(child.returncode):
-        raise DeviceQueryError("device.crashed", status=child.returncode)
-    if not answers:
-        raise DeviceQueryError(
-            "device.error", error=(errors.strip().splitlines() or [message("device.no_message")])[-1]
-        )
-    answer = json.loads(answers[-1])
+        # -P: a torch.py in the current folder is not torch. -I would take away what finds Slicer's own packages.
+        answer = json.loads(answer_of(python, ["-P", "-c", _QUESTION], environment, _ANSWER, seconds)[-1])
+    except ChildFailedError as failure:
+        if failure.timed_out:
+            raise DeviceQueryError("device.no_answer", seconds=seconds) from failure
+        if failure.status is None:
+            raise DeviceQueryError("device.no_python", error=failure.reason) from failure
+        if failure.crashed:
+            raise DeviceQueryError("device.crashed", status=failure.status) from failure
+        raise DeviceQueryError("device.error", error=failure.reason or message("device.no_message")) from failure
     return Device(answer["name"], float(answer["memory"]), answer["torch"])
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    """End a child that leads a session of its own, with the Python that the PythonSlicer launcher started for it."""
-    if os.name == "nt":
-        subprocess.run(["taskkill", "/T", "/F", "/PID", str(child.pid)], capture_output=True, check=False)
-    else:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-    child.communicate()

@@ -11,15 +11,13 @@ from ..analysis import CannotStartError, PackagesMissingError
 from ..batch.batch import Batch
 from ..batch.studies import BatchStudy, loaded_volumes, studies_in_folder
 from ..batch.table import BatchRow, BatchUpdate
-from ..batch.worklist import in_order
 from ..install.requirements import MissingPackage
-from ..messages import MessageError, message
+from ..messages import message
 from ..parameters import Parameters
 from ..result.findings_csv import ExportError, append_findings, exported_study
-from ..result.worklist import read_worklist
 from ..scene.volume_input import FileDatabase
 from ..settings import ModuleSettings
-from .study_inputs import head_ct_candidates
+from ..study_opening import head_ct_candidates
 from .widgets import Tone, Widgets, ask_for_file, open_with_system, show_banner
 
 STUDY, STATUS, RESULT = range(3)
@@ -64,8 +62,6 @@ class BatchSection:
         self.on_missing: Callable[[tuple[MissingPackage, ...], Callable[[], None]], None] = lambda missing, retry: None
         self.on_started: Callable[[], None] = lambda: None
         self.ask_for_terms: Callable[[Callable[[], None]], bool] = lambda retry: False
-        self.write_worklist: Callable[[Path], Path] = lambda results: results
-        self._shown: tuple[BatchRow, ...] = ()
         header = ui.batchTable.horizontalHeader()
         header.setSectionResizeMode(STUDY, qt.QHeaderView.Interactive)
         header.setSectionResizeMode(STATUS, qt.QHeaderView.ResizeToContents)
@@ -75,7 +71,6 @@ class BatchSection:
         ui.batchCancelButton.clicked.connect(self._on_cancel)
         ui.batchTable.cellDoubleClicked.connect(self._on_double_click)
         ui.batchExportButton.clicked.connect(self._ask_for_table)
-        ui.batchWorklistButton.clicked.connect(self.show_worklist)
         ui.batchFolderEdit.currentPathChanged.connect(self._on_folder)
         ui.batchFolderEdit.validInputChanged.connect(self._on_folder)
         show_banner(ui.batchLabel, "", Tone.PLAIN)
@@ -119,24 +114,6 @@ class BatchSection:
             show_banner(self._ui.batchLabel, update.stage, Tone.PLAIN)
         self._update_buttons()
 
-    def show_worklist(self) -> None:
-        """Have the worklist of all results written, open it in the browser, and sort the table as it is sorted."""
-        results = self._settings.output_folder
-        qt.QApplication.setOverrideCursor(qt.Qt.WaitCursor)
-        self._ui.batchWorklistButton.setEnabled(False)
-        try:
-            page = self.write_worklist(results)
-            self._fill_table(in_order(self._batch.rows, read_worklist(results)))
-        except MessageError as error:
-            show_banner(self._ui.batchLabel, str(error), Tone.PROBLEM)
-        else:
-            text = message("batch.worklist_opened", folder=results.name)
-            show_banner(self._ui.batchLabel, text, Tone.QUIET)
-            open_with_system(page)
-        finally:
-            self._ui.batchWorklistButton.setEnabled(True)
-            qt.QApplication.restoreOverrideCursor()
-
     def save_table(self, path: Path) -> None:
         """Add every result of the batch as a line to a table."""
         lines = [exported_study(result, row.name) for row in self._batch.rows for result in row.results]
@@ -149,7 +126,6 @@ class BatchSection:
             show_banner(self._ui.batchLabel, text, Tone.QUIET)
 
     def _fill_table(self, rows: tuple[BatchRow, ...]) -> None:
-        self._shown = rows
         table = self._ui.batchTable
         table.setVisible(True)
         table.setRowCount(len(rows))
@@ -183,8 +159,7 @@ class BatchSection:
         ui.batchCancelButton.setVisible(running)
         ui.batchProgressBar.setVisible(running)
         has_results = any(row.results for row in self._batch.rows)
-        for button in (ui.batchExportButton, ui.batchWorklistButton):
-            button.setVisible(not running and has_results)
+        ui.batchExportButton.setVisible(not running and has_results)
 
     def _on_folder(self, _path_or_validity: str | bool) -> None:
         self._update_buttons()
@@ -193,7 +168,7 @@ class BatchSection:
         self._batch.cancel()
 
     def _on_double_click(self, row: int, _column: int) -> None:
-        for result in self._shown[row].results:
+        for result in self._batch.rows[row].results:
             if result.report is not None:
                 open_with_system(result.report)
 

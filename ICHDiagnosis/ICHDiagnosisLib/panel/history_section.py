@@ -6,22 +6,21 @@ Whose study it is, is shown if the user has allowed that, and comes from the loa
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import qt
 import slicer
 
 from ..history import History, HistoryError, PastAnalysis
 from ..messages import message
-from ..result.content import Result, ResultError
+from ..result.content import ResultError
 from ..result.earlier_version import earlier_impression
 from ..result.reader import read_result
 from ..scene.patient import patient_of
-from ..scene.show_result import show_result
-from ..scene.volume_geometry import GeometryError, series_uid_of
+from ..scene.study_volume import StudyNotLoadedError
+from ..scene.volume_geometry import GeometryError
 from ..settings import ModuleSettings
+from ..study_opening import OpenedStudy, StudyOpener
 from .comparison_view import ComparisonError, ComparisonView, LoadedResult
-from .study_inputs import head_ct_candidates
 from .widgets import Tone, Widgets, open_with_system, show_banner
 
 DATE, STUDY, IMPRESSION = range(3)
@@ -38,9 +37,10 @@ class HistorySection:
         What was recorded.
     settings : ModuleSettings
         Whether analyses are recorded.
-    on_shown : callable
-        Called with the volume and the folder of a result that was put on the scene again, and with what the user
-        should know of it.
+    opener : StudyOpener
+        Puts a study on the scene again.
+    on_opened : callable
+        Called with a study that was put on the scene again.
     """
 
     def __init__(
@@ -48,12 +48,14 @@ class HistorySection:
         ui: Widgets,
         history: History,
         settings: ModuleSettings,
-        on_shown: Callable[[slicer.vtkMRMLScalarVolumeNode, Path, list[str]], None],
+        opener: StudyOpener,
+        on_opened: Callable[[OpenedStudy], None],
     ) -> None:
         self._ui = ui
         self._history = history
         self._settings = settings
-        self._on_shown = on_shown
+        self._opener = opener
+        self._on_opened = on_opened
         self.show_settings()
         ui.keepHistoryBox.toggled.connect(self._on_keep)
         self._analyses: tuple[PastAnalysis, ...] = ()
@@ -115,44 +117,45 @@ class HistorySection:
         show_banner(self._ui.patientLabel, "", Tone.PLAIN)
 
     def open(self) -> None:
-        """Show a past result on its volume if that is loaded, else open its report.
-
-        The volume must be the one that was read: by its series UID, or, without one, by its name and its geometry.
-        """
+        """Show a past result on its volume, which is loaded where it still can be; else open its report."""
         analysis = self.chosen
         if analysis is None:
             return
         self.forget_volumes()
+        qt.QApplication.setOverrideCursor(qt.Qt.WaitCursor)
         try:
-            result = read_result(analysis.result_folder)
-            node = _loaded_volume(analysis, result)
-            if node is not None:
-                show_result(result, node)
-        except (ResultError, GeometryError) as error:
+            opened = self._opener.open(analysis.result_folder, analysis.study)
+        except StudyNotLoadedError as error:
+            show_banner(self._ui.historyLabel, message("history.report_opened", reason=error), Tone.WARNING)
+            open_with_system(analysis.result_folder / "report.html")
+        except (ResultError, GeometryError, HistoryError) as error:
             show_banner(self._ui.historyLabel, str(error), Tone.PROBLEM)
-            return
-        if node is not None:
+        else:
             show_banner(self._ui.historyLabel, "", Tone.PLAIN)
-            self._show_patient([node])
-            notice = message("history.shown_by_name")
-            self._on_shown(node, analysis.result_folder, [] if series_uid_of(node) else [notice])
-            return
-        show_banner(self._ui.historyLabel, message("history.report_opened"), Tone.QUIET)
-        open_with_system(analysis.result_folder / "report.html")
+            self._on_opened(opened)
+        finally:
+            qt.QApplication.restoreOverrideCursor()
 
     def compare(self) -> None:
-        """Show the two selected analyses side by side, on their loaded volumes."""
+        """Show the two selected analyses side by side, on their volumes, which are loaded where they still can be."""
         self.forget_volumes()
+        qt.QApplication.setOverrideCursor(qt.Qt.WaitCursor)
         try:
             # The list has the latest first.
             later, earlier = self.all_chosen
-            first, second = _loaded(earlier), _loaded(later)
+            first, second = self._provided(earlier), self._provided(later)
             self.comparison.show(first, second)
-        except (ComparisonError, ResultError, GeometryError) as error:
+        except (ComparisonError, ResultError, GeometryError, StudyNotLoadedError, HistoryError) as error:
             show_banner(self._ui.historyLabel, str(error), Tone.PROBLEM)
-            return
-        show_banner(self._ui.historyLabel, "", Tone.PLAIN)
-        self._show_patient([first[0], second[0]])
+        else:
+            show_banner(self._ui.historyLabel, "", Tone.PLAIN)
+            self.show_patient([first[0], second[0]])
+        finally:
+            qt.QApplication.restoreOverrideCursor()
+
+    def _provided(self, analysis: PastAnalysis) -> LoadedResult:
+        result = read_result(analysis.result_folder)
+        return self._opener.provide_volume(result, analysis.result_folder, analysis.study), result
 
     def delete(self) -> None:
         """Forget the selected analysis; its result folder stays."""
@@ -185,7 +188,7 @@ class HistorySection:
         if not show:
             show_banner(self._ui.patientLabel, "", Tone.PLAIN)
 
-    def _show_patient(self, nodes: list[slicer.vtkMRMLScalarVolumeNode]) -> None:
+    def show_patient(self, nodes: list[slicer.vtkMRMLScalarVolumeNode]) -> None:
         """Show the patient attributes of volumes, if that is allowed."""
         if self._settings.show_patient:
             lines = dict.fromkeys(_patient_line(node) for node in nodes)
@@ -204,33 +207,6 @@ def _cells(analysis: PastAnalysis) -> tuple[str, str, str]:
     date = analysis.date.astimezone().strftime("%Y-%m-%d %H:%M")
     positive = sum(finding.positive for finding in analysis.findings)
     return date, analysis.study, analysis.impression or earlier_impression(positive).text
-
-
-def _loaded_volume(analysis: PastAnalysis, result: Result) -> slicer.vtkMRMLScalarVolumeNode | None:
-    """Return the loaded volume that a past analysis was made from, else None."""
-    for node in head_ct_candidates():
-        uid = series_uid_of(node)
-        is_same = uid == result.study.series_uid if uid is not None else node.GetName() == analysis.study
-        if is_same:
-            return node
-    return None
-
-
-def _loaded(analysis: PastAnalysis) -> LoadedResult:
-    """Return the loaded volume of an analysis and its result.
-
-    Raises
-    ------
-    ComparisonError
-        If the volume is not loaded.
-    ResultError
-        If the result cannot be read.
-    """
-    result = read_result(analysis.result_folder)
-    node = _loaded_volume(analysis, result)
-    if node is None:
-        raise ComparisonError("compare.not_loaded", study=analysis.study)
-    return node, result
 
 
 def _patient_line(node: slicer.vtkMRMLScalarVolumeNode) -> str:

@@ -242,6 +242,7 @@ def describe(found: InstallationCheck) -> str:
     lines.append(message("check.version", version=found.bundle_version or message("check.unknown")))
     for weights in found.weights:
         lines.append(f"{weights.name}: {weights.state.label()}, SHA-256 {_in_groups(weights.found_sha256 or '–')}")
+    lines += [system.describe() for system in found.systems if not system.fault]
     if found.device is not None:
         device = found.device
         memory = f", {device.memory_gigabytes:.0f} GB" if device.memory_gigabytes else ""

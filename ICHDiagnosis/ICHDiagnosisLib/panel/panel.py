@@ -1,37 +1,31 @@
 """The panel: it ties what the user does to the logic, and what the logic reports to the widgets.
 
-What it shows lies in files of its own: inputs, run, result, installation, history, batch. The widgets come from
-``Resources/UI/ICHDiagnosis.ui``. Proven in the test host only: the appearance, the keyboard shortcuts
-(a slice view of the application may want the same key), and the timing of the event loop.
+What it shows lies in files of its own. The widgets come from ``Resources/UI/ICHDiagnosis.ui``. Proven in the test host
+only: appearance, keyboard shortcuts (a slice view may want the same key), and the timing of the event loop.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import qt
 import slicer
 import vtk
 
 from ..analysis import AnalysisEnding, CannotStartError, PackagesMissingError
-from ..batch.batch import Batch
-from ..batch.studies import BatchStudy
 from ..bundle.exit_status import Remedy
-from ..dicom_export import DicomExport
-from ..history import History
-from ..logic import AnalysisLogic
 from ..messages import message
 from ..parameters import Parameters
 from ..scene import result_nodes
 from ..scene.layers import shown_result
-from ..settings import ModuleSettings
+from ..study_opening import OpenedStudy, StudyOpener
 from .batch_section import BatchSection
 from .dicom_section import DicomSection
 from .history_section import HistorySection
 from .installation_section import InstallationSection
+from .module_logic import ModuleLogic
 from .reader_study_section import ReaderStudySection
 from .result_export import ResultExport
 from .result_view import ResultView
@@ -39,40 +33,11 @@ from .run_controls import RunControls
 from .shortcuts import Shortcuts
 from .study_inputs import StudyInputs
 from .widgets import Widgets
+from .worklist_section import WorklistSection
 
 POLL_MILLISECONDS = 100
 THREAD_SECONDS = 0.04
 NEXT_KEY, PREVIOUS_KEY, LAYERS_KEY = "N", "P", "H"
-
-
-class ModuleLogic(Protocol):
-    """What the panel needs of the module's logic."""
-
-    bundle_root: Path
-    settings: ModuleSettings
-    history: History
-    analysis: AnalysisLogic
-    batch: Batch
-    dicom_export: DicomExport
-    results_batch: Batch
-
-    def start_analysis(self) -> None:
-        """Start an analysis with the parameters of the scene."""
-
-    def start_batch(self, studies: tuple[BatchStudy, ...]) -> None:
-        """Start a batch with the parameters of the scene."""
-
-    def write_worklist(self, results: Path) -> Path:
-        """Have the worklist of a folder of results written; return its page."""
-
-    def compute_results(self, studies: tuple[BatchStudy, ...], output_folder: Path) -> None:
-        """Start computing the results of a reader study."""
-
-    def warm_up(self) -> None:
-        """Have the network loaded before a study comes, unless that is switched off."""
-
-    def end_worker(self) -> None:
-        """End the process that waits for studies."""
 
 
 class Panel:
@@ -110,11 +75,12 @@ class Panel:
         self.dicom = DicomSection(self.ui, self.result, self.export, logic.dicom_export, self._on_busy)
         self.installation = InstallationSection(self.ui, logic.bundle_root, logic.settings, self.run, self._on_busy)
         self.dicom.ask_to_install = self.installation.ask
-        self.history = HistorySection(self.ui, logic.history, logic.settings, self._on_shown_again)
+        opener = StudyOpener(logic.history, database)
+        self.history = HistorySection(self.ui, logic.history, logic.settings, opener, self._on_opened)
+        self.worklist = WorklistSection(self.ui, logic.settings, opener, logic.write_worklist, self._on_opened)
         self.batch = BatchSection(self.ui, logic.batch, logic.start_batch, self.parameters, logic.settings, database)
         self.batch.on_missing, self.batch.on_started = self.installation.ask, self._on_busy
         self.batch.ask_for_terms = self.installation.ask_for_terms
-        self.batch.write_worklist = logic.write_worklist
         self.reader_study = self._reader_study(Path(ui_path).with_name("ReaderStudy.ui"))
         self.ui.applyButton.clicked.connect(self.on_apply)
         self.ui.remedyButton.clicked.connect(self.on_remedy)
@@ -130,9 +96,8 @@ class Panel:
     @property
     def running(self) -> bool:
         """Whether an analysis, a batch or an installation is under way."""
-        logic = self.logic
-        batches = logic.batch.running or logic.results_batch.running
-        return logic.analysis.running or batches or self.installation.installing
+        batches = self.logic.batch.running or self.logic.results_batch.running
+        return self.logic.analysis.running or batches or self.installation.installing
 
     def parameters(self) -> Parameters | None:
         """Return the parameters of the scene; None while it is closed."""
@@ -198,10 +163,10 @@ class Panel:
         elif not self.logic.analysis.running:
             self.run.show_idle(self.inputs.missing())
         self.inputs.set_enabled(not self.running and self._parameters is not None)
-        busy = self.logic.analysis.running or self.installation.installing
-        computing = self.logic.results_batch.running
-        self.batch.block(message("run.running") if busy or computing else self.inputs.folder_problem)
+        busy = self.logic.analysis.running or self.installation.installing or self.logic.results_batch.running
+        self.batch.block(message("run.running") if busy else self.inputs.folder_problem)
         self.reader_study.block(message("run.running") if self.running else "")
+        self.worklist.block(self.running or self._parameters is None)
         node = None if self._parameters is None else self._parameters.inputVolume
         identifier = "" if node is None else node.GetID()
         self._read_state = self._state_to_read()
@@ -263,6 +228,7 @@ class Panel:
             str(ui_path), self.widget, self.ui, self.result, logic.settings, logic.compute_results
         )
         section.on_changed, section.on_missing = self._on_busy, self.installation.ask
+        section.choose_series = logic.choose_series
         section.ask_for_terms, section.cancel_computing = self.installation.ask_for_terms, logic.results_batch.cancel
         return section
 
@@ -298,24 +264,26 @@ class Panel:
             self.result.go_to_leading_finding()
         self.history.refresh()
 
-    def _show_result(self, notices: list[str] | None = None) -> None:
+    def _show_result(self, notices: Sequence[str] = ()) -> None:
         """Show the result that the scene holds of the chosen volume, or none."""
         node = None if self._parameters is None else self._parameters.inputVolume
         shown = None if node is None else shown_result(node)
-        if node is None or shown is None:
-            self.result.clear()
+        if node is not None and shown is not None:
+            self.result.show(node, shown, notices)
         else:
-            self.result.show(node, shown, notices or ())
+            self.result.clear()
         self.export.refresh()
         self.dicom.refresh()
 
-    def _on_shown_again(self, node: slicer.vtkMRMLScalarVolumeNode, folder: Path, notices: list[str]) -> None:
+    def _on_opened(self, opened: OpenedStudy) -> None:
         if self._parameters is None:
             return
-        self.export.remember_folder(node.GetID(), folder)
-        self._parameters.inputVolume = node
+        self.history.forget_volumes()
+        self.history.show_patient([opened.node])
+        self.export.remember_folder(opened.node.GetID(), opened.folder)
+        self._parameters.inputVolume = opened.node
         self.refresh()
-        self._show_result(notices)
+        self._show_result(opened.notices)
         self.result.go_to_leading_finding()
 
     def _on_busy(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import qt
 import slicer
@@ -17,16 +18,18 @@ from ..reader_study.ai_results import RESULTS_FOLDER, ResultsMissingError, cases
 from ..reader_study.conclusion import conclude
 from ..reader_study.protocol import FILE_NAME, Case, ProtocolError, Sitting, create_protocol
 from ..reader_study.store import SittingError, StudyStore
-from ..reader_study.truth import read_truth
+from ..reader_study.truth import read_series_names, read_truth
 from ..result.content import Result, ResultError
 from ..scene.case_volume import load_case, remove_case, scene_holds_studies
 from ..scene.show_result import check_fit
 from ..scene.volume_geometry import GeometryError
+from ..series_choice import series_of_cases
 from ..settings import ModuleSettings
 from .result_view import ResultView
 from .sitting_controls import SittingControls
 from .widgets import Tone, Widgets, open_with_system, show_banner
 
+_Outcome = TypeVar("_Outcome")
 StartComputing = Callable[[tuple[StudyOnDisk, ...], Path], None]
 
 
@@ -75,6 +78,7 @@ class ReaderStudySection:
         self.on_missing: Callable[[tuple[MissingPackage, ...], Callable[[], None]], None] = lambda missing, retry: None
         self.ask_for_terms: Callable[[Callable[[], None]], bool] = lambda retry: False
         self.cancel_computing: Callable[[], None] = lambda: None
+        self.choose_series: Callable[[Path], str] = lambda study: ""
         layout = panel.layout()
         layout.insertWidget(1, self.ui.sittingFrame)
         layout.insertWidget(layout.indexOf(panel_ui.historySection) + 1, self.ui.readerStudySection)
@@ -139,14 +143,25 @@ class ReaderStudySection:
             paths = [study.path for study in studies_in_folder(cases, folder)]
             if truth_file:
                 paths = [path for path in paths if path.resolve() != Path(truth_file).resolve()]
-            protocol = create_protocol(folder, paths, truth, ui.washoutBox.value)
-        except ProtocolError as error:
+            named = read_series_names(Path(truth_file)) if truth_file else {}
+            series, chosen = self._with_wait_cursor(lambda: series_of_cases(paths, named, self.choose_series))
+            protocol = create_protocol(folder, paths, truth, ui.washoutBox.value, series)
+        except MessageError as error:
             self._state_problem(error)
         except OSError as error:
             show_banner(ui.studyLabel, error.strerror or str(error), Tone.PROBLEM)
         else:
             self.refresh()
-            show_banner(ui.studyLabel, message("study.made", cases=len(protocol.cases)), Tone.QUIET)
+            lines = [message("study.made", cases=len(protocol.cases)), *chosen]
+            show_banner(ui.studyLabel, "\n".join(lines), Tone.QUIET)
+
+    @staticmethod
+    def _with_wait_cursor(action: Callable[[], _Outcome]) -> _Outcome:
+        qt.QApplication.setOverrideCursor(qt.Qt.WaitCursor)
+        try:
+            return action()
+        finally:
+            qt.QApplication.restoreOverrideCursor()
 
     def begin_without_ai(self) -> None:
         """Begin or go on with the sitting without AI."""
@@ -166,7 +181,8 @@ class ReaderStudySection:
             show_banner(self.ui.studyLabel, message("study.computed"), Tone.QUIET)
             return
         try:
-            self._compute(tuple(StudyOnDisk(case.path, given_name=folder_name(case)) for case in missing), folder)
+            studies = [StudyOnDisk(case.path, given_name=folder_name(case), series=case.series) for case in missing]
+            self._compute(tuple(studies), folder)
         except PackagesMissingError as error:
             self.on_missing(error.missing, self.compute)
         except CannotStartError as error:
@@ -249,7 +265,8 @@ class ReaderStudySection:
                 slicer.app.processEvents()
                 if self._cancelled:
                     return False
-                node = load_case(case.path, message("reading.volume", position=position), case.identifier)
+                name = message("reading.volume", position=position)
+                node = load_case(case.path, name, case.identifier, case.series)
                 try:
                     if results:
                         check_fit(results[case.identifier], node)

@@ -23,6 +23,7 @@ from ..scene.volume_geometry import GeometryError
 from .bare_panel import BarePanel
 from .foreground import Foreground
 from .result_view import ResultView
+from .sitting_report import SittingReport, StudyAtHand
 from .widgets import Tone, Widgets, show_banner
 
 COUNT_MILLISECONDS = 1000
@@ -72,6 +73,7 @@ class SittingControls:
         self._results: Mapping[str, Result] = {}
         self.session: SittingSession | None = None
         self.node: slicer.vtkMRMLScalarVolumeNode | None = None
+        self._report = SittingReport(self._study_at_hand, self._step, self._state_problem)
         self._boxes = {label: getattr(ui, f"finding{label.capitalize()}Box") for label in LABELS}
         for label, box in self._boxes.items():
             box.text = label_name(label)
@@ -90,6 +92,7 @@ class SittingControls:
         ui.finishButton.clicked.connect(lambda *_args: self._step(SittingSession.stop))
         ui.nextStudyButton.clicked.connect(self._on_next)
         ui.leaveButton.clicked.connect(lambda *_args: self.leave())
+        ui.sittingReportButton.clicked.connect(self._report.open)
         ui.sittingFrame.setVisible(False)
         self._timer = qt.QTimer(root)
         self._timer.setInterval(COUNT_MILLISECONDS)
@@ -156,6 +159,7 @@ class SittingControls:
         ui.pauseButton.setVisible(phase in (Phase.READING, Phase.PAUSED))
         ui.pauseButton.text = message("reading.continue") if phase is Phase.PAUSED else message("reading.pause")
         ui.finishButton.setVisible(phase is Phase.READING)
+        ui.sittingReportButton.setVisible(phase is Phase.READING and record.sitting is Sitting.WITH_AI)
         ui.nextStudyButton.setVisible(phase is Phase.SHOW)
         self._panel_ui.resultSection.setVisible(phase is Phase.READING and self._result_view.result is not None)
         for label, box in self._boxes.items():
@@ -176,11 +180,26 @@ class SittingControls:
         assert self.session is not None and self._protocol is not None
         case = self._protocol.case(self.session.case)
         self._remove()
-        self.node = load_case(case.path, message("reading.volume", position=self.session.position), case.identifier)
+        name = message("reading.volume", position=self.session.position)
+        self.node = load_case(case.path, name, case.identifier, case.series)
         show_case(self.node)
         if self.session.record.sitting is Sitting.WITH_AI:
             self._result_view.show(self.node, show_result(self._results[case.identifier], self.node))
             self._result_view.go_to_leading_finding()
+
+    def _state_problem(self, text: str) -> None:
+        show_banner(self._ui.readingLabel, text, Tone.WARNING)
+
+    def _study_at_hand(self) -> StudyAtHand | None:
+        """Return the study that is being read with its result; None in the sitting without AI."""
+        session, protocol = self.session, self._protocol
+        if session is None or protocol is None or session.phase is not Phase.READING:
+            return None
+        result = self._results.get(session.case)
+        if result is None:
+            return None
+        name = message("reading.volume", position=session.position)
+        return StudyAtHand(protocol.case(session.case), result, name)
 
     def _step(self, step: Callable[[SittingSession], object]) -> None:
         """Take one step, and follow it on the scene; a step that cannot be written ends the sitting with the reason."""
@@ -236,6 +255,7 @@ class SittingControls:
             text, tone = str(error), Tone.PROBLEM
         self._remove()
         self._results = {}
+        self._report.close()
         self._ui.sittingFrame.setVisible(False)
         self._bare.restore()
         self._on_ended(text, tone)
@@ -261,6 +281,8 @@ class SittingControls:
         """Stop the time when the window leaves the front; let it go on if nothing else had stopped it."""
         if self.session is None:
             return
+        if self._report.is_read(in_front):
+            return
         if not in_front and self.session.phase is Phase.READING:
             self._paused_by_window = True
             self._step(lambda session: session.pause(WINDOW))
@@ -272,6 +294,7 @@ class SittingControls:
         if self._foreground is not None:
             # Not every window manager announces what it does.
             self._foreground.check()
+            self._report.count(self._foreground.in_front)
         if self.session is not None and self.session.phase is Phase.READING:
             self._step(SittingSession.count)
 

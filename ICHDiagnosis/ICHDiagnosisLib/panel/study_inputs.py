@@ -17,6 +17,7 @@ from ..parameters import Parameters
 from ..scene import result_nodes
 from ..scene.volume_input import FileDatabase, is_from_dicom, original_files
 from ..settings import ModuleSettings
+from ..study_opening import head_ct_candidates
 from .widgets import Widgets
 
 
@@ -210,12 +211,3 @@ class StudyInputs:
     def _on_operating_point(self, index: int) -> None:
         if self._parameters is not None and index >= 0:
             self._parameters.operatingPoint = self._ui.operatingPointBox.itemData(index)
-
-
-def _volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:
-    return list(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
-
-
-def head_ct_candidates() -> list[slicer.vtkMRMLScalarVolumeNode]:
-    """Return the volumes of the scene that are no attribution maps of this module, in the order of the scene."""
-    return [node for node in _volumes() if not node.GetAttribute(result_nodes.ROLE) and not node.GetHideFromEditors()]

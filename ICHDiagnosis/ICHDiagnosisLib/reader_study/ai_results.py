@@ -80,6 +80,8 @@ def _result_of(case: Case, folder: Path, found: list[Path]) -> Result:
     if result.reason is not None:
         reason = result.reason.message
         raise ResultsMissingError("ai.not_evaluable", case=case.identifier, name=case.path.name, reason=reason)
+    if case.series and result.study.series_uid != case.series:
+        raise ResultsMissingError("ai.other_series", case=case.identifier, name=case.path.name)
     return result
 
 

@@ -72,14 +72,17 @@ class Case:
     identifier : str
         Its name in journals and tables: a number, for the name of a file may name a patient or the finding.
     path : Path
-        Volume file, or folder with the files of one series.
+        Volume file, or DICOM folder.
     truth : frozenset of str or None
         Labels that are present by the reference standard; None where there is none.
+    series : str
+        Series Instance UID of what is read of a DICOM folder; empty where that holds one series.
     """
 
     identifier: str
     path: Path
     truth: frozenset[str] | None
+    series: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,11 @@ def shuffled(identifiers: Sequence[str], seed: int) -> tuple[str, ...]:
 
 
 def create_protocol(
-    folder: Path, paths: Sequence[Path], truth: Mapping[str, frozenset[str]] | None, washout_weeks: int = WASHOUT_WEEKS
+    folder: Path,
+    paths: Sequence[Path],
+    truth: Mapping[str, frozenset[str]] | None,
+    washout_weeks: int = WASHOUT_WEEKS,
+    series: Mapping[Path, str] | None = None,
 ) -> Protocol:
     """Make a reader study in a folder of its own.
 
@@ -126,11 +133,13 @@ def create_protocol(
     folder : Path
         Of the reader study: protocol, journals and evaluation; made where it does not exist.
     paths : sequence of Path
-        One volume file, or folder of one series, per case.
+        One volume file, or DICOM folder, per case.
     truth : mapping of str to frozenset of str, or None
         Labels by the name of the file or folder (:func:`ICHDiagnosisLib.reader_study.truth.read_truth`).
     washout_weeks : int
         Least interval between a reader's sittings, in weeks.
+    series : mapping of Path to str, optional
+        Series Instance UID of what is read of a folder with several series.
 
     Raises
     ------
@@ -148,13 +157,13 @@ def create_protocol(
         labels = None if truth is None else truth.get(path.name, truth.get(stem(path)))
         if truth is not None and labels is None:
             raise ProtocolError("truth.missing_case", name=path.name)
-        cases.append(
-            {
-                "id": f"{number:03d}",
-                "path": _relative(path, folder),
-                "truth": None if labels is None else sorted(with_any(labels)),
-            }
-        )
+        case = {
+            "id": f"{number:03d}",
+            "path": _relative(path, folder),
+            "truth": None if labels is None else sorted(with_any(labels)),
+        }
+        chosen = (series or {}).get(path)
+        cases.append(case | ({"series": chosen} if chosen else {}))
     content = {
         "schema": SCHEMA,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -209,7 +218,7 @@ def _case(entry: Mapping[str, Any], folder: Path) -> Case:
     labels = None if truth is None else frozenset(truth)
     if labels is not None and not labels <= set(LABELS):
         raise ValueError(f"unknown labels: {', '.join(sorted(labels - set(LABELS)))}")
-    return Case(str(entry["id"]), (folder / entry["path"]).resolve(), labels)
+    return Case(str(entry["id"]), (folder / entry["path"]).resolve(), labels, str(entry.get("series", "")))
 
 
 def _relative(path: Path, folder: Path) -> str:

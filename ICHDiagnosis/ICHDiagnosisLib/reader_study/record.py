@@ -29,6 +29,8 @@ class Reading:
         Time with the images in view and the window in front; rating is not part of it (section VI.B).
     pauses : int
         How often the time stood still: by the reader, the window, or a restart.
+    reports : int
+        How often the report of the result was opened.
     labels : frozenset of str
         Ticked findings, ``any`` with every subtype.
     running : bool
@@ -43,6 +45,7 @@ class Reading:
     position: int
     seconds: float = 0.0
     pauses: int = 0
+    reports: int = 0
     labels: frozenset[str] = frozenset()
     running: bool = True
     stopped: bool = False
@@ -121,10 +124,11 @@ class SittingRecord:
             raise ValueError(f"{event} after the time was stopped")
         elif event == "ticked":
             reading.labels = _known(entry["labels"])
-        elif event in ("time", "paused", "resumed", "stopped"):
+        elif event in ("time", "report", "paused", "resumed", "stopped"):
             reading.seconds = _seconds(entry["seconds"], reading.seconds)
             reading.pauses += event == "paused" and reading.running
-            reading.running = event in ("time", "resumed")
+            reading.reports += event == "report"
+            reading.running = event in ("time", "report", "resumed")
             reading.stopped = event == "stopped"
         else:
             raise ValueError(f"unknown event {event}")

@@ -153,6 +153,17 @@ class SittingSession:
         self._write("ticked", labels=sorted(labels))
         return self.labels
 
+    def note_report(self) -> None:
+        """Record that the reader opens the report of the study's result; the time runs on.
+
+        Raises
+        ------
+        ValueError
+            If no study is being read.
+        """
+        self._require(Phase.READING)
+        self._write("report", seconds=self._watch.seconds)
+
     def stop(self) -> None:
         """Stop the time for good: the reader has finished with the study.
 

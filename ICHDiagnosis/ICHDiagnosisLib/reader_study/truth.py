@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .protocol import ANY, LABELS, SUBTYPES, ProtocolError
 
-STUDY_COLUMN = "study"
+STUDY_COLUMN, SERIES_COLUMN = "study", "series"
 _VALUES = {"0": False, "1": True, "no": False, "yes": True}
 
 
@@ -19,7 +19,8 @@ def read_truth(path: Path) -> dict[str, frozenset[str]]:
     path : Path
         UTF-8, comma-separated. Column ``study`` holds the name of the file or folder, with or without its ending; the
         columns ``epidural``, ``intraparenchymal``, ``intraventricular``, ``subarachnoid`` and ``subdural`` hold 0 or 1
-        (``no``, ``yes``), and so does ``any`` where it is there. Other columns are ignored.
+        (``no``, ``yes``), and so does ``any`` where it is there. Other columns are ignored here;
+        :func:`read_series_names` reads one of them.
 
     Returns
     -------
@@ -48,6 +49,24 @@ def read_truth(path: Path) -> dict[str, frozenset[str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ProtocolError("truth.unreadable", name=path.name, error=error) from error
     return truth
+
+
+def read_series_names(path: Path) -> dict[str, str]:
+    """Return which series of a study is to be read, where the table has a column ``series`` that names one.
+
+    Parameters
+    ----------
+    path : Path
+        A table that :func:`read_truth` reads.
+
+    Returns
+    -------
+    dict of str to str
+        UID, number or description of the series, by the study's name; studies without one are left out.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = [(line[STUDY_COLUMN], line.get(SERIES_COLUMN)) for line in csv.DictReader(file)]
+    return {study.strip(): name.strip() for study, name in lines if name and name.strip()}
 
 
 def _labels(line: dict[str, str], columns: list[str], name: str, number: int) -> frozenset[str]:

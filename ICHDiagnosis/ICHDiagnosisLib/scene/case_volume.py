@@ -9,26 +9,28 @@ import slicer
 
 from ..messages import MessageError, message
 from . import layers, result_nodes, views
+from .dicom_series import ct_series
+from .study_volume import forget_file, load_series
 from .volume_geometry import ijk_to_ras
-
-_PREAMBLE = 128
 
 
 class CaseNotLoadedError(MessageError):
     """The study cannot be loaded; the message is one line for the user."""
 
 
-def load_case(path: Path, name: str, case: str) -> slicer.vtkMRMLScalarVolumeNode:
+def load_case(path: Path, name: str, case: str, series: str = "") -> slicer.vtkMRMLScalarVolumeNode:
     """Load a study without showing it.
 
     Parameters
     ----------
     path : Path
-        Volume file, or folder of one DICOM series.
+        Volume file, or DICOM folder.
     name : str
         Name of the volume: names of files and folders may name a patient, or what is to be found.
     case : str
         Identifier of the case, for the message of an error.
+    series : str
+        Series Instance UID of what is loaded of a folder; empty where that holds one series.
 
     Raises
     ------
@@ -36,8 +38,7 @@ def load_case(path: Path, name: str, case: str) -> slicer.vtkMRMLScalarVolumeNod
         If it cannot be read, or is no volume of one value per voxel.
     """
     try:
-        file = _first_instance(path) if path.is_dir() else path
-        node = slicer.util.loadVolume(str(file), {"name": name, "show": False})
+        node = _load(path, name, series)
     except (OSError, RuntimeError) as error:
         raise CaseNotLoadedError("case.not_loaded", case=case, name=path.name, error=error) from error
     node.SetName(name)
@@ -45,10 +46,7 @@ def load_case(path: Path, name: str, case: str) -> slicer.vtkMRMLScalarVolumeNod
     if image is None or image.GetNumberOfScalarComponents() != 1:
         remove_case(node)
         raise CaseNotLoadedError("case.not_loaded", case=case, name=path.name, error=message("input.no_voxels"))
-    storage = node.GetStorageNode()
-    if storage is not None:
-        # It names the file.
-        slicer.mrmlScene.RemoveNode(storage)
+    forget_file(node)
     return node
 
 
@@ -98,17 +96,21 @@ def slice_axis(node: slicer.vtkMRMLScalarVolumeNode) -> int:
     return 2 if steps[2] >= 0.99 * steps.max() else int(steps.argmax())
 
 
-def _first_instance(folder: Path) -> Path:
-    """Return a DICOM file of the folder, from which the application finds the others of its series.
+def _load(path: Path, name: str, series: str) -> slicer.vtkMRMLScalarVolumeNode:
+    """Load a volume file, or a series of a folder.
 
     Raises
     ------
     OSError
-        If there is none.
+        If the folder holds no such series, or several and none is named.
+    RuntimeError
+        If the application cannot read it.
     """
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with file.open("rb") as stream:
-            # DICOM PS3.10, section 7.1.
-            if stream.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM":
-                return file
-    raise OSError(message("case.no_files"))
+    if not path.is_dir():
+        return slicer.util.loadVolume(str(path), {"name": name, "show": False})
+    found = [one for one in ct_series(path) if series in ("", one.uid)]
+    if not found:
+        raise OSError(message("case.no_files"))
+    if len(found) > 1:
+        raise OSError(message("case.several_series", count=len(found)))
+    return load_series(found[0].files, name)

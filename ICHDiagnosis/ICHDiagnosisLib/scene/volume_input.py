@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +28,9 @@ class FileDatabase(Protocol):
 
     def fileForInstance(self, sop_instance_uid: str) -> str:  # noqa: N802 - Slicer's name
         """Return the path of an instance's file, or an empty text."""
+
+    def filesForSeries(self, series_uid: str) -> Sequence[str]:  # noqa: N802 - Slicer's name
+        """Return the paths of a series' files."""
 
 
 def write_input(
@@ -83,14 +87,24 @@ def original_files(volume_node: slicer.vtkMRMLVolumeNode, database: FileDatabase
 def link_original_files(volume_node: slicer.vtkMRMLVolumeNode, folder: Path, database: FileDatabase | None) -> bool:
     """Put the original files of a volume into an empty folder, numbered; return whether there were any.
 
-    Files are linked where the file system allows it, else copied.
+    Raises
+    ------
+    OSError
+        As :func:`link_files`.
+    """
+    files = original_files(volume_node, database)
+    link_files(files, folder)
+    return bool(files)
+
+
+def link_files(files: Sequence[Path], folder: Path) -> None:
+    """Put files into an empty folder, numbered: linked where the file system allows it, else copied.
 
     Raises
     ------
     OSError
         If a file can be neither linked nor copied.
     """
-    files = original_files(volume_node, database)
     for number, file in enumerate(files, start=1):
         place = folder / f"{number:05d}.dcm"
         try:
@@ -98,7 +112,6 @@ def link_original_files(volume_node: slicer.vtkMRMLVolumeNode, folder: Path, dat
         except OSError:
             # Another disk, a file system without links, or somebody else's file.
             shutil.copyfile(file, place)
-    return bool(files)
 
 
 def write_stored_voxels(volume_node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> Path:

@@ -71,8 +71,15 @@ exec -a "$0" "{python}" "$@"
 """
 
 
-def write_launcher(folder: Path) -> Path:
+def write_launcher(folder: Path, packages: Path | None = None) -> Path:
     """Make ``PythonSlicer`` and ``python-real`` in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Exists.
+    packages : Path, optional
+        Where its packages lie; those of this Python otherwise.
 
     Returns
     -------
@@ -84,7 +91,7 @@ def write_launcher(folder: Path) -> Path:
         "PATH": str(folder),
         "LD_LIBRARY_PATH": str(folder / "lib"),
         "PYTHONHOME": sys.base_prefix,
-        "PYTHONPATH": sysconfig.get_path("purelib"),
+        "PYTHONPATH": sysconfig.get_path("purelib") if packages is None else str(packages),
         "PYTHONNOUSERSITE": "1",
         "PIP_REQUIRE_VIRTUALENV": "0",
     }

@@ -15,7 +15,7 @@ from scripts.output.folder import RESULT_FILE, write_whole_file
 from scripts.triage.tasks import Outcome, Settings, Task
 from scripts.worklist.failures import forget_failure, state_file
 
-_RECORDS = "records"
+_RECORDS, _PLACES = "records", "places"
 _DECIDING = ("configs", "models")
 
 
@@ -80,6 +80,20 @@ def record_outcome(task: Task, key: str, outcome: Outcome, output: Path) -> None
     record = {"key": key, "status": outcome.status, "studies": list(outcome.studies), "result": result}
     write_whole_file(_record(task, output), json.dumps(record).encode())
     forget_failure(output, task.name)
+
+
+def note_place(task: Task, output: Path) -> None:
+    """Note where a study's files lie, for programs that show its images: the result folder does not say.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses.
+    """
+    content = json.dumps({"study_id": task.name, "place": task.place}).encode()
+    file = state_file(output, _PLACES, task.name)
+    if not file.is_file() or file.read_bytes() != content:
+        write_whole_file(file, content)
 
 
 def _record(task: Task, output: Path) -> Path:

@@ -15,7 +15,7 @@ from scripts.intake.study import IntakeError, NotEvaluableError
 from scripts.kept_workflow import KeptWorkflow
 from scripts.messages import ExpectedError, Message
 from scripts.output.folder import RESULT_FILE, put_in_place
-from scripts.triage.records import outcome_before, record_outcome, settings_digest, task_key
+from scripts.triage.records import note_place, outcome_before, record_outcome, settings_digest, task_key
 from scripts.triage.sources import ARCHIVE_SCHEMES
 from scripts.triage.tasks import BUNDLE_ROOT, Outcome, Settings, Task, TriageError
 
@@ -67,9 +67,13 @@ class StudyReader:
             key = task_key(task, self._key)
             before = outcome_before(task, key, self._settings.output)
             if before is not None:
+                if before.status != "several":
+                    note_place(task, self._settings.output)
                 return before
             partial.mkdir(parents=True)
             outcome = self._outcome(task, partial)
+            if outcome.status not in ("failed", "several"):
+                note_place(task, self._settings.output)
             if outcome.status != "failed":
                 record_outcome(task, key, outcome, self._settings.output)
         except ExpectedError as error:
