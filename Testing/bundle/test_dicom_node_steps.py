@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +18,8 @@ from pynetdicom import AE, evt
 from stand_in_reader import END, FAIL, HANG, REFUSE
 
 from scripts.archive_demo.orthanc import free_port
-from scripts.dicom_node.node import Node
+from scripts.dicom_node import worker_reader
+from scripts.dicom_node.node import QUEUE_FILE, Node
 from scripts.dicom_node.sending import Confirmed, PeerDestination, RefusedError, UnavailableError
 from scripts.dicom_node.settings import (
     ArchiveSettings,
@@ -69,7 +73,7 @@ def started(tmp_path: Path) -> Iterator[Started]:
         wait=WAIT,
     )
 
-    def start(destination: Destination, **changes: object) -> Node:
+    def start(destination: Destination | None, **changes: object) -> Node:
         node = Node(replace(settings, **changes), destination=destination)
         nodes.append(node)
         node.start()
@@ -109,6 +113,17 @@ def test_a_destination_that_is_away_or_refuses_is_asked_again(started: Started):
     node.received.add(file_of(study[0]))
     arrived(node, study, State.SENT)
     assert destination.taken == ["report.dcm"]
+
+
+def test_a_node_that_was_killed_after_the_last_confirmation_asks_no_peer_for_nothing(started: Started):
+    node, study = started(Destination()), a_study(1)
+    node.received.add(file_of(study[0]))
+    arrived(node, study, State.SENT)
+    node.stop()
+    with closing(sqlite3.connect(node.settings.state_folder / QUEUE_FILE)) as database, database:
+        database.execute("UPDATE studies SET state='sending'")
+    # Its own peer, of which nobody listens at the port.
+    arrived(started(None), study, State.SENT)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +176,22 @@ def test_a_worker_that_cannot_be_started_is_a_fault_and_one_that_ended_is_starte
         reader._worker.kill()
         reader._worker.wait()
     reader.stop()
+
+
+def test_a_worker_that_outlives_its_killed_node_keeps_no_node_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "under_way"
+    remove = shutil.rmtree
+
+    def overtaken(path: Path, **options: bool) -> None:
+        remove(path, **options)
+        (folder / "result").mkdir(parents=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_reader.shutil, "rmtree", overtaken)
+        WorkerReader(READING, folder)
+    assert (folder / "result").is_dir()
 
 
 def test_a_worker_that_never_answers_is_ended(tmp_path: Path):

@@ -76,7 +76,9 @@ class SendingStep(Step):
             files = self._unsent(study)
             if files is None:
                 return False
-            self._destination.send(files, lambda file: self._queue.mark_sent(study.key, self._name(file)))
+            # A node that was killed after the last confirmation has nothing left to send: no peer is asked for nothing.
+            if files:
+                self._destination.send(files, lambda file: self._queue.mark_sent(study.key, self._name(file)))
         except UnavailableError as error:
             self._later(study, f"unavailable: {error}", 0.0)
             return True

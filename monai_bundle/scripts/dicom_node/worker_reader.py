@@ -75,7 +75,8 @@ class WorkerReader:
         self._replies: queue.Queue[str | None] = queue.Queue()
         self._stopped = threading.Event()
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        # The worker of a node that was killed may be writing here still; its folders are its own.
+        folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def read(self, images: Path) -> Iterator[Reading]:
