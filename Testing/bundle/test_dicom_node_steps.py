@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from dicom_node_cases import ARCHIVE, SENDER, STAND_IN, a_study, file_of, key_of_study, stored, until
+from printed_text import text_of
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, evt
@@ -19,6 +21,7 @@ from stand_in_reader import END, FAIL, HANG, REFUSE
 
 from scripts.archive_demo.orthanc import free_port
 from scripts.dicom_node import worker_reader
+from scripts.dicom_node.identity import key_of
 from scripts.dicom_node.node import QUEUE_FILE, Node
 from scripts.dicom_node.sending import Confirmed, PeerDestination, RefusedError, UnavailableError
 from scripts.dicom_node.settings import (
@@ -104,7 +107,46 @@ def test_each_study_ends_as_its_reading_does_and_none_stops_another(started: Sta
     assert arrived(node, studies[REFUSE], State.NOT_EVALUABLE).reason == "too_few_slices"
     assert arrived(node, studies[FAIL], State.FAILED).reason == "exit_status_1"
     assert arrived(node, studies[END], State.FAILED).reason == "worker_ended"
-    assert destination.taken == ["report.dcm"]
+    assert sorted(destination.taken) == ["not_evaluated_1.dcm"] * 3 + ["report.dcm"]
+
+
+def test_without_notices_a_study_without_a_result_ends_in_silence(started: Started):
+    node, study = started(Destination(always=UnavailableError("no_answer")), notices=False), a_study(1, REFUSE)
+    node.received.add(file_of(study[0]))
+    assert arrived(node, study, State.NOT_EVALUABLE).reason == "too_few_slices"
+
+
+def test_a_study_that_no_object_can_refer_to_has_no_notice_and_says_so(started: Started):
+    destination = Destination()
+    node, study = started(destination), a_study(1, REFUSE)
+    # RSNA 2019's identifiers are such.
+    study[0].StudyInstanceUID = "ID_1f6d1e8aeb"
+    node.received.add(file_of(study[0]))
+    queued = arrived(node, study, State.NOT_EVALUABLE)
+    assert queued.reason == "too_few_slices, no notice: dicom_output.invalid_uid"
+    assert destination.taken == []
+
+
+def test_a_notice_waits_for_a_peer_that_is_away_and_is_void_when_images_come(started: Started):
+    destination = Destination(always=UnavailableError("no_answer"))
+    node, study = started(destination), a_study(2, REFUSE)
+    node.received.add(file_of(study[0]))
+    until(lambda: (queued := node.queue.study(key_of_study(study))) and queued.attempts == 0 and queued.cause, "read")
+    node.received.add(file_of(study[1]))
+    destination.always = None
+    assert arrived(node, study, State.NOT_EVALUABLE).revision == 2
+    (written,) = node.settings.state_folder.glob(f"objects/{key_of_study(study)}-2-*/*.dcm")
+    assert len(dcmread(written).SourceInstanceSequence) == 2
+
+
+def test_the_notice_of_a_study_of_which_images_stayed_away_says_so(started: Started, tmp_path: Path):
+    destination = Destination()
+    node, study = started(destination, wait=replace(WAIT, incomplete_hours=1e-6)), a_study(2)
+    node.received.add(file_of(study[0]))
+    node.queue.expect_images(key_of_study(study), [key_of(study[1].SOPInstanceUID)], 0.0)
+    assert arrived(node, study, State.NOT_EVALUABLE).reason == "images_absent"
+    (written,) = node.settings.state_folder.glob(f"objects/{key_of_study(study)}-2-not-evaluated-*/*.dcm")
+    assert "images of this study were announced and did not arrive" in text_of(dcmread(written), tmp_path)
 
 
 def test_a_destination_that_is_away_or_refuses_is_asked_again(started: Started):

@@ -7,7 +7,8 @@ import threading
 import time
 from pathlib import Path
 
-from scripts.dicom_node.identity import fault_of, short
+from scripts.dicom_node.identity import fault_of, key_of, short
+from scripts.dicom_node.notices import notice_of
 from scripts.dicom_node.received import ReceivedStudies
 from scripts.dicom_node.result_objects import ResultObjects, written_once
 from scripts.dicom_node.sending import Destination, RefusedError, UnavailableError
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class SendingStep(Step):
-    """Sends what was read.
+    """Sends what was read, and of studies without a result a notice.
 
     A peer that is away holds up everything, for growing pauses; an object that it does not take holds up its own study.
 
@@ -36,7 +37,7 @@ class SendingStep(Step):
     folders : tuple of Path
         Result folders (``<key>``), and where objects are kept (``<key>-<revision>``).
     settings : NodeSettings
-        Pauses, when to give up, and what is not sent.
+        Pauses, when to give up, what is not sent, and whether notices are.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class SendingStep(Step):
         self._destination = destination
         self._results, self._objects = folders
         self._wait = settings.wait
-        self._leave_out = settings.leave_out
+        self._settings = settings
         self._away = 0
 
     def work(self, stop: threading.Event) -> None:
@@ -87,19 +88,35 @@ class SendingStep(Step):
             return False
         # Whatever the objects are made of: one study's fault must not stop the next.
         except Exception as error:
+            if study.cause:
+                # It has no result whatever happens; that nobody could be told of it is in the log and in its reason.
+                logger.error("study %s: no notice: %s", short(study.key), fault_of(error))
+                self._queue.finish(study, study.ends_as, f"{study.cause}, no notice: {fault_of(error)}")
+                return False
             self._later(study, f"no objects: {fault_of(error)}", self._pause(study))
             return False
-        if self._queue.finish(study, State.SENT):
-            logger.info("study %s: sent, %d objects", short(study.key), len(files))
+        peer = self._settings.send_to
+        if peer is not None and peer.commitment and self._queue.unsent_objects(study.key) is not None:
+            ends_as = study.ends_as if study.cause else None
+            moved = self._queue.finish(study, State.STORED, study.cause, ends_as=ends_as)
+        else:
+            moved = self._queue.finish(study, study.ends_as, study.cause)
+        if moved:
+            logger.info("study %s: %s, %d objects sent", short(study.key), study.ends_as.value, len(files))
         return False
 
     def _unsent(self, study: QueuedStudy) -> list[Path] | None:
         """Return the objects that are still to be sent; None where images came meanwhile and none are."""
-        folder = self._objects / f"{study.key}-{study.revision}"
+        if study.cause and not self._settings.notices:
+            return []
+        # A notice has a folder of its own: read again, the study may have a result, or none for another reason.
+        kind = f"-not-evaluated-{short(key_of(study.cause))}" if study.cause else ""
+        folder = self._objects / f"{study.key}-{study.revision}{kind}"
         names = self._queue.unsent_objects(study.key)
         if names is None or not folder.is_dir():
             images = self._received.files_of(study.key)
-            files = written_once(self._make, self._results / study.key, images, folder, self._leave_out)
+            make = notice_of(study, self._settings) if study.cause else self._make
+            files = written_once(make, self._results / study.key, images, folder, self._settings.leave_out)
             names = [self._name(file) for file in files]
             if not self._queue.set_objects(study, names):
                 return None
