@@ -252,7 +252,7 @@ def test_by_https_an_archive_of_an_unknown_authority_is_asked_and_told_nothing(
         with pytest.raises(UnavailableError, match="certificate_not_trusted"):
             archive.store(file)
     assert orthanc.get("statistics")["CountInstances"] == before
-    with pytest.raises(TriageError, match="of no trusted authority, or of another host; name its authority in REQUESTS_CA_BUNDLE"):
+    with pytest.raises(TriageError, match=r"of no trusted authority, .*in REQUESTS_CA_BUNDLE"):
         archive_tasks(https)
 
 

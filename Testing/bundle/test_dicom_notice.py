@@ -13,11 +13,16 @@ from dicom_output_cases import complaints, write_series
 from printed_text import text_of
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
+from sample_diagnosis import MODEL, a_refusal
 
+from scripts.dicom_node.notices import NO_RESULT, SEVERAL_PATIENTS, notice_of
+from scripts.dicom_node.settings import NodeSettings
+from scripts.dicom_node.study_queue import QueuedStudy, State
 from scripts.dicom_output.export import write_files
 from scripts.dicom_output.not_evaluated import NotEvaluated, notices
 from scripts.dicom_output.request import DicomOutputError
 from scripts.messages import Translation
+from scripts.output.result import write_refusal_folder
 from scripts.phantom import Grid
 
 GRID = Grid((4, 32, 32), (2.0, 2.0, 5.0))
@@ -119,3 +124,24 @@ def test_a_study_without_a_valid_identifier_has_none(series: list[Path], tmp_pat
     assert not UID("ID_1f6d1e8aeb").is_valid
     with pytest.raises(DicomOutputError, match="StudyInstanceUID of the original images is missing or no valid UID"):
         notices(REFUSAL, edited(series, tmp_path, StudyInstanceUID="ID_1f6d1e8aeb"), ENGLISH)
+
+
+def test_the_node_states_the_reason_that_the_result_states(series: list[Path], tmp_path: Path):
+    result = write_refusal_folder(a_refusal(), tmp_path / "results")
+    study = QueuedStudy("key", State.SENDING, 4, 0, 1767323045.0, None, State.NOT_EVALUABLE, "too_few_slices")
+    settings = NodeSettings(tmp_path)
+    (file,) = notice_of(study, settings)(result, series, tmp_path / "notice")
+    text = text_of(pydicom.dcmread(file), tmp_path)
+    for words in ("7 slices, at least 12 needed", "1. Read the scan in the usual way", MODEL.network, MODEL.version):
+        assert words in text
+
+    # The folder may still hold what an earlier reading found.
+    mixed = replace(study, cause=SEVERAL_PATIENTS)
+    (file,) = notice_of(mixed, settings)(result, series, tmp_path / "mixed")
+    assert "images of several patients or studies have one Study Instance UID" in text_of(
+        pydicom.dcmread(file), tmp_path
+    )
+    for folder in (result, tmp_path / "absent"):
+        none = replace(study, cause=NO_RESULT)
+        (file,) = notice_of(none, settings)(folder, series, tmp_path / folder.name)
+        assert "the analysis ended without a result" in text_of(pydicom.dcmread(file), tmp_path)
