@@ -17,17 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import highdicom as hd
-import matplotlib as mpl
 import numpy as np
 import pydicom
-from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-
-mpl.use("Agg")
-
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "monai_bundle"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 import sys
@@ -20,9 +21,11 @@ from pynetdicom import AE, evt
 from stand_in_reader import END, FAIL, HANG, REFUSE
 
 from scripts.archive_demo.orthanc import free_port
-from scripts.dicom_node import worker_reader
+from scripts.dicom_node import sending_step, worker_reader
 from scripts.dicom_node.identity import key_of
 from scripts.dicom_node.node import QUEUE_FILE, Node
+from scripts.dicom_node.notices import notice_of
+from scripts.dicom_node.result_objects import ResultObjects
 from scripts.dicom_node.sending import Confirmed, PeerDestination, RefusedError, UnavailableError
 from scripts.dicom_node.settings import (
     ArchiveSettings,
@@ -137,6 +140,23 @@ def test_a_notice_waits_for_a_peer_that_is_away_and_is_void_when_images_come(sta
     assert arrived(node, study, State.NOT_EVALUABLE).revision == 2
     (written,) = node.settings.state_folder.glob(f"objects/{key_of_study(study)}-2-*/*.dcm")
     assert len(dcmread(written).SourceInstanceSequence) == 2
+
+
+def test_a_notice_that_the_disk_had_no_room_for_is_made_again(started: Started, monkeypatch: pytest.MonkeyPatch):
+    made = []
+
+    def fails_once(study: QueuedStudy, settings: NodeSettings) -> ResultObjects:
+        made.append(study.key)
+        if len(made) == 1:
+            raise OSError(errno.ENOSPC, "no space left")
+        return notice_of(study, settings)
+
+    monkeypatch.setattr(sending_step, "notice_of", fails_once)
+    destination = Destination()
+    node, study = started(destination), a_study(1, REFUSE)
+    node.received.add(file_of(study[0]))
+    assert arrived(node, study, State.NOT_EVALUABLE).reason == "too_few_slices"
+    assert destination.taken == ["not_evaluated_1.dcm"]
 
 
 def test_the_notice_of_a_study_of_which_images_stayed_away_says_so(started: Started, tmp_path: Path):

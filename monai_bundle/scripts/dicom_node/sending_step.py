@@ -15,6 +15,7 @@ from scripts.dicom_node.sending import Destination, RefusedError, UnavailableErr
 from scripts.dicom_node.settings import NodeSettings
 from scripts.dicom_node.step import Step, pause_after
 from scripts.dicom_node.study_queue import QueuedStudy, State, StudyQueue
+from scripts.messages import ExpectedError
 
 _SECONDS_PER_HOUR = 3600.0
 
@@ -88,8 +89,8 @@ class SendingStep(Step):
             return False
         # Whatever the objects are made of: one study's fault must not stop the next.
         except Exception as error:
-            if study.cause:
-                # It has no result whatever happens; that nobody could be told of it is in the log and in its reason.
+            if study.cause and isinstance(error, ExpectedError):
+                # Its images allow no notice: that nobody could be told is in the log and in its reason.
                 logger.error("study %s: no notice: %s", short(study.key), fault_of(error))
                 self._queue.finish(study, study.ends_as, f"{study.cause}, no notice: {fault_of(error)}")
                 return False
