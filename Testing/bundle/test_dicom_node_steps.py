@@ -38,6 +38,7 @@ from scripts.dicom_node.settings import (
 )
 from scripts.dicom_node.study_queue import QueuedStudy, State
 from scripts.dicom_node.worker_reader import WorkerReader
+from scripts.dicom_output.request import DicomOutputError
 from scripts.messages import ExpectedError
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -140,6 +141,23 @@ def test_a_notice_waits_for_a_peer_that_is_away_and_is_void_when_images_come(sta
     assert arrived(node, study, State.NOT_EVALUABLE).revision == 2
     (written,) = node.settings.state_folder.glob(f"objects/{key_of_study(study)}-2-*/*.dcm")
     assert len(dcmread(written).SourceInstanceSequence) == 2
+
+
+def test_a_result_that_no_object_can_hold_has_a_notice_that_does_not_deny_it(started: Started, tmp_path: Path):
+    def refuse(*_: object) -> list[Path]:
+        raise DicomOutputError("several", keyword="FrameOfReferenceUID")
+
+    destination = Destination()
+    node, study = started(destination, callers=()), a_study(2)
+    node._sending._make = refuse
+    for image in study:
+        node.received.add(file_of(image))
+    assert arrived(node, study, State.FAILED).reason == "dicom_output.several"
+    assert destination.taken == ["not_evaluated_1.dcm"]
+    (written,) = node.settings.state_folder.glob(f"objects/{key_of_study(study)}-2-not-evaluated-*/*.dcm")
+    text = text_of(dcmread(written), tmp_path)
+    assert "cannot be put into objects of this study (dicom_output.several)" in text
+    assert "has not read" not in text
 
 
 def test_a_notice_that_the_disk_had_no_room_for_is_made_again(started: Started, monkeypatch: pytest.MonkeyPatch):

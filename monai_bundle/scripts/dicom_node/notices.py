@@ -45,9 +45,8 @@ def notice_of(study: QueuedStudy, settings: NodeSettings) -> ResultObjects:
 
         reason, remedies, model = _statement(study, result_folder, translate)
         written = datetime.datetime.fromtimestamp(int(study.since))
-        refusal = NotEvaluated(
-            str(study.cause), reason, tuple(translate(code) for code in remedies), model[0], model[1], written
-        )
+        described = (str(study.cause), reason, tuple(translate(code) for code in remedies), *model)
+        refusal = NotEvaluated(*described, written, is_read=_is_read(study))
         write_files(notices(refusal, series_files, translate), target_folder)
         return sorted(target_folder.glob("*.dcm"))
 
@@ -59,6 +58,8 @@ def _statement(
 ) -> tuple[str, tuple[str, ...], tuple[str, str]]:
     """Return reason, codes of the remedies, and name and version of the program."""
     program = (_PROGRAM, str(json.loads(_METADATA.read_text(encoding="utf-8"))["version"]))
+    if _is_read(study):
+        return translate("not_evaluated.no_objects", fault=study.cause), _FAILED, program
     if study.ends_as is State.FAILED:
         return translate("not_evaluated.failed", fault=study.cause), _FAILED, program
     if study.cause == IMAGES_ABSENT:
@@ -70,6 +71,11 @@ def _statement(
         return translate("not_evaluated.no_result"), _FAILED, program
     model = refused["model"]
     return refused["reason"]["message"], _REFUSED, (f"{model['name']} {model['network']}", model["version"])
+
+
+def _is_read(study: QueuedStudy) -> bool:
+    """Whether a study has a result of which no objects could be made: the cause is a code of that error."""
+    return study.ends_as is State.FAILED and str(study.cause).startswith("dicom_output.")
 
 
 def _refusal_in(result_folder: Path, code: str) -> dict[str, Any] | None:

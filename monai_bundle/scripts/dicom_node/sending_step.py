@@ -15,7 +15,7 @@ from scripts.dicom_node.sending import Destination, RefusedError, UnavailableErr
 from scripts.dicom_node.settings import NodeSettings
 from scripts.dicom_node.step import Step, pause_after
 from scripts.dicom_node.study_queue import QueuedStudy, State, StudyQueue
-from scripts.messages import ExpectedError
+from scripts.dicom_output.request import DicomOutputError
 
 _SECONDS_PER_HOUR = 3600.0
 
@@ -87,13 +87,11 @@ class SendingStep(Step):
         except RefusedError as error:
             self._later(study, f"refused: {error}", self._pause(study))
             return False
+        except DicomOutputError as error:
+            self._end_without_objects(study, error.code)
+            return False
         # Whatever the objects are made of: one study's fault must not stop the next.
         except Exception as error:
-            if study.cause and isinstance(error, ExpectedError):
-                # Its images allow no notice: that nobody could be told is in the log and in its reason.
-                logger.error("study %s: no notice: %s", short(study.key), fault_of(error))
-                self._queue.finish(study, study.ends_as, f"{study.cause}, no notice: {fault_of(error)}")
-                return False
             self._later(study, f"no objects: {fault_of(error)}", self._pause(study))
             return False
         peer = self._settings.send_to
@@ -105,6 +103,16 @@ class SendingStep(Step):
         if moved:
             logger.info("study %s: %s, %d objects sent", short(study.key), study.ends_as.value, len(files))
         return False
+
+    def _end_without_objects(self, study: QueuedStudy, fault: str) -> None:
+        """Have a notice sent in the place of objects that images or result do not allow; they will not change."""
+        if study.cause:
+            # Nor do they allow a notice: that nobody could be told is in the log and in its reason.
+            logger.error("study %s: no notice: %s", short(study.key), fault)
+            self._queue.finish(study, study.ends_as, f"{study.cause}, no notice: {fault}")
+        else:
+            logger.error("study %s: no objects: %s", short(study.key), fault)
+            self._queue.finish(study, State.READ, fault, ends_as=State.FAILED)
 
     def _unsent(self, study: QueuedStudy) -> list[Path] | None:
         """Return the objects that are still to be sent; None where images came meanwhile and none are."""

@@ -42,6 +42,8 @@ class NotEvaluated:
         The program that has not read it.
     written : datetime
         When that was known, local time: the date of the notice.
+    is_read : bool
+        Whether the network has read it all the same, and its result cannot be shown.
     """
 
     code: str
@@ -50,6 +52,7 @@ class NotEvaluated:
     model_name: str
     version: str
     written: datetime
+    is_read: bool = False
 
 
 def notices(refusal: NotEvaluated, files: Sequence[Path], translate: Translation) -> dict[str, bytes]:
@@ -139,7 +142,7 @@ def _printed(refusal: NotEvaluated, headers: list[Dataset], translate: Translati
     page.line_of(translate("not_evaluated.heading"), 26, "B")
     page.set_text_color(0, 0, 0)
     page.ln(2)
-    page.line_of(translate("report.nothing_was_read"), 12, "B")
+    page.line_of(translate("not_evaluated.nothing_is_shown" if refusal.is_read else "report.nothing_was_read"), 12, "B")
     page.heading(translate("not_evaluated.reason"))
     page.line_of(refusal.reason, 12)
     page.heading(translate("report.what_to_do"))
