@@ -21,7 +21,6 @@ import numpy as np
 import pydicom
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
@@ -78,8 +77,9 @@ def draw_segments(axes: Axes, segmentation: Dataset, chosen: str) -> None:
         mask = frames_of(segmentation, pixels, int(segment.SegmentNumber)).get(chosen)
         if segment.TrackingID == "total" or mask is None:
             continue
-        colour = hd.color.CIELabColor.from_dicom_value(segment.RecommendedDisplayCIELabValue).to_rgb()
-        axes.imshow(mask[..., np.newaxis] * np.array(to_rgba([part / 255 for part in colour], 0.6)))
+        red, green, blue = hd.color.CIELabColor.from_dicom_value(segment.RecommendedDisplayCIELabValue).to_rgb()
+        shade = np.array([red / 255, green / 255, blue / 255, 0.6], dtype=np.float64)
+        axes.imshow(np.asarray(mask, dtype=np.float64)[..., np.newaxis] * shade)
         names.append(str(segment.TrackingID).replace("_", "-"))
     axes.set_title(f"lesions.dcm: {', '.join(names)}", loc="left", fontsize=9)
 

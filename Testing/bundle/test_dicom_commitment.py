@@ -13,11 +13,10 @@ import requests
 from dicom_node_cases import ARCHIVE, NODE, STAND_IN, a_study, file_of, key_of_study, notices_in, reports_in, until
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import StorageCommitmentPushModel
 from stand_in_reader import REFUSE
 
 from scripts.archive_demo.orthanc import Orthanc, free_port
-from scripts.dicom_node.commitment import CommitmentReports, PeerCommitment, new_request
+from scripts.dicom_node.commitment import PUSH_MODEL, CommitmentReports, PeerCommitment, new_request
 from scripts.dicom_node.node import Node
 from scripts.dicom_node.sending import Confirmed, Destination, PeerDestination, RefusedError, UnavailableError
 from scripts.dicom_node.settings import Caller, DiskSettings, NodeSettings, Peer, ReadingSettings, WaitSettings
@@ -143,7 +142,7 @@ def archive() -> Iterator[tuple[PeerDestination, list[int]]]:
     """An archive that answers requests with the status that comes next, and reports nothing."""
     answers: list[int] = []
     entity = AE(ae_title=ARCHIVE)
-    entity.add_supported_context(StorageCommitmentPushModel)
+    entity.add_supported_context(PUSH_MODEL)
     handlers = [(evt.EVT_N_ACTION, lambda event: (answers.pop(0), None))]
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     yield PeerDestination(Peer(ARCHIVE, server.server_address[1]), NODE, None, 5.0), answers

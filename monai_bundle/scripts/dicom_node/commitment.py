@@ -12,13 +12,14 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import evt
-from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from scripts.dicom_node.identity import fault_of, short
 from scripts.dicom_node.sending import PeerDestination, RefusedError, UnavailableError
 from scripts.dicom_node.study_queue import StudyQueue
 
-PUSH_MODEL = str(StorageCommitmentPushModel)
+PUSH_MODEL, PUSH_MODEL_INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
+"""SOP class and well-known SOP instance (PS3.4, J.3.5)."""
+
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _REQUEST = 1
 _SUCCESS, _PROCESSING_FAILURE, _INVALID_ARGUMENT = 0x0000, 0x0110, 0x0115
@@ -94,9 +95,7 @@ class PeerCommitment:
         handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, self._reports.handle)]
         association = self._peer.associated([(PUSH_MODEL, syntax) for syntax in SYNTAXES], handlers)
         try:
-            status, _ = association.send_n_action(
-                _request(request, files), _REQUEST, PUSH_MODEL, StorageCommitmentPushModelInstance
-            )
+            status, _ = association.send_n_action(_request(request, files), _REQUEST, PUSH_MODEL, PUSH_MODEL_INSTANCE)
         except ValueError as error:
             raise RefusedError("no_storage_commitment") from error
         except RuntimeError as error:

@@ -93,7 +93,7 @@ def notices(refusal: NotEvaluated, files: Sequence[Path], translate: Translation
         }
 
 
-def _header(file: Path, tags: list[str | int] | None = None) -> Dataset | None:
+def _header(file: Path, tags: list[str] | None = None) -> Dataset | None:
     """Return what stands before an image's pixels, text decoded; None where it cannot be read."""
     try:
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
