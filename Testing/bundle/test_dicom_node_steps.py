@@ -144,7 +144,7 @@ def test_a_notice_waits_for_a_peer_that_is_away_and_is_void_when_images_come(sta
 
 
 def test_a_result_that_no_object_can_hold_has_a_notice_that_does_not_deny_it(started: Started, tmp_path: Path):
-    def refuse(*_: object) -> list[Path]:
+    def refuse(result_folder: Path, series_files: Sequence[Path], target_folder: Path) -> list[Path]:
         raise DicomOutputError("several", keyword="FrameOfReferenceUID")
 
     destination = Destination()
