@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from dicom_files import PATIENT_NAME, Series
+from printed_text import text_of
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import AE
@@ -159,16 +160,28 @@ class NodeProcess:
         return [found[key] for key in keys]
 
 
-def reports_in(orthanc: Orthanc, study: Sequence[Dataset]) -> list[str]:
-    """Return the impressions of the reports that Orthanc has of a study."""
-    texts = []
+def objects_in(orthanc: Orthanc, study: Sequence[Dataset], modality: str) -> list[bytes]:
+    """Return the files of one modality that Orthanc has of a study."""
+    files = []
     for found in orthanc.get("studies?expand"):
         if found["MainDicomTags"]["StudyInstanceUID"] != study[0].StudyInstanceUID:
             continue
         for series in orthanc.get(f"studies/{found['ID']}/series"):
-            if series["MainDicomTags"]["Modality"] == "SR":
-                texts += [impression_of(orthanc.file(instance)) for instance in series["Instances"]]
-    return texts
+            if series["MainDicomTags"]["Modality"] == modality:
+                files += [orthanc.file(instance) for instance in series["Instances"]]
+    return files
+
+
+def reports_in(orthanc: Orthanc, study: Sequence[Dataset]) -> list[str]:
+    """Return the impressions of the reports that Orthanc has of a study."""
+    return [impression_of(content) for content in objects_in(orthanc, study, "SR")]
+
+
+def notices_in(orthanc: Orthanc, study: Sequence[Dataset], folder: Path) -> list[str]:
+    """Return what the documents say that Orthanc has of a study, of the study's patient."""
+    documents = [dcmread(BytesIO(content)) for content in objects_in(orthanc, study, "DOC")]
+    assert {document.PatientID for document in documents} <= {study[0].PatientID}
+    return [text_of(document, folder) for document in documents]
 
 
 def impression_of(content: bytes) -> str:

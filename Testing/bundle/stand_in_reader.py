@@ -19,14 +19,24 @@ REFUSE, FAIL, END, HANG = "refuse", "fail", "end", "hang"
 
 
 def result_of(images: list[Path], *, refused: bool) -> dict[str, Any]:
+    unknown = ("study_uid", "series_uid", "slices", "shape", "spacing_mm", "orientation", "tilt_degrees", "kernel")
     return {
         "schema": "ich-diagnosis-result/2",
         "status": "not_evaluable" if refused else "evaluated",
-        "reason": {"code": "too_few_slices", "message": "too few slices"} if refused else None,
+        "reason": {"code": "too_few_slices", "message": f"{len(images)} slices, 12 needed"} if refused else None,
         "impression": None if refused else {"text": f"{len(images)} images", "caution": "A test."},
-        "study": {"source_name": images[0].parent.name},
-        "model": {"name": "stand-in", "version": "0", "weights_sha256": {}, "notice": "Research use only."},
-        "operating_point": "balanced",
+        "study": dict.fromkeys((*unknown, "source_format", "slice_thickness_mm"))
+        | {"source_name": images[0].parent.name, "series_choice": [], "quality": []},
+        "model": {
+            "name": "stand-in",
+            "version": "0",
+            "network": "none",
+            "weights_sha256": {},
+            "labels": [],
+            "trained_on": "nothing",
+            "notice": "Research use only.",
+        },
+        "operating_point": None if refused else "balanced",
         "findings": [],
     }
 

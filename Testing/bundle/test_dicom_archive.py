@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,16 +24,20 @@ from dicom_node_cases import (
     reports_in,
     until,
 )
+from tls_front import https_before
 
 from scripts.archive_demo import orthanc as orthanc_module
 from scripts.archive_demo.orthanc import Orthanc, free_port
 from scripts.dicom_node.archive import Archive
 from scripts.dicom_node.collecting import Collector
 from scripts.dicom_node.received import ReceivedStudies, StorageFullError
+from scripts.dicom_node.secure_transport import server_context
 from scripts.dicom_node.sending import PeerDestination, RefusedError, UnavailableError
-from scripts.dicom_node.settings import ArchiveSettings, DiskSettings, Peer
+from scripts.dicom_node.settings import ArchiveSettings, Certificates, DiskSettings, Peer
 from scripts.dicom_node.study_queue import State, StudyQueue
 from scripts.messages import ExpectedError
+from scripts.triage.archive import archive_tasks
+from scripts.triage.tasks import TriageError
 
 TODAY = datetime.date(2026, 1, 2)
 STOP = threading.Event()
@@ -199,6 +205,63 @@ def test_a_password_opens_an_archive_that_asks_for_one(tmp_path: Path):
     with pytest.raises(RefusedError, match="http_401"):
         list(Archive(ArchiveSettings(guarded.dicomweb_url), 30.0).studies(TODAY))
     guarded.stop()
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """A certificate of 127.0.0.1 that an authority of the hospital's own has signed."""
+    return make_certificates(tmp_path_factory.mktemp("tls"), "hospital")
+
+
+@pytest.fixture
+def https(orthanc: Orthanc, hospital: Certificates) -> Iterator[str]:
+    """The archive's DICOMweb services by HTTPS. Debian's Orthanc ends when it speaks TLS itself: a front does."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(hospital.certificate, hospital.key)
+    with https_before(orthanc.http_port, context) as root:
+        yield f"{root}/dicom-web"
+
+
+def test_by_https_a_study_is_fetched_and_its_report_stored_in_an_archive_of_a_known_authority(
+    orthanc: Orthanc, https: str, hospital: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    study = a_study()
+    for image in study:
+        orthanc.upload(file_of(image))
+    archive = {"url": https, "poll_seconds": 0.5, "days": None, "trusted": str(hospital.trusted)}
+    node = NodeProcess(tmp_path / "node", {"archive": archive}).start()
+    node.wait_for(State.SENT, study)
+    assert reports_in(orthanc, study) == ["3 images. A test."]
+    assert node.stop() == 0
+    # The triage takes the authority from where programs of this kind take it.
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(hospital.trusted))
+    assert study[0].StudyInstanceUID in [task.place.rpartition("/")[2] for task in archive_tasks(https)]
+
+
+def test_by_https_an_archive_of_an_unknown_authority_is_asked_and_told_nothing(
+    orthanc: Orthanc, https: str, tmp_path: Path
+):
+    stranger = make_certificates(tmp_path / "stranger", "stranger")
+    file = tmp_path / "report.dcm"
+    file.write_bytes(file_of(a_study(1)[0]))
+    before = orthanc.get("statistics")["CountInstances"]
+    for trusted in (stranger.trusted, None):
+        archive = Archive(ArchiveSettings(https, trusted=trusted), 30.0)
+        with pytest.raises(UnavailableError, match=r"certificate_not_trusted, see archive\.trusted"):
+            list(archive.studies(TODAY))
+        with pytest.raises(UnavailableError, match="certificate_not_trusted"):
+            archive.store(file)
+    assert orthanc.get("statistics")["CountInstances"] == before
+    with pytest.raises(TriageError, match=r"of no trusted authority, .*in REQUESTS_CA_BUNDLE"):
+        archive_tasks(https)
+
+
+def test_by_https_an_archive_that_asks_for_a_certificate_gets_the_nodes(orthanc: Orthanc, hospital: Certificates):
+    with https_before(orthanc.http_port, server_context(hospital)) as root:
+        known = ArchiveSettings(f"{root}/dicom-web", 2, 1, hospital.trusted, hospital.certificate, hospital.key)
+        assert list(Archive(known, 30.0).studies(datetime.date(1999, 1, 1))) == []
+        with pytest.raises(UnavailableError):
+            list(Archive(replace(known, certificate=None, key=None), 30.0).studies(TODAY))
 
 
 def test_by_tls_a_study_goes_in_and_its_report_comes_back(tmp_path: Path):

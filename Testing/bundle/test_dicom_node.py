@@ -20,6 +20,7 @@ from dicom_node_cases import (
     file_of,
     key_of_study,
     names_the_patient,
+    notices_in,
     reports_in,
     stored,
     until,
@@ -60,17 +61,22 @@ def uploaded(orthanc: Orthanc, *studies: Sequence[Dataset]) -> list[str]:
 
 
 def keep_sending(orthanc: Orthanc, studies: Sequence[str], stop: threading.Event) -> list[str]:
-    """Send each study until the node has taken all of it, as archives do; return those that were taken."""
-    waiting = list(studies)
-    while waiting and not stop.is_set():
-        # Orthanc itself may be away.
-        with suppress(OSError):
-            waiting = [study for study in waiting if not orthanc.send(study, NODE)]
-        time.sleep(0.1)
-    return [study for study in studies if study not in waiting]
+    """Send one study after the other until the node has taken all of it, as archives do; return those taken."""
+    taken: list[str] = []
+    for study in studies:
+        while study not in taken and not stop.is_set():
+            # Orthanc itself may be away.
+            with suppress(OSError):
+                if orthanc.send(study, NODE):
+                    taken.append(study)
+                    break
+            time.sleep(0.1)
+    return taken
 
 
-def test_studies_go_in_and_reports_come_back_whatever_single_studies_do(node: NodeProcess, orthanc: Orthanc):
+def test_studies_go_in_and_reports_come_back_whatever_single_studies_do(
+    node: NodeProcess, orthanc: Orthanc, tmp_path: Path
+):
     good, refused, failing = a_study(), a_study(description=REFUSE), a_study(description=FAIL)
     ending, last = a_study(description=END), a_study(5)
     every = (good, refused, failing, ending, last)
@@ -79,6 +85,13 @@ def test_studies_go_in_and_reports_come_back_whatever_single_studies_do(node: No
     assert node.wait_for(State.NOT_EVALUABLE, refused)[0].reason == "too_few_slices"
     assert [study.reason for study in node.wait_for(State.FAILED, failing, ending)] == ["exit_status_1", "worker_ended"]
     assert [reports_in(orthanc, study) for study in every] == [["3 images. A test."], [], [], [], ["5 images. A test."]]
+
+    # Nobody need believe that silence is a reading: what has no result has a notice in the archive.
+    notices = [notices_in(orthanc, study, tmp_path) for study in every]
+    assert [len(found) for found in notices] == [0, 1, 1, 1, 0]
+    assert all("NOT EVALUATED" in text and "Research use only" in text for found in notices for text in found)
+    assert "3 slices, 12 needed" in notices[1][0]
+    assert "the program failed (exit_status_1)" in notices[2][0]
 
     # What arrives again is known, and read no second time; failed studies are, when somebody asks.
     before = node.studies()[key_of_study(good)]
@@ -91,6 +104,8 @@ def test_studies_go_in_and_reports_come_back_whatever_single_studies_do(node: No
     assert node.studies()[key_of_study(good)].state is before.state is State.SENT
     assert reports_in(orthanc, good) == ["3 images. A test."]
 
+    node.wait_for(State.FAILED, failing, ending)
+    assert len(notices_in(orthanc, failing, tmp_path)) == 1
     assert node.stop() == 0
     assert names_the_patient(node.log + shown, *every) == []
     state = node.folder / "state"
@@ -153,7 +168,11 @@ def test_nothing_is_lost_and_nothing_doubled_when_either_side_is_killed(
     sender.join(420)
     stop.set()
     node.wait_for(State.SENT, *studies)
-    assert [reports_in(orthanc, study) for study in studies] == [["4 images. A test."]] * 8
+    for study in studies:
+        reports = reports_in(orthanc, study)
+        # A sender that stays away for longer than the node waits has a study read in pieces, and whole at the end.
+        assert reports.count("4 images. A test.") == 1
+        assert len(reports) == len(set(reports))
 
 
 def test_a_hundred_studies_at_once(node: NodeProcess, orthanc: Orthanc):

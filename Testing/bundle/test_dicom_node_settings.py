@@ -71,6 +71,10 @@ def test_files_of_certificates_and_of_a_password_must_be_there(tmp_path: Path):
         (LEAST | {"wait": {"retry_first": 0}}, "wait/retry_first"),
         ({"state_folder": "state"}, "neither send_to nor archive"),
         ({"state_folder": "state", "send_to": {"ae_title": "PACS", "port": 104, "tls": True}}, "no certificates"),
+        (
+            {"state_folder": "s", "send_to": {"ae_title": "PACS", "port": 104, "commitment": True}},
+            "callers names nobody",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, document: Any, fault: str):

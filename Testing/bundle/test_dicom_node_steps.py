@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from dicom_node_cases import ARCHIVE, SENDER, STAND_IN, a_study, file_of, key_of_study, stored, until
+from printed_text import text_of
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, evt
 from stand_in_reader import END, FAIL, HANG, REFUSE
 
 from scripts.archive_demo.orthanc import free_port
-from scripts.dicom_node.node import Node
+from scripts.dicom_node import sending_step, worker_reader
+from scripts.dicom_node.identity import key_of
+from scripts.dicom_node.node import QUEUE_FILE, Node
+from scripts.dicom_node.notices import notice_of
+from scripts.dicom_node.result_objects import ResultObjects
 from scripts.dicom_node.sending import Confirmed, PeerDestination, RefusedError, UnavailableError
 from scripts.dicom_node.settings import (
     ArchiveSettings,
@@ -28,6 +38,7 @@ from scripts.dicom_node.settings import (
 )
 from scripts.dicom_node.study_queue import QueuedStudy, State
 from scripts.dicom_node.worker_reader import WorkerReader
+from scripts.dicom_output.request import DicomOutputError
 from scripts.messages import ExpectedError
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -69,7 +80,7 @@ def started(tmp_path: Path) -> Iterator[Started]:
         wait=WAIT,
     )
 
-    def start(destination: Destination, **changes: object) -> Node:
+    def start(destination: Destination | None, **changes: object) -> Node:
         node = Node(replace(settings, **changes), destination=destination)
         nodes.append(node)
         node.start()
@@ -100,7 +111,80 @@ def test_each_study_ends_as_its_reading_does_and_none_stops_another(started: Sta
     assert arrived(node, studies[REFUSE], State.NOT_EVALUABLE).reason == "too_few_slices"
     assert arrived(node, studies[FAIL], State.FAILED).reason == "exit_status_1"
     assert arrived(node, studies[END], State.FAILED).reason == "worker_ended"
-    assert destination.taken == ["report.dcm"]
+    assert sorted(destination.taken) == ["not_evaluated_1.dcm"] * 3 + ["report.dcm"]
+
+
+def test_without_notices_a_study_without_a_result_ends_in_silence(started: Started):
+    node, study = started(Destination(always=UnavailableError("no_answer")), notices=False), a_study(1, REFUSE)
+    node.received.add(file_of(study[0]))
+    assert arrived(node, study, State.NOT_EVALUABLE).reason == "too_few_slices"
+
+
+def test_a_study_that_no_object_can_refer_to_has_no_notice_and_says_so(started: Started):
+    destination = Destination()
+    node, study = started(destination), a_study(1, REFUSE)
+    # RSNA 2019's identifiers are such.
+    study[0].StudyInstanceUID = "ID_1f6d1e8aeb"
+    node.received.add(file_of(study[0]))
+    queued = arrived(node, study, State.NOT_EVALUABLE)
+    assert queued.reason == "too_few_slices, no notice: dicom_output.invalid_uid"
+    assert destination.taken == []
+
+
+def test_a_notice_waits_for_a_peer_that_is_away_and_is_void_when_images_come(started: Started):
+    destination = Destination(always=UnavailableError("no_answer"))
+    node, study = started(destination), a_study(2, REFUSE)
+    node.received.add(file_of(study[0]))
+    until(lambda: (queued := node.queue.study(key_of_study(study))) and queued.attempts == 0 and queued.cause, "read")
+    node.received.add(file_of(study[1]))
+    destination.always = None
+    assert arrived(node, study, State.NOT_EVALUABLE).revision == 2
+    (written,) = node.settings.state_folder.glob(f"objects/{key_of_study(study)}-2-*/*.dcm")
+    assert len(dcmread(written).SourceInstanceSequence) == 2
+
+
+def test_a_result_that_no_object_can_hold_has_a_notice_that_does_not_deny_it(started: Started, tmp_path: Path):
+    def refuse(result_folder: Path, series_files: Sequence[Path], target_folder: Path) -> list[Path]:
+        raise DicomOutputError("several", keyword="FrameOfReferenceUID")
+
+    destination = Destination()
+    node, study = started(destination, callers=()), a_study(2)
+    node._sending._make = refuse
+    for image in study:
+        node.received.add(file_of(image))
+    assert arrived(node, study, State.FAILED).reason == "dicom_output.several"
+    assert destination.taken == ["not_evaluated_1.dcm"]
+    (written,) = node.settings.state_folder.glob(f"objects/{key_of_study(study)}-2-not-evaluated-*/*.dcm")
+    text = text_of(dcmread(written), tmp_path)
+    assert "cannot be put into objects of this study (dicom_output.several)" in text
+    assert "has not read" not in text
+
+
+def test_a_notice_that_the_disk_had_no_room_for_is_made_again(started: Started, monkeypatch: pytest.MonkeyPatch):
+    made = []
+
+    def fails_once(study: QueuedStudy, settings: NodeSettings) -> ResultObjects:
+        made.append(study.key)
+        if len(made) == 1:
+            raise OSError(errno.ENOSPC, "no space left")
+        return notice_of(study, settings)
+
+    monkeypatch.setattr(sending_step, "notice_of", fails_once)
+    destination = Destination()
+    node, study = started(destination), a_study(1, REFUSE)
+    node.received.add(file_of(study[0]))
+    assert arrived(node, study, State.NOT_EVALUABLE).reason == "too_few_slices"
+    assert destination.taken == ["not_evaluated_1.dcm"]
+
+
+def test_the_notice_of_a_study_of_which_images_stayed_away_says_so(started: Started, tmp_path: Path):
+    destination = Destination()
+    node, study = started(destination, wait=replace(WAIT, incomplete_hours=1e-6)), a_study(2)
+    node.received.add(file_of(study[0]))
+    node.queue.expect_images(key_of_study(study), [key_of(study[1].SOPInstanceUID)], 0.0)
+    assert arrived(node, study, State.NOT_EVALUABLE).reason == "images_absent"
+    (written,) = node.settings.state_folder.glob(f"objects/{key_of_study(study)}-2-not-evaluated-*/*.dcm")
+    assert "images of this study were announced and did not arrive" in text_of(dcmread(written), tmp_path)
 
 
 def test_a_destination_that_is_away_or_refuses_is_asked_again(started: Started):
@@ -109,6 +193,17 @@ def test_a_destination_that_is_away_or_refuses_is_asked_again(started: Started):
     node.received.add(file_of(study[0]))
     arrived(node, study, State.SENT)
     assert destination.taken == ["report.dcm"]
+
+
+def test_a_node_that_was_killed_after_the_last_confirmation_asks_no_peer_for_nothing(started: Started):
+    node, study = started(Destination()), a_study(1)
+    node.received.add(file_of(study[0]))
+    arrived(node, study, State.SENT)
+    node.stop()
+    with closing(sqlite3.connect(node.settings.state_folder / QUEUE_FILE)) as database, database:
+        database.execute("UPDATE studies SET state='sending'")
+    # Its own peer, of which nobody listens at the port.
+    arrived(started(None), study, State.SENT)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +256,22 @@ def test_a_worker_that_cannot_be_started_is_a_fault_and_one_that_ended_is_starte
         reader._worker.kill()
         reader._worker.wait()
     reader.stop()
+
+
+def test_a_worker_that_outlives_its_killed_node_keeps_no_node_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "under_way"
+    remove = shutil.rmtree
+
+    def overtaken(path: Path, **options: bool) -> None:
+        remove(path, **options)
+        (folder / "result").mkdir(parents=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_reader.shutil, "rmtree", overtaken)
+        WorkerReader(READING, folder)
+    assert (folder / "result").is_dir()
 
 
 def test_a_worker_that_never_answers_is_ended(tmp_path: Path):

@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_output_cases import a_crescent, a_result, complaints, read_back, write_series
+from printed_text import text_of
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID
@@ -246,9 +247,7 @@ def test_segments_carry_code_side_colour_and_algorithm(objects: dict[str, Datase
 def test_the_printed_report_holds_findings_and_figures_and_no_patient(objects: dict[str, Dataset], tmp_path: Path):
     written = objects["report"]
     assert written.MIMETypeOfEncapsulatedDocument == "application/pdf"
-    (tmp_path / "report.pdf").write_bytes(written.EncapsulatedDocument[: written.EncapsulatedDocumentLength])
-    command = ["pdftotext", "-layout", str(tmp_path / "report.pdf"), "-"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    text = text_of(written, tmp_path)
     for words in (
         "Intracranial haemorrhage likely",
         "Subdural haemorrhage",
@@ -259,7 +258,7 @@ def test_the_printed_report_holds_findings_and_figures_and_no_patient(objects: d
         assert words in text
     assert not [words for words in ("Müller", "4711", "1950", "ACC-1") if words in text]
     listed = subprocess.run(
-        ["pdfimages", "-list", str(tmp_path / "report.pdf")], capture_output=True, text=True, check=True
+        ["pdfimages", "-list", str(tmp_path / "document.pdf")], capture_output=True, text=True, check=True
     )
     assert listed.stdout.count(" jpeg ") >= 10
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,10 +89,16 @@ def test_a_study_of_which_images_are_known_but_absent_waits_for_them_and_then_is
     assert queue.absent_images("study") == {"b"}
     clock.now += HOUR
     assert settled(queue) == ["study"]
+    # Its notice is sent before it is at its end.
+    waiting = queue.study("study")
+    assert (waiting.state, waiting.ends_as, waiting.cause) == (State.READ, State.NOT_EVALUABLE, "images_absent")
+    sending = taken(queue, State.READ, State.SENDING)
+    assert queue.finish(sending, sending.ends_as, sending.cause)
     assert (queue.study("study").state, queue.study("study").reason) == (State.NOT_EVALUABLE, "images_absent")
-    queue.add_image("study", "b", 10, 0.0)
+    # What came is known; what was missed makes it worth reading.
+    queue.add_image("study", "a", 10, 0.0)
     assert queue.study("study").state is State.NOT_EVALUABLE
-    queue.add_image("study", "c", 10, 0.0)
+    queue.add_image("study", "b", 10, 0.0)
     assert settled(queue) == ["study"]
     assert queue.study("study").state is State.COMPLETE
 
@@ -135,6 +142,50 @@ def test_a_killed_node_goes_on_and_takes_what_it_was_at_last(tmp_path: Path, clo
     assert settled(again) == []
     clock.now += 1
     assert settled(again) == ["third"]
+
+
+def test_a_queue_of_an_earlier_version_goes_on(tmp_path: Path, clock: Clock):
+    file = tmp_path / "queue.sqlite"
+    queue = StudyQueue(file, clock)
+    a_complete(queue)
+    queue.close()
+    with closing(sqlite3.connect(file)) as database, database:
+        for table, column in (
+            ("studies", "ends_as"),
+            ("studies", "cause"),
+            ("objects", "image"),
+            ("objects", "committed"),
+        ):
+            database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        database.execute("DROP TABLE commitments")
+    again = StudyQueue(file, clock)
+    assert again.finish(taken(again), State.READ, "no_head", ends_as=State.NOT_EVALUABLE)
+    assert again.study("study").cause == "no_head"
+    assert again.uncommitted_objects("study") == []
+    again.close()
+
+
+def test_a_report_counts_once_for_what_was_asked_alone(queue: StudyQueue, clock: Clock):
+    a_complete(queue)
+    assert queue.finish(taken(queue), State.READ)
+    sending = taken(queue, State.READ, State.SENDING)
+    assert queue.set_objects(sending, ["a.dcm", "b.dcm"])
+    for name in ("a.dcm", "b.dcm"):
+        queue.mark_sent("study", name)
+    assert queue.finish(sending, State.STORED)
+    asking = taken(queue, State.STORED, State.COMMITTING)
+    queue.note_request("study", "1.2", {"a.dcm": "1.2.1", "b.dcm": "1.2.2"})
+    assert queue.postpone(asking, State.STORED, HOUR, "waits")
+    assert queue.note_report("9.9", ["1.2.1"], []) is None
+    queue.hasten_answered("study", "1.2")
+    assert queue.claim(State.STORED, State.COMMITTING) is None
+    assert queue.note_report("1.2", ["1.2.1", "7.7"], ["1.2.2"]) == "study"
+    assert queue.note_report("1.2", ["1.2.2"], []) is None
+    assert (queue.uncommitted_objects("study"), queue.unsent_objects("study")) == (["b.dcm"], ["b.dcm"])
+    # At once, not after an hour; and a kill at this moment changes nothing.
+    assert taken(queue, State.STORED, State.COMMITTING).key == "study"
+    queue.recover(0.0)
+    assert taken(queue, State.STORED, State.COMMITTING).key == "study"
 
 
 def test_a_step_that_failed_waits_and_lets_others_pass(queue: StudyQueue, clock: Clock):

@@ -43,6 +43,11 @@ def client_of(service: str, session: requests.Session, timeout: float | tuple[fl
     return client
 
 
+def is_distrusted(error: BaseException) -> bool:
+    """Return whether a request ended because the certificate is of no trusted authority, or of another host."""
+    return isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
 def ct_studies(client: DICOMwebClient, filters: Mapping[str, str]) -> dict[str, str]:
     """Search for studies with CT (QIDO-RS).
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,15 +25,26 @@ PROGRAM = "Orthanc"
 _PLUGINS = (Path("/usr/share/orthanc/plugins"), Path("/usr/lib/orthanc/plugins"))
 _DICOMWEB = "libOrthancDicomWeb.so"
 _LOOPBACK = "127.0.0.1"
+_PORTS, _TRIES = range(20000, 32000), 100
 _START_SECONDS = 180.0
 _STOP_SECONDS = 20.0
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Return a port of the loopback interface that nobody listens at.
+
+    It is none that the system gives to outgoing connections: one of those would take it while a server is restarted.
+
+    Raises
+    ------
+    OSError
+        If all that were tried are taken.
+    """
+    for port in random.SystemRandom().sample(_PORTS, _TRIES):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((_LOOPBACK, port))
+            return port
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 @dataclass

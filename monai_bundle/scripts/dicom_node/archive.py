@@ -23,8 +23,12 @@ from scripts.dicomweb import (
     all_matches,
     client_of,
     ct_studies,
+    is_distrusted,
     value_of,
 )
+
+DISTRUSTED = "certificate_not_trusted, see archive.trusted"
+"""Reason why nothing is asked of an archive by HTTPS: neither images nor reports go to somebody unknown."""
 
 _SERVER_ERRORS = range(500, 600)
 _BUSY = (408, 429)
@@ -137,6 +141,8 @@ class _answered:  # noqa: N801 - reads as a statement: with _answered()
             if status in _SERVER_ERRORS or status in _BUSY:
                 raise UnavailableError(f"http_{status}") from None
             raise RefusedError(f"http_{status}") from None
+        if error is not None and is_distrusted(error):
+            raise UnavailableError(DISTRUSTED) from None
         # ValueError: an answer that is no JSON or no multipart message, e.g. cut off by the archive's end.
         if isinstance(error, (requests.RequestException, OSError, ValueError)):
             raise UnavailableError(type(error).__name__) from None

@@ -1,4 +1,4 @@
-"""The node: four loops over the queue (settle, read, send, collect), and the port that fills it."""
+"""The node: loops over the queue (settle, read, send, commit, collect), and the port that fills it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from scripts.dicom_node.archive import Archive
 from scripts.dicom_node.collecting import Collector
+from scripts.dicom_node.commitment import CommitmentReports, PeerCommitment
+from scripts.dicom_node.commitment_step import CommitmentStep
 from scripts.dicom_node.housekeeping import Housekeeping
 from scripts.dicom_node.identity import fault_of, short
 from scripts.dicom_node.reading_step import ReadingStep
@@ -18,7 +21,7 @@ from scripts.dicom_node.result_objects import named_objects
 from scripts.dicom_node.sending import ArchiveDestination, Destination, PeerDestination, RefusedError, UnavailableError
 from scripts.dicom_node.sending_step import SendingStep
 from scripts.dicom_node.settings import NodeSettings
-from scripts.dicom_node.study_queue import StudyQueue
+from scripts.dicom_node.study_queue import State, StudyQueue
 from scripts.dicom_node.worker_reader import StudyReader, WorkerReader
 
 QUEUE_FILE, RECEIVED, RESULTS, OBJECTS, UNDER_WAY = "queue.sqlite", "received", "results", "objects", "under_way"
@@ -60,17 +63,21 @@ class Node:
         self._collector = Collector(archive, self.received, self.queue, wait.quiet) if archive else None
         self._reader = reader or WorkerReader(settings.reading, folder / UNDER_WAY)
         self._reading = ReadingStep(self.queue, self.received, self._reader, results, settings)
-        self._sending = SendingStep(
-            self.queue,
-            self.received,
-            named_objects(settings.objects),
-            destination or _destination(settings, archive),
-            (results, objects),
-            settings,
-        )
+        destination = destination or _destination(settings, archive)
+        make, folders = named_objects(settings.objects), (results, objects)
+        self._sending = SendingStep(self.queue, self.received, make, destination, folders, settings)
+        self._committing = self._commitment_step(destination, objects)
         self._housekeeping = Housekeeping(self.queue, self.received, results, objects, settings.keep, time.time)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+
+    def _commitment_step(self, destination: Destination, objects: Path) -> CommitmentStep | None:
+        settings = self.settings
+        if settings.send_to is None or not settings.send_to.commitment:
+            return None
+        peer = PeerDestination(settings.send_to, settings.ae_title, settings.tls, settings.wait.network)
+        commitment = PeerCommitment(peer, CommitmentReports(self.queue))
+        return CommitmentStep(self.queue, destination, commitment, objects, settings.wait)
 
     def start(self) -> None:
         """Go on where the last node on this folder ended, however it ended.
@@ -82,12 +89,18 @@ class Node:
         """
         self.queue.recover(self.settings.wait.interrupted)
         self.received.tidy()
+        if self._committing is None:
+            # What was sent while commitment was still configured is at its end.
+            for study in self.queue.studies(State.STORED):
+                self.queue.finish(study, study.ends_as, study.cause)
         if self.settings.callers:
             self.reception.start()
             logger.info("listening at %s:%d as %s", self.settings.host, self.reception.port, self.settings.ae_title)
         self._begin("settle", self._settle, _STEP_SECONDS)
         self._begin("read", self._reading.work, _STEP_SECONDS)
         self._begin("send", self._sending.work, _STEP_SECONDS)
+        if self._committing:
+            self._begin("commit", self._committing.work, _STEP_SECONDS)
         self._begin("housekeeping", self._tidy, _HOUSEKEEPING_SECONDS)
         archive = self.settings.archive
         if self._collector and archive and archive.poll_seconds is not None:
@@ -123,9 +136,12 @@ class Node:
         arriving = self.reception.arriving() | (self._collector.arriving() if self._collector else set())
         longest = max(wait.quiet, wait.interrupted)
         for study in self.queue.settle(arriving, longest, wait.incomplete_hours * _SECONDS_PER_HOUR):
-            logger.info("study %s: %s, %d images", short(study.key), study.state.value, study.revision)
+            outcome = study.cause or study.state.value
+            logger.info("study %s: %s, %d images", short(study.key), outcome, study.revision)
         self._reading.put_back_stray()
         self._sending.put_back_stray()
+        if self._committing:
+            self._committing.put_back_stray()
 
     def _tidy(self, stop: threading.Event) -> None:
         self._housekeeping.tidy()

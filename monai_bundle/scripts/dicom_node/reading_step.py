@@ -74,10 +74,10 @@ class ReadingStep(Step):
             return
         if reading.folder is not None:
             put_folder(reading.folder, self._results / study.key)
-        state = State.READ if reading.refusal is None else State.NOT_EVALUABLE
-        if self._queue.finish(study, state, reading.refusal):
-            reason = f" ({reading.refusal})" if reading.refusal else ""
-            logger.info("study %s: %s%s", short(study.key), state.value, reason)
+        ends_as = State.NOT_EVALUABLE if reading.refusal else None
+        if self._queue.finish(study, State.READ, reading.refusal, ends_as=ends_as):
+            outcome = f"{State.NOT_EVALUABLE.value} ({reading.refusal})" if reading.refusal else State.READ.value
+            logger.info("study %s: %s", short(study.key), outcome)
         else:
             logger.info("study %s: more images came while it was read", short(study.key))
 
@@ -85,7 +85,7 @@ class ReadingStep(Step):
         attempts = study.attempts + 1
         logger.error("study %s: not read, attempt %d: %s", short(study.key), attempts, fault)
         if attempts >= self._settings.reading.attempts:
-            self._queue.finish(study, State.FAILED, fault)
+            self._queue.finish(study, State.READ, fault, ends_as=State.FAILED)
             return
         wait = self._settings.wait
         self._queue.postpone(

@@ -23,6 +23,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.transport import ThreadedAssociationServer
 
+from scripts.dicom_node.commitment import PUSH_MODEL, SYNTAXES, CommitmentReports
 from scripts.dicom_node.identity import fault_of, short
 from scripts.dicom_node.received import CT_CLASSES, NotAnImageError, ReceivedStudies, StorageFullError
 from scripts.dicom_node.secure_transport import server_context
@@ -101,6 +102,7 @@ class Reception:
         self._queue = queue
         self._lock = threading.Lock()
         self._arriving: dict[Association, set[str]] = {}
+        self._reports = CommitmentReports(queue)
         self._server: ThreadedAssociationServer | None = None
 
     @property
@@ -132,11 +134,15 @@ class Reception:
         others = (str(context.abstract_syntax) for context in AllStoragePresentationContexts)
         for sop_class in {*CT_CLASSES, *(others if settings.discard_others else ())}:
             entity.add_supported_context(sop_class, _SYNTAXES)
+        if settings.send_to is not None and settings.send_to.commitment:
+            # A peer that reports is the provider of the service, and the one that calls.
+            entity.add_supported_context(PUSH_MODEL, list(SYNTAXES), scu_role=True, scp_role=True)
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._check_caller),
             (evt.EVT_REJECTED, _log_rejected),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, lambda event: SUCCESS),
+            (evt.EVT_N_EVENT_REPORT, self._reports.handle),
             (evt.EVT_RELEASED, partial(self._end, broken_off=False)),
             (evt.EVT_ABORTED, partial(self._end, broken_off=True)),
             (evt.EVT_CONN_CLOSE, partial(self._end, broken_off=True)),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from pydicom.filereader import read_file_meta_info
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from scripts.dicom_node.secure_transport import client_context
@@ -69,7 +69,7 @@ class PeerDestination:
 
     def send(self, files: Sequence[Path], confirmed: Confirmed) -> None:
         """Send files within one association; see :meth:`Destination.send`."""
-        association = self._associated(files)
+        association = self.associated({kind_of(file) for file in files})
         try:
             for file in files:
                 self._send(association, file)
@@ -78,14 +78,32 @@ class PeerDestination:
             if association.is_established:
                 association.release()
 
-    def _associated(self, files: Sequence[Path]) -> Association:
+    def associated(
+        self, contexts: Collection[tuple[str, str]], handlers: Sequence[evt.EventHandlerType] = ()
+    ) -> Association:
+        """Begin an association with the peer.
+
+        Parameters
+        ----------
+        contexts : collection of tuple of str
+            SOP class and transfer syntax of each presentation context.
+        handlers : sequence, optional
+            Of events within the association.
+
+        Raises
+        ------
+        UnavailableError
+            If the peer does not answer or rejects it.
+        """
         entity = AE(ae_title=self._ae_title)
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = self._timeout
         entity.connection_timeout = self._timeout
-        for sop_class, syntax in sorted({_kind_of(file) for file in files}):
+        for sop_class, syntax in sorted(contexts):
             entity.add_requested_context(sop_class, syntax)
-        tls = (self._context, self._peer.host) if self._context else None
-        association = entity.associate(self._peer.host, self._peer.port, ae_title=self._peer.ae_title, tls_args=tls)
+        peer, tls = self._peer, (self._context, self._peer.host) if self._context else None
+        association = entity.associate(
+            peer.host, peer.port, ae_title=peer.ae_title, tls_args=tls, evt_handlers=list(handlers)
+        )
         if not association.is_established:
             raise UnavailableError("rejected" if association.is_rejected else "no_answer")
         return association
@@ -107,7 +125,8 @@ class PeerDestination:
             raise RefusedError(f"status_{code:04x}")
 
 
-def _kind_of(file: Path) -> tuple[str, str]:
+def kind_of(file: Path) -> tuple[str, str]:
+    """Return SOP class and transfer syntax of a DICOM file."""
     meta = read_file_meta_info(file)
     return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
 

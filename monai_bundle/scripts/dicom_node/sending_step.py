@@ -7,13 +7,15 @@ import threading
 import time
 from pathlib import Path
 
-from scripts.dicom_node.identity import fault_of, short
+from scripts.dicom_node.identity import fault_of, key_of, short
+from scripts.dicom_node.notices import notice_of
 from scripts.dicom_node.received import ReceivedStudies
 from scripts.dicom_node.result_objects import ResultObjects, written_once
 from scripts.dicom_node.sending import Destination, RefusedError, UnavailableError
 from scripts.dicom_node.settings import NodeSettings
 from scripts.dicom_node.step import Step, pause_after
 from scripts.dicom_node.study_queue import QueuedStudy, State, StudyQueue
+from scripts.dicom_output.request import DicomOutputError
 
 _SECONDS_PER_HOUR = 3600.0
 
@@ -21,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class SendingStep(Step):
-    """Sends what was read.
+    """Sends what was read, and of studies without a result a notice.
 
     A peer that is away holds up everything, for growing pauses; an object that it does not take holds up its own study.
 
@@ -36,7 +38,7 @@ class SendingStep(Step):
     folders : tuple of Path
         Result folders (``<key>``), and where objects are kept (``<key>-<revision>``).
     settings : NodeSettings
-        Pauses, when to give up, and what is not sent.
+        Pauses, when to give up, what is not sent, and whether notices are.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class SendingStep(Step):
         self._destination = destination
         self._results, self._objects = folders
         self._wait = settings.wait
-        self._leave_out = settings.leave_out
+        self._settings = settings
         self._away = 0
 
     def work(self, stop: threading.Event) -> None:
@@ -76,28 +78,54 @@ class SendingStep(Step):
             files = self._unsent(study)
             if files is None:
                 return False
-            self._destination.send(files, lambda file: self._queue.mark_sent(study.key, self._name(file)))
+            # A node that was killed after the last confirmation has nothing left to send: no peer is asked for nothing.
+            if files:
+                self._destination.send(files, lambda file: self._queue.mark_sent(study.key, self._name(file)))
         except UnavailableError as error:
             self._later(study, f"unavailable: {error}", 0.0)
             return True
         except RefusedError as error:
             self._later(study, f"refused: {error}", self._pause(study))
             return False
+        except DicomOutputError as error:
+            self._end_without_objects(study, error.code)
+            return False
         # Whatever the objects are made of: one study's fault must not stop the next.
         except Exception as error:
             self._later(study, f"no objects: {fault_of(error)}", self._pause(study))
             return False
-        if self._queue.finish(study, State.SENT):
-            logger.info("study %s: sent, %d objects", short(study.key), len(files))
+        peer = self._settings.send_to
+        if peer is not None and peer.commitment and self._queue.unsent_objects(study.key) is not None:
+            ends_as = study.ends_as if study.cause else None
+            moved = self._queue.finish(study, State.STORED, study.cause, ends_as=ends_as)
+        else:
+            moved = self._queue.finish(study, study.ends_as, study.cause)
+        if moved:
+            logger.info("study %s: %s, %d objects sent", short(study.key), study.ends_as.value, len(files))
         return False
+
+    def _end_without_objects(self, study: QueuedStudy, fault: str) -> None:
+        """Have a notice sent in the place of objects that images or result do not allow; they will not change."""
+        if study.cause:
+            # Nor do they allow a notice: that nobody could be told is in the log and in its reason.
+            logger.error("study %s: no notice: %s", short(study.key), fault)
+            self._queue.finish(study, study.ends_as, f"{study.cause}, no notice: {fault}")
+        else:
+            logger.error("study %s: no objects: %s", short(study.key), fault)
+            self._queue.finish(study, State.READ, fault, ends_as=State.FAILED)
 
     def _unsent(self, study: QueuedStudy) -> list[Path] | None:
         """Return the objects that are still to be sent; None where images came meanwhile and none are."""
-        folder = self._objects / f"{study.key}-{study.revision}"
+        if study.cause and not self._settings.notices:
+            return []
+        # A notice has a folder of its own: read again, the study may have a result, or none for another reason.
+        kind = f"-not-evaluated-{short(key_of(study.cause))}" if study.cause else ""
+        folder = self._objects / f"{study.key}-{study.revision}{kind}"
         names = self._queue.unsent_objects(study.key)
         if names is None or not folder.is_dir():
             images = self._received.files_of(study.key)
-            files = written_once(self._make, self._results / study.key, images, folder, self._leave_out)
+            make = notice_of(study, self._settings) if study.cause else self._make
+            files = written_once(make, self._results / study.key, images, folder, self._settings.leave_out)
             names = [self._name(file) for file in files]
             if not self._queue.set_objects(study, names):
                 return None

@@ -35,12 +35,16 @@ class Certificates:
 
 @dataclass(frozen=True)
 class Peer:
-    """Where C-STORE sends objects to; with ``tls`` by the node's own certificates."""
+    """Where C-STORE sends objects to; with ``tls`` by the node's own certificates.
+
+    With ``commitment`` it is asked to commit itself to keep them (PS3.4, annex J).
+    """
 
     ae_title: str
     port: int
     host: str = "127.0.0.1"
     tls: bool = False
+    commitment: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ class WaitSettings:
         A study whose objects nobody takes for so long has failed.
     network : float
         An answer or the next message of a peer.
+    commitment : float
+        A report of what the peer keeps; then it is asked again.
     """
 
     quiet: float = 30.0
@@ -123,6 +129,7 @@ class WaitSettings:
     retry_most: float = 900.0
     give_up_hours: float = 72.0
     network: float = 60.0
+    commitment: float = 3600.0
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,7 @@ class NodeSettings:
     tls: Certificates | None = None
     objects: str = "scripts.dicom_node.exported_objects.write_objects"
     leave_out: tuple[str, ...] = ("attribution_*", "lesion_probability*")
+    notices: bool = True
     reading: ReadingSettings = field(default_factory=ReadingSettings)
     disk: DiskSettings = field(default_factory=DiskSettings)
     keep: KeepSettings = field(default_factory=KeepSettings)
@@ -211,4 +219,6 @@ def _checked(settings: NodeSettings) -> NodeSettings:
         raise ExpectedError("node.nowhere_to_send")
     if settings.send_to is not None and settings.send_to.tls and tls is None:
         raise ExpectedError("node.no_certificates")
+    if settings.send_to is not None and settings.send_to.commitment and not settings.callers:
+        raise ExpectedError("node.no_reports")
     return settings

@@ -1,49 +1,41 @@
 """The queue on disk: what has arrived, how far each study is, and what is still to be sent.
 
-SQLite with full synchronisation: what a method has returned from survives a kill and a power cut. UIDs are stored as
-keys (:func:`scripts.dicom_node.identity.key_of`) alone.
+What a method has returned from survives a kill and a power cut (:mod:`scripts.dicom_node.queue_database`). UIDs are
+stored as keys (:func:`scripts.dicom_node.identity.key_of`) alone.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
+
+from scripts.dicom_node.sent_objects import SentObjects
 
 
 class State(str, Enum):
-    """How far a study is. The first five go on by themselves; the others are ends."""
+    """How far a study is. The last three are ends, all others go on by themselves."""
 
     RECEIVING = "receiving"
     COMPLETE = "complete"
     READING = "reading"
     READ = "read"
     SENDING = "sending"
+    STORED = "stored"
+    COMMITTING = "committing"
     SENT = "sent"
     NOT_EVALUABLE = "not_evaluable"
     FAILED = "failed"
 
 
-ENDS = (State.SENT, State.NOT_EVALUABLE, State.FAILED)
+IMAGES_ABSENT = "images_absent"
+"""Reason of a study of which images were known and never came."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS studies (
-    key TEXT PRIMARY KEY, state TEXT NOT NULL, revision INTEGER NOT NULL, settles REAL NOT NULL,
-    due REAL NOT NULL, attempts INTEGER NOT NULL, interruptions INTEGER NOT NULL, since REAL NOT NULL, reason TEXT
-) STRICT;
-CREATE TABLE IF NOT EXISTS instances (
-    study TEXT NOT NULL, key TEXT NOT NULL, bytes INTEGER NOT NULL, stored INTEGER NOT NULL, PRIMARY KEY (study, key)
-) STRICT;
-CREATE TABLE IF NOT EXISTS objects (
-    study TEXT NOT NULL, name TEXT NOT NULL, sent INTEGER NOT NULL, PRIMARY KEY (study, name)
-) STRICT;
-CREATE INDEX IF NOT EXISTS studies_by_state ON studies (state, due);
-"""
+STEPS = {State.READING: State.COMPLETE, State.SENDING: State.READ, State.COMMITTING: State.STORED}
+"""What a study is during a step, and before it."""
+
+ENDS = (State.SENT, State.NOT_EVALUABLE, State.FAILED)
 
 
 @dataclass(frozen=True)
@@ -64,6 +56,10 @@ class QueuedStudy:
         When it entered its state, or at an end last received an image again (seconds since 1970).
     reason : str or None
         Why it is not evaluable, has failed or waits.
+    ends_as : State
+        What it is once all has been sent: ``SENT``, or of a study without a result the end that the notice tells of.
+    cause : str or None
+        Why it has no result.
     """
 
     key: str
@@ -72,52 +68,15 @@ class QueuedStudy:
     attempts: int
     since: float
     reason: str | None
+    ends_as: State = State.SENT
+    cause: str | None = None
 
 
-_COLUMNS = "key, state, revision, attempts, since, reason"
+_COLUMNS = "key, state, revision, attempts, since, reason, ends_as, cause"
 
 
-class StudyQueue:
-    """The queue of one node; all methods may be called from any thread.
-
-    Parameters
-    ----------
-    file : Path
-        Its database; made if missing.
-    clock : callable, optional
-        Returns the time in seconds since 1970.
-    """
-
-    def __init__(self, file: Path, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._lock = threading.RLock()
-        self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=30)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=FULL")
-        self._database.executescript(_SCHEMA)
-
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._database.close()
-
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """Change several rows whole or not at all."""
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                # SQLite has rolled back by itself where the disk is full.
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-
-    def _ask(self, question: str, *values: str | float) -> list[tuple[str, ...]]:
-        with self._lock:
-            return self._database.execute(question, values).fetchall()
+class StudyQueue(SentObjects):
+    """The queue of one node; all methods may be called from any thread."""
 
     # Arrival
 
@@ -134,8 +93,12 @@ class StudyQueue:
             The study settles so many seconds from now, unless more arrives.
         """
         with self._change() as database:
+            missed = self._was_missed(study, image)
             new = self._know(database, study, {image}, quiet) > 0
             database.execute("UPDATE instances SET bytes=?, stored=1 WHERE study=? AND key=?", (size, study, image))
+            if missed:
+                self._enter(database, study, State.RECEIVING)
+                self._forget_objects(database, study)
             if not new:
                 self._postpone_settling(database, study, quiet)
                 ends = ", ".join(f"'{state.value}'" for state in ENDS)
@@ -161,11 +124,22 @@ class StudyQueue:
                 "INSERT INTO studies (key, state, revision, settles, due, attempts, interruptions, since) "
                 "VALUES (?, 'receiving', ?, ?, 0, 0, 0, ?) ON CONFLICT (key) DO UPDATE SET "
                 "since=CASE state WHEN 'receiving' THEN since ELSE excluded.since END, state='receiving', reason=NULL, "
-                "revision=revision + excluded.revision, settles=excluded.settles, attempts=0, interruptions=0, due=0",
+                "revision=revision + excluded.revision, settles=excluded.settles, attempts=0, interruptions=0, due=0, "
+                "ends_as=NULL, cause=NULL",
                 (study, added, now + quiet, now),
             )
-            database.execute("DELETE FROM objects WHERE study=?", (study,))
+            self._forget_objects(database, study)
         return added
+
+    def _was_missed(self, study: str, image: str) -> bool:
+        """Return whether a study has no result because, among others, this image never came."""
+        absent = self._ask("SELECT 1 FROM instances WHERE study=? AND key=? AND stored=0", study, image)
+        found = self.study(study) if absent else None
+        return found is not None and found.state is State.NOT_EVALUABLE and str(found.reason).startswith(IMAGES_ABSENT)
+
+    def _forget_objects(self, database: sqlite3.Connection, study: str) -> None:
+        for table in ("objects", "commitments"):
+            database.execute(f"DELETE FROM {table} WHERE study=?", (study,))
 
     def _postpone_settling(self, database: sqlite3.Connection, study: str, seconds: float) -> None:
         statement = "UPDATE studies SET settles=max(settles, ?) WHERE key=? AND state='receiving'"
@@ -191,7 +165,7 @@ class StudyQueue:
         Returns
         -------
         list of QueuedStudy
-            Studies that are complete now, or not evaluable because images stayed away.
+            Studies that are complete now, or without a result because images stayed away.
         """
         now, moved = self._clock(), []
         with self._change() as database:
@@ -204,9 +178,10 @@ class StudyQueue:
                 since = float(self._ask("SELECT since FROM studies WHERE key=?", key)[0][0])
                 if absent and now - since < incomplete_seconds:
                     continue
-                self._enter(database, key, State.NOT_EVALUABLE if absent else State.COMPLETE)
                 if absent:
-                    database.execute("UPDATE studies SET reason='images_absent' WHERE key=?", (key,))
+                    self._enter(database, key, State.READ, IMAGES_ABSENT, State.NOT_EVALUABLE)
+                else:
+                    self._enter(database, key, State.COMPLETE)
                 moved.append(key)
         return [study for key in moved if (study := self.study(key)) is not None]
 
@@ -251,13 +226,17 @@ class StudyQueue:
             database.execute("UPDATE studies SET state=? WHERE key=?", (working.value, key))
         return self.study(key)
 
-    def finish(self, study: QueuedStudy, state: State, reason: str | None = None) -> bool:
-        """Enter the next state; False, and nothing changes, where images came meanwhile and the step is void."""
+    def finish(
+        self, study: QueuedStudy, state: State, reason: str | None = None, *, ends_as: State | None = None
+    ) -> bool:
+        """Enter the next state; False, and nothing changes, where images came meanwhile and the step is void.
+
+        ``ends_as`` is what a study without a result will be once its notice was sent; ``reason`` then is the cause.
+        """
         with self._change() as database:
             if not self._is_current(study):
                 return False
-            self._enter(database, study.key, state)
-            database.execute("UPDATE studies SET reason=? WHERE key=?", (reason, study.key))
+            self._enter(database, study.key, state, reason, ends_as)
         return True
 
     def postpone(self, study: QueuedStudy, state: State, seconds: float, reason: str, *, counts: bool = True) -> bool:
@@ -275,15 +254,25 @@ class StudyQueue:
         found = self.study(study.key)
         return found is not None and (found.state, found.revision) == (study.state, study.revision)
 
-    def _enter(self, database: sqlite3.Connection, key: str, state: State) -> None:
-        statement = "UPDATE studies SET state=?, since=?, due=0, attempts=0, reason=NULL WHERE key=?"
-        database.execute(statement, (state.value, self._clock(), key))
+    def _enter(
+        self,
+        database: sqlite3.Connection,
+        key: str,
+        state: State,
+        reason: str | None = None,
+        ends_as: State | None = None,
+    ) -> None:
+        cause = reason if ends_as else None
+        database.execute(
+            "UPDATE studies SET state=?, since=?, due=0, attempts=0, reason=?, ends_as=?, cause=? WHERE key=?",
+            (state.value, self._clock(), reason, ends_as.value if ends_as else None, cause, key),
+        )
 
     def recover(self, interrupted_seconds: float) -> None:
         """Put back what a killed node was at; senders that it interrupted have time to send the rest."""
         settles = self._clock() + interrupted_seconds
         with self._change() as database:
-            for working, waiting in ((State.READING, State.COMPLETE), (State.SENDING, State.READ)):
+            for working, waiting in STEPS.items():
                 database.execute(
                     "UPDATE studies SET state=?, due=0, interruptions=interruptions + 1 WHERE state=?",
                     (waiting.value, working.value),
@@ -294,9 +283,11 @@ class StudyQueue:
         """Begin failed studies anew; return how many there were. Those whose images are gone stay as they are."""
         with self._change() as database:
             condition = "state='failed' AND NOT EXISTS (SELECT 1 FROM instances WHERE study=studies.key AND stored=0)"
-            database.execute(f"DELETE FROM objects WHERE study IN (SELECT key FROM studies WHERE {condition})")
+            for table in ("objects", "commitments"):
+                database.execute(f"DELETE FROM {table} WHERE study IN (SELECT key FROM studies WHERE {condition})")
             return database.execute(
-                f"UPDATE studies SET state='complete', since=?, due=0, attempts=0, reason=NULL WHERE {condition}",
+                f"UPDATE studies SET state='complete', since=?, due=0, attempts=0, reason=NULL, "
+                f"ends_as=NULL, cause=NULL WHERE {condition}",
                 (self._clock(),),
             ).rowcount
 
@@ -310,16 +301,6 @@ class StudyQueue:
             rows = [(study.key, name) for name in names]
             database.executemany("INSERT OR IGNORE INTO objects (study, name, sent) VALUES (?, ?, 0)", rows)
         return True
-
-    def unsent_objects(self, study: str) -> list[str] | None:
-        """Return the names of files still to be sent, or None where none were noted yet."""
-        rows = self._ask("SELECT name, sent FROM objects WHERE study=? ORDER BY name", study)
-        return [row[0] for row in rows if not row[1]] if rows else None
-
-    def mark_sent(self, study: str, name: str) -> None:
-        """Note that a peer has confirmed one file."""
-        with self._change() as database:
-            database.execute("UPDATE objects SET sent=1 WHERE study=? AND name=?", (study, name))
 
     # What there is
 
@@ -335,7 +316,17 @@ class StudyQueue:
     def _studies(self, condition: str, *values: str) -> list[QueuedStudy]:
         rows = self._ask(f"SELECT {_COLUMNS} FROM studies WHERE {condition} ORDER BY since, key", *values)
         return [
-            QueuedStudy(row[0], State(row[1]), int(row[2]), int(row[3]), float(row[4]), row[5] or None) for row in rows
+            QueuedStudy(
+                row[0],
+                State(row[1]),
+                int(row[2]),
+                int(row[3]),
+                float(row[4]),
+                row[5] or None,
+                State(row[6]) if row[6] else State.SENT,
+                row[7] or None,
+            )
+            for row in rows
         ]
 
     def counts(self) -> dict[State, int]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Protocol
 from uuid import uuid4
 
+from scripts.dicom_node.notices import NO_RESULT, SEVERAL_PATIENTS
 from scripts.dicom_node.settings import ReadingSettings
 from scripts.output.folder import RESULT_FILE
 
@@ -75,7 +76,8 @@ class WorkerReader:
         self._replies: queue.Queue[str | None] = queue.Queue()
         self._stopped = threading.Event()
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        # The worker of a node that was killed may be writing here still; its folders are its own.
+        folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def read(self, images: Path) -> Iterator[Reading]:
@@ -194,7 +196,7 @@ def _result_in(output: Path) -> Reading:
     results = sorted(output.glob(f"*/{RESULT_FILE}"))
     if len(results) != 1:
         # Two patients under one Study Instance UID, or images of other studies: whose result would it be?
-        return Reading(refusal="several_patients" if results else "no_result")
+        return Reading(refusal=SEVERAL_PATIENTS if results else NO_RESULT)
     document = json.loads(results[0].read_text(encoding="utf-8"))
     if document["status"] == "not_evaluable":
         return Reading(folder=results[0].parent, refusal=str(document["reason"]["code"]))

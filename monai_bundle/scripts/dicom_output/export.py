@@ -10,7 +10,7 @@ from pathlib import Path
 
 import highdicom as hd
 
-from scripts.dicom_output.encapsulated_report import EncapsulatedPDF
+from scripts.dicom_output.encapsulated_report import encapsulated_report
 from scripts.dicom_output.finished_result import FinishedResult
 from scripts.dicom_output.identity import Identity
 from scripts.dicom_output.key_objects import key_slice_selection
@@ -54,7 +54,7 @@ def dicom_files(result: FinishedResult, headers: Iterable[SliceHeader], language
     with silence():
         source = find_source(result, headers)
         try:
-            return {name: _encoded(each) for name, each in _objects(result, source, Translation(language)).items()}
+            return {name: encoded(each) for name, each in _objects(result, source, Translation(language)).items()}
         except DicomOutputError:
             raise
         except Exception as error:
@@ -83,13 +83,14 @@ def _objects(result: FinishedResult, source: SourceSeries, translate: Translatio
         written = parametric_map(identity, described, number)
         if written is not None:
             made[f"{described.name}.dcm"] = written
-    made["report.dcm"] = EncapsulatedPDF(identity, printed_report(result, translate))
+    made["report.dcm"] = encapsulated_report(identity, printed_report(result, translate))
     for instance in made.values():
         complete(instance, source.first, result.written)
     return made
 
 
-def _encoded(instance: hd.SOPClass) -> bytes:
+def encoded(instance: hd.SOPClass) -> bytes:
+    """Return an object as a DICOM file (PS3.10)."""
     stream = io.BytesIO()
     instance.save_as(stream, enforce_file_format=True)
     return stream.getvalue()

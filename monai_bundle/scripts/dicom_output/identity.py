@@ -19,19 +19,27 @@ from scripts.dicom_output.finished_result import FinishedResult
 from scripts.dicom_output.source_series import SourceSeries
 
 _NAMESPACE = uuid.UUID("7d5b2f0e-3f0c-5a43-9d4f-6a9c1c6f2b11")
-_EXPORTER = "1"
+EXPORTER = "1"
 """Changes whenever the same result gives other objects."""
+
+LONGEST_TEXT = 64
+"""Characters of a Long String, LO (PS3.5, table 6.2-1)."""
 
 MANUFACTURER = "ICHDiagnosis developers"
 UNTRAINED = "no trained weights"
 
 
-class Equipment(TypedDict):
+class Program(TypedDict):
     """Keyword arguments of highdicom's objects that name the equipment (General Equipment Module, PS3.3 C.7.5.1)."""
 
     manufacturer: str
     manufacturer_model_name: str
     software_versions: str
+
+
+class Equipment(Program):
+    """The same, of a network with its weights."""
+
     device_serial_number: str
 
 
@@ -53,14 +61,14 @@ class Identity:
     def uid(self, *name: str) -> UID:
         """Return the identifier of one object or part of it, the same for the same result."""
         series = str(self.source.first.SeriesInstanceUID)
-        state = (_EXPORTER, hd.__version__, series, self.result.digest, self.result.written.isoformat())
-        return _uid("\0".join((*state, *name)))
+        state = (EXPORTER, hd.__version__, series, self.result.digest, self.result.written.isoformat())
+        return named_uid(*state, *name)
 
     @property
     def model_name(self) -> str:
         """Name of the model and its network, e.g. ``"ICHDiagnosis DrCT2"``."""
         model = self.result.document["model"]
-        return f"{model['name']} {model['network']}"[:64]
+        return f"{model['name']} {model['network']}"[:LONGEST_TEXT]
 
     @property
     def version(self) -> str:
@@ -75,7 +83,7 @@ class Identity:
     @property
     def device_uid(self) -> UID:
         """Device UID (0018,1002) of the observer: of this model with these weights."""
-        return _uid("\0".join(("device", self.model_name, self.version, self.serial_number)))
+        return named_uid("device", self.model_name, self.version, self.serial_number)
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -119,5 +127,6 @@ class Identity:
         )
 
 
-def _uid(name: str) -> UID:
-    return UID(f"2.25.{uuid.uuid5(_NAMESPACE, name).int}")
+def named_uid(*name: str) -> UID:
+    """Return the identifier that follows from a name: the same for the same name."""
+    return UID(f"2.25.{uuid.uuid5(_NAMESPACE, chr(0).join(name)).int}")

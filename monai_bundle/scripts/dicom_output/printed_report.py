@@ -5,51 +5,15 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from fpdf import FPDF
-from fpdf.enums import XPos, YPos
 from fpdf.fonts import FontFace
-from matplotlib import font_manager
 from PIL import Image
 
 from scripts.dicom_output.finished_result import REPORT_FILE, FinishedResult
+from scripts.dicom_output.printed_page import FAMILY, GAP_MM, LINE_MM, Page
 from scripts.dicom_output.report_figures import Figure, figures_of
 from scripts.messages import Translation
 
-_FAMILY = "DejaVu Sans"
-_MARGIN_MM, _GAP_MM, _LINE_MM = 15.0, 4.0, 4.6
 _LARGEST_IMAGE_MM = 62.0
-_RED = (166, 28, 28)
-_GREY = (90, 90, 90)
-
-
-class _Page(FPDF):
-    """An A4 page with the notice above and below whatever it holds."""
-
-    def __init__(self, notice: str) -> None:
-        super().__init__(format="A4")
-        self.notice = notice
-        for style, weight in (("", "normal"), ("B", "bold")):
-            properties = font_manager.FontProperties(family=_FAMILY, weight=weight)
-            self.add_font(_FAMILY, style, font_manager.findfont(properties))
-        self.set_margin(_MARGIN_MM)
-        self.set_auto_page_break(True, margin=_MARGIN_MM + 5)
-
-    def header(self) -> None:
-        self.set_text_color(*_RED)
-        self.line_of(f"ICHDiagnosis. {self.notice}", 8, "B")
-        self.set_text_color(0, 0, 0)
-        self.ln(2)
-
-    def footer(self) -> None:
-        self.set_y(-_MARGIN_MM)
-        self.set_text_color(*_GREY)
-        self.line_of(f"{self.notice}   {self.page_no()}", 7)
-        self.set_text_color(0, 0, 0)
-
-    def line_of(self, text: str, size: float, style: str = "") -> None:
-        """Write a paragraph over the whole width."""
-        self.set_font(_FAMILY, style, size)
-        self.multi_cell(0, size * 0.5, text, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
 
 def printed_report(result: FinishedResult, translate: Translation) -> bytes:
@@ -70,7 +34,7 @@ def printed_report(result: FinishedResult, translate: Translation) -> bytes:
         A PDF.
     """
     document = result.document
-    page = _Page(document["model"]["notice"])
+    page = Page(document["model"]["notice"])
     page.set_creation_date(result.written.astimezone())
     page.set_title("ICHDiagnosis report")
     page.set_lang(translate("report.language_tag"))
@@ -93,24 +57,18 @@ def printed_report(result: FinishedResult, translate: Translation) -> bytes:
     return bytes(page.output())
 
 
-def _heading(page: _Page, text: str) -> None:
-    page.ln(_GAP_MM)
-    page.line_of(text, 11, "B")
-    page.ln(1)
-
-
-def _table(page: _Page, rows: list[list[str]], widths: tuple[int, ...], bold: set[int] | None = None) -> None:
-    page.set_font(_FAMILY, "", 8)
+def _table(page: Page, rows: list[list[str]], widths: tuple[int, ...], bold: set[int] | None = None) -> None:
+    page.set_font(FAMILY, "", 8)
     with page.table(
-        col_widths=widths, line_height=_LINE_MM, text_align="LEFT", borders_layout="HORIZONTAL_LINES"
+        col_widths=widths, line_height=LINE_MM, text_align="LEFT", borders_layout="HORIZONTAL_LINES"
     ) as table:
         for number, row in enumerate(rows):
             style = FontFace(emphasis="BOLD") if number in (bold or set()) else None
             table.row(row, style=style)
 
 
-def _findings(page: _Page, document: dict[str, Any], translate: Translation) -> None:
-    _heading(page, translate("report.findings"))
+def _findings(page: Page, document: dict[str, Any], translate: Translation) -> None:
+    page.heading(translate("report.findings"))
     columns = ("report.finding", "report.result", "report.probability", "report.threshold")
     rows = [[translate(column) for column in columns]]
     for finding in document["findings"]:
@@ -126,11 +84,11 @@ def _findings(page: _Page, document: dict[str, Any], translate: Translation) -> 
         page.line_of(f"* {translate('report.default_threshold')}", 7)
 
 
-def _volumes(page: _Page, result: FinishedResult, translate: Translation) -> None:
+def _volumes(page: Page, result: FinishedResult, translate: Translation) -> None:
     lesions = result.stated_lesions
     if lesions is None:
         return
-    _heading(page, translate("report.lesions"))
+    page.heading(translate("report.lesions"))
     limits = translate("report.limits", level=f"{100 * lesions['level']:g} %")
     rows = [[translate("report.compartment"), translate("report.volume"), limits]]
     for volume in lesions["volumes"]:
@@ -141,15 +99,15 @@ def _volumes(page: _Page, result: FinishedResult, translate: Translation) -> Non
     _table(page, rows, (6, 3, 6))
 
 
-def _warnings(page: _Page, document: dict[str, Any], translate: Translation) -> None:
+def _warnings(page: Page, document: dict[str, Any], translate: Translation) -> None:
     if document["study"]["quality"]:
-        _heading(page, translate("report.image_quality"))
+        page.heading(translate("report.image_quality"))
         for warning in document["study"]["quality"]:
             page.line_of(f"– {warning['message']}", 8)
 
 
-def _technical(page: _Page, document: dict[str, Any], translate: Translation) -> None:
-    _heading(page, translate("report.technical"))
+def _technical(page: Page, document: dict[str, Any], translate: Translation) -> None:
+    page.heading(translate("report.technical"))
     model = document["model"]
     rows = [
         [translate("report.model"), f"{model['name']} {model['version']}"],
@@ -158,15 +116,10 @@ def _technical(page: _Page, document: dict[str, Any], translate: Translation) ->
         *([translate("report.checksum", file=file), digest] for file, digest in model["weights_sha256"].items()),
         [translate("report.series_uid"), document["study"]["series_uid"] or ""],
     ]
-    page.set_font(_FAMILY, "", 7)
-    with page.table(
-        col_widths=(3, 8), line_height=_LINE_MM, text_align="LEFT", first_row_as_headings=False, borders_layout="NONE"
-    ) as table:
-        for row in rows:
-            table.row(row)
+    page.named_values(rows)
 
 
-def _figures(page: _Page, figures: list[Figure], heading: str, legend: str) -> None:
+def _figures(page: Page, figures: list[Figure], heading: str, legend: str) -> None:
     if not figures:
         return
     page.add_page()
@@ -176,23 +129,23 @@ def _figures(page: _Page, figures: list[Figure], heading: str, legend: str) -> N
         _figure(page, figure)
 
 
-def _figure(page: _Page, figure: Figure) -> None:
-    width = min(_LARGEST_IMAGE_MM, (page.epw - _GAP_MM) / 2)
+def _figure(page: Page, figure: Figure) -> None:
+    width = min(_LARGEST_IMAGE_MM, (page.epw - GAP_MM) / 2)
     sizes = [Image.open(io.BytesIO(each.jpeg)).size for each in figure.images]
     heights = [width * rows / columns for columns, rows in sizes]
-    if page.will_page_break(max(heights) + 3 * _LINE_MM):
+    if page.will_page_break(max(heights) + 3 * LINE_MM):
         page.add_page()
     page.ln(2)
     page.line_of(figure.caption, 8)
     top = page.get_y() + 1
     for place, (image, height) in enumerate(zip(figure.images[:2], heights, strict=False)):
-        left = page.l_margin + place * (width + _GAP_MM)
+        left = page.l_margin + place * (width + GAP_MM)
         page.image(io.BytesIO(image.jpeg), x=left, y=top, w=width, h=height)
         _side_markers(page, image.sides, (left, top, width, height))
     page.set_xy(page.l_margin, top + max(heights) + 1)
 
 
-def _side_markers(page: _Page, sides: dict[str, str], box: tuple[float, float, float, float]) -> None:
+def _side_markers(page: Page, sides: dict[str, str], box: tuple[float, float, float, float]) -> None:
     left, top, width, height = box
     places = {
         "left": (left + 2, top + height / 2),
@@ -200,7 +153,7 @@ def _side_markers(page: _Page, sides: dict[str, str], box: tuple[float, float, f
         "top": (left + width / 2, top + 4),
         "bottom": (left + width / 2, top + height - 2),
     }
-    page.set_font(_FAMILY, "B", 9)
+    page.set_font(FAMILY, "B", 9)
     page.set_text_color(255, 255, 255)
     for side, letter in sides.items():
         page.text(*places[side], letter)

@@ -16,7 +16,7 @@ from dicomweb_client.api import DICOMwebClient
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from scripts.dicomweb import AS_STORED, SERIES_UID, Attributes, all_matches, client_of, ct_studies
+from scripts.dicomweb import AS_STORED, SERIES_UID, Attributes, all_matches, client_of, ct_studies, is_distrusted
 from scripts.intake.study_id import safe_name
 from scripts.triage.tasks import Task, TriageError
 
@@ -45,7 +45,7 @@ def archive_tasks(address: str) -> list[Task]:
     try:
         found = ct_studies(_client(service), filters)
     except _UNREACHABLE as error:
-        raise TriageError("triage.archive", host=urlsplit(service).hostname, fault=_fault(error)) from error
+        raise _unreachable(service, error) from error
     if not found:
         raise TriageError("triage.empty_archive", host=urlsplit(service).hostname)
     return [
@@ -81,12 +81,13 @@ def retrieve_study(place: str, folder: Path) -> None:
             for index, image in enumerate(images):
                 image.save_as(folder / f"{number:03d}_{index:05d}.dcm", enforce_file_format=True)
     except _UNREACHABLE as error:
-        raise TriageError("triage.archive", host=urlsplit(service).hostname, fault=_fault(error)) from error
+        raise _unreachable(service, error) from error
 
 
 def _client(service: str) -> DICOMwebClient:
     session = requests.Session()
-    retry = Retry(total=5, backoff_factor=1.0, status_forcelist=_BUSY, respect_retry_after_header=True)
+    # Other faults, a certificate that is not trusted among them, are the same when they are asked for again.
+    retry = Retry(total=5, other=0, backoff_factor=1.0, status_forcelist=_BUSY, respect_retry_after_header=True)
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=retry))
     return client_of(service, session, _TIMEOUT_S)
@@ -97,6 +98,13 @@ def _without_query(address: str) -> tuple[str, dict[str, str]]:
     if parts.username or parts.password:
         raise TriageError("triage.password")
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "")), dict(parse_qsl(parts.query))
+
+
+def _unreachable(service: str, error: Exception) -> TriageError:
+    host = urlsplit(service).hostname
+    if is_distrusted(error):
+        return TriageError("triage.distrusted", host=host)
+    return TriageError("triage.archive", host=host, fault=_fault(error))
 
 
 def _fault(error: Exception) -> str:
