@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,15 @@ from torch.nn import functional
 from scripts.explanation.lesions import LesionReading, read_lesions
 from scripts.explanation.maps import StoredMap, as_stored_map, feature_attention_map
 from scripts.explanation.methods import METHODS
+from scripts.explanation.saliency import saliency_map
 from scripts.networks.backbone import Backbone
-from scripts.networks.lesion_decoder import LesionDecoder
 from scripts.networks.study_network import FeatureMaps, StudyNetwork, evenly_spaced_mm
 from scripts.precision import Precision, PrecisionName, choose_precision, fastest_layout
 from scripts.settings import SettingError
 
 Report = Callable[[str, float], None]
+Decoder = Callable[[Sequence[Tensor]], Tensor]
+"""Maps of :meth:`~scripts.networks.backbone.Backbone.levels` -> logits (slices, labels or 1, h, w) of pixels."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class StudyReading:
         Number format of the backbone, e.g. ``"bfloat16"``.
     lesions : LesionReading or None
         Lesion map on the original voxels; None where the network has no lesion decoder.
+    saliency : StoredMap or None
+        Where a reader is expected to look, on the original voxels; None where the network does not predict it.
     """
 
     probabilities: Tensor
@@ -50,6 +54,7 @@ class StudyReading:
     feature_attention: StoredMap | None
     precision: str
     lesions: LesionReading | None = None
+    saliency: StoredMap | None = None
 
 
 class ImageSource:
@@ -63,7 +68,7 @@ class ImageSource:
         ``image``: shape (channels, input slices, size, size); ``high_res``: the same slices at high resolution, or
         absent to enlarge ``image`` (DrCT2, eq. 8); ``geometry``: where the slices lie, or absent for even distances.
     network : StudyNetwork
-        On the device to use: its backbone and, where it has one, its lesion decoder.
+        On the device to use: its backbone and, where it has them, its decoders of lesions and of saliency.
     precision : Precision
         Number format of the backbone; embeddings are float32.
     micro_batch, high_res_micro_batch : int
@@ -88,13 +93,14 @@ class ImageSource:
         self.positions: tuple[float, ...] = getattr(images.get("geometry"), "positions_mm", ())
         fastest_layout(network.backbone)
         self.backbone: Backbone = network.backbone
-        self.decoder: LesionDecoder | None = getattr(network, "lesion_decoder", None)
+        decoders = {name: getattr(network, name, None) for name in ("lesion_decoder", "saliency_decoder")}
+        self.decoders: dict[str, Decoder] = {name: each for name, each in decoders.items() if each is not None}
         self.device = next(network.backbone.parameters()).device
         self.precision = precision
         self.micro_batch, self.high_res_micro_batch = micro_batch, high_res_micro_batch
         self.report = report
         self.maps: list[FeatureMaps] = []
-        self.pixels: list[FeatureMaps] = []
+        self.pixels: dict[str, list[FeatureMaps]] = {name: [] for name in decoders}
 
     def embeddings(self) -> Tensor:
         """Return the embeddings (input slices, channels) of all slices at the image size."""
@@ -124,24 +130,29 @@ class ImageSource:
 
     def lesion_logits(self) -> tuple[FeatureMaps, ...]:
         """Return the lesion decoder's logits of everything that was read so far."""
-        return tuple(self.pixels)
+        return tuple(self.pixels["lesion_decoder"])
+
+    def saliency_logits(self) -> tuple[FeatureMaps, ...]:
+        """Return the saliency decoder's logits of everything that was read so far."""
+        return tuple(self.pixels["saliency_decoder"])
 
     def _read(self, images: Tensor, input_slices: Tensor, micro_batch: int, report: Callable[[float], None]) -> Tensor:
         maps: list[Tensor] = []
-        pixels: list[Tensor] = []
+        pixels: dict[str, list[Tensor]] = {name: [] for name in self.decoders}
         micro_batch = slices_at_once(self.device, micro_batch, len(images))
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True), self.precision.autocast():
             for batch in images.split(micro_batch):
                 report(len(maps) * micro_batch / len(images))
                 on_device = batch.to(self.device).contiguous(memory_format=torch.channels_last)
-                if self.decoder is None:
+                if not self.decoders:
                     maps.append(self.backbone(on_device).float())
                     continue
                 levels = self.backbone.levels(on_device)
                 maps.append(levels[-1].float())
-                pixels.append(self.decoder(levels).float())
-        if pixels:
-            self.pixels.append(FeatureMaps(torch.cat(pixels), input_slices))
+                for name, decoder in self.decoders.items():
+                    pixels[name].append(decoder(levels).float())
+        for name, found in pixels.items():
+            self.pixels[name].append(FeatureMaps(torch.cat(found), input_slices))
         self.maps.append(FeatureMaps(torch.cat(maps).requires_grad_(), input_slices))
         return self.backbone.pool(self.maps[-1].maps)
 
@@ -232,6 +243,7 @@ class StudyInferer(Inferer):
         attended = None
         if self.write_feature_attention and output.feature_attention is not None:
             attended = as_stored_map(feature_attention_map(output, inputs["geometry"]), inputs["head"])
+        looks = saliency_map(output, inputs["geometry"])
         return StudyReading(
             probabilities=output.probabilities.detach().cpu(),
             slice_attention=output.slice_attention.detach().cpu(),
@@ -239,6 +251,7 @@ class StudyInferer(Inferer):
             feature_attention=attended,
             precision=precision.name,
             lesions=read_lesions(output, inputs["geometry"], inputs["head"]),
+            saliency=None if looks is None else as_stored_map(looks, inputs["head"]),
         )
 
 

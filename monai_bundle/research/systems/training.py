@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +12,8 @@ from typing import Any, get_args
 import joblib
 
 from research.training.protocol import HEADS, PREPARED, data_key, prepared, settings_of
+from scripts.cache import files_key
+from scripts.datasets.gaze_maps import gaze_files
 from scripts.messages import ExpectedError
 from scripts.networks.saliency_multitask import Stage
 from scripts.systems import SHIPPED_CONFIGURATION, System, systems
@@ -20,6 +22,7 @@ from scripts.weights import note_file
 SYSTEMS = "configs/train_systems.json"
 SEQUENCES = "configs/train_sequences.json"
 SALIENCY = "configs/train_saliency.json"
+GAZE = "configs/train_gaze.json"
 MEMBERS = "members"
 STAGES: dict[str, tuple[str, ...]] = {
     "heads": (HEADS,),
@@ -52,7 +55,7 @@ class SystemTraining:
     overrides: Mapping[str, Any]
     folder: Path = FOLDER
 
-    def trained(self, system: System, validation_fold: int | None) -> Path:
+    def trained(self, system: System, validation_fold: int | None, stages: Sequence[str] | None = None) -> Path:
         """Return the weights of a system that has not seen one fold, trained where they are not there yet.
 
         Parameters
@@ -61,9 +64,11 @@ class SystemTraining:
             Not the shipped one.
         validation_fold : int or None
             Its patients are not seen; None trains on all.
+        stages : sequence of str, optional
+            Other stages than the system's own.
         """
         start: Path | None = None
-        for stage in stages_of(system):
+        for stage in stages_of(system) if stages is None else stages:
             start = self._stage(system, stage, validation_fold, start)
         if start is None:
             raise ExpectedError("training.no_stages", name=system.name)
@@ -81,13 +86,16 @@ class SystemTraining:
         return {key: value for key, value in self.overrides.items() if key.split("#")[0] in known}
 
     def _stage(self, system: System, stage: str, validation_fold: int | None, start: Path | None) -> Path:
-        files = [*STAGES[stage], system.configuration]
+        files = files_of(system, stage, self.overrides)
         overrides = {**self.overrides, "validation_fold": validation_fold}
         if SALIENCY in files:
             # Four stages by one configuration.
             overrides["saliency_stage"] = stage
         elsewhere = {key: value for key, value in overrides.items() if not key.startswith("cache")}
-        key = joblib.hash([settings_of(*files), elsewhere, data_key(files, overrides), start and start.name])
+        decisive = [settings_of(*files), elsewhere, data_key(files, overrides), start and start.name]
+        if GAZE in files:
+            decisive.append(files_key(gaze_files(overrides["gaze_dir"], data_names(files, overrides)).values()))
+        key = joblib.hash(decisive)
         path = self.folder / system.name / f"{stage}-{validation_fold}-{key[:16]}.pt"
         if path.is_file():
             return path
@@ -104,6 +112,20 @@ class SystemTraining:
             note_file(partial).replace(note_file(path))
         partial.replace(path)
         return path
+
+
+def files_of(system: System, stage: str, overrides: Mapping[str, Any]) -> list[str]:
+    """Return the configurations of one stage, later ones laid over earlier ones; gaze maps need one of their own."""
+    files = [*STAGES[stage]]
+    if SALIENCY in files and overrides.get("gaze_dir") is not None:
+        files.append(GAZE)
+    return [*files, system.configuration]
+
+
+def data_names(files: list[str], overrides: Mapping[str, Any]) -> list[str]:
+    """Return the names of the scans that a training is made of."""
+    parser = prepared(files, overrides, initialize=False).parser
+    return [entry["name"] for entry in parser.get_parsed_content("datalist")]
 
 
 def stages_of(system: System) -> list[str]:
