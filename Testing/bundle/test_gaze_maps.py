@@ -15,6 +15,7 @@ from prepared_groups import a_group
 
 from scripts.cache import Cache
 from scripts.datasets.gaze_maps import gaze_files, read_gaze
+from scripts.datasets.mask_file import GridMisfitError, on_grid
 from scripts.intake.discovery import find_studies, read_study
 from scripts.intake.study import CTStudy
 from scripts.messages import ExpectedError
@@ -105,8 +106,8 @@ def test_a_file_that_is_none_or_lies_elsewhere_is_refused(study: CTStudy, tmp_pa
         read_gaze(saved(looked, study, tmp_path / "beside.nii", beside), study)
     with pytest.raises(ExpectedError, match="voxels found"):
         read_gaze(saved(looked[1:], study, tmp_path / "fewer.nii"), study)
-    with pytest.raises(ExpectedError, match="affine"):
-        read_gaze(saved(looked, study, tmp_path / "flat.nii", np.diag([1.0, 1.0, 0.0, 1.0])), study)
+    with pytest.raises(GridMisfitError, match="affine"):
+        on_grid(looked.transpose(2, 1, 0), np.diag([1.0, 1.0, 0.0, 1.0]), study)
 
 
 @pytest.mark.parametrize("name", ["axial", "all flipped", "pixels not square", "tilted", "oblique"])
@@ -123,6 +124,14 @@ def test_a_marked_voxel_that_was_looked_at_lies_on_the_prepared_slice_where_the_
     assert found.dtype == np.uint8
     assert (found.max(axis=(1, 2)) > 0).tolist() == [index == place[0] for index in range(len(found))]
     assert found[place] == 255
+
+
+def test_slices_that_nobody_looked_at_are_empty_in_spite_of_rounding(tmp_path: Path):
+    study = make_phantom(GRIDS["oblique"], seed=1).study
+    looked = np.zeros(study.voxels.shape, dtype=np.float32)
+    looked[5, 12:30, 10:31] = np.random.default_rng(2).random((18, 21)) + 0.5
+    found = gaze(Scan(study), saved(looked, study, tmp_path / "049.nii.gz"), 72)
+    assert np.count_nonzero(found.any(axis=(1, 2))) == 1
 
 
 def test_groups_of_scans_with_gaze_carry_it_in_place_of_masks_and_are_made_once(tmp_path: Path):

@@ -31,11 +31,6 @@ from .slice_positions import record_slice_order
 from .volume_geometry import GeometryError, MapFile, VoxelMatch, match_voxels, read_map, slice_axis_of
 
 ATTRIBUTION_COLOURS = "vtkMRMLColorTableNodeIron"
-SALIENCY_DESCRIPTIONS = {
-    "saliency": "node.saliency_description",
-    "saliency_masks": "node.saliency_masks_description",
-    "saliency_gaze": "node.saliency_gaze_description",
-}
 
 _log = logging.getLogger(__name__)
 
@@ -180,7 +175,12 @@ def _show_saliency(
     """Put predicted saliency on the scene, for whoever chooses it as foreground; no view shows it by itself."""
     name = message("node.saliency", name=input_node.GetName())
     node = result_nodes.provide_node("vtkMRMLScalarVolumeNode", input_node, result_nodes.SALIENCY, name)
-    return _filled(node, result, input_node, message(SALIENCY_DESCRIPTIONS[kind]), voxels)
+    descriptions = {
+        "saliency": message("node.saliency_description"),
+        "saliency_masks": message("node.saliency_masks_description"),
+        "saliency_gaze": message("node.saliency_gaze_description"),
+    }
+    return _filled(node, result, input_node, descriptions[kind], voxels)
 
 
 def _filled(

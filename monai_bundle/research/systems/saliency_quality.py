@@ -228,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             training = SystemTraining({**overrides, **variant.overrides})
             measured[name] = []
             for fold in arguments.folds:
-                weights = training.trained(system, fold, variant.stages)
+                weights = training.trained_in(system, fold, variant.stages)
                 measured[name] += measured_slices(system, variant, weights, fold, overrides)
     except ExpectedError as error:
         parser.exit(1, f"{error}\n")

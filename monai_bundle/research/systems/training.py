@@ -55,7 +55,7 @@ class SystemTraining:
     overrides: Mapping[str, Any]
     folder: Path = FOLDER
 
-    def trained(self, system: System, validation_fold: int | None, stages: Sequence[str] | None = None) -> Path:
+    def trained(self, system: System, validation_fold: int | None) -> Path:
         """Return the weights of a system that has not seen one fold, trained where they are not there yet.
 
         Parameters
@@ -64,11 +64,13 @@ class SystemTraining:
             Not the shipped one.
         validation_fold : int or None
             Its patients are not seen; None trains on all.
-        stages : sequence of str, optional
-            Other stages than the system's own.
         """
+        return self.trained_in(system, validation_fold, stages_of(system))
+
+    def trained_in(self, system: System, validation_fold: int | None, stages: Sequence[str]) -> Path:
+        """Return the weights of a system after some stages, which need not be its own; see :meth:`trained`."""
         start: Path | None = None
-        for stage in stages_of(system) if stages is None else stages:
+        for stage in stages:
             start = self._stage(system, stage, validation_fold, start)
         if start is None:
             raise ExpectedError("training.no_stages", name=system.name)
@@ -92,7 +94,7 @@ class SystemTraining:
             # Four stages by one configuration.
             overrides["saliency_stage"] = stage
         elsewhere = {key: value for key, value in overrides.items() if not key.startswith("cache")}
-        decisive = [settings_of(*files), elsewhere, data_key(files, overrides), start and start.name]
+        decisive: list[Any] = [settings_of(*files), elsewhere, data_key(files, overrides), start and start.name]
         if GAZE in files:
             decisive.append(files_key(gaze_files(overrides["gaze_dir"], data_names(files, overrides)).values()))
         key = joblib.hash(decisive)

@@ -98,13 +98,14 @@ def measure_lesions(
     sizes = voxel_ml(study)
     mask = _without_specks(reading.probability >= settings.lowest_value, sizes, settings.smallest_ml)
     assumed = any(warning.code == ASSUMED_SPACING for warning in study.warnings)
-    common = {"threshold": settings.threshold, "smallest_ml": settings.smallest_ml, "level": settings.calibration.level}
     if reading.subtypes is None:
         inside = np.where(mask, np.uint8(UNSPECIFIED_SUBTYPE), np.uint8(0))
         return Lesions(
-            reading.probability,
-            inside,
-            **common,
+            probability=reading.probability,
+            subtypes=inside,
+            threshold=settings.threshold,
+            smallest_ml=settings.smallest_ml,
+            level=settings.calibration.level,
             volumes=(),
             spacing_assumed=assumed,
             groups=(UNSPECIFIED_GROUP,),
@@ -127,7 +128,9 @@ def measure_lesions(
     return Lesions(
         probability=reading.probability,
         subtypes=subtypes,
-        **common,
+        threshold=settings.threshold,
+        smallest_ml=settings.smallest_ml,
+        level=settings.calibration.level,
         volumes=tuple(volumes),
         spacing_assumed=assumed,
     )

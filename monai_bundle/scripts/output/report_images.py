@@ -122,7 +122,9 @@ def _saliency_images(
     diagnosis: Diagnosis, key_slices: tuple[SliceResult, ...], display: Display
 ) -> Iterator[SaliencyImage]:
     saliency = saliency_of(diagnosis)
-    for entry in key_slices if saliency else ():
+    if saliency is None:
+        return
+    for entry in key_slices:
         grey = grey_slab(diagnosis.study, input_slice_of(diagnosis, entry.index), display, _SMALL_PIXELS)
         shown = display.sized(saliency.voxels[entry.index], _SMALL_PIXELS)
         yield SaliencyImage(entry.index + 1, jpeg_uri(overlay(grey, shown)))

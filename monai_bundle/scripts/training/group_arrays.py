@@ -35,6 +35,7 @@ UNKNOWN_SUBTYPE = UNSPECIFIED_SUBTYPE
 """Value of a mask where there is blood whose subtype nobody stated."""
 
 _KEYS = tuple(label.key for label in RSNA)
+_ROUNDING = 0.01
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -148,6 +149,8 @@ def prepared_geometry(study: CTStudy) -> tuple[NDArray[np.bool_], ReadingGeometr
 def gaze(scan: LabelledScan, path: Path, size: int) -> NDArray[np.uint8]:
     """Return a scan's gaze maps on its prepared slices, uint8 (slices, size, size), each slice's largest value 255.
 
+    A slice with less than a hundred-thousandth of the scan's largest value counts as not looked at.
+
     Raises
     ------
     ExpectedError
@@ -156,10 +159,12 @@ def gaze(scan: LabelledScan, path: Path, size: int) -> NDArray[np.uint8]:
     study = scan.read()
     looked = read_gaze(path, study)
     _, geometry = prepared_geometry(study)
-    # What lies outside the matrix is filled with air's value: nobody looked there.
-    shown = (geometry.resample(looked + AIR_HU, size) - AIR_HU).clamp(min=0.0)
-    largest = shown.amax(dim=(-2, -1), keepdim=True)
-    return np.asarray((255 * shown / largest.clamp(min=1e-6)).round().to(torch.uint8).numpy())
+    # What lies outside the matrix is filled with air's value, and nobody looked there; rounding leaves about 1e-4 of it.
+    in_thousands = looked / looked.max() * np.float32(1000)
+    shown = geometry.resample(in_thousands + np.float32(AIR_HU), size) - AIR_HU
+    shown = torch.where(shown < _ROUNDING, torch.zeros_like(shown), shown)
+    largest = shown.amax(dim=(-2, -1), keepdim=True).clamp(min=_ROUNDING)
+    return np.asarray((255 * shown / largest).round().to(torch.uint8).numpy())
 
 
 def _resampled_labels(resample: Callable[[Tensor, int], Tensor], mask: NDArray[np.uint8], size: int) -> Tensor:
