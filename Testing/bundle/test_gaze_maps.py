@@ -75,7 +75,7 @@ def test_gaze_is_read_on_the_voxels_of_the_scan_whatever_its_unit(study: CTStudy
     looked[4, 5, 7] = 1200.0
     read = read_gaze(saved(looked, study, tmp_path / "g.nii.gz"), study)
     np.testing.assert_array_equal(read, looked)
-    flipped = nib.Nifti1Image(looked.transpose(2, 1, 0)[::-1], study.affine @ _mirrored(looked.shape[2]))
+    flipped = nib.Nifti1Image(looked.transpose(2, 1, 0)[::-1], study.affine @ _mirrored(looked[0, 0].size))
     nib.save(flipped, tmp_path / "flipped.nii.gz")
     np.testing.assert_array_equal(read_gaze(tmp_path / "flipped.nii.gz", study), looked)
 

@@ -47,6 +47,7 @@ SLICES, SIDE = 3, 64
 PLANE = CropPlane(0, SIDE, 0, SIDE, flip_rows=False, flip_columns=False)
 GEOMETRY = ReadingGeometry(PLANE, tuple((index,) for index in range(SLICES)), (SLICES, SIDE, SIDE))
 KEYS = tuple(label.key for label in RSNA)
+NOTHING = torch.zeros(0)
 
 
 def radnet(segmentations: bool = True) -> RADnet:
@@ -111,7 +112,7 @@ def test_the_result_says_why_it_states_no_volume_and_its_files_lie_on_the_voxels
     assert "No volume or area" in stated["lesions"]["volumes_left_out"]
     assert [group["key"] for group in stated["lesions"]["groups"]] == ["unspecified"]
     assert " ml" not in stated["impression"]["text"]
-    subtypes = np.asarray(nib.load(folder / "lesion_subtypes.nii.gz").dataobj).transpose(2, 1, 0)
+    subtypes = np.asarray(nib.Nifti1Image.from_filename(folder / "lesion_subtypes.nii.gz").dataobj).transpose(2, 1, 0)
     assert np.array_equal(subtypes, diagnosis.lesions.subtypes)
     assert Image.open(folder / "thumbnail.jpg").size
     assert _volumes(stated, None) == []
@@ -163,13 +164,13 @@ def test_the_saliency_map_comes_from_the_pass_that_classifies_and_shares_out_eac
     share = logits.flatten(1).softmax(dim=1).reshape(SLICES, SIDE, SIDE) * SIDE**2
     assert reading.saliency.scale == pytest.approx(share.max().item(), rel=1e-4)
     assert np.abs(reading.saliency.voxels - (255 * share / share.max()).numpy()).max() <= 1
-    output = StudyOutput(*[torch.zeros(0)] * 5, saliency_logits=logits)
+    output = StudyOutput(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, saliency_logits=logits)
     np.testing.assert_allclose(saliency_map(output, GEOMETRY).mean(dim=(1, 2)), 1.0, rtol=1e-4)
 
 
 def test_a_network_without_it_has_no_saliency():
     assert read(radnet(), 1)[1].saliency is None
-    assert saliency_map(StudyOutput(*[torch.zeros(0)] * 5), GEOMETRY) is None
+    assert saliency_map(StudyOutput(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING), GEOMETRY) is None
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_result_and_report_say_what_the_map_is(kind: str, words: str, tmp_path: 
         each for each in json.loads((folder / "result.json").read_text("utf-8"))["maps"] if "sal" in each["kind"]
     ]
     assert (entry["kind"], entry["label"], entry["file"]) == (kind, None, "saliency.nii.gz")
-    stored = np.asarray(nib.load(folder / "saliency.nii.gz").dataobj).transpose(2, 1, 0)
+    stored = np.asarray(nib.Nifti1Image.from_filename(folder / "saliency.nii.gz").dataobj).transpose(2, 1, 0)
     assert np.array_equal(stored, diagnosis.maps[-1].voxels)
     page = (folder / "report.html").read_text("utf-8")
     assert words in page

@@ -159,7 +159,7 @@ def gaze(scan: LabelledScan, path: Path, size: int) -> NDArray[np.uint8]:
     study = scan.read()
     looked = read_gaze(path, study)
     _, geometry = prepared_geometry(study)
-    # What lies outside the matrix is filled with air's value, and nobody looked there; rounding leaves about 1e-4 of it.
+    # What lies outside the matrix is filled with air's value, and nobody looked there; rounding leaves about 1e-4.
     in_thousands = looked / looked.max() * np.float32(1000)
     shown = geometry.resample(in_thousands + np.float32(AIR_HU), size) - AIR_HU
     shown = torch.where(shown < _ROUNDING, torch.zeros_like(shown), shown)
