@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,8 +16,9 @@ import numpy as np
 import pytest
 import torch
 from ct_ich_files import Patient, write_ct_ich
+from phantom_cases import FINE
 from rsna_slice_files import write_labelled_slices
-from training_runs import inside_a_copy_of_bundle
+from training_runs import BUNDLE, inside_a_copy_of_bundle
 
 from research.metrics.predictions import Predictions
 from research.systems.__main__ import main as systems_main
@@ -27,6 +31,7 @@ from scripts.explanation.saliency import RECORDED, STAND_IN
 from scripts.messages import ExpectedError
 from scripts.networks.backbone import Backbone
 from scripts.networks.slice_ensemble import TWELVE, read_members
+from scripts.phantom import Haemorrhage, make_phantom, write_nifti
 from scripts.weights import load_network, note_file, read_state
 
 torch.set_num_threads(1)
@@ -242,6 +247,30 @@ def test_the_ablations_differ_by_keys_of_the_configuration_alone():
     for _, one, other in ABLATIONS:
         first, second = VARIANTS[one], VARIANTS[other]
         assert (first.maps and second.maps) or (first.answers and second.answers)
+
+
+def test_the_saliency_network_reads_a_ct_into_a_result_that_says_what_its_map_learned_from(
+    root: Path, overrides: dict[str, Any], tmp_path: Path
+):
+    weights = SystemTraining(overrides).trained(published_system("saliency_multitask"), 0)
+    study = tmp_path / "study.nii.gz"
+    write_nifti(make_phantom(FINE, (Haemorrhage("subdural", "left", 30.0),), seed=1), study)
+    command = [sys.executable, "-m", "monai.bundle", "run", "--device", "cpu", "--model_file", str(weights.absolute())]
+    command += ["--config_file", "['configs/inference.json','configs/saliency_multitask.json']"]
+    command += ["--dataset_dir", str(study), "--output_dir", str(tmp_path / "result")]
+    places = [BUNDLE, *(BUNDLE.parent / "Testing" / name for name in ("bundle", "research"))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (folder,) = [path for path in (tmp_path / "result").iterdir() if path.is_dir()]
+    result = json.loads((folder / "result.json").read_text("utf-8"))
+    assert STAND_IN in result["model"]["trained_on"]
+    assert {entry["kind"] for entry in result["maps"]} == {"attention", "slice_gradcam", "saliency_masks"}
+    image = nib.Nifti1Image.from_filename(folder / "saliency.nii.gz")
+    assert image.shape == tuple(result["study"]["shape"])
+    assert np.allclose(image.affine, nib.Nifti1Image.from_filename(study).affine)
+    assert np.asarray(image.dataobj).max() == 255
+    assert "masks in place of gaze" in (folder / "report.html").read_text("utf-8")
 
 
 def test_gaze_maps_of_a_folder_teach_and_measure_in_place_of_masks(
