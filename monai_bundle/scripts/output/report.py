@@ -273,10 +273,12 @@ def _lesion_table(diagnosis: Diagnosis, translate: Translation) -> LesionTable |
         )
         for volume in lesions.volumes
     )
-    caption = translate("report.lesion_caption", threshold=threshold, smallest=millilitres(lesions.smallest_ml))
+    smallest = millilitres(lesions.smallest_ml)
     if not lesions.measurable:
-        caption = f"{caption} {translate('lesions.not_measurable')}"
-    elif lesions.spacing_assumed:
+        place = translate("report.lesion_place_caption", threshold=threshold, smallest=smallest)
+        return LesionTable(heading, (), "", f"{place} {translate('lesions.not_measurable')}")
+    caption = translate("report.lesion_caption", threshold=threshold, smallest=smallest)
+    if lesions.spacing_assumed:
         caption = f"{translate('report.spacing_assumed')} {caption}"
     return LesionTable(heading, rows, translate("report.limits", level=percent(lesions.level)), caption)
 
