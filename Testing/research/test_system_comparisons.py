@@ -258,6 +258,9 @@ def test_the_saliency_network_reads_a_ct_into_a_result_that_says_what_its_map_le
     command = [sys.executable, "-m", "monai.bundle", "run", "--device", "cpu", "--model_file", str(weights.absolute())]
     command += ["--config_file", "['configs/inference.json','configs/saliency_multitask.json']"]
     command += ["--dataset_dir", str(study), "--output_dir", str(tmp_path / "result")]
+    # Not installed: it has no thresholds, calibration and scale of its own.
+    for name in ("operating_points", "calibration", "attribution_scale"):
+        command += [f"--{name}_file", f"configs/{name}.json"]
     places = [BUNDLE, *(BUNDLE.parent / "Testing" / name for name in ("bundle", "research"))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, env=environment)
