@@ -191,6 +191,8 @@ CATALOGUE = {
     "volume.no_limits": _("not measured"),
     "volume.limits_header": _("{percent:g} % between"),
     "volume.hint": _("Measured by the network inside the lesion's contour. Click to go where it is largest."),
+    "volume.go": _("Click to go where it is largest."),
+    "volume.left_out": _("not stated"),
     "volume.spacing_assumed": _("The files do not state the size of the voxels: it was assumed, and volumes with it."),
     "slice.no_key_slices": _("No key slices"),
     "slice.key_slices": _("{count} key slices"),
@@ -209,6 +211,18 @@ CATALOGUE = {
     "node.document": _("{name}: ICHDiagnosis result"),
     "node.gradcam": _("{name}: Grad-CAM {label}"),
     "node.gradcam_description": _("Grad-CAM of {finding}: evidence, not a lesion mask."),
+    "node.saliency": _("{name}: predicted saliency"),
+    "node.saliency_description": _(
+        "Where the network expects a reader to look; what it learned that from is not stated. No evidence of "
+        "haemorrhage."
+    ),
+    "node.saliency_masks_description": _(
+        "Where the network expects a reader to look, learned from readers' masks in place of gaze. No evidence of "
+        "haemorrhage."
+    ),
+    "node.saliency_gaze_description": _(
+        "Where the network expects a reader to look, learned from recorded gaze. No evidence of haemorrhage."
+    ),
     "segment.gradcam": _("Grad-CAM {label} >= {threshold:g} %: evidence, not a lesion mask"),
     "segment.lesion": _("Lesion: {group}, by the network"),
     "segment.key_slices": _("Slice attention: key slices"),

@@ -12,7 +12,7 @@ from scripts.explanation.lesion_volumes import LesionSettings, measure_lesions
 from scripts.explanation.lesions import LesionReading
 from scripts.intake.study import CTStudy, NotEvaluableError, Provenance, QualityWarning
 from scripts.labels import RSNA
-from scripts.volume_calibration import VolumeCalibration
+from scripts.volume_calibration import VolumeBand, VolumeCalibration
 
 MODEL = ModelIdentity(
     name="ICHDiagnosis",
@@ -22,6 +22,7 @@ MODEL = ModelIdentity(
     labels=tuple(label.key for label in RSNA),
     trained_on="CT-ICH, 82 scans",
 )
+ONE_BAND = VolumeBand(from_ml=0.0, low=0.8, high=1.2, scans=10)
 POSITIVE = {"any": 0.93, "subdural": 0.87, "intraparenchymal": 0.56, "subarachnoid": 0.31, "epidural": 0.08}
 NEGATIVE = {"any": 0.12, "subdural": 0.09, "intraparenchymal": 0.04, "subarachnoid": 0.03, "epidural": 0.004}
 
@@ -113,6 +114,21 @@ def with_lesions(diagnosis: Diagnosis, calibration: VolumeCalibration | None = N
     )
     settings = LesionSettings(smallest_ml=0.05, calibration=calibration or VolumeCalibration())
     return replace(diagnosis, lesions=measure_lesions(reading, diagnosis.study, RSNA, settings))
+
+
+def with_lesions_of_no_subtype(diagnosis: Diagnosis) -> Diagnosis:
+    """The same run by a network that finds haemorrhage in pixels without its subtype, as RADnet does."""
+    bright = (diagnosis.study.voxels > 55) & (diagnosis.study.voxels < 80)
+    reading = LesionReading(np.where(bright, 230, 0).astype(np.uint8), None)
+    settings = LesionSettings(smallest_ml=0.05, calibration=VolumeCalibration(bands={"total": [ONE_BAND]}))
+    return replace(diagnosis, lesions=measure_lesions(reading, diagnosis.study, RSNA, settings))
+
+
+def with_saliency(diagnosis: Diagnosis, kind: str = "saliency_masks") -> Diagnosis:
+    """The same run by a network that predicts where a reader looks: at the bright crescent."""
+    bright = (diagnosis.study.voxels > 55) & (diagnosis.study.voxels < 80)
+    saliency = AttributionMap(kind, None, np.where(bright, np.uint8(200), np.uint8(0)), 35.0)
+    return replace(diagnosis, maps=(*diagnosis.maps, saliency))
 
 
 def a_refusal() -> Refusal:

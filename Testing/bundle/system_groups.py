@@ -17,3 +17,13 @@ def some_groups() -> list[PreparedGroup]:
         a_group("synthetic scan", 1, (2, 3)),
         a_group("phantom", -1, (1,)),
     ]
+
+
+def groups_of_patients() -> list[PreparedGroup]:
+    """Return scans of two folds with the names of a dataset's, so that something else of them can be found by name."""
+    return [
+        a_group("scan", 0, (1, 2), name="049"),
+        a_group("scan", 1, (3, 4), name="050"),
+        a_group("scan", 1, (2,), name="051"),
+        a_group("synthetic scan", 1, (2, 3)),
+    ]

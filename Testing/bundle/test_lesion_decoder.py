@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scripts.networks.lesion_decoder import LesionDecoder
-from scripts.networks.study_network import FeatureMaps, merged_lesion_logits
+from scripts.networks.study_network import FeatureMaps, merged_pixels
 
 torch.set_num_threads(1)
 
@@ -28,7 +28,7 @@ def test_before_training_every_pixel_is_unlikely_to_show_blood():
 def test_key_slices_are_averaged_with_their_first_reading_on_the_finer_grid():
     everything = FeatureMaps(torch.zeros(3, 1, 4, 4), torch.arange(3))
     again = FeatureMaps(torch.full((1, 1, 8, 8), 2.0), torch.tensor([1]))
-    merged = merged_lesion_logits((everything, again), 3)
+    merged = merged_pixels((everything, again), 3)
     assert merged is not None
     assert merged.shape == (3, 1, 8, 8)
     assert merged[1].eq(1.0).all()
@@ -36,7 +36,7 @@ def test_key_slices_are_averaged_with_their_first_reading_on_the_finer_grid():
 
 
 def test_a_network_without_decoder_has_no_lesion_logits():
-    assert merged_lesion_logits((), 3) is None
+    assert merged_pixels((), 3) is None
 
 
 @torch.no_grad()
@@ -45,7 +45,7 @@ def test_a_marked_pixel_stays_where_it_is_when_resolutions_merge():
     fine = torch.zeros(1, 1, 8, 8)
     coarse[0, 0, 1, 2], fine[0, 0, 2:4, 4:6] = 4.0, 4.0
     parts = (FeatureMaps(coarse, torch.arange(1)), FeatureMaps(fine, torch.arange(1)))
-    merged = merged_lesion_logits(parts, 1)
+    merged = merged_pixels(parts, 1)
     assert merged is not None
     row, column = divmod(int(merged[0, 0].argmax()), 8)
     assert (row // 2, column // 2) == (1, 2)

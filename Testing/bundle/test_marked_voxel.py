@@ -12,6 +12,8 @@ from nibabel import Nifti1Image
 
 from scripts.diagnosis import AttributionMap
 from scripts.explanation.lesions import read_lesions
+from scripts.explanation.maps import as_stored_map
+from scripts.explanation.saliency import saliency_map
 from scripts.intake.study import AIR_HU, CTStudy
 from scripts.networks.study_network import StudyOutput
 from scripts.output.map_files import map_image, volume_image
@@ -37,15 +39,43 @@ def lesion_of_brightness(study: CTStudy, geometry: ReadingGeometry) -> Nifti1Ima
     logits = torch.full((len(images), 6, SIZE, SIZE), -9.0)
     logits[:, 0] = torch.where(images >= images.max() - 1e-3, 9.0, -9.0)
     logits[:, SUBTYPE] = logits[:, 0] - 1
-    nothing = torch.zeros(0)
-    output = StudyOutput(nothing, nothing, nothing, nothing, nothing, lesion_logits=logits)
-    lesions = read_lesions(output, geometry, np.ones(study.voxels.shape, dtype=bool))
+    lesions = read_lesions(an_output(lesion_logits=logits), geometry, np.ones(study.voxels.shape, dtype=bool))
     strongest = lesions.probability == lesions.probability.max()
     assert set(lesions.subtypes[strongest].tolist()) == {SUBTYPE}
     return volume_image(strongest.astype(np.uint8), study, "lesion.nii.gz", "lesion")
 
 
-MAPS = {"attribution": map_of_brightness, "lesion": lesion_of_brightness}
+def lesion_without_subtypes(study: CTStudy, geometry: ReadingGeometry) -> Nifti1Image:
+    """The brightest pixel as haemorrhage of no stated subtype, as RADnet finds it, in the file to be written."""
+    images = geometry.resample(study.voxels, SIZE)
+    logits = torch.where(images >= images.max() - 1e-3, 9.0, -9.0)[:, None]
+    lesions = read_lesions(an_output(lesion_logits=logits), geometry, np.ones(study.voxels.shape, dtype=bool))
+    assert lesions.subtypes is None
+    strongest = lesions.probability == lesions.probability.max()
+    return volume_image(strongest.astype(np.uint8), study, "lesion.nii.gz", "lesion")
+
+
+def saliency_of_brightness(study: CTStudy, geometry: ReadingGeometry) -> Nifti1Image:
+    """The brightest pixel as the place where a reader is expected to look, in the file that would be written."""
+    images = geometry.resample(study.voxels, SIZE)
+    logits = torch.where(images >= images.max() - 1e-3, 9.0, 0.0)[:, None]
+    values = saliency_map(an_output(saliency_logits=logits), geometry)
+    stored = as_stored_map(values, np.ones(study.voxels.shape, dtype=bool))
+    strongest = np.where(stored.voxels == 255, np.uint8(255), np.uint8(0))
+    return map_image(AttributionMap("saliency_masks", None, strongest, stored.scale), study)
+
+
+def an_output(**pixels: torch.Tensor) -> StudyOutput:
+    nothing = torch.zeros(0)
+    return StudyOutput(nothing, nothing, nothing, nothing, nothing, **pixels)
+
+
+MAPS = {
+    "attribution": map_of_brightness,
+    "lesion": lesion_of_brightness,
+    "lesion without subtypes": lesion_without_subtypes,
+    "saliency": saliency_of_brightness,
+}
 
 
 def check(kind: str, grid: Grid, mark: tuple[int, int, int], write: Write) -> None:

@@ -171,7 +171,7 @@ def test_maps_of_negative_findings_are_drawn_only_when_asked_for():
     assert [small.finding.label.key for small in mixed.small_maps] == ["any", "subdural"]
 
 
-@pytest.mark.parametrize(("kind", "label"), [("gradcam", None), ("attention", RSNA[0]), ("saliency", None)])
+@pytest.mark.parametrize(("kind", "label"), [("gradcam", None), ("attention", RSNA[0]), ("scanpath", None)])
 def test_a_map_of_an_unknown_kind_or_without_its_label_is_refused(kind, label):
     with pytest.raises(ValueError, match="map"):
         AttributionMap(kind, label, np.zeros((1, 1, 1), np.uint8), 1.0)

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from ct_ich_files import Patient, write_ct_ich
+from phantom_cases import FINE
 from rsna_slice_files import write_labelled_slices
-from training_runs import inside_a_copy_of_bundle
+from training_runs import BUNDLE, inside_a_copy_of_bundle
 
 from research.metrics.predictions import Predictions
 from research.systems.__main__ import main as systems_main
 from research.systems.__main__ import run
 from research.systems.gradcam_quality import ARCHITECTURES, main, stated_tests
-from research.systems.training import published_system
+from research.systems.saliency_quality import ABLATIONS, VARIANTS
+from research.systems.saliency_quality import main as saliency_main
+from research.systems.training import SystemTraining, published_system
+from scripts.explanation.saliency import RECORDED, STAND_IN
 from scripts.messages import ExpectedError
 from scripts.networks.backbone import Backbone
 from scripts.networks.slice_ensemble import TWELVE, read_members
-from scripts.training.saliency_losses import STAND_IN
-from scripts.weights import load_network, read_state
+from scripts.phantom import Haemorrhage, make_phantom, write_nifti
+from scripts.weights import load_network, note_file, read_state
 
 torch.set_num_threads(1)
 
@@ -181,3 +190,113 @@ def test_the_saliency_network_is_trained_in_four_stages_and_says_what_stood_in_f
     assert changed("backbone.encoder") == [True, False, False]
     assert changed("backbone.unet") == [False, True, False]
     assert changed("backbone.fusion") == changed("head") == [False, False, True]
+
+
+def of_saliency(overrides: dict[str, Any], *arguments: str, **others: str) -> list[str]:
+    command = [*arguments]
+    for key, value in {**overrides, **others}.items():
+        command += ["--set", key, json.dumps(value)]
+    return command
+
+
+def saliency_result(root: Path) -> dict[str, Any]:
+    return json.loads((root / "cache" / "systems" / "saliency_quality.json").read_text("utf-8"))
+
+
+def test_saliency_and_its_four_ablations_are_measured_by_one_command_that_says_what_stood_in_for_gaze(
+    root: Path, overrides: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    saliency_main(of_saliency(overrides, "--folds", "0"))
+    found = saliency_result(root)
+    assert found["truth"] == STAND_IN
+    assert set(found["saliency"]) == {"full", "without_encoder", "plain_unet", "even map"}
+    assert set(found["diagnosis"]) == {"full", "encoder_triplets", "encoder"}
+    for row in found["saliency"].values():
+        # Two slices of the one held-out scan show blood.
+        assert (row["slices"], row["scans"]) == (2, 1)
+        assert row["divergence"]["mean"] > 0
+        assert 0 < row["similarity"]["mean"] < 1
+    assert found["saliency"]["even map"]["correlation"]["mean"] is None
+    assert {row["slices"] for row in found["diagnosis"].values()} == {6}
+    assert [row["examined"] for row in found["ablations"]] == [examined for examined, _, _ in ABLATIONS]
+    maps, second, third, last = found["ablations"]
+    assert set(maps) >= {"divergence", "correlation", "similarity"}
+    assert set(second) >= {"divergence"}
+    assert set(third) & {"divergence", "accuracy", "auc"} == set(last) & {"divergence", "accuracy", "auc"}
+    page = (root / "cache" / "systems" / "saliency_quality.md").read_text("utf-8")
+    assert "Research use only" in page
+    assert STAND_IN in page
+    assert page.count("| full network |") >= 2
+    # Each variant has weights of its own, and the full network's are those of make systems.
+    weights = root / "cache" / "systems" / "saliency_multitask"
+    assert len(list(weights.glob("saliency-0-*.pt"))) == 3
+    assert len(list(weights.glob("encoder-0-*.pt"))) == 2
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("monai.bundle.ConfigWorkflow.run", fail)
+    monkeypatch.setattr("research.systems.saliency_slices._read", fail)
+    saliency_main(of_saliency(overrides, "--folds", "0"))
+    assert saliency_result(root) == found
+
+
+def test_the_ablations_differ_by_keys_of_the_configuration_alone():
+    assert [sorted(each.overrides) for each in VARIANTS.values()].count(["backbone#unet"]) == 2
+    assert set(ABLATIONS[0][1:]) == {"without_encoder", "plain_unet"}
+    for _, one, other in ABLATIONS:
+        first, second = VARIANTS[one], VARIANTS[other]
+        assert (first.maps and second.maps) or (first.answers and second.answers)
+
+
+def test_the_saliency_network_reads_a_ct_into_a_result_that_says_what_its_map_learned_from(
+    root: Path, overrides: dict[str, Any], tmp_path: Path
+):
+    weights = SystemTraining(overrides).trained(published_system("saliency_multitask"), 0)
+    study = tmp_path / "study.nii.gz"
+    write_nifti(make_phantom(FINE, (Haemorrhage("subdural", "left", 30.0),), seed=1), study)
+    command = [sys.executable, "-m", "monai.bundle", "run", "--device", "cpu", "--model_file", str(weights.absolute())]
+    command += ["--config_file", "['configs/inference.json','configs/saliency_multitask.json']"]
+    command += ["--dataset_dir", str(study), "--output_dir", str(tmp_path / "result")]
+    # Not installed: it has no thresholds, calibration and scale of its own.
+    for name in ("operating_points", "calibration", "attribution_scale"):
+        command += [f"--{name}_file", f"configs/{name}.json"]
+    places = [BUNDLE, *(BUNDLE.parent / "Testing" / name for name in ("bundle", "research"))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (folder,) = [path for path in (tmp_path / "result").iterdir() if path.is_dir()]
+    result = json.loads((folder / "result.json").read_text("utf-8"))
+    assert STAND_IN in result["model"]["trained_on"]
+    assert {entry["kind"] for entry in result["maps"]} == {"attention", "slice_gradcam", "saliency_masks"}
+    image = nib.Nifti1Image.from_filename(folder / "saliency.nii.gz")
+    assert image.shape == tuple(result["study"]["shape"])
+    assert np.allclose(image.affine, nib.Nifti1Image.from_filename(study).affine)
+    assert np.asarray(image.dataobj).max() == 255
+    assert "masks in place of gaze" in (folder / "report.html").read_text("utf-8")
+
+
+def test_gaze_maps_of_a_folder_teach_and_measure_in_place_of_masks(
+    root: Path, overrides: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    own = {**overrides, "prepared": "$__import__('system_groups').groups_of_patients()"}
+    system = published_system("saliency_multitask")
+    for entry in SystemTraining(own).datalist(system):
+        study = entry["study"].read()
+        looked = np.zeros(study.voxels.shape, dtype=np.float32)
+        looked[2:4, 150:200, 200:260] = 3.0
+        nib.save(nib.Nifti1Image(looked.transpose(2, 1, 0), study.affine), tmp_path / f"{entry['name']}.nii.gz")
+    command = of_saliency(own, "--folds", "0", "--only", "plain_unet")
+    saliency_main([*command, "--gaze_dir", str(tmp_path)])
+    found = saliency_result(root)
+    assert found["truth"] == RECORDED
+    # Of the held-out scan two slices were looked at, with blood or without.
+    assert found["saliency"]["plain_unet"]["slices"] == 2
+    notes = [
+        note_file(path).read_text("utf-8")
+        for path in (root / "cache" / "systems" / "saliency_multitask").glob("saliency-0-*.pt")
+    ]
+    assert sum(RECORDED in note for note in notes) == 1
+    with pytest.raises(SystemExit):
+        saliency_main([*command, "--gaze_dir", str(tmp_path / "nowhere")])
+    assert "no such folder of gaze maps" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -242,6 +243,10 @@ def test_an_installed_system_reads_a_ct_into_a_result_that_names_it(
     assert "random weights" in result["model"]["trained_on"]
     assert {entry["kind"] for entry in result["maps"]} == {"attention", "slice_gradcam"}
     assert (folder / "gradcam_any.nii.gz").is_file()
+    # Its auxiliary segmentations: any haemorrhage, no subtype, no volume.
+    assert nib.Nifti1Image.from_filename(folder / "lesion.nii.gz").shape == tuple(result["study"]["shape"])
+    assert result["lesions"]["volumes"] == []
+    assert [group["key"] for group in result["lesions"]["groups"]] == ["unspecified"]
     assert "read by DenseNet-A" in (folder / "report.html").read_text("utf-8")
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import slicer
 from PySide6.QtCore import QPoint, Qt
@@ -45,6 +46,13 @@ def negative(request: BundleRequest) -> int:
 def with_lesions(request: BundleRequest) -> int:
     content = sample.document(SHAPE) | {"lesions": sample.lesions(sample.VOLUMES)}
     subtypes = sample.made_subtypes(SHAPE)
+    sample.write_folder(request.output_dir / "study", content, sample.made_maps(SHAPE), affine(), subtypes)
+    return 0
+
+
+def with_lesions_of_no_subtype(request: BundleRequest) -> int:
+    content = sample.document(SHAPE) | {"lesions": sample.lesions_of_no_subtype()}
+    subtypes = np.where(sample.made_subtypes(SHAPE) > 0, np.uint8(sample.UNSPECIFIED), np.uint8(0))
     sample.write_folder(request.output_dir / "study", content, sample.made_maps(SHAPE), affine(), subtypes)
     return 0
 

@@ -175,6 +175,17 @@ def made_subtypes(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     return subtypes
 
 
+REASON = "The outlines were never measured: no volume is stated."
+UNSPECIFIED = 255
+"""Value of a lesion's voxel whose subtype the network does not tell."""
+
+
+def lesions_of_no_subtype() -> dict[str, Any]:
+    """Return the lesions of a network that finds haemorrhage in pixels without its subtype."""
+    group = lesions({})["groups"][0] | {"key": "unspecified", "name": "any type", "labels": []}
+    return lesions({}) | {"groups": [group], "volumes_left_out": REASON}
+
+
 def refusal() -> dict[str, Any]:
     """Return the ``result.json`` of a study that must not be read."""
     refused = document((12, 16, 20))
@@ -216,8 +227,8 @@ def write_folder(
 ) -> Path:
     """Write a result folder after checking its ``result.json`` against the bundle's contract of the same version.
 
-    ``voxels`` holds one uint8 array per label (None: attention) in the axis order of the map files, ``subtypes`` the
-    lesions.
+    ``voxels`` holds one uint8 array per label (None: attention), or per kind of map, in the axis order of the map
+    files, ``subtypes`` the lesions.
     """
     contracts = {contract["$id"]: contract for contract in map(json.loads, map(Path.read_text, CONTRACTS))}
     jsonschema.Draft202012Validator(contracts[content["schema"]]).validate(content)
@@ -225,7 +236,8 @@ def write_folder(
     (folder / "result.json").write_text(json.dumps(content), encoding="utf-8")
     (folder / "report.html").write_text("<!DOCTYPE html><title>Report</title>", encoding="utf-8")
     for entry in content["maps"]:
-        image = nib.Nifti1Image(np.asarray(voxels[entry["label"]], dtype=np.uint8), affine)
+        stored = voxels[entry["kind"] if entry["kind"] in voxels else entry["label"]]
+        image = nib.Nifti1Image(np.asarray(stored, dtype=np.uint8), affine)
         nib.save(image, folder / entry["file"])
     if subtypes is not None:
         probability = np.where(subtypes > 0, 200, 10).astype(np.uint8)

@@ -156,8 +156,8 @@ def _row(finding: dict[str, Any], truth: Truth | None) -> str:
 
 
 def _volumes(result: Mapping[str, Any], truth: Truth | None) -> list[str]:
-    """Lay out the volumes of the lesion map; nothing where the network has no lesion decoder."""
-    if result.get("lesions") is None:
+    """Lay out the volumes of the lesion map; nothing where the network has no lesion decoder, or states none."""
+    if result.get("lesions") is None or "volumes_left_out" in result["lesions"]:
         return []
     found = {entry["group"]: entry for entry in result["lesions"]["volumes"]}
     true_ml = {group.key: sum((truth or {}).get(key, 0.0) for key in group.labels) for group in LESION_GROUPS}

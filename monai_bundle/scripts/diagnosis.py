@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scripts.intake.study import CTStudy
-from scripts.labels import Label
+from scripts.labels import LESION_GROUPS, Label, LesionGroup
 from scripts.messages import Message
 
 
@@ -31,6 +32,9 @@ class MapKind:
     caption: str
 
 
+SALIENCY_FILE = "saliency.nii.gz"
+"""Where a reader is expected to look; what that was learned from is the map's kind."""
+
 MAP_KINDS: dict[str, MapKind] = {
     kind.key: kind
     for kind in (
@@ -40,6 +44,9 @@ MAP_KINDS: dict[str, MapKind] = {
         MapKind("gradcam++", "gradcam_{label}.nii.gz", "map.gradcam++"),
         MapKind("slice_gradcam", "gradcam_{label}.nii.gz", "map.slice_gradcam"),
         MapKind("slice_gradcam++", "gradcam_{label}.nii.gz", "map.slice_gradcam++"),
+        MapKind("saliency", SALIENCY_FILE, "map.saliency"),
+        MapKind("saliency_masks", SALIENCY_FILE, "map.saliency_masks"),
+        MapKind("saliency_gaze", SALIENCY_FILE, "map.saliency_gaze"),
     )
 }
 """Every kind of map by its key. A new one is a line here, one in the catalogue and one in the schema."""
@@ -102,12 +109,12 @@ class AttributionMap:
     kind : str
         A key of :data:`MAP_KINDS`.
     label : Label or None
-        The label that the map explains; None for the two kinds of attention.
+        The label that the map explains; None for the two kinds of attention and for predicted saliency.
     voxels : ndarray of uint8, shape (slices, rows, columns)
         0 outside the head and where the value is against the label.
     scale : float
-        Value that 255 stands for: slice attention (0..1), an attended activation, or a Grad-CAM value in logits. One
-        for the whole scan.
+        Value that 255 stands for: slice attention (0..1), an attended activation, a Grad-CAM value in logits, or how
+        many times as often as everywhere a reader is expected to look. One for the whole scan.
     fixed_scale : bool
         Whether the scale is the same for every scan of the network, and not the scan's own largest value.
     largest : float or None
@@ -171,7 +178,8 @@ class Lesions:
     probability : ndarray of uint8, shape (slices, rows, columns)
         Of any haemorrhage; 255 is probability 1 in every scan.
     subtypes : ndarray of uint8, shape (slices, rows, columns)
-        Inside a lesion the number of the subtype, its place in the vocabulary; 0 elsewhere.
+        Inside a lesion the number of the subtype, its place in the vocabulary, or
+        :data:`~scripts.labels.UNSPECIFIED_SUBTYPE`; 0 elsewhere.
     threshold : float
         Least probability of a lesion's voxel.
     smallest_ml : float
@@ -179,9 +187,14 @@ class Lesions:
     level : float
         Fraction of true volumes that limits enclose.
     volumes : tuple of LesionVolume
-        The total first, then the compartments, the largest first; empty where there is no lesion.
+        The total first, then the compartments, the largest first; empty where there is no lesion, or
+        ``measurable`` is false.
     spacing_assumed : bool
         Whether the size of the voxels was assumed, because the files do not state it.
+    groups : tuple of LesionGroup
+        The compartments that the network tells apart.
+    measurable : bool
+        Whether volumes are stated; not of a network without subtypes, whose outlines were never measured.
     """
 
     probability: NDArray[np.uint8]
@@ -191,6 +204,13 @@ class Lesions:
     level: float
     volumes: tuple[LesionVolume, ...]
     spacing_assumed: bool = False
+    groups: tuple[LesionGroup, ...] = LESION_GROUPS
+    measurable: bool = True
+
+    @cached_property
+    def found(self) -> bool:
+        """Whether there is any lesion."""
+        return bool(self.subtypes.any())
 
 
 @dataclass(frozen=True)
@@ -263,7 +283,7 @@ class Diagnosis:
     @property
     def stated_lesions(self) -> Lesions | None:
         """The lesions where a reader is told of them: nothing is claimed of a scan without a positive finding."""
-        return self.lesions if self.lesions and self.lesions.volumes and self.haemorrhage_found else None
+        return self.lesions if self.lesions and self.lesions.found and self.haemorrhage_found else None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,15 @@ from torch.nn import functional
 from scripts.explanation.lesions import LesionReading, read_lesions
 from scripts.explanation.maps import StoredMap, as_stored_map, feature_attention_map
 from scripts.explanation.methods import METHODS
+from scripts.explanation.saliency import saliency_map
 from scripts.networks.backbone import Backbone
-from scripts.networks.lesion_decoder import LesionDecoder
 from scripts.networks.study_network import FeatureMaps, StudyNetwork, evenly_spaced_mm
 from scripts.precision import Precision, PrecisionName, choose_precision, fastest_layout
 from scripts.settings import SettingError
 
 Report = Callable[[str, float], None]
+Decoder = Callable[[Sequence[Tensor]], Tensor]
+"""Maps of :meth:`~scripts.networks.backbone.Backbone.levels` -> logits (slices, labels or 1, h, w) of pixels."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class StudyReading:
         Number format of the backbone, e.g. ``"bfloat16"``.
     lesions : LesionReading or None
         Lesion map on the original voxels; None where the network has no lesion decoder.
+    saliency : StoredMap or None
+        Where a reader is expected to look, on the original voxels; None where the network does not predict it.
     """
 
     probabilities: Tensor
@@ -50,6 +54,7 @@ class StudyReading:
     feature_attention: StoredMap | None
     precision: str
     lesions: LesionReading | None = None
+    saliency: StoredMap | None = None
 
 
 class ImageSource:
@@ -63,7 +68,7 @@ class ImageSource:
         ``image``: shape (channels, input slices, size, size); ``high_res``: the same slices at high resolution, or
         absent to enlarge ``image`` (DrCT2, eq. 8); ``geometry``: where the slices lie, or absent for even distances.
     network : StudyNetwork
-        On the device to use: its backbone and, where it has one, its lesion decoder.
+        On the device to use: its backbone and, where it has them, its decoders of lesions and of saliency.
     precision : Precision
         Number format of the backbone; embeddings are float32.
     micro_batch, high_res_micro_batch : int
@@ -92,14 +97,15 @@ class ImageSource:
         self.positions: tuple[float, ...] = getattr(images.get("geometry"), "positions_mm", ())
         fastest_layout(network.backbone)
         self.backbone: Backbone = network.backbone
-        self.decoder: LesionDecoder | None = getattr(network, "lesion_decoder", None)
+        decoders = {name: getattr(network, name, None) for name in ("lesion_decoder", "saliency_decoder")}
+        self.decoders: dict[str, Decoder] = {name: each for name, each in decoders.items() if each is not None}
         self.device = next(network.backbone.parameters()).device
         self.precision = precision
         self.micro_batch, self.high_res_micro_batch = micro_batch, high_res_micro_batch
         self.report = report
         self.views = (False, True) if mirrored_views else (False,)
         self.maps: list[FeatureMaps] = []
-        self.pixels: list[FeatureMaps] = []
+        self.pixels: dict[str, list[FeatureMaps]] = {name: [] for name in decoders}
 
     def embeddings(self) -> Tensor:
         """Return the embeddings (input slices, channels) of all slices at the image size."""
@@ -129,12 +135,16 @@ class ImageSource:
 
     def lesion_logits(self) -> tuple[FeatureMaps, ...]:
         """Return the lesion decoder's logits of everything that was read so far."""
-        return tuple(self.pixels)
+        return tuple(self.pixels["lesion_decoder"])
+
+    def saliency_logits(self) -> tuple[FeatureMaps, ...]:
+        """Return the saliency decoder's logits of everything that was read so far."""
+        return tuple(self.pixels["saliency_decoder"])
 
     def _read(self, images: Tensor, input_slices: Tensor, micro_batch: int, report: Callable[[float], None]) -> Tensor:
         micro_batch = slices_at_once(self.device, micro_batch, len(images))
         maps: list[list[Tensor]] = [[] for _ in self.views]
-        pixels: list[Tensor] = []
+        pixels: dict[str, list[Tensor]] = {name: [] for name in self.decoders}
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True), self.precision.autocast():
             for batch in images.split(micro_batch):
                 report(len(maps[0]) * micro_batch / len(images))
@@ -142,26 +152,26 @@ class ImageSource:
                 views = [self._view(on_device, mirrored) for mirrored in self.views]
                 for of_view, (seen, _) in zip(maps, views, strict=True):
                     of_view.append(seen)
-                decoded = [logits for _, logits in views if logits is not None]
-                if decoded:
-                    pixels.append(torch.stack(decoded).mean(dim=0))
-        if pixels:
-            self.pixels.append(FeatureMaps(torch.cat(pixels), input_slices))
+                for name, of_decoder in pixels.items():
+                    of_decoder.append(torch.stack([decoded[name] for _, decoded in views]).mean(dim=0))
+        for name, of_decoder in pixels.items():
+            self.pixels[name].append(FeatureMaps(torch.cat(of_decoder), input_slices))
         read = [FeatureMaps(torch.cat(of_view).requires_grad_(), input_slices) for of_view in maps]
         self.maps += read
         return torch.stack([self.backbone.pool(each.maps) for each in read]).mean(dim=0)
 
-    def _view(self, batch: Tensor, mirrored: bool) -> tuple[Tensor, Tensor | None]:
-        """Return feature maps and lesion logits of one view, both as the slices lie."""
+    def _view(self, batch: Tensor, mirrored: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return feature maps and each decoder's logits of one view, all as the slices lie."""
         shown = (batch.flip(-1) if mirrored else batch).contiguous(memory_format=torch.channels_last)
-        if self.decoder is None:
-            found, logits = self.backbone(shown).float(), None
+        if not self.decoders:
+            found, decoded = self.backbone(shown).float(), {}
         else:
             levels = self.backbone.levels(shown)
-            found, logits = levels[-1].float(), self.decoder(levels).float()
+            found = levels[-1].float()
+            decoded = {name: decoder(levels).float() for name, decoder in self.decoders.items()}
         if mirrored:
-            found, logits = found.flip(-1), None if logits is None else logits.flip(-1)
-        return found, logits
+            found, decoded = found.flip(-1), {name: logits.flip(-1) for name, logits in decoded.items()}
+        return found, decoded
 
 
 def slices_at_once(device: torch.device, micro_batch: int, count: int) -> int:
@@ -261,6 +271,7 @@ class StudyInferer(Inferer):
         attended = None
         if self.write_feature_attention and output.feature_attention is not None:
             attended = as_stored_map(feature_attention_map(output, inputs["geometry"]), inputs["head"])
+        looks = saliency_map(output, inputs["geometry"])
         return StudyReading(
             probabilities=output.probabilities.detach().cpu(),
             slice_attention=output.slice_attention.detach().cpu(),
@@ -268,6 +279,7 @@ class StudyInferer(Inferer):
             feature_attention=attended,
             precision=precision.name,
             lesions=read_lesions(output, inputs["geometry"], inputs["head"]),
+            saliency=None if looks is None else as_stored_map(looks, inputs["head"]),
         )
 
 

@@ -9,6 +9,7 @@ of SNOMED CT; mass effect and midline shift are coded in a scheme of our own (:d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 OWN_SCHEME = "99ICHDX"
@@ -118,7 +119,7 @@ class LesionGroup:
     key : str
         Name used in files, e.g. ``"extra_axial"``.
     labels : tuple of str
-        Keys of its subtypes.
+        Keys of its subtypes; none for haemorrhage whose subtype is not told.
     finding, region : Code
         What it is and where it lies.
     colour : tuple of int
@@ -131,6 +132,12 @@ class LesionGroup:
     region: Code
     colour: tuple[int, int, int]
 
+    def values(self, vocabulary: Sequence[str]) -> list[int]:
+        """Return the values that its voxels have in a map of subtypes: places among the keys of a vocabulary."""
+        if not self.labels:
+            return [UNSPECIFIED_SUBTYPE]
+        return [vocabulary.index(key) for key in self.labels if key in vocabulary]
+
 
 LESION_GROUPS: tuple[LesionGroup, ...] = (
     LesionGroup("parenchymal", ("intraparenchymal",), _HAEMORRHAGE, _BRAIN, (240, 60, 200)),
@@ -139,6 +146,12 @@ LESION_GROUPS: tuple[LesionGroup, ...] = (
     LesionGroup("extra_axial", ("epidural", "subdural"), _HAEMORRHAGE, _MENINGES, (150, 230, 40)),
 )
 """Compartments of a lesion map, their colours brighter than the labels' so that a thin contour is seen on grey."""
+
+UNSPECIFIED_SUBTYPE = 255
+"""Value of a lesion's voxel, in masks and maps of subtypes, whose subtype nobody states."""
+
+UNSPECIFIED_GROUP = LesionGroup("unspecified", (), _HAEMORRHAGE, _INTRACRANIAL, (255, 120, 80))
+"""The one compartment of a network that finds haemorrhage in pixels without its subtype."""
 
 TOTAL_GROUP = "total"
 """Key of the volume of all compartments together."""

@@ -126,13 +126,13 @@ class ReadingGeometry:
     original_shape: tuple[int, int, int]
     positions_mm: tuple[float, ...] = ()
 
-    def resample(self, voxels: NDArray[np.int16], size: int) -> Tensor:
+    def resample(self, voxels: NDArray[np.int16] | NDArray[np.float32], size: int) -> Tensor:
         """Average slabs, crop, reorient and resample them.
 
         Parameters
         ----------
-        voxels : ndarray of int16, shape (slices, rows, columns)
-            Hounsfield units.
+        voxels : ndarray of int16 or float32, shape (slices, rows, columns)
+            Hounsfield units; outside the matrix they are air's.
         size : int
             Rows and columns of the result.
 

@@ -22,6 +22,7 @@ from scripts.dicom_output.request import FOLDER as DICOM_FOLDER
 from scripts.dicom_output.request import DicomOutputError, require_packages
 from scripts.explanation.lesion_volumes import LesionSettings, measure_lesions
 from scripts.explanation.maps import StoredMap, attention_map, key_slice_ranks
+from scripts.explanation.saliency import saliency_kind
 from scripts.inferer import StudyInferer, StudyReading
 from scripts.intake.discovery import StudySource
 from scripts.intake.study import CTStudy, IntakeError, NotEvaluableError
@@ -252,6 +253,8 @@ class StudyEvaluator(SupervisedEvaluator):
         maps = [_evidence("attention", None, attention_map(attention, head))]
         if reading.feature_attention is not None:
             maps.append(_evidence("feature_attention", None, reading.feature_attention))
+        if reading.saliency is not None:
+            maps.append(_evidence(saliency_kind(reader.model.trained_on), None, reading.saliency))
         for label, stored in zip(reader.labels, reading.label_maps, strict=True):
             maps.append(_evidence(self.study_inferer.method, label, stored))
         return Diagnosis(

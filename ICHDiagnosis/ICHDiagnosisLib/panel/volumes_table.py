@@ -7,7 +7,7 @@ from collections.abc import Callable
 import qt
 
 from ..messages import message
-from ..result.content import Lesions, LesionVolume, millilitres
+from ..result.content import LesionGroup, Lesions, LesionVolume, millilitres
 from .findings_table import HEADER_HEIGHT, ROW_HEIGHT
 
 NAME, VOLUME, LIMITS = range(3)
@@ -43,14 +43,26 @@ class VolumesTable:
         if lesions is None:
             return
         every_group = tuple(group.key for group in lesions.groups)
-        self._table.setRowCount(len(lesions.volumes))
         limits = qt.QTableWidgetItem(message("volume.limits_header", percent=round(100 * lesions.level, 1)))
         self._table.setHorizontalHeaderItem(LIMITS, limits)
-        for row, volume in enumerate(lesions.volumes):
-            self._groups.append((volume.group,) if lesions.group(volume.group) else every_group)
-            self._fill(row, volume, lesions)
+        # A lesion without a stated volume still has a row: the way to it.
+        rows: list[LesionVolume | None] = [*lesions.volumes] if lesions.volumes else [None]
+        self._table.setRowCount(len(rows))
+        for row, volume in enumerate(rows):
+            if volume is None:
+                self._groups.append(every_group)
+                self._fill_without_volume(row, lesions)
+            else:
+                self._groups.append((volume.group,) if lesions.group(volume.group) else every_group)
+                self._fill(row, volume, lesions)
         self._table.clearSelection()
-        self._table.setFixedHeight(HEADER_HEIGHT + ROW_HEIGHT * len(lesions.volumes) + 4)
+        self._table.setFixedHeight(HEADER_HEIGHT + ROW_HEIGHT * len(rows) + 4)
+
+    def _fill_without_volume(self, row: int, lesions: Lesions) -> None:
+        group = next(iter(lesions.groups), None)
+        name = message("volume.total") if group is None else message("volume.group", name=group.name)
+        texts = {NAME: name, VOLUME: message("volume.left_out"), LIMITS: ""}
+        self._set_row(row, texts, f"{lesions.volumes_left_out or ''} {message('volume.go')}".strip(), group)
 
     def _fill(self, row: int, volume: LesionVolume, lesions: Lesions) -> None:
         group = lesions.group(volume.group)
@@ -62,6 +74,9 @@ class VolumesTable:
         hint = message("volume.hint")
         if lesions.spacing_assumed:
             hint += f" {message('volume.spacing_assumed')}"
+        self._set_row(row, texts, hint, group)
+
+    def _set_row(self, row: int, texts: dict[int, str], hint: str, group: LesionGroup | None) -> None:
         for column, text in texts.items():
             item = qt.QTableWidgetItem(text)
             item.setToolTip(hint)

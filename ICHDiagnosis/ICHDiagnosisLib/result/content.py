@@ -10,6 +10,8 @@ from pathlib import Path
 from ..messages import MessageError
 
 CLOSE = 0.05
+UNSPECIFIED_SUBTYPE = 255
+"""Value of a lesion's voxel in the subtypes' file whose subtype the network does not tell."""
 
 
 class ResultError(MessageError):
@@ -115,7 +117,10 @@ class ResultMap:
 
 @dataclass(frozen=True)
 class LesionGroup:
-    """Subtypes whose blood is measured together, by the keys of their labels; ``colour`` is in 0..255."""
+    """Subtypes whose blood is measured together, by the keys of their labels; ``colour`` is in 0..255.
+
+    Without labels it is haemorrhage whose subtype the network does not tell.
+    """
 
     key: str
     name: str
@@ -123,6 +128,12 @@ class LesionGroup:
     finding: Code
     region: Code
     colour: tuple[int, int, int]
+
+    def values(self, labels: tuple[str, ...]) -> list[int]:
+        """Return the values of its voxels in the subtypes' file: places among the model's labels."""
+        if not self.labels:
+            return [UNSPECIFIED_SUBTYPE]
+        return [labels.index(label) for label in self.labels if label in labels]
 
 
 @dataclass(frozen=True)
@@ -153,6 +164,8 @@ class Lesions:
         The total first, then the groups, the largest first.
     groups : tuple of LesionGroup
         All groups, measured or not.
+    volumes_left_out : str or None
+        Why no volume is stated of lesions that were found; None where volumes are.
     """
 
     file: str
@@ -162,6 +175,7 @@ class Lesions:
     stated: bool
     volumes: tuple[LesionVolume, ...]
     groups: tuple[LesionGroup, ...]
+    volumes_left_out: str | None = None
 
     def group(self, key: str) -> LesionGroup | None:
         """Return a group by its key; None for the total."""

@@ -41,6 +41,10 @@ class Fields:
         """Return a text, or None where the field is null."""
         return None if self._is_null(key) else self.text(key)
 
+    def text_if_stated(self, key: str) -> str | None:
+        """Return a text, or None where the field is absent: one that later bundles write."""
+        return self.text(key) if key in self._fields else None
+
     def boolean(self, key: str) -> bool:
         """Return a truth value."""
         return self._value(key, bool)

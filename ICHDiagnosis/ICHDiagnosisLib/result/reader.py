@@ -32,7 +32,9 @@ from .content import (
 from .json_fields import FieldError, Fields
 
 SCHEMA = "ich-diagnosis-result/2"
-WHOLE_SCAN_KINDS = ("attention", "feature_attention")
+SALIENCY_KINDS = ("saliency", "saliency_masks", "saliency_gaze")
+"""Where a reader is expected to look: learned from what is not stated, readers' masks in place of gaze, or gaze."""
+WHOLE_SCAN_KINDS = ("attention", "feature_attention", *SALIENCY_KINDS)
 """Maps without a label. Every other kind is an attribution map of one label: the bundle may add methods."""
 
 
@@ -215,6 +217,7 @@ def _lesions(root: Fields) -> Lesions | None:
         stated=fields.boolean("stated"),
         volumes=tuple(_lesion_volume(child) for child in fields.children("volumes")),
         groups=tuple(_lesion_group(child) for child in fields.children("groups")),
+        volumes_left_out=fields.text_if_stated("volumes_left_out"),
     )
 
 

@@ -43,7 +43,7 @@ def show_lesions(
     segmentation_node.GetDisplayNode().SetSliceIntersectionThickness(_CONTOUR_PIXELS)
     for group in lesions.groups:
         identifier = lesion_segment_id(group.key)
-        mask = np.isin(subtypes, [labels.index(label) for label in group.labels if label in labels])
+        mask = np.isin(subtypes, group.values(labels))
         if not mask.any():
             if segmentation.GetSegment(identifier) is not None:
                 segmentation.RemoveSegment(identifier)

@@ -14,6 +14,7 @@ INPUT = "ICHDiagnosis.Input"
 """Name of the node reference to the input volume; references, unlike attributes, follow a node whose ID changes."""
 
 GRADCAM = "GradCAM"
+SALIENCY = "Saliency"
 SEGMENTATION = "Segmentation"
 FINDINGS = "Findings"
 LESION_VOLUMES = "LesionVolumes"

@@ -14,6 +14,7 @@ import slicer
 
 from ..messages import message
 from ..result.content import Result
+from ..result.reader import SALIENCY_KINDS
 from . import result_nodes, segments, tables, views
 from .layers import (
     CAVEAT,
@@ -61,12 +62,14 @@ def show_result(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) -> S
         record_slice_order(document, input_node, maps.slice_axis, maps.slices_reversed)
         _record_caveat(document, maps.caveat)
         tables.show_findings(result, input_node)
-        if result.stated_lesions is not None:
+        if result.stated_lesions is not None and result.stated_lesions.volumes:
             tables.show_volumes(result.stated_lesions, input_node)
         tables.show_attention(result, input_node)
         attribution_maps = {
             label: _show_attribution_map(result, input_node, label, voxels) for label, voxels in maps.gradcam.items()
         }
+        if maps.saliency is not None:
+            _show_saliency(result, input_node, *maps.saliency)
         _show_segmentation(result, input_node, maps, attribution_maps)
     result_nodes.gather_in_study(input_node)
     if maps is not None:
@@ -96,6 +99,7 @@ class _MapsOnVolume:
 
     attention: np.ndarray | None
     gradcam: dict[str, np.ndarray]
+    saliency: tuple[str, np.ndarray] | None
     lesion_subtypes: np.ndarray | None
     slice_axis: int
     slices_reversed: bool
@@ -106,7 +110,7 @@ def _maps_on_volume(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) 
     """Read every map and bring it onto the input's voxels; nothing of the scene is changed."""
     if input_node.GetImageData() is None:
         raise GeometryError("geometry.no_voxels", volume=input_node.GetName())
-    attention, gradcam, subtypes = None, {}, None
+    attention, gradcam, saliency, subtypes = None, {}, None, None
     files = [(result_map, result_map.file) for result_map in result.maps if result_map.kind != "feature_attention"]
     lesion_files = [(None, result.lesions.subtypes_file)] if result.lesions is not None else []
     first: tuple[MapFile, VoxelMatch] | None = None
@@ -120,6 +124,8 @@ def _maps_on_volume(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) 
         voxels = first[1].on_volume(map_file.voxels)
         if result_map is None:
             subtypes = voxels
+        elif result_map.kind in SALIENCY_KINDS:
+            saliency = result_map.kind, voxels
         elif result_map.label is None:
             attention = voxels
         else:
@@ -128,7 +134,7 @@ def _maps_on_volume(result: Result, input_node: slicer.vtkMRMLScalarVolumeNode) 
         raise GeometryError("geometry.no_maps")
     map_file, match = first
     axis = match.axes.index(slice_axis_of(result.study, map_file))
-    return _MapsOnVolume(attention, gradcam, subtypes, axis, match.reverse[axis], match.caveat)
+    return _MapsOnVolume(attention, gradcam, saliency, subtypes, axis, match.reverse[axis], match.caveat)
 
 
 def _layers_shown(input_node: slicer.vtkMRMLScalarVolumeNode) -> set[str]:
@@ -137,10 +143,13 @@ def _layers_shown(input_node: slicer.vtkMRMLScalarVolumeNode) -> set[str]:
 
 
 def _layers_of(result: Result) -> set[str]:
-    """Name what a result shows: the labels with an attribution map, lesions, and whether they are stated."""
+    """Name what a result shows: labels with an attribution map, saliency, lesions, and what is stated of them."""
     labels = {result_map.label for result_map in result.maps if result_map.label is not None}
-    lesions = {"lesions"} if result.lesions is not None else set()
-    return labels | lesions | ({"stated lesions"} if result.stated_lesions is not None else set())
+    others = {kind for kind in SALIENCY_KINDS if kind in {result_map.kind for result_map in result.maps}}
+    others |= {"lesions"} if result.lesions is not None else set()
+    if result.stated_lesions is not None:
+        others |= {"stated lesions"} | ({"volumes"} if result.stated_lesions.volumes else set())
+    return labels | others
 
 
 def _record_caveat(document: slicer.vtkMRMLTextNode, caveat: str | None) -> None:
@@ -156,10 +165,35 @@ def _show_attribution_map(
 ) -> slicer.vtkMRMLScalarVolumeNode:
     name = message("node.gradcam", name=input_node.GetName(), label=label.replace("_", " "))
     node = result_nodes.provide_node("vtkMRMLScalarVolumeNode", input_node, result_nodes.GRADCAM, name, label)
+    description = message("node.gradcam_description", finding=result.finding(label).name)
+    return _filled(node, result, input_node, description, voxels)
+
+
+def _show_saliency(
+    result: Result, input_node: slicer.vtkMRMLScalarVolumeNode, kind: str, voxels: np.ndarray
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Put predicted saliency on the scene, for whoever chooses it as foreground; no view shows it by itself."""
+    name = message("node.saliency", name=input_node.GetName())
+    node = result_nodes.provide_node("vtkMRMLScalarVolumeNode", input_node, result_nodes.SALIENCY, name)
+    descriptions = {
+        "saliency": message("node.saliency_description"),
+        "saliency_masks": message("node.saliency_masks_description"),
+        "saliency_gaze": message("node.saliency_gaze_description"),
+    }
+    return _filled(node, result, input_node, descriptions[kind], voxels)
+
+
+def _filled(
+    node: slicer.vtkMRMLScalarVolumeNode,
+    result: Result,
+    input_node: slicer.vtkMRMLScalarVolumeNode,
+    description: str,
+    voxels: np.ndarray,
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Give a map's node its voxels on the input's, its description and its colours."""
     node.CopyOrientation(input_node)
     slicer.util.updateVolumeFromArray(node, voxels)
     node.SetAndObserveTransformNodeID(input_node.GetTransformNodeID())
-    description = message("node.gradcam_description", finding=result.finding(label).name)
     node.SetDescription(f"{description} {result.model.notice}")
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()

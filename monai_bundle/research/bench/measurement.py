@@ -22,7 +22,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scripts.exit_status import install_handlers
 from scripts.networks.backbone import Backbone
-from scripts.networks.lesion_decoder import LesionDecoder
 from scripts.networks.study_network import StudyNetwork
 from scripts.output.folder import RESULT_FILE
 from scripts.study_evaluator import StudyEvaluator
@@ -123,7 +122,7 @@ def gflop_of(network: StudyNetwork, shape: Sequence[int]) -> float:
     That is the backbone and, where there is one, the lesion decoder; nothing is computed.
     """
     backbone: Backbone = copy.deepcopy(network.backbone).to("meta")
-    decoder: LesionDecoder | None = copy.deepcopy(getattr(network, "lesion_decoder", None))
+    decoder: nn.Module | None = copy.deepcopy(getattr(network, "lesion_decoder", None))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         levels = backbone.levels(torch.empty(1, *shape, device="meta"))
         if decoder is not None:

@@ -56,6 +56,10 @@ class WholeImages:
         """Return nothing: the plain path has embeddings alone."""
         return ()
 
+    def saliency_logits(self) -> tuple[FeatureMaps, ...]:
+        """Return nothing: the plain path has embeddings alone."""
+        return ()
+
 
 class WithTargetLayer(nn.Module):
     """The network with a layer for Grad-CAM's hooks: the feature maps of all slices at the image size.

@@ -155,7 +155,8 @@ class NetworkReader:
         volumes: dict[str, float] = {}
         if lesions is not None:
             measured = measure_lesions(lesions, study, self.vocabulary, self.lesion_settings)
-            volumes = dict.fromkeys(VOLUME_GROUPS, 0.0) | {each.group: each.mask_ml or 0.0 for each in measured.volumes}
+            nothing = dict.fromkeys(VOLUME_GROUPS, 0.0) if measured.measurable else {}
+            volumes = nothing | {each.group: each.mask_ml or 0.0 for each in measured.volumes}
         return NetworkReading(output, geometry, head, lesions, volumes, largest)
 
     def _largest(self, output: StudyOutput, label: int, inputs: Mapping[str, Any]) -> float:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import torch
 from monai.bundle import ConfigParser
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from research.evidence.network_reading import CONFIGURATION
 from scripts.inferer import ImageSource
 from scripts.networks.inference_form import fuse_for_inference
-from scripts.networks.lesion_decoder import LesionDecoder
 from scripts.networks.study_network import FeatureMaps, StudyNetwork, evenly_spaced_mm
 from scripts.precision import choose_precision
 from scripts.systems import SHIPPED_CONFIGURATION, System
@@ -102,7 +101,7 @@ class CountedSource:
     """
 
     def __init__(self, network: StudyNetwork, channels: int, sizes: dict[str, int], mirrored: bool = False) -> None:
-        decoder: LesionDecoder | None = getattr(network, "lesion_decoder", None)
+        decoder: nn.Module | None = getattr(network, "lesion_decoder", None)
         self.backbone = copy.deepcopy(network.backbone).to("meta")
         self.decoder = None if decoder is None else copy.deepcopy(decoder).to("meta")
         self.channels, self.sizes = channels, sizes
@@ -125,6 +124,10 @@ class CountedSource:
         return ()
 
     def lesion_logits(self) -> tuple[FeatureMaps, ...]:
+        """Return nothing: they have no numbers."""
+        return ()
+
+    def saliency_logits(self) -> tuple[FeatureMaps, ...]:
         """Return nothing: they have no numbers."""
         return ()
 

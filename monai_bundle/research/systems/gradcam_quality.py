@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from sklearn.metrics import accuracy_score, precision_score, recall_score
 
@@ -42,15 +43,28 @@ logger = logging.getLogger(__name__)
 
 
 def diagnosis(predictions: Predictions) -> dict[str, Any]:
-    """Return accuracy, precision, recall and AUC of any haemorrhage on single slices: Qiu's table 3.1.
+    """Return accuracy, precision, recall and AUC of any haemorrhage on single slices: Qiu's table 3.1."""
+    labels, logits, patients = predictions.slice_level()
+    column = predictions.keys.index("any")
+    return slice_diagnosis(labels[:, column], logits[:, column], patients)
+
+
+def slice_diagnosis(labels: ArrayLike, logits: ArrayLike, patients: Sequence[str] | NDArray[np.str_]) -> dict[str, Any]:
+    """Return accuracy, precision, recall and AUC of one label on single slices.
 
     The thesis's cases are images, half of them positive; slices are ours, as few of them positive as there are, so that
     ``always_negative``, the accuracy of a network that finds nothing, stands beside the accuracy.
+
+    Parameters
+    ----------
+    labels, logits : array_like, shape (slices,)
+        0, 1 or NaN (left out); and what the network gives.
+    patients : sequence of str, shape (slices,)
+        Of each slice.
     """
-    labels, logits, patients = predictions.slice_level()
-    column = predictions.keys.index("any")
-    known = ~np.isnan(labels[:, column])
-    truth, probability = labels[known, column], expit(logits[known, column])
+    stated, given, owner = np.asarray(labels, np.float64), np.asarray(logits, np.float64), np.asarray(patients)
+    known = ~np.isnan(stated)
+    truth, probability = stated[known], expit(given[known])
     found = probability >= DEFAULT_THRESHOLD
     return {
         "slices": len(truth),
@@ -58,7 +72,7 @@ def diagnosis(predictions: Predictions) -> dict[str, Any]:
         "always_negative": float(1 - truth.mean()),
         "precision": float(precision_score(truth, found, zero_division=0)),
         "recall": float(recall_score(truth, found, zero_division=0)),
-        "auc": auc_interval(truth, probability, patients[known]),
+        "auc": auc_interval(truth, probability, owner[known]),
     }
 
 

@@ -20,6 +20,8 @@ from research.training.protocol import (
     prepared,
     settings_of,
 )
+from scripts.cache import files_key
+from scripts.datasets.gaze_maps import gaze_files
 from scripts.messages import ExpectedError
 from scripts.networks.saliency_multitask import Stage
 from scripts.systems import SHIPPED_CONFIGURATION, System, systems
@@ -28,6 +30,7 @@ from scripts.weights import note_file
 SYSTEMS = "configs/train_systems.json"
 SEQUENCES = "configs/train_sequences.json"
 SALIENCY = "configs/train_saliency.json"
+GAZE = "configs/train_gaze.json"
 MEMBERS = "members"
 STAGES: dict[str, tuple[str, ...]] = {
     "heads": (HEADS,),
@@ -72,8 +75,12 @@ class SystemTraining:
         validation_fold : int or None
             Its patients are not seen; None trains on all.
         """
+        return self.trained_in(system, validation_fold, stages_of(system))
+
+    def trained_in(self, system: System, validation_fold: int | None, stages: Sequence[str]) -> Path:
+        """Return the weights of a system after some stages, which need not be its own; see :meth:`trained`."""
         start: Path | None = None
-        for stage in stages_of(system):
+        for stage in stages:
             start = self._stage(system, stage, validation_fold, start)
         if start is None:
             raise ExpectedError("training.no_stages", name=system.name)
@@ -93,13 +100,16 @@ class SystemTraining:
         return {key: value for key, value in self.overrides.items() if key.split("#")[0] in known}
 
     def _stage(self, system: System, stage: str, validation_fold: int | None, start: Path | None) -> Path:
-        files = [*STAGES[stage], system.configuration]
+        files = files_of(system, stage, self.overrides)
         overrides = {**self.overrides, "validation_fold": validation_fold}
         if SALIENCY in files:
             # Four stages by one configuration.
             overrides["saliency_stage"] = stage
         elsewhere = {key: value for key, value in overrides.items() if not key.startswith("cache")}
-        key = joblib.hash([settings_of(*files), elsewhere, data_key(files, overrides), start and start.name])
+        decisive: list[Any] = [settings_of(*files), elsewhere, data_key(files, overrides), start and start.name]
+        if GAZE in files:
+            decisive.append(files_key(gaze_files(overrides["gaze_dir"], data_names(files, overrides)).values()))
+        key = joblib.hash(decisive)
         path = self.folder / system.name / f"{stage}-{validation_fold}-{key[:16]}.pt"
         if path.is_file():
             return path
@@ -157,6 +167,20 @@ def fold_weights(system: System, fold: int, folder: Path = FOLDER) -> Path | Non
     """Return the newest weights of a system's last stage that have not seen one fold; None where there are none."""
     found = (folder / system.name).glob(f"{stages_of(system)[-1]}-{fold}-*.pt")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def files_of(system: System, stage: str, overrides: Mapping[str, Any]) -> list[str]:
+    """Return the configurations of one stage, later ones laid over earlier ones; gaze maps need one of their own."""
+    files = [*STAGES[stage]]
+    if SALIENCY in files and overrides.get("gaze_dir") is not None:
+        files.append(GAZE)
+    return [*files, system.configuration]
+
+
+def data_names(files: list[str], overrides: Mapping[str, Any]) -> list[str]:
+    """Return the names of the scans that a training is made of."""
+    parser = prepared(files, overrides, initialize=False).parser
+    return [entry["name"] for entry in parser.get_parsed_content("datalist")]
 
 
 def stages_of(system: System) -> list[str]:

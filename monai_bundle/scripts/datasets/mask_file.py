@@ -1,9 +1,10 @@
-"""Masks of haemorrhage in NIfTI files, brought onto the voxels of a study."""
+"""Masks of haemorrhage, and other values of voxels, in NIfTI files, brought onto the voxels of a study."""
 
 from __future__ import annotations
 
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,8 +15,38 @@ from numpy.typing import NDArray
 
 from scripts.intake.study import CTStudy, NotEvaluableError
 
-_DAMAGED = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
+DAMAGED = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
 _SAME_PLACE_MM = 1.0
+
+
+class GridMisfitError(ValueError):
+    """Values do not lie on a study's grid.
+
+    Attributes
+    ----------
+    kind : str
+        ``"affine"``, ``"voxels"`` or ``"position"``: an affine without volume, other voxels, another place.
+    values : dict
+        What the text of that kind in the catalogue (section ``intake``, ``bad_mask``) takes besides the file's name.
+    """
+
+    def __init__(self, kind: str, **values: str | float) -> None:
+        super().__init__(" ".join([kind, *(f"{name} {value}" for name, value in values.items())]))
+        self.kind, self.values = kind, values
+
+
+def load_volume(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Read a NIfTI file: its values as stored, and its affine (RAS, mm).
+
+    Raises
+    ------
+    Exception
+        One of :data:`DAMAGED` if the file is missing, damaged or no NIfTI.
+    """
+    image = nib.load(path)
+    if not isinstance(image, nib.Nifti1Image):
+        raise ImageFileError("no NIfTI")
+    return np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine, dtype=np.float64)
 
 
 def load_mask(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
@@ -34,18 +65,15 @@ def load_mask(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         ``"bad_mask"`` if the file is missing, damaged or no single volume.
     """
     try:
-        image = nib.load(path)
-        if not isinstance(image, nib.Nifti1Image):
-            raise ImageFileError("no NIfTI")
-        values = np.asarray(image.dataobj, dtype=np.float32)
-    except _DAMAGED as error:
+        values, affine = load_volume(path)
+    except DAMAGED as error:
         reason = getattr(error, "strerror", None) or "damaged or no NIfTI"
         raise NotEvaluableError("bad_mask.unreadable", name=path.name, fault=reason) from None
     if values.ndim != 3 or not np.isfinite(values).all():
         raise NotEvaluableError("bad_mask.not_one_volume", name=path.name)
     largest = float(values.max(initial=0.0))
     inside = values >= largest / 2 if largest > 0 else np.zeros(values.shape, dtype=bool)
-    return inside, np.asarray(image.affine, dtype=np.float64)
+    return inside, affine
 
 
 def read_mask(path: Path, study: CTStudy) -> NDArray[np.bool_]:
@@ -66,17 +94,44 @@ def read_mask(path: Path, study: CTStudy) -> NDArray[np.bool_]:
         are more than 1 mm apart).
     """
     inside, affine = load_mask(path)
+    try:
+        return on_grid(inside, affine, study)
+    except GridMisfitError as fault:
+        raise NotEvaluableError(f"bad_mask.{fault.kind}", name=path.name, **fault.values) from None
+
+
+def on_grid(values: NDArray[Any], affine: NDArray[np.float64], study: CTStudy) -> NDArray[Any]:
+    """Turn values whose axes are a study's, swapped or reversed, to its original voxels.
+
+    Parameters
+    ----------
+    values : ndarray, three axes
+        In the order of their file.
+    affine : ndarray of float64, shape (4, 4)
+        Of their file (RAS, mm).
+    study : CTStudy
+        The study.
+
+    Returns
+    -------
+    ndarray, shape (slices, rows, columns)
+
+    Raises
+    ------
+    GridMisfitError
+        If they have other voxels than the study or lie elsewhere (the corners are more than 1 mm apart).
+    """
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        raise NotEvaluableError("bad_mask.affine", name=path.name)
+        raise GridMisfitError("affine")
     orientation = io_orientation(np.linalg.inv(study.affine) @ affine)
-    turned = apply_orientation(inside, orientation)
+    turned = apply_orientation(values, orientation)
     expected = study.voxels.shape[::-1]
     if turned.shape != expected:
         found, wanted = (" x ".join(map(str, shape)) for shape in (turned.shape, expected))
-        raise NotEvaluableError("bad_mask.voxels", name=path.name, found=found, expected=wanted)
-    distance = _farthest_corner(affine @ inv_ornt_aff(orientation, inside.shape), study.affine, expected)
+        raise GridMisfitError("voxels", found=found, expected=wanted)
+    distance = _farthest_corner(affine @ inv_ornt_aff(orientation, values.shape), study.affine, expected)
     if distance > _SAME_PLACE_MM:
-        raise NotEvaluableError("bad_mask.position", name=path.name, distance_mm=distance)
+        raise GridMisfitError("position", distance_mm=distance)
     return np.ascontiguousarray(turned.transpose(2, 1, 0))
 
 

@@ -88,7 +88,11 @@ def _volumes(page: Page, result: FinishedResult, translate: Translation) -> None
     lesions = result.stated_lesions
     if lesions is None:
         return
-    page.heading(translate("report.lesions"))
+    left_out = lesions.get("volumes_left_out")
+    page.heading(translate("report.lesions_place" if left_out else "report.lesions"))
+    if left_out:
+        page.line_of(left_out, 7)
+        return
     limits = translate("report.limits", level=f"{100 * lesions['level']:g} %")
     rows = [[translate("report.compartment"), translate("report.volume"), limits]]
     for volume in lesions["volumes"]:

@@ -62,6 +62,9 @@ def lesion_segments(identity: Identity) -> tuple[Segment, ...]:
     found = [Segment(TOTAL_GROUP, "Lesion, total", total["code"], tuple(total["colour"]), subtypes > 0)]
     for group in lesions["groups"]:
         members = [key for key in group["labels"] if key in keys]
+        if not members:
+            # Its only compartment: the segment of all lesions is the same.
+            continue
         mask = np.isin(subtypes, [keys.index(key) for key in members])
         found.append(Segment(group["key"], f"Lesion, {group['name']}", group["code"], tuple(group["colour"]), mask))
         for key in members if len(members) > 1 else ():

@@ -12,7 +12,7 @@ from scipy import ndimage
 from scripts.diagnosis import Lesions, LesionVolume
 from scripts.explanation.lesions import LEAST_PROBABILITY, LesionReading
 from scripts.intake.study import CTStudy
-from scripts.labels import LESION_GROUPS, TOTAL_GROUP, Label
+from scripts.labels import LESION_GROUPS, TOTAL_GROUP, UNSPECIFIED_GROUP, UNSPECIFIED_SUBTYPE, Label
 from scripts.volume_calibration import VolumeCalibration
 
 ISLAND = 0.1
@@ -92,10 +92,25 @@ def measure_lesions(
     -------
     Lesions
         Volumes: the total first, then the compartments of at least ``smallest_ml``, the largest first; the total also
-        counts what smaller compartments hold. Without volumes where no lesion is left.
+        counts what smaller compartments hold. Without volumes where no lesion is left, and where the reading tells no
+        subtypes: nobody measured such outlines against readers' masks, and the calibration is of others.
     """
     sizes = voxel_ml(study)
     mask = _without_specks(reading.probability >= settings.lowest_value, sizes, settings.smallest_ml)
+    assumed = any(warning.code == ASSUMED_SPACING for warning in study.warnings)
+    if reading.subtypes is None:
+        inside = np.where(mask, np.uint8(UNSPECIFIED_SUBTYPE), np.uint8(0))
+        return Lesions(
+            probability=reading.probability,
+            subtypes=inside,
+            threshold=settings.threshold,
+            smallest_ml=settings.smallest_ml,
+            level=settings.calibration.level,
+            volumes=(),
+            spacing_assumed=assumed,
+            groups=(UNSPECIFIED_GROUP,),
+            measurable=False,
+        )
     subtypes = _without_islands(np.where(mask, reading.subtypes, np.uint8(0)), sizes, settings.smallest_ml)
     affected = np.flatnonzero(mask.any(axis=(1, 2)))
     counts = [np.bincount(subtypes[index].ravel(), minlength=len(labels)) for index in affected]
@@ -117,7 +132,7 @@ def measure_lesions(
         smallest_ml=settings.smallest_ml,
         level=settings.calibration.level,
         volumes=tuple(volumes),
-        spacing_assumed=any(warning.code == ASSUMED_SPACING for warning in study.warnings),
+        spacing_assumed=assumed,
     )
 
 

@@ -73,6 +73,11 @@ class DenseNet40(Backbone):
             maps = block(maps)
             yield maps
 
+    def levels(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the maps of each block, at strides 2, 4 and 8, then the network's."""
+        blocks = tuple(self.blocks(image))
+        return (*blocks, self.last(blocks[-1]))
+
     def last(self, maps: Tensor) -> Tensor:
         """Turn the third block's maps into the network's: normalised and rectified."""
         rectified: Tensor = self.features[3](maps)

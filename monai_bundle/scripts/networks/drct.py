@@ -31,7 +31,7 @@ from scripts.networks.study_network import (
     StudyNetwork,
     StudyOutput,
     mean_per_slice,
-    merged_lesion_logits,
+    merged_pixels,
     sum_per_slice,
 )
 from scripts.reading_geometry import sub_stacks
@@ -140,7 +140,7 @@ class DrCT1(StudyNetwork):
             key_slice_logits=mean_per_slice(reading.key_slice_logits, places, len(key_slices)),
             feature_attention=mean_per_slice(reading.feature_attention, stacks, count),
             feature_maps=source.feature_maps(),
-            lesion_logits=merged_lesion_logits(source.lesion_logits(), count),
+            lesion_logits=merged_pixels(source.lesion_logits(), count),
         )
 
     def high_resolution_of(self, image: Tensor) -> HighResolution:

@@ -6,6 +6,7 @@ weights of the auxiliary losses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -31,6 +32,28 @@ class SegmentationBranch(nn.Sequential):
     def __init__(self, channels: int, factor: int, width: int = 8) -> None:
         deconvolution = nn.ConvTranspose2d(width, 1, kernel_size=2 * factor, stride=factor, padding=factor // 2)
         super().__init__(nn.Conv2d(channels, width, kernel_size=1), deconvolution)
+
+
+class BranchDecoder(nn.Module):
+    """The auxiliary segmentations as one map of any haemorrhage: the mean of their logits.
+
+    The paper trains three and shows none. Each learns the same mask, the first from fine maps that see little around a
+    pixel, the last from coarse ones that see most of the head: their mean asks for both.
+
+    Parameters
+    ----------
+    branches : ModuleList of SegmentationBranch
+        A network's own: they share its weights.
+    """
+
+    def __init__(self, branches: nn.ModuleList) -> None:
+        super().__init__()
+        self.branches = branches
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Return logits (slices, 1, h, w) of the image's size, from the maps of the blocks, the first of the levels."""
+        pixels = [branch(maps) for branch, maps in zip(self.branches, levels, strict=False)]
+        return torch.stack(pixels).mean(dim=0)
 
 
 class RADnet(SliceSystem):
@@ -72,6 +95,11 @@ class RADnet(SliceSystem):
             for channels, factor in zip(backbone.block_channels, factors, strict=False)
         )
         initialise(self.branches)
+
+    @property
+    def lesion_decoder(self) -> BranchDecoder | None:
+        """Where it finds haemorrhage: its auxiliary segmentations as one map; None without them."""
+        return BranchDecoder(self.branches) if len(self.branches) else None
 
     @property
     def dense_net(self) -> DenseNet40:

@@ -6,6 +6,8 @@ predicts saliency maps with the encoder's help; 3 a classifier of both their map
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Literal, cast
 
 import torch
@@ -80,15 +82,20 @@ class FusedBackbone(Backbone):
 
     def saliency(self, image: Tensor) -> Tensor:
         """Return the logits (slices, 1, h, w) of the saliency map of windows in 0..1."""
-        return self._both(image)[1]
+        logits: Tensor = self.unet(image, self.encoder(image) if self.unet.second_encoder else None)[0]
+        return logits
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the fused maps (slices, 256, h / 32, w / 32) of windows in 0..1."""
-        encoded, _, last = self._both(image)
+        return self.levels(image)[-1]
+
+    def levels(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the saliency map's logits (slices, 1, h, w) and the fused maps, from one pass."""
+        encoded, logits, last = self._both(image)
         rows, columns = encoded.shape[-2:]
         coarse = functional.adaptive_avg_pool2d(last, (rows, columns))
         fused: Tensor = self.fusion(torch.cat([encoded, coarse], dim=1))
-        return fused
+        return logits, fused
 
     def _both(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         encoded: Tensor = self.encoder(image)
@@ -112,6 +119,11 @@ class SaliencyMultiTask(SliceClassifierSystem):
     def __init__(self, backbone: FusedBackbone, labels: int = 6, **settings: Any) -> None:
         super().__init__(backbone, labels, **settings)
         self.encoder_head = nn.Linear(backbone.encoder.channels, labels)
+
+    @property
+    def saliency_decoder(self) -> Callable[[Sequence[Tensor]], Tensor]:
+        """Picks the saliency map's logits from the backbone's levels, which its pass gives anyway."""
+        return itemgetter(0)
 
     def parts_of(self, stage: Stage) -> tuple[nn.Module, ...]:
         """Return what a stage trains; all else stays as it is (4.3.2, 4.3.3)."""

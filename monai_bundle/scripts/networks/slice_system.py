@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scripts.networks.backbone import Backbone
 from scripts.networks.scan_rules import RULES, slice_attention
-from scripts.networks.study_network import SliceSource, StudyNetwork, StudyOutput
+from scripts.networks.study_network import SliceSource, StudyNetwork, StudyOutput, merged_pixels
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,8 @@ class SliceSystem(StudyNetwork):
             key_slices=none,
             key_slice_logits=found[:0],
             feature_maps=source.feature_maps(),
+            lesion_logits=merged_pixels(source.lesion_logits(), len(found)),
+            saliency_logits=merged_pixels(source.saliency_logits(), len(found)),
         )
 
     def forward(self, image: Tensor) -> Tensor:

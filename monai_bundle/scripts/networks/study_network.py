@@ -50,6 +50,9 @@ class SliceSource(Protocol):
     def lesion_logits(self) -> tuple[FeatureMaps, ...]:
         """Return logits (slices, labels, h, w) of the pixels of what was read so far; none without a decoder."""
 
+    def saliency_logits(self) -> tuple[FeatureMaps, ...]:
+        """Return logits (slices, 1, h, w) of where a reader looks, of what was read so far; none without a decoder."""
+
 
 @dataclass(frozen=True)
 class StudyOutput:
@@ -71,8 +74,11 @@ class StudyOutput:
         Sums to 1 over the channels.
     feature_maps : tuple of FeatureMaps
         What attribution maps are computed from: of all slices first, then of the key slices.
-    lesion_logits : Tensor, shape (input slices, labels, h, w), or None
-        Of every pixel of the crop, without graph; the first label is that of any haemorrhage.
+    lesion_logits : Tensor, shape (input slices, labels or 1, h, w), or None
+        Of every pixel of the crop, without graph; the first label is that of any haemorrhage, which stands alone where
+        the network tells no subtype of pixels.
+    saliency_logits : Tensor, shape (input slices, 1, h, w), or None
+        Of every pixel of the crop, without graph: their softmax over a slice is where a reader is expected to look.
     """
 
     sub_stack_logits: Tensor
@@ -83,6 +89,7 @@ class StudyOutput:
     feature_attention: Tensor | None = None
     feature_maps: tuple[FeatureMaps, ...] = ()
     lesion_logits: Tensor | None = None
+    saliency_logits: Tensor | None = None
 
     @property
     def logits(self) -> Tensor:
@@ -129,7 +136,7 @@ def evenly_spaced_mm(count: int) -> Tensor:
     return SLAB_MM * torch.arange(count, dtype=torch.float32)
 
 
-def merged_lesion_logits(parts: tuple[FeatureMaps, ...], count: int) -> Tensor | None:
+def merged_pixels(parts: tuple[FeatureMaps, ...], count: int) -> Tensor | None:
     """Merge pixels' logits of several resolutions on the finest: the mean of a slice's, (count, labels, h, w).
 
     Parameters

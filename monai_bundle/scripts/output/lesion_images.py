@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from scripts.diagnosis import Diagnosis, Lesions
-from scripts.labels import LESION_GROUPS, LesionGroup
+from scripts.labels import UNSPECIFIED_SUBTYPE, LesionGroup
 from scripts.output.overlay import jpeg_uri
 from scripts.output.slice_images import Display, grey_slab, millimetres
 
@@ -25,12 +25,12 @@ class LesionSlice:
     """One slice with lesion as the report shows it; ``number`` counts from 1 as viewers do, images are data URIs.
 
     ``averaged`` holds the numbers of the first and last original slice where the input slice is the mean of several;
-    ``ct``, the slice without contour, is empty for all but the first.
+    ``ct``, the slice without contour, is empty for all but the first. Without an area where none may be stated.
     """
 
     number: int
     position: str
-    area_cm2: float
+    area_cm2: float | None
     averaged: tuple[int, int] | None
     ct: str
     contour: str
@@ -50,8 +50,8 @@ def group_masks(lesions: Lesions, labels: tuple[str, ...], index: int) -> dict[L
     """
     plane = lesions.subtypes[index]
     masks = {}
-    for group in LESION_GROUPS:
-        mask = np.isin(plane, [labels.index(key) for key in group.labels if key in labels])
+    for group in lesions.groups:
+        mask = np.isin(plane, group.values(labels))
         if mask.any():
             masks[group] = mask
     return masks
@@ -77,12 +77,9 @@ def largest_slices(lesions: Lesions, labels: tuple[str, ...], slabs: tuple[tuple
     areas = {}
     for slab in slabs:
         index = slab[len(slab) // 2]
-        counts = np.bincount(lesions.subtypes[index].ravel(), minlength=len(labels))[1:]
-        if counts.any():
-            areas[index] = {
-                group.key: sum(int(counts[labels.index(key) - 1]) for key in group.labels if key in labels)
-                for group in LESION_GROUPS
-            }
+        counts = np.bincount(lesions.subtypes[index].ravel(), minlength=1 + UNSPECIFIED_SUBTYPE)
+        if counts[1:].any():
+            areas[index] = {group.key: int(counts[group.values(labels)].sum()) for group in lesions.groups}
     if not areas:
         return []
     listed = [volume.group for volume in lesions.volumes if volume.group in next(iter(areas.values()))]
@@ -109,7 +106,7 @@ def lesion_slices(diagnosis: Diagnosis, lesions: Lesions, display: Display) -> t
             LesionSlice(
                 number=index + 1,
                 position=millimetres(float(study.positions_mm[index])),
-                area_cm2=pixel_mm2 / 100 * np.count_nonzero(lesions.subtypes[index]),
+                area_cm2=pixel_mm2 / 100 * np.count_nonzero(lesions.subtypes[index]) if lesions.measurable else None,
                 averaged=(slab[0] + 1, slab[-1] + 1) if len(slab) > 1 else None,
                 ct="" if shown else jpeg_uri(grey),
                 contour=jpeg_uri(contoured),

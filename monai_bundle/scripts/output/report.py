@@ -17,7 +17,14 @@ from scripts.output.attention_plot import DARK, LIGHT, Palette, attention_svg
 from scripts.output.impression import impression, is_close, label_name, millilitres, percent
 from scripts.output.overlay import colour_bar, data_uri, png_uri
 from scripts.output.provenance import model_rows, run_rows, study_rows
-from scripts.output.report_images import ReportImages, key_slices_of, map_of, report_images, shown_finding
+from scripts.output.report_images import (
+    ReportImages,
+    key_slices_of,
+    map_of,
+    report_images,
+    saliency_of,
+    shown_finding,
+)
 from scripts.output.what_was_read import considered_of, considered_rows, considered_series
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -61,8 +68,9 @@ class VolumeRow:
 
 @dataclass(frozen=True)
 class LesionTable:
-    """What the report states of the lesions besides their images; no rows where none reaches the threshold."""
+    """What the report states of the lesions besides their images; no rows where no volume is stated."""
 
+    heading: str
     volumes: tuple[VolumeRow, ...]
     limits_heading: str
     caption: str
@@ -108,6 +116,7 @@ def render_report(diagnosis: Diagnosis, language: str = ENGLISH) -> str:
             equal=percent(1 / len(diagnosis.slices), 1),
             end=_first_slice(diagnosis.study, translate),
             shown_map=_map_caption(diagnosis, translate),
+            saliency=_saliency_caption(diagnosis, translate),
             no_maps=not any(entry.label for entry in diagnosis.maps),
             one_scale=all(entry.fixed_scale for entry in diagnosis.maps if entry.label),
             colour_bar=png_uri(colour_bar()),
@@ -229,6 +238,14 @@ def _map_caption(diagnosis: Diagnosis, translate: Translation) -> MapCaption | N
     )
 
 
+def _saliency_caption(diagnosis: Diagnosis, translate: Translation) -> tuple[str, str] | None:
+    """Name the map of predicted saliency, and say what it is; None where there is none."""
+    saliency = saliency_of(diagnosis)
+    if saliency is None:
+        return None
+    return translate(MAP_KINDS[saliency.kind].caption), translate("report.saliency", largest=f"{saliency.scale:.2g}")
+
+
 def _scale_of(attribution: AttributionMap, translate: Translation) -> str:
     """State what the brightest colour stands for."""
     if not attribution.fixed_scale:
@@ -243,8 +260,9 @@ def _lesion_table(diagnosis: Diagnosis, translate: Translation) -> LesionTable |
     if lesions is None or not diagnosis.haemorrhage_found:
         return None
     threshold = percent(lesions.threshold)
-    if not lesions.volumes:
-        return LesionTable((), "", translate("report.no_lesion", threshold=threshold))
+    heading = translate("report.lesions" if lesions.measurable else "report.lesions_place")
+    if not lesions.found:
+        return LesionTable(heading, (), "", translate("report.no_lesion", threshold=threshold))
     colours = {group.key: _hexadecimal(group.colour) for group in LESION_GROUPS}
     rows = tuple(
         VolumeRow(
@@ -255,10 +273,14 @@ def _lesion_table(diagnosis: Diagnosis, translate: Translation) -> LesionTable |
         )
         for volume in lesions.volumes
     )
-    caption = translate("report.lesion_caption", threshold=threshold, smallest=millilitres(lesions.smallest_ml))
+    smallest = millilitres(lesions.smallest_ml)
+    if not lesions.measurable:
+        place = translate("report.lesion_place_caption", threshold=threshold, smallest=smallest)
+        return LesionTable(heading, (), "", f"{place} {translate('lesions.not_measurable')}")
+    caption = translate("report.lesion_caption", threshold=threshold, smallest=smallest)
     if lesions.spacing_assumed:
         caption = f"{translate('report.spacing_assumed')} {caption}"
-    return LesionTable(rows, translate("report.limits", level=percent(lesions.level)), caption)
+    return LesionTable(heading, rows, translate("report.limits", level=percent(lesions.level)), caption)
 
 
 def _limits(volume: LesionVolume, translate: Translation) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scripts.diagnosis import MAP_KINDS, AttributionMap, Diagnosis, Finding, SliceResult
+from scripts.diagnosis import MAP_KINDS, SALIENCY_FILE, AttributionMap, Diagnosis, Finding, SliceResult
 from scripts.messages import Message
 from scripts.output.impression import percent
 from scripts.output.lesion_images import LesionSlice, contours, group_masks, lesion_slices
@@ -51,6 +52,14 @@ class SmallMap:
 
 
 @dataclass(frozen=True)
+class SaliencyImage:
+    """One key slice with where a reader is expected to look."""
+
+    number: int
+    image: str
+
+
+@dataclass(frozen=True)
 class ReportImages:
     """Everything that the report shows of the study's slices."""
 
@@ -59,6 +68,7 @@ class ReportImages:
     key_slices: tuple[KeySlice, ...]
     tiles: tuple[Tile, ...]
     small_maps: tuple[SmallMap, ...]
+    saliency: tuple[SaliencyImage, ...]
 
 
 def key_slices_of(diagnosis: Diagnosis) -> tuple[SliceResult, ...]:
@@ -99,7 +109,25 @@ def report_images(diagnosis: Diagnosis) -> ReportImages:
         key_slices=tuple(_key_slice(diagnosis, entry, shown, display) for entry in key_slices),
         tiles=_tiles(diagnosis, key_slices, display),
         small_maps=_small_maps(diagnosis, key_slices[0].index, display) if key_slices else (),
+        saliency=tuple(_saliency_images(diagnosis, key_slices, display)),
     )
+
+
+def saliency_of(diagnosis: Diagnosis) -> AttributionMap | None:
+    """Return the map of where a reader is expected to look, if the network predicts one."""
+    return next((entry for entry in diagnosis.maps if entry.file_name == SALIENCY_FILE), None)
+
+
+def _saliency_images(
+    diagnosis: Diagnosis, key_slices: tuple[SliceResult, ...], display: Display
+) -> Iterator[SaliencyImage]:
+    saliency = saliency_of(diagnosis)
+    if saliency is None:
+        return
+    for entry in key_slices:
+        grey = grey_slab(diagnosis.study, input_slice_of(diagnosis, entry.index), display, _SMALL_PIXELS)
+        shown = display.sized(saliency.voxels[entry.index], _SMALL_PIXELS)
+        yield SaliencyImage(entry.index + 1, jpeg_uri(overlay(grey, shown)))
 
 
 def input_slice_of(diagnosis: Diagnosis, index: int) -> tuple[int, ...]:
@@ -147,8 +175,10 @@ def _small_maps(diagnosis: Diagnosis, index: int, display: Display) -> tuple[Sma
             image=jpeg_uri(overlay(grey, display.sized(entry.voxels[index], _SMALL_PIXELS))),
         )
         for entry in sorted(diagnosis.maps, key=lambda entry: entry.label is None)
-        # Slice attention is one value per slice: its place is the plot.
-        if entry.kind != "attention" and (entry.label is None or map_of(diagnosis, by_label[entry.label]))
+        # Slice attention is one value per slice: its place is the plot; saliency has a section of its own.
+        if entry.kind != "attention"
+        and entry.file_name != SALIENCY_FILE
+        and (entry.label is None or map_of(diagnosis, by_label[entry.label]))
     )
 
 

@@ -26,7 +26,7 @@ from scripts.diagnosis import (
     SliceResult,
 )
 from scripts.intake.study import CTStudy
-from scripts.labels import LESION_GROUPS, Label
+from scripts.labels import Label
 from scripts.messages import ENGLISH, Translation
 from scripts.output.folder import RESULT_FILE, RESULT_SCHEMA, OutputError, whole_folder, write_file
 from scripts.output.impression import impression, label_name
@@ -278,6 +278,7 @@ def _lesions(diagnosis: Diagnosis, lesions: Lesions, translation: Translation) -
         "spacing_assumed": bool(lesions.spacing_assumed),
         "stated": diagnosis.stated_lesions is not None,
         "volumes": [_lesion_volume(volume) for volume in lesions.volumes],
+        **({} if lesions.measurable else {"volumes_left_out": translation("lesions.not_measurable")}),
         "groups": [
             {
                 "key": group.key,
@@ -286,7 +287,7 @@ def _lesions(diagnosis: Diagnosis, lesions: Lesions, translation: Translation) -
                 "code": {"finding": asdict(group.finding), "region": asdict(group.region)},
                 "colour": list(group.colour),
             }
-            for group in LESION_GROUPS
+            for group in lesions.groups
         ],
     }
 

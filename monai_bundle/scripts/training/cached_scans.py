@@ -208,6 +208,10 @@ class CachedSource:
         """Return nothing: only embeddings are cached."""
         return ()
 
+    def saliency_logits(self) -> tuple[FeatureMaps, ...]:
+        """Return nothing: only embeddings are cached."""
+        return ()
+
 
 @torch.no_grad()
 def read_whole_scan(network: StudyNetwork, features: ScanFeatures, variant: int = 0) -> StudyOutput:

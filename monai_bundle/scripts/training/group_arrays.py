@@ -7,6 +7,7 @@ Each function returns ``image`` int16 (slices, size, size) in HU, ``mask`` uint8
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scripts.datasets.datalist import LabelledScan
+from scripts.datasets.gaze_maps import read_gaze
 from scripts.datasets.rsna_slices import RSNA_PIXEL_MM, read_slice
 from scripts.datasets.slice_batches import ReadSliceBatchd, SliceBatch
 from scripts.intake.head import head_mask
 from scripts.intake.study import AIR_HU, CTStudy
-from scripts.labels import RSNA
+from scripts.labels import RSNA, UNSPECIFIED_SUBTYPE
 from scripts.reading_geometry import ReadingGeometry, head_centred_crop, slabs_of
 from scripts.synthesis.anatomy import find_anatomy
 from scripts.synthesis.lesion import LABEL_VALUES
@@ -29,10 +31,11 @@ from scripts.synthesis.single_slice import slice_study
 from scripts.synthesis.synthesis import Synthesis
 from scripts.synthesis.working_grid import SynthesisError
 
-UNKNOWN_SUBTYPE = 255
+UNKNOWN_SUBTYPE = UNSPECIFIED_SUBTYPE
 """Value of a mask where there is blood whose subtype nobody stated."""
 
 _KEYS = tuple(label.key for label in RSNA)
+_ROUNDING = 0.01
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -125,9 +128,8 @@ def synthetic_slices(
 def _scan_arrays(
     study: CTStudy, mask: NDArray[np.uint8], labels: NDArray[np.float32], known: NDArray[np.bool_], size: int
 ) -> Arrays:
-    head = head_mask(study.voxels, study.spacing_mm)
-    slabs = slabs_of(study, 5.0)
-    geometry = ReadingGeometry(head_centred_crop(study, head, 1.1), slabs, study.voxels.shape)
+    head, geometry = prepared_geometry(study)
+    slabs = geometry.slabs
     image = geometry.resample(np.where(head, study.voxels, np.int16(AIR_HU)), size)
     inside = [_resampled_labels(geometry.plane.resample, mask[list(slab)].max(axis=0), size) for slab in slabs]
     return {
@@ -136,6 +138,33 @@ def _scan_arrays(
         "labels": np.stack([labels[list(slab)].max(axis=0) for slab in slabs]).astype(np.float32),
         "mask_known": np.stack([known[list(slab)].all() for slab in slabs]),
     }
+
+
+def prepared_geometry(study: CTStudy) -> tuple[NDArray[np.bool_], ReadingGeometry]:
+    """Return the head of a scan, and which of its voxels prepared slices show."""
+    head = head_mask(study.voxels, study.spacing_mm)
+    return head, ReadingGeometry(head_centred_crop(study, head, 1.1), slabs_of(study, 5.0), study.voxels.shape)
+
+
+def gaze(scan: LabelledScan, path: Path, size: int) -> NDArray[np.uint8]:
+    """Return a scan's gaze maps on its prepared slices, uint8 (slices, size, size), each slice's largest value 255.
+
+    A slice with less than a hundred-thousandth of the scan's largest value counts as not looked at.
+
+    Raises
+    ------
+    ExpectedError
+        If the file of gaze maps cannot be used, see :func:`scripts.datasets.gaze_maps.read_gaze`.
+    """
+    study = scan.read()
+    looked = read_gaze(path, study)
+    _, geometry = prepared_geometry(study)
+    # What lies outside the matrix is filled with air's value, and nobody looked there; rounding leaves about 1e-4.
+    in_thousands = looked / looked.max() * np.float32(1000)
+    shown = geometry.resample(in_thousands + np.float32(AIR_HU), size) - AIR_HU
+    shown = torch.where(shown < _ROUNDING, torch.zeros_like(shown), shown)
+    largest = shown.amax(dim=(-2, -1), keepdim=True).clamp(min=_ROUNDING)
+    return np.asarray((255 * shown / largest).round().to(torch.uint8).numpy())
 
 
 def _resampled_labels(resample: Callable[[Tensor, int], Tensor], mask: NDArray[np.uint8], size: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scripts.networks.saliency_multitask import FusedBackbone, SaliencyMultiTask, Stage
 from scripts.precision import PrecisionName, choose_precision
-from scripts.training.saliency_losses import blurred_mask, divergence, triplet_loss
+from scripts.training.saliency_losses import BLUR, divergence, triplet_loss, true_saliency
 from scripts.training.slice_learning import label_loss
 
 
@@ -73,15 +73,22 @@ class SaliencyLoss(nn.Module):
         Of each label, the first being any haemorrhage.
     blur : float
         Standard deviation of the masks that stand in for gaze maps, relative to the image's side.
+    gaze : bool
+        Whether the batches' masks are gaze maps in the stage of the saliency map, taken as they are.
     """
 
     def __init__(
-        self, stage: Stage, label_weights: Sequence[float] = (2.0, 1.0, 1.0, 1.0, 1.0, 1.0), blur: float = 0.03
+        self,
+        stage: Stage,
+        label_weights: Sequence[float] = (2.0, 1.0, 1.0, 1.0, 1.0, 1.0),
+        blur: float = BLUR,
+        gaze: bool = False,
     ) -> None:
         super().__init__()
         self.stage: Stage = stage
         self.label_weights = tuple(label_weights)
         self.blur = blur
+        self.gaze = gaze
 
     def forward(self, found: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the loss of what :class:`SaliencyLearning` gives for a batch.
@@ -98,6 +105,5 @@ class SaliencyLoss(nn.Module):
             known = label[:, 0].isfinite()
             return triplet_loss(found[known], label[known, 0] == 1)
         if self.stage == "saliency":
-            mask = batch["mask"] * batch["mask_known"][..., None, None]
-            return divergence(found, blurred_mask(mask, self.blur * mask.shape[-1]))
+            return divergence(found, true_saliency(batch["mask"], batch["mask_known"], self.gaze, self.blur))
         return label_loss(found, label, torch.tensor(self.label_weights, device=label.device))

@@ -1,7 +1,7 @@
 """Losses of the saliency multi-task network: triplets of slices, divergence of saliency maps (Qiu, thesis 2024).
 
 Where no reader's gaze was recorded, a reader's mask, blurred, stands in for it: :func:`blurred_mask`. Whatever is
-trained or measured so has to say it (:data:`STAND_IN`).
+trained or measured so has to say it (:data:`~scripts.explanation.saliency.STAND_IN`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-STAND_IN = "saliency maps are readers' masks, blurred: no gaze was recorded"
+from scripts.explanation.saliency import STAND_IN
+
+__all__ = ["BLUR", "STAND_IN", "blurred_mask", "divergence", "triplet_loss", "true_saliency"]
+
+BLUR = 0.03
+"""Standard deviation of the Gaussian that makes a saliency map of a mask, relative to the image's side."""
 
 
 def triplet_loss(embeddings: Tensor, positive: Tensor, margin: float = 1.0) -> Tensor:
@@ -60,6 +65,24 @@ def divergence(logits: Tensor, saliency: Tensor) -> Tensor:
     truth = saliency[seen].flatten(1) / total[seen, None]
     predicted = functional.log_softmax(logits[seen].flatten(1), dim=1)
     return functional.kl_div(predicted, truth, reduction="batchmean")
+
+
+def true_saliency(mask: Tensor, known: Tensor, gaze: bool, blur: float = BLUR) -> Tensor:
+    """Return what a predicted saliency map is held to, at least 0; 0 everywhere where nothing is known of a slice.
+
+    Parameters
+    ----------
+    mask : Tensor of uint8, shape (slices, 1, h, w)
+        Readers' masks, or their gaze.
+    known : Tensor of bool, shape (slices, 1)
+        Whether the mask, or the gaze, is known.
+    gaze : bool
+        Which of the two it is.
+    blur : float
+        Standard deviation of the Gaussian that smooths masks, relative to the image's side.
+    """
+    counted = mask * known[..., None, None]
+    return counted.float() if gaze else blurred_mask(counted, blur * mask.shape[-1])
 
 
 def blurred_mask(mask: Tensor, sigma_pixels: float) -> Tensor:
