@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -10,60 +9,22 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from entries_of_studies import HIGH_RES, INPUT_SLICES, SIDE, a_network, an_entry, read
 from resnet18_backbone import ResNet18Features
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from scripts.inferer import ImageSource, StudyInferer, StudyReading
+from scripts.inferer import ImageSource, StudyInferer
 from scripts.networks.backbone import Backbone, pool
 from scripts.networks.drct import DrCT1, DrCT2
-from scripts.networks.efficientnet_lite import EfficientNetLite0
 from scripts.networks.study_network import SliceSource, StudyOutput
 from scripts.networks.vgg16 import VGG16Features
 from scripts.precision import choose_precision
-from scripts.reading_geometry import CropPlane, ReadingGeometry, sub_stacks
+from scripts.reading_geometry import sub_stacks
 from scripts.settings import SettingError
 from scripts.training.cached_scans import read_whole_scan
 from scripts.training.scan_features import ScanFeatures
 
 torch.set_num_threads(1)
-
-SIDE, HIGH_RES = 32, 48
-INPUT_SLICES = 5
-
-
-def a_network(kind: type[DrCT1] = DrCT2, backbone: Callable[[], Backbone] = VGG16Features, **settings: Any) -> Any:
-    """A small network whose labels differ; its backbone is whole, with activations of a usable size."""
-    torch.manual_seed(7)
-    if issubclass(kind, DrCT2):
-        settings = {"key_slices": 2, "high_res_size": HIGH_RES} | settings
-    network = kind(backbone(), **({"slices": 3} | settings))
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=0.3)
-    return network.eval()
-
-
-def an_entry(input_slices: int = INPUT_SLICES, high_res: bool = False) -> dict[str, Any]:
-    """Images that are the original slices themselves."""
-    image = torch.rand(3, input_slices, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    plane = CropPlane(0, SIDE, 0, SIDE, flip_rows=False, flip_columns=False)
-    original_shape = (input_slices, SIDE, SIDE)
-    entry = {
-        "image": image,
-        "geometry": ReadingGeometry(plane, tuple((index,) for index in range(input_slices)), original_shape),
-        "head": np.ones(original_shape, dtype=bool),
-    }
-    if high_res:
-        enlarged = functional.interpolate(image.movedim(0, 1), size=(HIGH_RES, HIGH_RES), mode="bilinear")
-        entry["high_res"] = enlarged.movedim(0, 1)
-    return entry
-
-
-def read(network: DrCT1, entry: dict[str, Any], **settings: Any) -> StudyReading:
-    return StudyInferer(**({"precision": "float32"} | settings))(entry, network)
 
 
 @pytest.fixture(scope="module")
@@ -257,35 +218,6 @@ def test_the_lesion_map_of_a_network_with_a_decoder_comes_back_and_is_dark_outsi
     assert np.array_equal(lesions.probability > 127, found)
     assert set(lesions.subtypes[found].tolist()) == {5}
     assert not lesions.probability[:, :4].any()
-
-
-def mirrored(entry: dict[str, Any]) -> dict[str, Any]:
-    """The same study, left and right exchanged."""
-    return entry | {key: entry[key].flip(-1) for key in ("image", "high_res") if key in entry}
-
-
-@pytest.mark.parametrize("backbone", [VGG16Features, EfficientNetLite0])
-def test_a_study_read_from_both_sides_and_its_mirror_image_are_read_alike(backbone: type[Backbone]):
-    network = a_network(backbone=backbone)
-    settings = {"mirrored_views": True, "attribution_scale": 1.0}
-    own, other = (read(network, entry, **settings) for entry in (an_entry(), mirrored(an_entry())))
-    torch.testing.assert_close(own.probabilities, other.probabilities, atol=1e-4, rtol=0)
-    torch.testing.assert_close(own.slice_attention, other.slice_attention, atol=1e-4, rtol=0)
-    for first, second in zip(own.label_maps, other.label_maps, strict=True):
-        assert np.abs(first.voxels.astype(int) - second.voxels[..., ::-1]).max() <= 1
-    if own.lesions is not None:
-        assert np.abs(own.lesions.probability.astype(int) - other.lesions.probability[..., ::-1]).max() <= 1
-    once = read(network, an_entry())
-    assert not torch.allclose(own.probabilities, once.probabilities, atol=1e-4)
-
-
-def test_the_embedding_of_a_slice_read_from_both_sides_is_the_mean_of_both(network: DrCT2):
-    entry, precision = an_entry(), choose_precision(torch.device("cpu"), "float32")
-    once, again, both = (
-        ImageSource(each, network, precision, 2, 2, lambda *_: None, mirrored_views=twice).embeddings()
-        for each, twice in ((entry, False), (mirrored(entry), False), (entry, True))
-    )
-    torch.testing.assert_close(both, (once + again) / 2, atol=1e-5, rtol=1e-4)
 
 
 def test_a_fixed_scale_makes_a_weak_map_weak(network: DrCT2):
