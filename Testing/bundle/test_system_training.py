@@ -151,7 +151,7 @@ def test_the_learning_rate_of_radnet_falls_tenfold_after_each_third(root: Path):
     assert sorted(schedule.milestones) == [1, 2]
     assert schedule.gamma == pytest.approx(0.1)
     optimizer = workflow.parser.get_parsed_content("optimizer")
-    assert (type(optimizer).__name__, optimizer.defaults["momentum"], optimizer.defaults["lr"]) == ("SGD", 0.9, 0.001)
+    assert (type(optimizer).__name__, optimizer.defaults["momentum"], optimizer.defaults["lr"]) == ("SGD", 0.9, 0.01)
 
 
 SMALL_WINNER = {"backbone#members": [{"_target_": "tiny_backbone.TinyBackbone", "seed": seed} for seed in (0, 1)]}

@@ -141,7 +141,7 @@ def test_what_evaluate_left_is_measured_with_patients_resampled(tmp_path: Path, 
     assert found.slice_auc.low is not None
     assert found.key_slices.value == 1.0
     assert found.key_slices.random_baseline == 0.5
-    assert (found.length, found.start) == ("900 steps", "random weights"), "as the configuration trains it"
+    assert (found.length, found.start) == ("240 steps", "random weights"), "as the configuration trains it"
     stated = measured_in(evaluated(tmp_path / "other", "scans", length="2 steps"), radnet, count=100)
     assert stated is not None
     assert (stated.length, stated.start) == ("2 steps", "not known")
@@ -169,7 +169,7 @@ def test_what_was_measured_lasts_until_it_is_measured_anew(tmp_path: Path, monke
 def test_the_length_of_a_training_is_added_up_over_its_stages(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(BUNDLE)
     lengths = {system.name: training_length(system, {}) for system in systems(".")}
-    assert lengths["radnet"] == "900 steps"
+    assert lengths["radnet"] == "240 steps"
     assert lengths["saliency_multitask"] == "960 steps"
     assert lengths["rsna2019_winner"] == "240 steps, 40 epochs of scans"
     assert lengths["drct1_rsna"] == "100 epochs of scans"
