@@ -63,7 +63,7 @@ def test_a_study_that_cannot_be_loaded_is_named_before_the_sitting_begins(study,
     (cases / "b nothing.nrrd").unlink()
     (cases / "b nothing.nrrd").mkdir()
     click(study.ui.beginWithoutButton)
-    assert "the folder holds no DICOM files" in study.ui.studyLabel.text
+    assert "the folder holds no CT series to be read" in study.ui.studyLabel.text
     assert not (tmp_path / "study" / "readers").exists()
 
 
