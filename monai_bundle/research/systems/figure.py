@@ -175,7 +175,9 @@ def _frame(axes: Axes, shown: Sequence[Dot]) -> None:
     axes.axhline(CHANCE, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     axes.text(0.006, 0.015, "shaded: no better than chance", transform=axes.transAxes, fontsize=8.5, color="#777777")
     axes.set_ylabel("AUC of any haemorrhage on single slices", fontsize=10, color=INK)
-    axes.set_xlabel("Processor seconds for a scan of 32 slices, without maps (all threads together)", fontsize=10, color=INK)
+    axes.set_xlabel(
+        "Processor seconds for a scan of 32 slices, without maps (all threads together)", fontsize=10, color=INK
+    )
     axes.xaxis.set_major_locator(LogLocator(10.0, (1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
