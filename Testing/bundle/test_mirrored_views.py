@@ -30,6 +30,7 @@ def test_a_study_read_from_both_sides_and_its_mirror_image_are_read_alike(backbo
     own, other = (read(network, entry, **settings) for entry in (an_entry(), mirrored(an_entry())))
     torch.testing.assert_close(own.probabilities, other.probabilities, atol=1e-4, rtol=0)
     torch.testing.assert_close(own.slice_attention, other.slice_attention, atol=1e-4, rtol=0)
+    assert any(stored.voxels.any() for stored in own.label_maps)
     for first, second in zip(own.label_maps, other.label_maps, strict=True):
         assert np.abs(first.voxels.astype(int) - second.voxels[..., ::-1]).max() <= 1
     if own.lesions is not None:

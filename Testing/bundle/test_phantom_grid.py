@@ -46,6 +46,7 @@ def test_any_grid_shows_the_same_anatomy_at_the_same_patient_coordinates(referen
     # Nearest neighbours of a 1.5 mm grid: blood may differ within a voxel of its surface only.
     blood = reference.masks["epidural"]
     inside, near = (change(blood, np.ones((3, 3, 3))) for change in (binary_erosion, binary_dilation))
+    assert inside.any()
     assert here[inside[there]].all()
     assert not here[~near[there]].any()
     air = phantom.voxels.ravel()[within] < -500
