@@ -218,8 +218,9 @@ def test_the_page_states_all_of_it_and_loads_nothing(of_two_readers: StudyStore)
 
 def test_few_studies_and_one_reader_are_called_so(tmp_path: Path):
     store = a_study(tmp_path)
-    for sitting in Sitting:
-        read_all(store, "R01", sitting, 0.8, 20, 1)
+    # Times vary by 5 s and meet other studies in each drawn order: 20 s apart, every study differs in any order.
+    for sitting, seconds in ((Sitting.WITHOUT_AI, 40), (Sitting.WITH_AI, 20)):
+        read_all(store, "R01", sitting, 0.8, seconds, 1)
     page = re.sub(r"<[^>]+>", " ", conclude(store).read_text(encoding="utf-8")).replace("&nbsp;", " ")
     assert "Few studies: 4 read in both sittings (fewer than 30)" in page
     assert "One reader: what is found holds for this reader alone." in page
