@@ -14,6 +14,7 @@ from scripts.cache import Cache
 from scripts.datasets.registry import datalist
 from scripts.datasets.slice_batches import slice_datalist
 from scripts.labels import RSNA
+from scripts.networks.drct import DrCT1
 from scripts.networks.efficientnet_lite import EfficientNetLite0
 from scripts.training import prepared_slices
 from scripts.training.prepared_features import prepared_features, scan_entries, scans_of, split_prepared
@@ -108,10 +109,10 @@ def test_heads_learn_from_real_and_synthetic_scans_and_are_judged_by_real_ones(
     entries: list[dict[str, object]], scans: list[PreparedGroup], cache: Cache
 ):
     chosen = scans_of(scans, 1, 1, 0)
-    backbone = EfficientNetLite0()
+    network = DrCT1(EfficientNetLite0())
     sizes = {"image": 32, "high_res": 64}
     windows = [[40, 80], [80, 200], [600, 2800]]
-    features = prepared_features(chosen, backbone, windows, sizes, cache, torch.device("cpu"), "float32")
+    features = prepared_features(chosen, network, windows, sizes, cache, torch.device("cpu"), "float32")
     assert [scan.image.shape[2] for scan in features] == [1280] * len(chosen)
     assert not np.isnan(features[0].high_res.numpy()).any()
     split = split_prepared(scan_entries(chosen, entries), features, 0)

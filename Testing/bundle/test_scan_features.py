@@ -64,7 +64,7 @@ def make(entries: list[dict[str, Any]], small_recipe: SliceRecipe, tmp_path: Pat
         folder: Path = tmp_path,
     ) -> tuple[list[ScanFeatures], int]:
         backbone = backbone or TinyBackbone()
-        features = scan_features(listed, how, backbone, Cache(folder), torch.device("cpu"))
+        features = scan_features(listed, how, DrCT1(backbone), Cache(folder), torch.device("cpu"))
         return features, backbone.slices
 
     return run
@@ -95,7 +95,7 @@ def test_every_slice_has_features_in_every_variant_and_at_both_sizes(make: Make)
 
 def test_slices_of_one_size_have_no_features_of_another(entries: list[dict[str, Any]], tmp_path: Path):
     once = recipe(image_sizes={"image": "@image_size"})
-    (found, *_) = scan_features(entries, once, TinyBackbone(), Cache(tmp_path), torch.device("cpu"))
+    (found, *_) = scan_features(entries, once, DrCT1(TinyBackbone()), Cache(tmp_path), torch.device("cpu"))
     assert found.image.isfinite().all()
     assert found.high_res.isnan().all()
     features = torch.stack((found.image[:1], found.high_res[:1]), dim=1)
@@ -119,10 +119,10 @@ def test_features_may_leave_out_augmented_variants_or_high_resolution(
 ):
     (whole, *_), _ = make()
     backbone, cache = TinyBackbone(), Cache(tmp_path)
-    (plain, *_) = scan_features(entries, small_recipe, backbone, cache, torch.device("cpu"), augmented=False)
+    (plain, *_) = scan_features(entries, small_recipe, DrCT1(backbone), cache, torch.device("cpu"), augmented=False)
     assert torch.equal(plain.image, whole.image[:1])
     assert torch.equal(plain.high_res, whole.high_res[:1])
-    (low, *_) = scan_features(entries, small_recipe, backbone, cache, torch.device("cpu"), high_res=False)
+    (low, *_) = scan_features(entries, small_recipe, DrCT1(backbone), cache, torch.device("cpu"), high_res=False)
     assert torch.equal(low.image, whole.image)
     assert torch.equal(low.high_res, whole.image)
     assert cache.computed == 0

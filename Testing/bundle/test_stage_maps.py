@@ -17,6 +17,7 @@ from scripts.cache import Cache
 from scripts.datasets.ct_ich import datalist
 from scripts.labels import RSNA
 from scripts.messages import ExpectedError
+from scripts.networks.drct import DrCT1
 from scripts.networks.vgg16 import VGG16Features
 from scripts.training.scan_features import ScanFeatures, scan_features
 from scripts.training.slice_recipe import SliceRecipe
@@ -62,7 +63,7 @@ def pooled(
     backbone = TinyBackbone()
     with torch.no_grad():
         list(backbone.features[2].parameters())[1].add_(bias)
-    features = scan_features(entries, how, backbone, Cache(folder), CPU, maps=maps)
+    features = scan_features(entries, how, DrCT1(backbone), Cache(folder), CPU, maps=maps)
     assert backbone.slices == 0, "the frozen stage was run though its maps were there"
     return features, backbone.trained_slices
 
@@ -96,7 +97,7 @@ def test_maps_are_kept_in_bfloat16_with_their_channels_last(made: list[StageMaps
 def test_features_from_maps_are_those_of_the_whole_backbone(
     made: list[StageMaps], entries: list[dict[str, Any]], how: SliceRecipe, tmp_path: Path
 ):
-    direct = scan_features(entries, how, TinyBackbone(), Cache(tmp_path), CPU)
+    direct = scan_features(entries, how, DrCT1(TinyBackbone()), Cache(tmp_path), CPU)
     for found, expected in zip(pooled(made, tmp_path, entries, how)[0], direct, strict=True):
         # bfloat16 has eight bits of mantissa; sums of a few dozen terms lose no more than two of them.
         tolerance = 2**-7 * float(expected.image.abs().max())

@@ -96,6 +96,7 @@ class ImageSource:
         }
         self.positions: tuple[float, ...] = getattr(images.get("geometry"), "positions_mm", ())
         fastest_layout(network.backbone)
+        self.network = network
         self.backbone: Backbone = network.backbone
         decoders = {name: getattr(network, name, None) for name in ("lesion_decoder", "saliency_decoder")}
         self.decoders: dict[str, Decoder] = {name: each for name, each in decoders.items() if each is not None}
@@ -154,11 +155,13 @@ class ImageSource:
                     of_view.append(seen)
                 for name, of_decoder in pixels.items():
                     of_decoder.append(torch.stack([decoded[name] for _, decoded in views]).mean(dim=0))
-        for name, of_decoder in pixels.items():
-            self.pixels[name].append(FeatureMaps(torch.cat(of_decoder), input_slices))
+        merged = {name: torch.cat(of_decoder) for name, of_decoder in pixels.items()}
+        for name, logits in merged.items():
+            self.pixels[name].append(FeatureMaps(logits, input_slices))
         read = [FeatureMaps(torch.cat(of_view).requires_grad_(), input_slices) for of_view in maps]
         self.maps += read
-        return torch.stack([self.backbone.pool(each.maps) for each in read]).mean(dim=0)
+        features = torch.stack([self.backbone.pool(each.maps) for each in read]).mean(dim=0)
+        return self.network.embedding(features, merged["lesion_decoder"]) if self.network.heeds_lesions else features
 
     def _view(self, batch: Tensor, mirrored: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Return feature maps and each decoder's logits of one view, all as the slices lie."""

@@ -78,7 +78,7 @@ class NetworkReading:
     @property
     def slice_logits(self) -> NDArray[np.float64]:
         """Of each original slice, shape (slices, labels); a slice of a slab has the slab's."""
-        return np.asarray(self.output.slice_logits.double().numpy()[self._input_slice()], dtype=np.float64)
+        return np.asarray(self.output.merged_slice_logits.double().numpy()[self._input_slice()], dtype=np.float64)
 
     @property
     def key_slices(self) -> tuple[int, ...]:

@@ -132,7 +132,7 @@ def export(configured: Configured, folder: Path) -> list[Path]:
     ckpt_export(net_id="network_def", key_in_ckpt="network", filepath=str(folder / TORCHSCRIPT), **traced, **common)
     for name, net_id, interface, shape in (
         (BACKBONE, "slice_features_def", SliceFeatures(network).interface, (2, 3, size, size)),
-        (KEY_SLICES, "key_slices_def", KeySlices.interface, (2, network.slices, network.backbone.channels)),
+        (KEY_SLICES, "key_slices_def", KeySlices.interface, (2, network.slices, network.embedding_width)),
     ):
         onnx_export(
             net_id,
@@ -143,7 +143,7 @@ def export(configured: Configured, folder: Path) -> list[Path]:
             **common,
         )
     # onnx_export makes up one random input; the heads take two.
-    two_inputs = [torch.rand(2, count, network.backbone.channels) for count in (network.slices, network.key_slices)]
+    two_inputs = [torch.rand(2, count, network.embedding_width) for count in (network.slices, network.key_slices)]
     onnx.save(convert_to_onnx(Heads(network), two_inputs, **converter_kwargs(Heads.interface)), folder / HEADS)
     identity = configured.identity()
     for name in (BACKBONE, KEY_SLICES, HEADS):

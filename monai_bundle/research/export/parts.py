@@ -44,7 +44,7 @@ class SliceFeatures(nn.Module):
         return Interface({"slices": {0: "slices", 2: "height", 3: "width"}}, ("maps", "features", *lesions))
 
     def forward(self, slices: Tensor) -> tuple[Tensor, ...]:
-        """Return maps (slices, channels, height / stride, width / stride), embeddings (slices, channels) and pixels.
+        """Return maps (slices, channels, height / stride, width / stride), embeddings (slices, width) and pixels.
 
         The pixels' logits have the shape (slices, labels, height / 4, width / 4); they are left out where the network
         has no lesion decoder.
@@ -56,8 +56,11 @@ class SliceFeatures(nn.Module):
         """
         backbone, decoder = self.network.backbone, self.network.lesion_decoder
         levels = backbone.levels(slices)
-        read = levels[-1], backbone.pool(levels[-1])
-        return read if decoder is None else (*read, decoder(levels))
+        features = backbone.pool(levels[-1])
+        if decoder is None:
+            return levels[-1], features
+        pixels = decoder(levels)
+        return levels[-1], self.network.embedding(features, pixels), pixels
 
 
 class KeySlices(nn.Module):

@@ -268,7 +268,7 @@ def scan_prediction(
     readings = [read_whole_scan(network, features, number) for number in range(augmentations)]
     probabilities, attention, slice_logits = (
         torch.stack([getattr(reading, name) for reading in readings]).mean(dim=0)
-        for name in ("probabilities", "slice_attention", "slice_logits")
+        for name in ("probabilities", "slice_attention", "merged_slice_logits")
     )
     input_slice = features.input_slice.numpy()
     per_read = np.bincount(input_slice, minlength=len(attention))

@@ -111,12 +111,18 @@ class SliceAttention(nn.Module):
         Length of a row.
     smoothing : int
         How often the slice logits that are added are averaged with their neighbours.
+    from_slice_logits : bool
+        Whether the rows' own value begins at 0, so that training starts from the attention that slice logits give; else
+        it begins at random.
     """
 
-    def __init__(self, width: int, smoothing: int = 0) -> None:
+    def __init__(self, width: int, smoothing: int = 0, from_slice_logits: bool = False) -> None:
         super().__init__()
         self.smoothing = smoothing
         self.score = nn.Linear(width, 1)
+        if from_slice_logits:
+            nn.init.zeros_(self.score.weight)
+            nn.init.zeros_(self.score.bias)
 
     def forward(self, rows: Tensor, slice_logits: Tensor) -> Tensor:
         """Return attention (batch, slices), summing to 1 over the slices.

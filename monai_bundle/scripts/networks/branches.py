@@ -19,6 +19,7 @@ from scripts.networks.attention import (
     classifier,
     mean_with_neighbours,
 )
+from scripts.networks.lesion_evidence import LesionEvidence, NoLesionEvidence
 
 Aggregation = Literal["flatten", "attention"]
 SlicePooling = Literal["attention", "smooth_maximum"]
@@ -54,6 +55,10 @@ class HeadSettings:
         How often the slice logits that are added to the attention's values are averaged with their neighbours first
         (:func:`~scripts.networks.attention.mean_with_neighbours`): a haemorrhage spans slices, and what one slice of
         5 mm shows alone is more often none. 0 takes each slice's own.
+    lesion_evidence : bool
+        Whether the area that the lesion decoder outlines counts in each slice's logits
+        (:class:`~scripts.networks.lesion_evidence.LesionEvidence`), and so in attention and answer; needs a slice
+        classifier and a backbone with a lesion decoder.
     """
 
     hidden: int = 32
@@ -64,6 +69,11 @@ class HeadSettings:
     slice_classifier: bool = False
     slice_pooling: SlicePooling = "attention"
     attention_smoothing: int = 0
+    lesion_evidence: bool = False
+
+
+def _lesion_evidence(labels: int, heads: HeadSettings) -> nn.Module:
+    return LesionEvidence(labels) if heads.lesion_evidence else NoLesionEvidence(labels)
 
 
 def _slice_classifier(labels: int, channels: int, heads: HeadSettings) -> nn.Module:
@@ -88,16 +98,18 @@ class PrimaryNetwork(nn.Module):
         self.feature_attention = FeatureAttention(kind, channels, heads.dropout, heads.normalisation)
         self.encoder = BiGRUEncoder(channels, heads.hidden, heads.width)
         self.slice_classifier = _slice_classifier(labels, channels, heads)
-        self.slice_attention = SliceAttention(heads.width, heads.attention_smoothing)
+        self.lesion_evidence = _lesion_evidence(labels, heads)
+        self.slice_attention = SliceAttention(heads.width, heads.attention_smoothing, heads.slice_classifier)
         self.slice_pooling = heads.slice_pooling
         self.aggregate = Aggregate(how)
         self.classifier = classifier(self.aggregate.width(slices, heads.width), heads.classifier, labels, heads.dropout)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return logits, attended rows (batch, m, width), slice attention, feature attention and slice logits."""
+        features, evidence = self.lesion_evidence(features)
         attended, feature_attention = self.feature_attention(features)
         rows = self.encoder(attended)
-        slice_logits = self.slice_classifier(features)
+        slice_logits = self.slice_classifier(features) + evidence
         slice_attention = self.slice_attention(rows, slice_logits[..., 0])
         rows = rows * slice_attention[..., None]
         pooled = pooled_slice_logits(slice_logits, slice_attention, self.slice_pooling)
@@ -111,6 +123,7 @@ class KeySliceNetwork(nn.Module):
     def __init__(self, labels: int, slices: int, channels: int, heads: HeadSettings, how: Aggregation) -> None:
         super().__init__()
         self.slice_classifier = _slice_classifier(labels, channels, heads)
+        self.lesion_evidence = _lesion_evidence(labels, heads)
         self.normalisation = FeatureNormalisation(heads.normalisation, channels)
         self.fully_connected = nn.Sequential(nn.Linear(channels, channels), nn.ReLU())
         self.encoder = BiGRUEncoder(channels, heads.hidden, heads.width)
@@ -123,10 +136,11 @@ class KeySliceNetwork(nn.Module):
         ``weights`` (batch, m_key) are the key slices' attention, brought to a sum of 1. Rows that are added are
         multiplied by them, as the primary network's are.
         """
+        features, evidence = self.lesion_evidence(features)
         rows = self.encoder(self.fully_connected(self.normalisation(features)))
         if self.aggregate.how != "flatten":
             rows = rows * weights[..., None]
-        slice_logits = self.slice_classifier(features)
+        slice_logits = self.slice_classifier(features) + evidence
         return self.classifier(self.aggregate(rows)) + weighted_mean(slice_logits, weights), rows, slice_logits
 
 

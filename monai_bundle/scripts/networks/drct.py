@@ -88,6 +88,11 @@ class DrCT1(StudyNetwork):
         See :class:`Aggregate`.
     heads : dict, optional
         Fields of :class:`HeadSettings`.
+
+    Raises
+    ------
+    ValueError
+        If lesions are to be evidence where there is no lesion decoder, or no slice classifier to add it to.
     """
 
     def __init__(
@@ -107,18 +112,24 @@ class DrCT1(StudyNetwork):
         self.has_slice_classifier = self.heads.slice_classifier
         self.backbone = backbone
         self.lesion_decoder = LesionDecoder(backbone.level_channels, labels) if backbone.level_channels else None
+        self.heeds_lesions = self.heads.lesion_evidence
+        if self.heeds_lesions and (self.lesion_decoder is None or not self.has_slice_classifier):
+            raise ValueError("lesion_evidence needs a lesion decoder and a slice classifier")
         self.primary = PrimaryNetwork(labels, slices, backbone.channels, self.heads, feature_attention, aggregation)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (batch, labels) for windowed slices (batch, 3, m, height, width)."""
-        # Not through read: torch.jit.script, by which MONAI exports, knows neither functions as arguments nor Reading.
         logits: Tensor = self.primary(self.embeddings_of(image))[0]
         return logits
 
+    @property
+    def embedding_width(self) -> int:
+        """Length of an embedding: the backbone's channels, and a lesion score per label where lesions are heeded."""
+        return self.backbone.channels + (self.labels if self.heeds_lesions else 0)
+
     def embeddings_of(self, image: Tensor) -> Tensor:
-        """Return z, the embeddings (batch, m, channels), of windowed slices (batch, 3, m, height, width) (eq. 2)."""
-        slices = image.movedim(1, 2).flatten(0, 1)
-        return self.backbone.pool(self.backbone(slices)).unflatten(0, (image.shape[0], image.shape[2]))
+        """Return z, the embeddings (batch, m, width), of windowed slices (batch, 3, m, height, width) (eq. 2)."""
+        return self.embed(image.movedim(1, 2).flatten(0, 1)).unflatten(0, (image.shape[0], image.shape[2]))
 
     def read_study(self, source: SliceSource) -> StudyOutput:
         """Read a study in sub-stacks of m slices that share the embeddings of its input slices."""
@@ -208,7 +219,7 @@ class DrCT2(DrCT1):
         stacks = torch.arange(image.shape[0], device=key_slices.device)[:, None]
         slices = image.movedim(1, 2)[stacks, key_slices].flatten(0, 1)
         enlarged = functional.interpolate(slices, size=(self.high_res_size, self.high_res_size), mode="bilinear")
-        return self.backbone.pool(self.backbone(enlarged)).unflatten(0, key_slices.shape)
+        return self.embed(enlarged).unflatten(0, key_slices.shape)
 
     def read(self, features: Tensor, high_resolution: HighResolution) -> Reading:
         """Read all slices, then the key slices again, then both together (eq. 10 to 13)."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scripts.networks.backbone import Backbone
+from scripts.networks.lesion_evidence import lesion_scores
 
 SLAB_MM = 5.0
 """Distance of input slices of which none is known."""
@@ -92,6 +93,13 @@ class StudyOutput:
     saliency_logits: Tensor | None = None
 
     @property
+    def merged_slice_logits(self) -> Tensor:
+        """Slices' logits (input slices, labels): the mean of both readings where a slice was read twice."""
+        merged = self.slice_logits.clone()
+        merged[self.key_slices] = (merged[self.key_slices] + self.key_slice_logits) / 2
+        return merged
+
+    @property
     def logits(self) -> Tensor:
         """Mean over the sub-stacks, shape (labels,): what Grad-CAM explains."""
         return self.sub_stack_logits.mean(dim=0)
@@ -118,6 +126,8 @@ class StudyNetwork(nn.Module, ABC):
         m, the number of input slices of a sub-stack.
     has_slice_classifier : bool
         Whether ``slice_logits`` are learnt ones.
+    heeds_lesions : bool
+        Whether each embedding ends with the slice's lesion scores, see :meth:`embedding`; needs a ``lesion_decoder``.
     """
 
     # Hidden from torch.jit.script, which reads the annotations of a module's class and knows none of these types.
@@ -125,6 +135,26 @@ class StudyNetwork(nn.Module, ABC):
         backbone: Backbone
         slices: int
     has_slice_classifier = False
+    heeds_lesions = False
+
+    def embed(self, slices: Tensor) -> Tensor:
+        """Return the embeddings (slices, width) of windowed slices (slices, 3, height, width)."""
+        if not self.heeds_lesions:
+            return self.backbone.pool(self.backbone(slices))
+        levels = self.backbone.levels(slices)
+        return self.embedding(self.backbone.pool(levels[-1]), self.get_submodule("lesion_decoder")(levels))
+
+    def embedding(self, features: Tensor, pixel_logits: Tensor) -> Tensor:
+        """Return the embeddings (slices, width): pooled features, and lesion scores behind them where they are heeded.
+
+        Parameters
+        ----------
+        features : Tensor, shape (slices, channels)
+            Pooled by the backbone.
+        pixel_logits : Tensor, shape (slices, labels, h, w)
+            Of the lesion decoder.
+        """
+        return torch.cat([features, lesion_scores(pixel_logits)], dim=-1) if self.heeds_lesions else features
 
     @abstractmethod
     def read_study(self, source: SliceSource) -> StudyOutput:

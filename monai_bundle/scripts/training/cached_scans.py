@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,24 +162,28 @@ class CachedFeaturesNetwork(nn.Module):
 
 
 def parameter_groups(
-    network: DrCT1, learning_rate: float, aps_learning_rate: float, slice_classifiers: bool = True
+    network: DrCT1,
+    learning_rate: float,
+    aps_learning_rate: float,
+    slice_classifiers: bool = True,
+    evidence_learning_rate: float = 0.01,
 ) -> list[dict[str, Any]]:
     """Give the APS network its own learning rate and leave the frozen backbone out (the paper: 5e-4 and 3e-4).
 
     The lesion decoder, which scans teach nothing, is left out too, and slice classifiers where they are not trained.
+    What lesions weigh is two numbers a label, which at the others' rate would stay where they begin.
     """
-    left_out = ("backbone.", "lesion_decoder.")
-    aps = {name for name, _ in network.named_parameters() if name.startswith("aps.")}
-
-    def chosen(is_aps: bool) -> Iterable[nn.Parameter]:
-        for name, parameter in network.named_parameters():
-            if not slice_classifiers and ".slice_classifier." in name:
-                continue
-            if not name.startswith(left_out) and (name in aps) == is_aps:
-                yield parameter
-
-    groups = [{"params": list(chosen(False)), "lr": learning_rate}]
-    return [*groups, {"params": list(chosen(True)), "lr": aps_learning_rate}] if aps else groups
+    left_out = ["backbone.", "lesion_decoder."]
+    if not slice_classifiers:
+        left_out += ["primary.slice_classifier.", "aps.slice_classifier."]
+    rates = {"primary.lesion_evidence.": evidence_learning_rate, "aps.lesion_evidence.": evidence_learning_rate}
+    rates |= {"aps.": aps_learning_rate, "": learning_rate}
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if not name.startswith(tuple(left_out)):
+            rate = next(rate for start, rate in rates.items() if name.startswith(start))
+            groups.setdefault(rate, []).append(parameter)
+    return [{"params": parameters, "lr": rate} for rate, parameters in groups.items()]
 
 
 class CachedSource:

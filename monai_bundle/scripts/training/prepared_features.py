@@ -13,7 +13,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from scripts.cache import Cache, weights_key
-from scripts.networks.backbone import Backbone
+from scripts.networks.study_network import StudyNetwork
 from scripts.precision import Precision, PrecisionName, choose_precision, fastest_layout
 from scripts.training.balanced_batches import stated_labels, windowed
 from scripts.training.cached_scans import ScanSplit
@@ -100,7 +100,7 @@ def split_prepared(
 
 def prepared_features(
     groups: Sequence[PreparedGroup],
-    backbone: Backbone,
+    network: StudyNetwork,
     windows: Sequence[Sequence[float]],
     sizes: Mapping[str, int],
     cache: Cache,
@@ -113,8 +113,8 @@ def prepared_features(
     ----------
     groups : sequence of PreparedGroup
         Whole scans.
-    backbone : Backbone
-        With its weights.
+    network : StudyNetwork
+        With the weights of its backbone, and of its lesion decoder if it heeds lesions.
     windows : sequence of (float, float)
         Centre and width in HU of each channel.
     sizes : mapping
@@ -126,13 +126,16 @@ def prepared_features(
     precision : str
         As for :func:`scripts.precision.choose_precision`.
     """
-    fastest_layout(backbone.eval().to(device))
+    backbone = network.backbone
+    fastest_layout(network.eval().to(device))
     chosen = choose_precision(device, precision)
     of_backbone = [type(backbone).__name__, weights_key(backbone), [list(each) for each in windows], dict(sizes)]
+    if network.heeds_lesions:
+        of_backbone.append(weights_key(network.get_submodule("lesion_decoder")))
     found = []
     for group in tqdm(groups, desc="embeddings", unit="scan"):
         key = [group.key, of_backbone, chosen.name]
-        compute = partial(_compute, group, backbone, HounsfieldWindows(windows), sizes, (device, chosen))
+        compute = partial(_compute, group, network, HounsfieldWindows(windows), sizes, (device, chosen))
         arrays = cache.get("embeddings", key, compute)
         image = torch.from_numpy(arrays["image"]).float()
         high_res = torch.from_numpy(arrays["high_res"]).float() if "high_res" in arrays else image * torch.nan
@@ -142,7 +145,7 @@ def prepared_features(
 
 def _compute(
     group: PreparedGroup,
-    backbone: Backbone,
+    network: StudyNetwork,
     windows: HounsfieldWindows,
     sizes: Mapping[str, int],
     where: tuple[torch.device, Precision],
@@ -152,11 +155,11 @@ def _compute(
         size = (side, side)
         image = functional.interpolate(group.image.float()[:, None], size=size, mode="bilinear", antialias=True)
         slices = windowed(image, windows)
-        arrays[name] = _embeddings(backbone, slices, *where)[None].half().numpy()
+        arrays[name] = _embeddings(network, slices, *where)[None].half().numpy()
     return arrays
 
 
-def _embeddings(backbone: Backbone, slices: Tensor, device: torch.device, precision: Precision) -> Tensor:
+def _embeddings(network: StudyNetwork, slices: Tensor, device: torch.device, precision: Precision) -> Tensor:
     with torch.inference_mode(), precision.autocast():
         batches = (batch.to(device).contiguous(memory_format=torch.channels_last) for batch in slices.split(16))
-        return torch.cat([backbone.pool(backbone(batch)).float() for batch in batches]).cpu()
+        return torch.cat([network.embed(batch).float() for batch in batches]).cpu()

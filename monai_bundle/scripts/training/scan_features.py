@@ -15,6 +15,7 @@ from tqdm import tqdm
 from scripts.cache import Cache, weights_key
 from scripts.messages import ExpectedError
 from scripts.networks.backbone import Backbone
+from scripts.networks.study_network import StudyNetwork
 from scripts.precision import Precision, PrecisionName, choose_precision, fastest_layout
 from scripts.training.slice_recipe import SliceRecipe, input_slices_of
 from scripts.training.stage_maps import Arrays, StageMaps
@@ -42,7 +43,7 @@ class ScanFeatures:
 def scan_features(
     entries: Sequence[Mapping[str, Any]],
     recipe: SliceRecipe,
-    backbone: Backbone,
+    network: StudyNetwork,
     cache: Cache,
     device: torch.device,
     maps: Sequence[StageMaps] | None = None,
@@ -57,8 +58,8 @@ def scan_features(
         Datalist.
     recipe : SliceRecipe
         How slices are made.
-    backbone : Backbone
-        With its weights.
+    network : StudyNetwork
+        With the weights of its backbone, and of its lesion decoder if it heeds lesions.
     cache : Cache
         Keeps them as ``features``.
     device : torch.device
@@ -76,9 +77,9 @@ def scan_features(
         ``training.no_high_res_maps`` if the maps are of single slices.
     """
     if maps is not None:
-        features = _of_maps(maps, backbone, cache, device, recipe.precision)
+        features = _of_maps(maps, network.backbone, cache, device, recipe.precision)
     else:
-        features = _of_entries(entries, recipe, backbone, cache, device)
+        features = _of_entries(entries, recipe, network, cache, device)
     if not augmented:
         features = [ScanFeatures(scan.image[:1], scan.high_res[:1], scan.input_slice) for scan in features]
     if not high_res:
@@ -87,12 +88,15 @@ def scan_features(
 
 
 def _of_entries(
-    entries: Sequence[Mapping[str, Any]], recipe: SliceRecipe, backbone: Backbone, cache: Cache, device: torch.device
+    entries: Sequence[Mapping[str, Any]], recipe: SliceRecipe, network: StudyNetwork, cache: Cache, device: torch.device
 ) -> list[ScanFeatures]:
-    fastest_layout(backbone.eval().to(device))
+    backbone = network.backbone
+    fastest_layout(network.eval().to(device))
     precision = choose_precision(device, recipe.precision)
     of_backbone = [type(backbone).__name__, backbone.normalisation, weights_key(backbone), precision.name]
-    pooled = partial(_pooled_images, backbone, device, precision)
+    if network.heeds_lesions:
+        of_backbone.append(weights_key(network.get_submodule("lesion_decoder")))
+    pooled = partial(_pooled_images, network, device, precision)
     features = []
     for number, entry in enumerate(tqdm(entries, desc="features", unit="scan")):
         key = [recipe.key(entry, number), of_backbone]
@@ -147,12 +151,14 @@ def _features(arrays: Arrays, input_slice: Tensor) -> ScanFeatures:
     return ScanFeatures(image, high_res, input_slice)
 
 
-def _pooled_images(backbone: Backbone, device: torch.device, precision: Precision, images: Tensor, size: int) -> Tensor:
-    """Return pooled features (slices, channels) of windowed slices (windows, slices, height, width)."""
+def _pooled_images(
+    network: StudyNetwork, device: torch.device, precision: Precision, images: Tensor, size: int
+) -> Tensor:
+    """Return embeddings (slices, width) of windowed slices (windows, slices, height, width)."""
     batches = images.movedim(0, 1).split(size)
     with torch.inference_mode(), precision.autocast():
         laid_out = (batch.to(device).contiguous(memory_format=torch.channels_last) for batch in batches)
-        return torch.cat([backbone.pool(backbone(batch)) for batch in laid_out]).float().cpu()
+        return torch.cat([network.embed(batch) for batch in laid_out]).float().cpu()
 
 
 def _pooled_maps(
