@@ -104,7 +104,7 @@ class CountedSource:
         decoder: nn.Module | None = getattr(network, "lesion_decoder", None)
         self.backbone = copy.deepcopy(network.backbone).to("meta")
         self.decoder = None if decoder is None else copy.deepcopy(decoder).to("meta")
-        self.channels, self.sizes = channels, sizes
+        self.channels, self.sizes, self.width = channels, sizes, network.embedding_width
         self.views = 2 if mirrored else 1
 
     def embeddings(self) -> Tensor:
@@ -137,7 +137,7 @@ class CountedSource:
             self.backbone(image)
         else:
             self.decoder(self.backbone.levels(image))
-        return torch.rand(count, self.backbone.channels)
+        return torch.rand(count, self.width)
 
 
 def _timed(network: StudyNetwork, images: dict[str, Tensor], mirrored: bool) -> float:

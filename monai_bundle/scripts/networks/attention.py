@@ -11,6 +11,8 @@ FeatureAttentionKind = Literal["softmax", "scaled_softmax"]
 Normalisation = Literal["scan", "batch"]
 
 
+SMALLEST_ATTENTION = 1e-12
+"""Of which a logarithm is taken."""
 SMALLEST_VARIANCE = 0.01
 """Added to every variance: VGG16's maxima are of order 1 to 10, and bfloat16 blurs them by some hundredths."""
 
@@ -134,10 +136,27 @@ class SliceAttention(nn.Module):
         slice_logits : Tensor, shape (batch, slices)
             Added to each slice's value: its logit for the first label, 0 without a slice classifier.
         """
+        attention: Tensor = (self.score(rows).squeeze(-1) + self._smooth(slice_logits)).softmax(dim=-1)
+        return attention
+
+    def after_second_reading(self, attention: Tensor, slice_logits: Tensor, merged: Tensor) -> Tensor:
+        """Return the attention (batch, slices) that the slices' logits give once key slices were read again.
+
+        Parameters
+        ----------
+        attention : Tensor, shape (batch, slices)
+            From the first reading.
+        slice_logits, merged : Tensor, shape (batch, slices)
+            Of the first label, from the first reading and from both.
+        """
+        change = self._smooth(merged - slice_logits)
+        # Softmax of the rows' value plus the new logits, without the rows.
+        return (attention.clamp(min=SMALLEST_ATTENTION).log() + change).softmax(dim=-1)
+
+    def _smooth(self, slice_logits: Tensor) -> Tensor:
         for _ in range(self.smoothing):
             slice_logits = mean_with_neighbours(slice_logits[..., None])[..., 0]
-        attention: Tensor = (self.score(rows).squeeze(-1) + slice_logits).softmax(dim=-1)
-        return attention
+        return slice_logits
 
 
 def mean_with_neighbours(slice_logits: Tensor) -> Tensor:

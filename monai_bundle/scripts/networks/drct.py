@@ -30,9 +30,9 @@ from scripts.networks.study_network import (
     SliceSource,
     StudyNetwork,
     StudyOutput,
+    attention_per_slice,
     mean_per_slice,
     merged_pixels,
-    sum_per_slice,
 )
 from scripts.reading_geometry import sub_stacks
 
@@ -51,7 +51,7 @@ class Reading:
     branch_logits : tuple of Tensor
         Logits of the branches with a loss of their own: primary and APS for DrCT2, none for DrCT1.
     slice_attention : Tensor, shape (batch, m)
-        Sums to 1 over the slices.
+        Sums to 1 over the slices; of DrCT2 after the second reading, which the choice of key slices does not know.
     feature_attention : Tensor, shape (batch, m, channels)
         Sums to 1 over the channels.
     key_slices : Tensor of int64, shape (batch, m_key)
@@ -145,7 +145,7 @@ class DrCT1(StudyNetwork):
         key_slices, places = stacks.gather(1, reading.key_slices).unique(return_inverse=True)
         return StudyOutput(
             sub_stack_logits=reading.logits,
-            slice_attention=sum_per_slice(reading.slice_attention, stacks, count) / len(stacks),
+            slice_attention=attention_per_slice(reading.slice_attention, stacks, count),
             slice_logits=mean_per_slice(reading.slice_logits, stacks, count),
             key_slices=key_slices,
             key_slice_logits=mean_per_slice(reading.key_slice_logits, places, len(key_slices)),
@@ -227,8 +227,10 @@ class DrCT2(DrCT1):
         keys = self.choose(slice_attention)
         found = self.fuse(rows, slice_logits, slice_attention, keys, high_resolution(keys))
         logits, aps_logits, key_slice_logits = found
+        merged = read_twice(slice_logits, keys, key_slice_logits)[..., 0]
+        attended = self.primary.slice_attention.after_second_reading(slice_attention, slice_logits[..., 0], merged)
         branches = (primary_logits, aps_logits)
-        return Reading(logits, branches, slice_attention, feature_attention, keys, slice_logits, key_slice_logits)
+        return Reading(logits, branches, attended, feature_attention, keys, slice_logits, key_slice_logits)
 
     def choose(self, slice_attention: Tensor) -> Tensor:
         """Return the positions (batch, m_key) of the slices with the largest attention (batch, m), ascending."""
@@ -258,9 +260,7 @@ class DrCT2(DrCT1):
         aps_logits, key_rows, key_slice_logits = self.aps(features, weights)
         fused = rows + self._on_all_slices(key_rows, key_slices, rows)
         if self.heads.slice_pooling == "smooth_maximum":
-            at_key_slices = key_slices[..., None].expand_as(key_slice_logits)
-            again = (slice_logits.gather(1, at_key_slices) + key_slice_logits) / 2
-            both = smooth_maximum(slice_logits.scatter(1, at_key_slices, again))
+            both = smooth_maximum(read_twice(slice_logits, key_slices, key_slice_logits))
         else:
             both = (weighted_mean(slice_logits, slice_attention) + weighted_mean(key_slice_logits, weights)) / 2
         logits: Tensor = self.fusion(self.aggregate(fused)) + both
@@ -270,6 +270,22 @@ class DrCT2(DrCT1):
         if self.fusion_kind == "first_rows":
             keys = torch.arange(self.key_slices, device=keys.device).expand_as(keys)
         return torch.zeros_like(rows).scatter_add(1, keys[..., None].expand_as(key_rows), key_rows)
+
+
+def read_twice(slice_logits: Tensor, key_slices: Tensor, key_slice_logits: Tensor) -> Tensor:
+    """Return slice logits (batch, m, labels), the mean of both readings where a slice is a key slice.
+
+    Parameters
+    ----------
+    slice_logits : Tensor, shape (batch, m, labels)
+        Of the first reading.
+    key_slices : Tensor of int64, shape (batch, m_key)
+        Positions of the key slices.
+    key_slice_logits : Tensor, shape (batch, m_key, labels)
+        Of the second reading.
+    """
+    at_key_slices = key_slices[..., None].expand_as(key_slice_logits)
+    return slice_logits.scatter(1, at_key_slices, (slice_logits.gather(1, at_key_slices) + key_slice_logits) / 2)
 
 
 def _no_key_slices(key_slices: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class LesionEvidence(nn.Module):
         self.offset = nn.Parameter(torch.zeros(labels))
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Divide embeddings (batch, slices, channels + labels) into features (..., channels) and evidence (..., labels)."""
+        """Divide embeddings (batch, slices, channels + labels) into features and evidence (batch, slices, labels)."""
         features, scores = embeddings[..., : -self.labels], embeddings[..., -self.labels :]
         return features, self.weight * scores + self.offset
 

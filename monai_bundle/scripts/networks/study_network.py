@@ -137,6 +137,11 @@ class StudyNetwork(nn.Module, ABC):
     has_slice_classifier = False
     heeds_lesions = False
 
+    @property
+    def embedding_width(self) -> int:
+        """Length of an embedding that :meth:`read_study` takes."""
+        return self.backbone.channels
+
     def embed(self, slices: Tensor) -> Tensor:
         """Return the embeddings (slices, width) of windowed slices (slices, 3, height, width)."""
         if not self.heeds_lesions:
@@ -202,6 +207,25 @@ def sum_per_slice(values: Tensor, input_slices: Tensor, count: int) -> Tensor:
     """
     total = values.new_zeros(count, *values.shape[2:])
     return total.index_add(0, input_slices.flatten(), values.flatten(0, 1))
+
+
+def attention_per_slice(attention: Tensor, input_slices: Tensor, count: int) -> Tensor:
+    """Return each input slice's attention (count,), summing to 1, however often it stands in a sub-stack.
+
+    A short scan repeats slices, and one a little longer than a sub-stack leaves some out of one: their sum would be
+    twice, or half, what they deserve beside their neighbours.
+
+    Parameters
+    ----------
+    attention : Tensor, shape (sub-stacks, slices)
+        Sums to 1 over the slices of each.
+    input_slices : Tensor of int64, shape (sub-stacks, slices)
+        Which input slice stands there.
+    count : int
+        Number of input slices.
+    """
+    mean = mean_per_slice(attention, input_slices, count)
+    return mean / mean.sum()
 
 
 def mean_per_slice(values: Tensor, input_slices: Tensor, count: int) -> Tensor:
