@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scripts.cache import Cache
 from scripts.inferer import ImageSource
+from scripts.networks.backbone import Backbone
 from scripts.networks.drct import DrCT1, DrCT2
 from scripts.networks.efficientnet_lite import EfficientNetLite0
 from scripts.networks.lesion_evidence import LesionEvidence, lesion_scores
@@ -113,11 +114,16 @@ def test_without_it_an_answer_does_not_know_the_decoder():
         torch.testing.assert_close(network(image), before)
 
 
-def test_a_network_without_decoder_or_slice_classifier_cannot_heed_lesions():
-    with pytest.raises(ValueError, match="lesion decoder"):
-        DrCT1(VGG16Features(), heads=HEADS)
-    with pytest.raises(ValueError, match="slice classifier"):
-        DrCT1(EfficientNetLite0(), heads=HEADS | {"slice_classifier": False})
+@pytest.mark.parametrize(
+    ("backbone", "classified"), [(VGG16Features, True), (EfficientNetLite0, False)], ids=["no decoder", "no classifier"]
+)
+def test_a_network_without_decoder_or_slice_classifier_reads_without_that_evidence(
+    backbone: type[Backbone], classified: bool
+):
+    network = DrCT1(backbone(), heads=HEADS | {"slice_classifier": classified}, slices=4).eval()
+    assert not network.heeds_lesions
+    assert network.embedding_width == network.backbone.channels
+    assert network(torch.rand(1, 3, 4, 64, 64)).shape == (1, LABELS)
 
 
 def test_the_evidence_is_weighted_per_label():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from scripts.networks.attention import (
     classifier,
     mean_with_neighbours,
 )
+from scripts.networks.backbone import Backbone
 from scripts.networks.lesion_evidence import LesionEvidence, NoLesionEvidence
 
 Aggregation = Literal["flatten", "attention"]
@@ -57,8 +58,8 @@ class HeadSettings:
         5 mm shows alone is more often none. 0 takes each slice's own.
     lesion_evidence : bool
         Whether the area that the lesion decoder outlines counts in each slice's logits
-        (:class:`~scripts.networks.lesion_evidence.LesionEvidence`), and so in attention and answer; needs a slice
-        classifier and a backbone with a lesion decoder.
+        (:class:`~scripts.networks.lesion_evidence.LesionEvidence`), and so in attention and answer; without effect
+        where there is no slice classifier, or a backbone without maps for a lesion decoder.
     """
 
     hidden: int = 32
@@ -70,6 +71,12 @@ class HeadSettings:
     slice_pooling: SlicePooling = "attention"
     attention_smoothing: int = 0
     lesion_evidence: bool = False
+
+
+def heads_for(backbone: Backbone, heads: HeadSettings) -> HeadSettings:
+    """Return the settings without what a backbone, or the other settings, leave no place for."""
+    possible = heads.slice_classifier and bool(backbone.level_channels)
+    return replace(heads, lesion_evidence=heads.lesion_evidence and possible)
 
 
 def _lesion_evidence(labels: int, heads: HeadSettings) -> nn.Module:

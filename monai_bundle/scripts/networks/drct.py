@@ -22,6 +22,7 @@ from scripts.networks.branches import (
     HeadSettings,
     KeySliceNetwork,
     PrimaryNetwork,
+    heads_for,
     smooth_maximum,
     weighted_mean,
 )
@@ -88,11 +89,6 @@ class DrCT1(StudyNetwork):
         See :class:`Aggregate`.
     heads : dict, optional
         Fields of :class:`HeadSettings`.
-
-    Raises
-    ------
-    ValueError
-        If lesions are to be evidence where there is no lesion decoder, or no slice classifier to add it to.
     """
 
     def __init__(
@@ -108,13 +104,11 @@ class DrCT1(StudyNetwork):
         self.labels = labels
         self.slices = slices
         self.high_res_size = 0
-        self.heads = HeadSettings(**(heads or {}))
-        self.has_slice_classifier = self.heads.slice_classifier
         self.backbone = backbone
         self.lesion_decoder = LesionDecoder(backbone.level_channels, labels) if backbone.level_channels else None
+        self.heads = heads_for(backbone, HeadSettings(**(heads or {})))
+        self.has_slice_classifier = self.heads.slice_classifier
         self.heeds_lesions = self.heads.lesion_evidence
-        if self.heeds_lesions and (self.lesion_decoder is None or not self.has_slice_classifier):
-            raise ValueError("lesion_evidence needs a lesion decoder and a slice classifier")
         self.primary = PrimaryNetwork(labels, slices, backbone.channels, self.heads, feature_attention, aggregation)
 
     def forward(self, image: Tensor) -> Tensor:
