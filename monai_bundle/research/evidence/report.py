@@ -30,7 +30,7 @@ from research.evidence.targets import read_earlier
 from research.metrics.classification import FEW
 from research.metrics.confidence import RESAMPLES
 from research.metrics.eval_metrics import write_eval_metrics
-from research.metrics.operating_points import POOLED_SPECIFICITY
+from research.metrics.operating_points import BALANCED_SPECIFICITY
 from research.metrics.subgroups import FEWEST
 from scripts.operating_points import DEFAULT_THRESHOLD
 
@@ -130,7 +130,7 @@ def _render(measured: Mapping[str, Any], files: Mapping[str, str], templates: Pa
         "plots": FILES,
         "default_threshold": DEFAULT_THRESHOLD,
         "few": FEW,
-        "pooled_specificity": POOLED_SPECIFICITY,
+        "balanced_specificity": BALANCED_SPECIFICITY,
         "fewest": FEWEST,
         "rare": _without_threshold(shipped["operating_points"]),
         "data": shipped["data"],

@@ -19,9 +19,9 @@ from scripts.operating_points import DEFAULT_THRESHOLD
 TARGET = 0.95
 """Sensitivity of the point "high_sensitivity" and specificity of the point "high_specificity"."""
 
-POOLED_SPECIFICITY = 0.9
-"""Least specificity of pooled labels at the point "balanced": each is so rare that Youden's threshold, which weighs a
-missed scan as much as all others together, would state some rare subtype in every third scan without blood."""
+BALANCED_SPECIFICITY = 0.9
+"""Least specificity at the point "balanced": a subtype is so rare that Youden's threshold, which weighs its few scans as
+much as all others together, would name it in every third or fourth scan that does not show it."""
 
 POINTS = ("high_sensitivity", "balanced", "high_specificity")
 
@@ -60,8 +60,8 @@ def operating_points(
 ) -> dict[str, dict[str, float]]:
     """Choose the thresholds of every label at three operating points.
 
-    ``balanced`` maximises sensitivity + specificity (Youden), of pooled labels among thresholds of a specificity of 0.9
-    at least; the other two reach 0.95 of what their name states and as much of the other as that allows. A scan is
+    ``balanced`` maximises sensitivity + specificity (Youden) among thresholds of a specificity of 0.9 at least; the
+    other two reach 0.95 of what their name states and as much of the other as that allows. A scan is
     positive from its threshold upwards; the threshold is 1 where no other reaches the specificity.
 
     Parameters
@@ -92,18 +92,17 @@ def operating_points(
             continue
         if rarest == 0:
             raise ValueError(f"{key}: an operating point needs positive and negative scans")
-        least = POOLED_SPECIFICITY if column in together else 0.0
         true, predicted = known(of_label, probabilities[:, columns].ravel())
-        for name, threshold in _chosen(true, predicted, least).items():
+        for name, threshold in _chosen(true, predicted).items():
             points[name][key] = threshold
     return points
 
 
-def _chosen(true: NDArray[np.float64], predicted: NDArray[np.float64], least_specificity: float) -> dict[str, float]:
+def _chosen(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, float]:
     false_positive, true_positive, cuts = roc_curve(true, predicted, drop_intermediate=False)
     # roc_curve's first cut is infinite, "nothing is positive": a threshold is a probability.
     cuts = np.minimum(cuts, 1.0)
-    allowed = false_positive <= 1 - least_specificity
+    allowed = false_positive <= 1 - BALANCED_SPECIFICITY
     chosen = {
         "high_sensitivity": int(np.argmax(true_positive >= TARGET)),
         "balanced": int(np.argmax(np.where(allowed, true_positive - false_positive, -np.inf))),
