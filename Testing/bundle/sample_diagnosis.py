@@ -101,6 +101,7 @@ def a_diagnosis(
         operating_point="balanced",
         device="cpu",
         precision="float32",
+        mirrored_views=True,
         seconds={"intake": 0.8, "network": 2.4, "explanation": 0.3},
     )
 

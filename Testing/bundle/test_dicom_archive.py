@@ -39,28 +39,10 @@ from scripts.messages import ExpectedError
 from scripts.triage.archive import archive_tasks
 from scripts.triage.tasks import TriageError
 
+pytest_plugins = ("study_queue_cases",)
+
 TODAY = datetime.date(2026, 1, 2)
 STOP = threading.Event()
-
-
-@pytest.fixture(scope="module")
-def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    archive = Orthanc(tmp_path_factory.mktemp("archive") / "orthanc")
-    archive.start()
-    yield archive
-    archive.stop()
-
-
-@pytest.fixture
-def queue(tmp_path: Path) -> Iterator[StudyQueue]:
-    opened = StudyQueue(tmp_path / "queue.sqlite")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def received(tmp_path: Path, queue: StudyQueue) -> ReceivedStudies:
-    return ReceivedStudies(tmp_path / "received", queue, 0.0, DiskSettings(0.0))
 
 
 def archive_of(orthanc: Orthanc, days: int | None = 2) -> Archive:

@@ -22,15 +22,9 @@ from scripts.dicom_node.sending import Confirmed, Destination, PeerDestination, 
 from scripts.dicom_node.settings import Caller, DiskSettings, NodeSettings, Peer, ReadingSettings, WaitSettings
 from scripts.dicom_node.study_queue import State, StudyQueue
 
+pytest_plugins = ("study_queue_cases",)
+
 WAIT = WaitSettings(quiet=0.0, interrupted=0.0, retry_first=0.1, retry_most=0.2, network=10.0)
-
-
-@pytest.fixture(scope="module")
-def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    archive = Orthanc(tmp_path_factory.mktemp("archive") / "orthanc")
-    archive.start()
-    yield archive
-    archive.stop()
 
 
 @pytest.fixture
@@ -128,13 +122,6 @@ def test_an_archive_that_commits_itself_to_nothing_for_too_long_has_failed_the_s
     ended(node, study, State.FAILED)
     assert node.queue.study(key_of_study(study)).reason == "not asked for commitment: no_answer"
     node.stop()
-
-
-@pytest.fixture
-def queue(tmp_path: Path) -> Iterator[StudyQueue]:
-    opened = StudyQueue(tmp_path / "queue.sqlite")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -23,20 +23,9 @@ from scripts.dicom_node.settings import Caller, Certificates, DiskSettings, Node
 from scripts.dicom_node.study_queue import State, StudyQueue
 from scripts.messages import ExpectedError
 
+pytest_plugins = ("study_queue_cases",)
+
 Listening = Callable[..., Reception]
-ROOMY = DiskSettings(least_free_mb=0.0)
-
-
-@pytest.fixture
-def queue(tmp_path: Path) -> Iterator[StudyQueue]:
-    opened = StudyQueue(tmp_path / "queue.sqlite")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def received(tmp_path: Path, queue: StudyQueue) -> ReceivedStudies:
-    return ReceivedStudies(tmp_path / "received", queue, 0.0, ROOMY)
 
 
 @pytest.fixture

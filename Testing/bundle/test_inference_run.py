@@ -203,6 +203,7 @@ def test_the_result_states_which_model_it_was(result: dict[str, Any], bundle: Pa
     for name, digest in digests.items():
         assert hashlib.sha256((bundle / name).read_bytes()).hexdigest() == digest
     assert result["device"] == "cpu"
+    assert result["mirrored_views"] is True
     assert {"reading", "slices", "key slices", "explanation", "maps"} <= set(result["seconds"])
 
 
@@ -265,13 +266,15 @@ def test_old_names_are_read_with_a_warning_where_the_overlay_is_among_the_files(
 ):
     files = "['configs/inference.json','configs/renamed_keys_0_3.json']"
     names = ("--picture_size", "32", "--zoom_size", "48", "--sample_size", "8", "--network_def#key_slices", "4")
+    names = (*names, "--mirrored_views", "false")
     study = studies / "größer als gedacht.nii.gz"
     ended = start(bundle, study, tmp_path / "out", *names, files=files, quick=("--device", "cpu")).end()
     assert ended.status == 0, ended.log
     assert "picture_size is called image_size" in ended.log
     assert "zoom_size is called high_res_size" in ended.log
     assert "head_margin" not in ended.log.split("picture_size is called")[1]
-    assert (tmp_path / "out" / "größer als gedacht" / "result.json").is_file()
+    result = json.loads((tmp_path / "out" / "größer als gedacht" / "result.json").read_text(encoding="utf-8"))
+    assert result["mirrored_views"] is False
 
 
 def test_another_backbone_takes_one_file_and_one_override(bundle: Path, studies: Path, tmp_path: Path):

@@ -36,6 +36,7 @@ def test_a_study_read_from_both_sides_and_its_mirror_image_are_read_alike(backbo
     if own.lesions is not None:
         assert np.abs(own.lesions.probability.astype(int) - other.lesions.probability[..., ::-1]).max() <= 1
     once = read(network, an_entry())
+    assert (own.mirrored_views, once.mirrored_views) == (True, False)
     assert not torch.allclose(own.probabilities, once.probabilities, atol=1e-4)
 
 

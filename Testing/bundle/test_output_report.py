@@ -105,6 +105,19 @@ def test_the_findings_table_names_what_is_positive(show):
     assert stated == {label.name: "▲ Positive" if label.name in positive else "Negative" for label in RSNA}
 
 
+@pytest.mark.parametrize(
+    ("mirrored", "words"), [(True, message("report.both_sides")), (False, "from one side, as they are")]
+)
+def test_the_run_s_table_states_from_how_many_sides_slices_were_read(show, mirrored: bool, words: str):
+    browser = show(render_report(replace(a_diagnosis(), mirrored_views=mirrored)))
+    cells = {
+        row.find_element(By.TAG_NAME, "th").get_attribute("textContent"): row.find_element(By.TAG_NAME, "td")
+        for row in browser.find_elements(By.CSS_SELECTOR, "tr")
+        if row.find_elements(By.TAG_NAME, "td") and row.find_elements(By.TAG_NAME, "th")
+    }
+    assert cells[message("report.views")].get_attribute("textContent") == words
+
+
 def test_a_default_threshold_has_a_star_and_a_sentence(show):
     diagnosis = a_diagnosis()
     assert DEFAULT_THRESHOLD not in report_of()

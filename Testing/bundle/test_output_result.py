@@ -42,7 +42,7 @@ def as_version_1(document: dict) -> dict:
     del earlier["impression"]
     earlier["study"].pop("considered", None)
     for entry in (earlier, *earlier["maps"]):
-        for name in ("lesions", "fixed_scale", "largest"):
+        for name in ("lesions", "mirrored_views", "fixed_scale", "largest"):
             entry.pop(name, None)
     earlier["study"].pop("considered", None)
     for finding in earlier["findings"]:
@@ -69,6 +69,19 @@ def test_an_evaluated_study_keeps_the_schema():
         {"code": "gantry_tilt", "message": "gantry tilted by 18.0 degrees; slices kept as stored"}
     ]
     assert "Research use only" in document["model"]["notice"]
+
+
+def test_a_result_states_whether_slices_were_read_from_both_sides():
+    for mirrored in (True, False):
+        document = result_document(replace(a_diagnosis(), mirrored_views=mirrored))
+        assert document["mirrored_views"] is mirrored
+        jsonschema.validate(document, SCHEMA)
+    refused = refusal_document(a_refusal())
+    assert refused["mirrored_views"] is None
+    for each in (document, refused):
+        # As an earlier version wrote it.
+        del each["mirrored_views"]
+        jsonschema.validate(each, SCHEMA)
 
 
 def test_the_schema_knows_every_kind_of_map():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from research.evidence.phantoms import ReadPhantom, phantom_metrics
 from research.evidence.plan import Plan, PlannedTable
 from research.evidence.synthetic import GROUP_OF, ReadScan, synthetic_metrics
 from research.metrics.attribution_quality import MEASURES, Measured
+from research.metrics.lesion_contrast import LesionContrast
 from research.metrics.lesion_quality import MEASURES as LESION_MEASURES
 from research.metrics.lesion_quality import LesionQuality
 from research.metrics.predictions import Predictions, ScanPrediction
@@ -167,9 +169,8 @@ def read_scans() -> list[ReadScan]:
             measures = {name: {"value": 0.5, "random_baseline": 0.01} for name in LESION_MEASURES}
             quality = {"per_slice": measures, "per_scan": measures}
             name = f"{host}-{subtype}"
-            found.append(
-                ReadScan(name, host, number % 5, "haemorrhage", subtype, volume, "way", logits, volumes, quality, 4)
-            )
+            scan = ReadScan(name, host, number % 5, "haemorrhage", subtype, volume, "way", logits, volumes, quality, 4)
+            found.append(replace(scan, contrast=LesionContrast(4.0 * number - 2.0, 25.0 if number == 9 else 8.0)))
     return found
 
 

@@ -177,6 +177,29 @@ def test_a_run_without_optional_parts_has_pages_that_state_it(measured):
     assert "Grad-CAM against" not in card
 
 
+def test_sensitivity_by_contrast_stands_beside_the_rows_by_volume(measured):
+    report, summary, _ = pages(measured).values()
+    contrast = measured["synthetic"]["contrast"]
+    rows = {cells[0]: cells[1:] for cells in rows_of(report.split("## Synthetic haemorrhage")[1].split("\n## ")[0])}
+    for name, row in contrast["any"]["from 1 ml"].items():
+        found = [
+            contrast[subtype][size][name] for subtype in ("any", "subdural") for size in ("from 1 ml", "from 5 ml")
+        ]
+        assert rows[name] == [text for one in found for text in (str(one["positive"]), with_interval(one, 2))]
+        assert name == "not measurable" or row["positive"] > 0
+    white, grey = (contrast["any"]["from 5 ml"][name]["estimate"] for name in ("from 20 HU", "-10 to 10 HU"))
+    assert f"denser than the brain beside them, {100 * white:.0f} % (" in summary
+    assert f"as dense as brain (within 10 HU), {100 * grey:.0f} % (" in summary
+
+
+def test_a_measured_file_without_contrast_says_that_it_was_not_measured(measured):
+    less = dict(measured, synthetic={key: part for key, part in measured["synthetic"].items() if key != "contrast"})
+    report, summary, _ = pages(less).values()
+    assert "Sensitivity by contrast was not measured in this run." in report
+    assert "denser than the brain" not in report + summary
+    assert "was not measured in this run" not in pages(measured)["EVIDENCE.md"]
+
+
 def test_rows_on_other_scans_are_not_compared(measured):
     other = copy.deepcopy(measured)
     other["tables"][0]["comparisons"][WEAK] = {"reason": "not measured on the same scans and labels"}

@@ -59,14 +59,22 @@ def test_scans_are_made_and_read_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert bleeding.quality is not None
     assert bleeding.quality["per_scan"]["dice"]["value"] > 0.5
     assert bleeding.volumes_ml["total"] == pytest.approx(bleeding.volume_ml, rel=0.5)
+    assert healthy.contrast is None
+    # Acute blood has 52 to 74 HU here, brain about 34.
+    assert 10 < bleeding.contrast.median_hu < 45
 
 
-def test_without_a_network_scans_are_made_alone(tmp_path: Path):
+def test_without_a_network_scans_are_made_and_their_contrast_is_measured(tmp_path: Path):
     entries = [phantom_entry(tmp_path, "012", 3, grid=FINE)]
-    plans = plan_scans(entries)[:2]
+    wanted = ("host", "mimic", "intraparenchymal")
+    plans = [plan for plan in plan_scans(entries) if plan.name.split("-")[1] in wanted]
     cache = Cache(tmp_path / "cache")
-    assert list(read_all(plans, entries, None, cache)) == [None, None]
-    assert cache.computed == 2
+    assert list(read_all(plans, entries, None, cache)) == [None, None, None]
+    # Three scans, and the contrast of the one that has blood.
+    assert cache.computed == 4
+    assert sorted(path.name for path in cache.folder.iterdir()) == ["synthetic", "synthetic_contrast"]
+    assert list(read_all(plans, entries, None, cache)) == [None, None, None]
+    assert cache.computed == 4
 
 
 def test_metrics_count_every_kind_and_every_subtype():
@@ -92,11 +100,24 @@ def test_a_network_without_a_lesion_decoder_has_no_volumes_and_no_maps():
     assert volume_pairs(scans) == []
 
 
+def test_readings_of_an_earlier_version_have_no_contrast_and_are_measured_all_the_same():
+    scans = [replace(scan, contrast=None) for scan in read_scans()]
+    found, seen = synthetic_metrics(scans, 20), synthetic_metrics(read_scans(), 20)
+    assert found["sensitivity"] == seen["sensitivity"]
+    rows = found["contrast"]["any"]["from 5 ml"]
+    assert rows["not measurable"].positive == found["sensitivity"]["from 5 ml"].positive
+    assert {name for name, row in rows.items() if row.positive} == {"not measurable"}
+
+
 def test_what_is_written_is_plain_and_holds_the_volumes_for_the_calibration(tmp_path: Path):
     write(read_scans(), True, 3, tmp_path, 20)
     content = json.loads((tmp_path / "synthetic.json").read_text("utf-8"))
     assert (content["held_out"], content["not_made"], len(content["scans"])) == (True, 3, 70)
     assert content["metrics"]["sensitivity"]["all"]["positive"] == 50
+    assert content["scans"][0]["contrast"] is None
+    assert content["scans"][2]["contrast"] == {"median_hu": -2.0, "spread_hu": 8.0}
+    rows = content["metrics"]["contrast"]["any"]["from 1 ml"]
+    assert sum(row["positive"] for row in rows.values()) == content["metrics"]["sensitivity"]["from 1 ml"]["positive"]
     with (tmp_path / "synthetic_volumes.csv").open(encoding="utf-8", newline="") as file:
         volumes = list(csv.DictReader(file))
     assert set(volumes[0]) == {"scan", "group", "measured_ml", "true_ml"}

@@ -118,6 +118,7 @@ def document(
         "maps": maps,
         "device": "cpu",
         "precision": "float32",
+        "mirrored_views": True,
         "seconds": {"network": 1.5},
     }
 
@@ -193,12 +194,12 @@ def refusal() -> dict[str, Any]:
     empty: dict[str, Any] = {"findings": [], "slices": [], "maps": [], "operating_point": None, "device": None}
     reason = {"code": "too_few_slices", "message": "7 slices, at least 12 needed"}
     ending = {"status": "not_evaluable", "reason": reason, "impression": None}
-    return {**refused, **empty, "precision": None, "seconds": {}, **ending}
+    return {**refused, **empty, "precision": None, "mirrored_views": None, "seconds": {}, **ending}
 
 
 def of_version_1(content: dict[str, Any]) -> dict[str, Any]:
     """Return a ``result.json`` as the bundle of version 0.3 wrote it: no impression, fields under their names then."""
-    earlier = {key: value for key, value in content.items() if key != "impression"}
+    earlier = {key: value for key, value in content.items() if key not in ("impression", "mirrored_views")}
     findings = [dict(finding) for finding in content["findings"]]
     for found in findings:
         found["threshold_chosen"] = not found.pop("default_threshold")

@@ -59,6 +59,16 @@ def test_a_whole_folder_is_read_as_it_was_written(a_folder: Path):
     assert result.report == a_folder / "report.html"
 
 
+@pytest.mark.parametrize(("stated", "read"), [(True, True), (False, False), (None, None), ("absent", None)])
+def test_a_result_tells_from_how_many_sides_slices_were_read_unless_an_earlier_version_made_it(stated: Any, read: Any):
+    content = sample.document(SHAPE) | {"mirrored_views": stated}
+    if stated == "absent":
+        del content["mirrored_views"]
+    assert parse_result(json.dumps(content)).mirrored_views is read
+    with pytest.raises(ResultError, match="mirrored_views"):
+        parse_result(json.dumps(content | {"mirrored_views": 1}))
+
+
 def test_the_impression_is_that_of_the_file(a_folder: Path):
     impression = read_result(a_folder).impression
     assert impression == Impression(

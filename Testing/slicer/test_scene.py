@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,18 @@ def test_the_provenance_states_which_model_it_was_and_that_it_is_research(ct, re
     model = ("Research use only", "ICHDiagnosis 0.1.0", "DrCT2", "a" * 64, "cpu", "threshold 0.500", "balanced")
     expected = (*model, "threshold 0.500 (default, none was chosen), negative", result.impression.text)
     assert [phrase for phrase in expected if phrase not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "words"),
+    [
+        (True, "Slices read: from both sides, as they are and left and right exchanged"),
+        (False, "Slices read: from one side, as they are"),
+        (None, "Slices read: unknown"),
+    ],
+)
+def test_the_provenance_states_from_how_many_sides_slices_were_read(result, mirrored: bool | None, words: str):
+    assert words in tables.provenance(replace(result, mirrored_views=mirrored)).splitlines()
 
 
 def test_a_refused_study_shows_its_reason_and_takes_an_earlier_result_away(ct, result, tmp_path: Path):

@@ -249,6 +249,8 @@ class Diagnosis:
         Name of the operating point that the thresholds belong to.
     device, precision : str
         For example ``"cpu"`` and ``"bfloat16"``.
+    mirrored_views : bool
+        Whether the network read every slice from both sides: as it is, and left and right exchanged.
     seconds : dict
         Wall time per stage (s).
     lesions : Lesions or None
@@ -270,6 +272,7 @@ class Diagnosis:
     operating_point: str
     device: str
     precision: str
+    mirrored_views: bool
     seconds: dict[str, float] = field(default_factory=dict)
     lesions: Lesions | None = None
     draw_negative_maps: bool = False

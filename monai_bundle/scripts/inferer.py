@@ -46,6 +46,8 @@ class StudyReading:
         Lesion map on the original voxels; None where the network has no lesion decoder.
     saliency : StoredMap or None
         Where a reader is expected to look, on the original voxels; None where the network does not predict it.
+    mirrored_views : bool
+        Whether slices were read a second time, left and right exchanged.
     """
 
     probabilities: Tensor
@@ -55,6 +57,7 @@ class StudyReading:
     precision: str
     lesions: LesionReading | None = None
     saliency: StoredMap | None = None
+    mirrored_views: bool = False
 
 
 class ImageSource:
@@ -283,6 +286,7 @@ class StudyInferer(Inferer):
             precision=precision.name,
             lesions=read_lesions(output, inputs["geometry"], inputs["head"]),
             saliency=None if looks is None else as_stored_map(looks, inputs["head"]),
+            mirrored_views=self.mirrored_views,
         )
 
 

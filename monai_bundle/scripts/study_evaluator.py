@@ -273,6 +273,7 @@ class StudyEvaluator(SupervisedEvaluator):
             operating_point=reader.operating_point,
             device=str(self.state.device),
             precision=reading.precision,
+            mirrored_views=reading.mirrored_views,
             seconds={stage: round(seconds, 3) for stage, seconds in self.progress.times().items()},
             lesions=lesions,
             draw_negative_maps=reader.draw_negative_maps,

@@ -242,6 +242,9 @@ class Result:
         The text of ``result.json``, so that a scene can carry the whole result.
     lesions : Lesions or None
         None where the network has no lesion decoder, or an earlier version made the result.
+    mirrored_views : bool or None
+        Whether the network read every slice from both sides; None where nothing was read, or an earlier version made
+        the result.
     folder : Path or None
         Where the files lie; None when the result came out of a saved scene.
     """
@@ -259,6 +262,7 @@ class Result:
     seconds: Mapping[str, float]
     document: str
     lesions: Lesions | None = None
+    mirrored_views: bool | None = None
     folder: Path | None = None
 
     @property

@@ -49,6 +49,10 @@ class Fields:
         """Return a truth value."""
         return self._value(key, bool)
 
+    def boolean_if_stated(self, key: str) -> bool | None:
+        """Return a truth value, or None where the field is null or absent: one that later bundles write."""
+        return self.boolean(key) if self._fields.get(key) is not None else None
+
     def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
         """Return a finite number within ``low..high``."""
         value = float(self._value(key, int, float))

@@ -114,6 +114,7 @@ def _result(fields: Fields, document: str, folder: Path | None) -> Result:
         precision=fields.optional_text("precision"),
         seconds=fields.child("seconds").numbers(),
         document=document,
+        mirrored_views=fields.boolean_if_stated("mirrored_views"),
         lesions=_lesions(fields),
         folder=folder,
     )

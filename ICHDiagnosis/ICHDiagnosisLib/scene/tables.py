@@ -197,6 +197,7 @@ def provenance(result: Result) -> str:
         ),
         *(message("provenance.weights", name=name, digest=digest) for name, digest in model.weights_sha256.items()),
         message("provenance.device", device=result.device or none, precision=result.precision or none),
+        message("provenance.views", views=_views(result.mirrored_views)),
         message(
             "provenance.study", name=study.source_name, series=study.series_uid or none, slices=study.slices or none
         ),
@@ -210,6 +211,12 @@ def provenance(result: Result) -> str:
     if result.reason is not None:
         lines.append(message("result.not_evaluable", reason=result.reason.message))
     return "\n".join([*lines, "", message("provenance.evidence")])
+
+
+def _views(mirrored: bool | None) -> str:
+    if mirrored is None:
+        return message("provenance.none")
+    return message("provenance.both_sides" if mirrored else "provenance.one_side")
 
 
 def _considered_line(line: Considered) -> str:

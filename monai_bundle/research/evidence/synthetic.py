@@ -1,4 +1,4 @@
-"""Reads the synthetic scans by the network of their host's fold, and measures sensitivity by volume and subtype.
+"""Reads the synthetic scans by the network of their host's fold, and measures sensitivity by volume, subtype, contrast.
 
     python -m research.evidence.synthetic --models 'cache/folds/{fold}.pt'
     python -m research.evidence.synthetic --build-only     make the scans, which needs no network
@@ -16,7 +16,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from research.evidence.network_reading import FoldReaders, NetworkReader
 from research.evidence.synthetic_set import VERSION, Host, MadeScan, PlannedScan, plan_scans
 from research.metrics.attribution_quality import Measured
 from research.metrics.confidence import RESAMPLES
+from research.metrics.contrast_sensitivity import sensitivity_by_contrast
+from research.metrics.lesion_contrast import LesionContrast
 from research.metrics.lesion_quality import LesionQuality, VolumePair, lesion_quality, summarise, volume_errors
 from research.metrics.random_baseline import by_patient
 from research.metrics.volume_sensitivity import (
@@ -70,6 +72,8 @@ class ReadScan:
         ``per_slice`` and ``per_scan`` of the lesion map, each measure to ``value`` and ``random_baseline``.
     slices : int
         Slices with haemorrhage.
+    contrast : LesionContrast or None
+        Of the haemorrhage to the brain near it; None without haemorrhage, and where it cannot be measured.
     """
 
     name: str
@@ -83,6 +87,7 @@ class ReadScan:
     volumes_ml: dict[str, float]
     quality: dict[str, dict[str, dict[str, float]]] | None
     slices: int
+    contrast: LesionContrast | None = None
 
 
 def read_scan(plan: PlannedScan, host: Host, made: MadeScan, reader: NetworkReader) -> ReadScan:
@@ -118,7 +123,7 @@ def read_all(
     readers : FoldReaders or None
         None makes the scans alone.
     cache : Cache
-        Of made scans and of readings.
+        Of made scans, their contrast and readings.
     """
     scans = {entry["name"]: entry["study"] for entry in entries}
     host: Host | None = None
@@ -126,17 +131,20 @@ def read_all(
         if host is None or host.scan is not scans[plan.host]:
             host = Host(scans[plan.host], cache)
         made = host.made(plan)
+        contrast = None if made is None else host.contrast(plan, made)
         if made is None or readers is None:
             yield None
             continue
         reader = readers(plan.fold)
         key = [VERSION, plan, files_key(host.scan.files), reader.key]
-        yield cache.get("synthetic_readings", key, partial(read_scan, plan, host, made, reader))
+        read = cache.get("synthetic_readings", key, partial(read_scan, plan, host, made, reader))
+        # Outside the cached reading: what a network read keeps its key, however contrast is measured.
+        yield replace(read, contrast=contrast)
 
 
 def scored(scans: Sequence[ReadScan]) -> list[ScoredScan]:
     """Return what the sensitivity is measured from."""
-    return [ScoredScan(scan.host, scan.logits, scan.subtype, scan.volume_ml) for scan in scans]
+    return [ScoredScan(scan.host, scan.logits, scan.subtype, scan.volume_ml, scan.contrast) for scan in scans]
 
 
 def volume_pairs(scans: Sequence[ReadScan]) -> list[VolumePair]:
@@ -184,8 +192,9 @@ def synthetic_metrics(scans: Sequence[ReadScan], count: int = RESAMPLES) -> dict
     -------
     dict
         ``scans`` (how many of each kind), ``specificity``, ``auc`` per label, ``sensitivity`` by volume, ``subtypes``
-        (subtype to its sensitivity by volume, by the score of any and by its own), ``false_positive`` (proportion of
-        hosts and of mimics above the threshold), ``lesion`` (``all`` and each subtype), ``volumes`` (per group).
+        (subtype to its sensitivity by volume, by the score of any and by its own), ``contrast`` (sensitivity by
+        contrast, of all and of subdural alone), ``false_positive`` (proportion of hosts and of mimics above the
+        threshold), ``lesion`` (``all`` and each subtype), ``volumes`` (per group).
     """
     marks, interval = scored(scans), by_patient(count)
     shown: dict[str, list[tuple[str, LesionQuality]]] = {"all": []}
@@ -202,6 +211,7 @@ def synthetic_metrics(scans: Sequence[ReadScan], count: int = RESAMPLES) -> dict
         "auc": synthetic_auc(marks, count),
         "sensitivity": sensitivity_by_volume(marks, count=count),
         "subtypes": sensitivity_by_subtype(marks, count=count),
+        "contrast": sensitivity_by_contrast(marks, count=count),
         "false_positive": _false_positives(scans, count),
         "lesion": {key: summarise(found, interval) for key, found in shown.items()},
         "volumes": {

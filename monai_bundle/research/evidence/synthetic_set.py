@@ -10,12 +10,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from research.metrics.lesion_contrast import LesionContrast, lesion_contrast
 from research.metrics.volume_sensitivity import VOLUME_BINS
 from scripts.cache import Cache, files_key
 from scripts.datasets.datalist import LabelledScan
@@ -28,6 +29,8 @@ from scripts.synthesis.working_grid import SynthesisError
 
 VERSION = 1
 """To be raised when the same plan comes to be made to other voxels."""
+CONTRAST_VERSION = 1
+"""To be raised when the contrast of the same voxels comes to be measured in another way."""
 
 Kind = Literal["haemorrhage", "host", "mimic"]
 MIMICS = SynthesisSettings(mimic=1.0, artefact=0.3)
@@ -151,7 +154,7 @@ class Host:
     scan : LabelledScan
         On disk.
     cache : Cache
-        Keeps what was made as ``synthetic``.
+        Keeps what was made as ``synthetic``, its contrast as ``synthetic_contrast``.
     """
 
     def __init__(self, scan: LabelledScan, cache: Cache) -> None:
@@ -171,6 +174,20 @@ class Host:
         """Make a planned scan, or take it from the cache; None where the host has no place for it."""
         key = [VERSION, plan, files_key(self.scan.files)]
         return self.cache.get("synthetic", key, lambda: self._make(plan))
+
+    def contrast(self, plan: PlannedScan, made: MadeScan) -> LesionContrast | None:
+        """Measure the contrast of a made haemorrhage, or take it from the cache; None of what has no blood.
+
+        See :func:`~research.metrics.lesion_contrast.lesion_contrast`. No network is needed: it is a property of the
+        scan, and stays when another network reads it.
+        """
+        if plan.subtype is None:
+            return None
+        key = [VERSION, CONTRAST_VERSION, plan, files_key(self.scan.files)]
+        return self.cache.get("synthetic_contrast", key, partial(self._contrast, made))
+
+    def _contrast(self, made: MadeScan) -> LesionContrast | None:
+        return lesion_contrast(made.study(self.study), made.mask(self.study), self._anatomy)
 
     def _make(self, plan: PlannedScan) -> MadeScan | None:
         if plan.kind == "host":

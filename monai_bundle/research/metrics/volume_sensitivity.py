@@ -22,6 +22,7 @@ from research.metrics.confidence import (
     proportion_interval,
     resample_patients,
 )
+from research.metrics.lesion_contrast import LesionContrast
 
 SPECIFICITY = 0.8
 VOLUME_BINS = ((0.3, 1.0), (1.0, 5.0), (5.0, 10.0), (10.0, 30.0), (30.0, 80.0))
@@ -46,12 +47,15 @@ class ScoredScan:
         Of the haemorrhage; None for a negative scan.
     volume_ml : float
         Of the haemorrhage; 0 for a negative scan.
+    contrast : LesionContrast or None
+        Of the haemorrhage to the brain beside it; None for a negative scan, and where it cannot be measured.
     """
 
     host: str
     scores: Mapping[str, float]
     subtype: str | None = None
     volume_ml: float = 0.0
+    contrast: LesionContrast | None = None
 
 
 @dataclass(frozen=True)

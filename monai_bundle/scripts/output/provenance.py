@@ -67,6 +67,7 @@ def run_rows(diagnosis: Diagnosis, translate: Translation) -> tuple[Row, ...]:
         Row(translate("report.operating_point"), diagnosis.operating_point),
         Row(translate("report.prevalence"), _prevalence(diagnosis.prevalence, translate)),
         Row(translate("report.device"), f"{diagnosis.device}, {diagnosis.precision}"),
+        Row(translate("report.views"), _views(diagnosis.mirrored_views, translate)),
         Row(translate("report.time"), _time(diagnosis.seconds, translate)),
         Row(translate("report.input_slices"), translate("report.input_of_original", **inputs)),
     )
@@ -76,6 +77,10 @@ def _prevalence(stated: dict[str, float], translate: Translation) -> str:
     if not stated:
         return translate("report.prevalence_of_calibration")
     return ", ".join(f"{key.replace('_', ' ')} {100 * value:.3g} %" for key, value in stated.items())
+
+
+def _views(mirrored: bool, translate: Translation) -> str:
+    return translate("report.both_sides" if mirrored else "report.one_side")
 
 
 def _time(seconds: dict[str, float], translate: Translation) -> str:

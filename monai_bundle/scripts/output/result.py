@@ -84,6 +84,7 @@ def result_document(diagnosis: Diagnosis, language: str = ENGLISH) -> Document:
             "lesions": _lesions(diagnosis, diagnosis.lesions, translation) if diagnosis.lesions else None,
             "device": diagnosis.device,
             "precision": diagnosis.precision,
+            "mirrored_views": diagnosis.mirrored_views,
             "seconds": {stage: float(seconds) for stage, seconds in diagnosis.seconds.items()},
         }
     )
@@ -112,6 +113,7 @@ def refusal_document(refusal: Refusal, language: str = ENGLISH) -> Document:
             "maps": [],
             "device": None,
             "precision": None,
+            "mirrored_views": None,
             "seconds": {},
         }
     )
