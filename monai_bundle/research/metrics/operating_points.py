@@ -102,7 +102,8 @@ def _chosen(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[s
     false_positive, true_positive, cuts = roc_curve(true, predicted, drop_intermediate=False)
     # roc_curve's first cut is infinite, "nothing is positive": a threshold is a probability.
     cuts = np.minimum(cuts, 1.0)
-    allowed = false_positive <= 1 - BALANCED_SPECIFICITY
+    # 1 - 0.9 is less than 0.1 in binary.
+    allowed = false_positive <= 1 - BALANCED_SPECIFICITY + 1e-12
     chosen = {
         "high_sensitivity": int(np.argmax(true_positive >= TARGET)),
         "balanced": int(np.argmax(np.where(allowed, true_positive - false_positive, -np.inf))),
