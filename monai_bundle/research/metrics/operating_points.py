@@ -20,8 +20,8 @@ TARGET = 0.95
 """Sensitivity of the point "high_sensitivity" and specificity of the point "high_specificity"."""
 
 BALANCED_SPECIFICITY = 0.9
-"""Least specificity at the point "balanced": a subtype is so rare that Youden's threshold, which weighs its few scans as
-much as all others together, would name it in every third or fourth scan that does not show it."""
+"""Least specificity at the point "balanced": a subtype is so rare that Youden's threshold, which weighs its few scans
+as much as all others together, would name it in every third or fourth scan that does not show it."""
 
 POINTS = ("high_sensitivity", "balanced", "high_specificity")
 
