@@ -170,7 +170,7 @@ def read_scans() -> list[ReadScan]:
             quality = {"per_slice": measures, "per_scan": measures}
             name = f"{host}-{subtype}"
             scan = ReadScan(name, host, number % 5, "haemorrhage", subtype, volume, "way", logits, volumes, quality, 4)
-            found.append(replace(scan, contrast=LesionContrast(4.0 * number - 2.0, 25.0 if number == 9 else 8.0)))
+            found.append(replace(scan, contrast=LesionContrast(6.0 * number - 14.0, 25.0 if number == 9 else 8.0)))
     return found
 
 

@@ -37,7 +37,11 @@ def a_subdural(
 def subdurals() -> dict[str, Synthesis]:
     """The same haemorrhage as dense as the brain beside it, white, dark, and in two layers."""
     grey = anatomy().brain_hu
-    densities = {"isodense": (grey, None), "acute": (grey + 35.0, None), "old": (grey - 22.0, None)}
+    densities: dict[str, tuple[float, float | None]] = {
+        "isodense": (grey, None),
+        "acute": (grey + 35.0, None),
+        "old": (grey - 22.0, None),
+    }
     densities["layered"] = (grey + 25.0, grey - 20.0)
     with pytest.MonkeyPatch.context() as patch:
         return {name: a_subdural(patch, *each) for name, each in densities.items()}

@@ -60,8 +60,8 @@ def test_scans_are_made_and_read_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert bleeding.quality["per_scan"]["dice"]["value"] > 0.5
     assert bleeding.volumes_ml["total"] == pytest.approx(bleeding.volume_ml, rel=0.5)
     assert healthy.contrast is None
-    # Acute blood has 52 to 74 HU here, brain about 34.
-    assert 10 < bleeding.contrast.median_hu < 45
+    # Acute blood has 52 to 74 HU here, brain about 34, oedema no less than 15.
+    assert 10 < bleeding.contrast.median_hu < 60
 
 
 def test_without_a_network_scans_are_made_and_their_contrast_is_measured(tmp_path: Path):
@@ -115,7 +115,7 @@ def test_what_is_written_is_plain_and_holds_the_volumes_for_the_calibration(tmp_
     assert (content["held_out"], content["not_made"], len(content["scans"])) == (True, 3, 70)
     assert content["metrics"]["sensitivity"]["all"]["positive"] == 50
     assert content["scans"][0]["contrast"] is None
-    assert content["scans"][2]["contrast"] == {"median_hu": -2.0, "spread_hu": 8.0}
+    assert content["scans"][2]["contrast"] == {"median_hu": -14.0, "spread_hu": 8.0}
     rows = content["metrics"]["contrast"]["any"]["from 1 ml"]
     assert sum(row["positive"] for row in rows.values()) == content["metrics"]["sensitivity"]["from 1 ml"]["positive"]
     with (tmp_path / "synthetic_volumes.csv").open(encoding="utf-8", newline="") as file:
