@@ -128,6 +128,24 @@ class SystemTraining:
         return path
 
 
+@dataclass(frozen=True)
+class KeptTraining(SystemTraining):
+    """Weights that lie in a folder, whatever configuration trained them: the newest are taken, nothing is trained."""
+
+    def trained(self, system: System, validation_fold: int | None) -> Path:
+        """Return the weights of a system that has not seen one fold.
+
+        Raises
+        ------
+        ExpectedError
+            ``training.not_trained`` where the folder has none.
+        """
+        found = fold_weights(system, validation_fold, self.folder)
+        if found is None:
+            raise ExpectedError("training.not_trained", name=system.name, fold=validation_fold, folder=self.folder.name)
+        return found
+
+
 def training_length(system: System, overrides: Mapping[str, Any]) -> str:
     """Return how long a system is trained: steps on batches of slices, epochs over whole scans, added up over stages.
 
@@ -163,7 +181,7 @@ def merged_configurations(names: Sequence[str]) -> dict[str, Any]:
     return merged
 
 
-def fold_weights(system: System, fold: int, folder: Path = FOLDER) -> Path | None:
+def fold_weights(system: System, fold: int | None, folder: Path = FOLDER) -> Path | None:
     """Return the newest weights of a system's last stage that have not seen one fold; None where there are none."""
     found = (folder / system.name).glob(f"{stages_of(system)[-1]}-{fold}-*.pt")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
