@@ -253,6 +253,8 @@ def test_saliency_and_its_four_ablations_are_measured_by_one_command_that_says_w
     monkeypatch.setattr("research.systems.saliency_slices._read", fail)
     saliency_main(of_saliency(overrides, "--folds", "0"))
     assert saliency_result(root) == found
+    saliency_main(of_saliency(overrides, "--only", "full", "--trained", str(weights.parent)))
+    assert saliency_result(root)["saliency"]["full"] == found["saliency"]["full"]
 
 
 def test_the_ablations_differ_by_keys_of_the_configuration_alone():
