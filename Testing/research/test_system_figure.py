@@ -59,8 +59,10 @@ def test_names_are_short_and_of_one_system_each_outside_the_ich_app():
 def test_what_the_height_alone_tells_is_shaded_with_its_value():
     heights = [replace(dot, chance=0.82) for dot in crowd()]
     texts = [text.get_text() for text in figure_of(heights).axes[0].texts]
-    assert "shaded: no better than a slice's height alone tells (0.82)" in texts
-    assert "shaded: no better than chance" in [text.get_text() for text in figure_of(crowd()).axes[0].texts]
+    assert "shaded: no better than a slice's height alone tells (0.82); grey names: may be" in texts
+    assert "shaded: no better than chance; grey names: may be" in [
+        text.get_text() for text in figure_of(crowd()).axes[0].texts
+    ]
 
 
 def crowd() -> list[Dot]:

@@ -181,7 +181,14 @@ def _frame(axes: Axes, shown: Sequence[Dot]) -> None:
     axes.axhspan(0.0, chance, color="#f1efec", zorder=0, linewidth=0)
     axes.axhline(chance, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     by = "chance" if chance == CHANCE else f"a slice's height alone tells ({chance:.2f})"
-    axes.text(0.006, 0.015, f"shaded: no better than {by}", transform=axes.transAxes, fontsize=8.5, color="#777777")
+    axes.text(
+        0.006,
+        0.015,
+        f"shaded: no better than {by}; grey names: may be",
+        transform=axes.transAxes,
+        fontsize=8.5,
+        color="#777777",
+    )
     axes.set_ylabel("AUC of any haemorrhage on single slices", fontsize=10, color=INK)
     axes.set_xlabel(
         "Processor seconds for a scan of 32 slices, without maps (all threads together)", fontsize=10, color=INK
