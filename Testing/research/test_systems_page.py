@@ -204,7 +204,7 @@ def test_the_length_of_a_training_is_added_up_over_its_stages(monkeypatch: pytes
     assert lengths["shipped"] == "400 steps, 20 epochs of scans"
     radnet = next(system for system in systems(".") if system.name == "radnet")
     assert training_length(radnet, {"epochs": 2, "steps_per_epoch": 3}) == "6 steps"
-    assert training_length(radnet, {}, last_epochs=60) == "1,200 steps", "as the note beside the weights states"
+    assert training_length(radnet, {}, last_epochs=120) == "480 steps", "as the note beside the weights states"
     winner = next(system for system in systems(".") if system.name == "rsna2019_winner")
     assert training_length(winner, {}, last_epochs=50) == "240 steps, 50 epochs of scans"
 
