@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,14 +24,14 @@ from training_runs import BUNDLE, inside_a_copy_of_bundle
 from research.metrics.predictions import Predictions
 from research.systems.__main__ import main as systems_main
 from research.systems.__main__ import run
+from research.systems.ensembles import NOT_SEARCHED
 from research.systems.gradcam_quality import ARCHITECTURES, main, stated_tests
 from research.systems.saliency_quality import ABLATIONS, VARIANTS
 from research.systems.saliency_quality import main as saliency_main
 from research.systems.training import SystemTraining, published_system
 from scripts.explanation.saliency import RECORDED, STAND_IN
-from scripts.messages import ExpectedError
 from scripts.networks.backbone import Backbone
-from scripts.networks.slice_ensemble import TWELVE, read_members
+from scripts.networks.slice_ensemble import read_members
 from scripts.phantom import Haemorrhage, make_phantom, write_nifti
 from scripts.weights import load_network, note_file, read_state
 
@@ -160,17 +161,30 @@ def test_an_installed_ensemble_is_built_with_the_members_of_its_file(root: Path)
     assert load_network(network, root, weights) is network
 
 
-def test_an_ensemble_of_one_fold_is_refused_by_name_and_left_out_of_all(
-    root: Path, overrides: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.usefixtures("tiny_members")
+def test_an_ensemble_of_one_fold_averages_all_members_as_nothing_may_choose_them(
+    root: Path, overrides: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    with pytest.raises(ExpectedError, match="two folds or more"):
-        run(published_system(ENSEMBLE), [0], overrides, only_metrics=True)
-    seen: list[str] = []
-    monkeypatch.setattr("research.systems.__main__.run", lambda system, *_: seen.append(system.name))
-    systems_main(["--folds", "0"])
-    assert ENSEMBLE not in seen
-    assert set(TWELVE) <= set(seen)
-    assert "two folds or more" in caplog.text
+    kept = tmp_path / "trained"
+    for name in PAIR:
+        own = SystemTraining(overrides).trained(published_system(name), 0)
+        (kept / name).mkdir(parents=True)
+        # As another configuration would have named them.
+        shutil.copyfile(own, kept / name / "slices-0-0123456789abcdef.pt")
+    before = sorted(kept.rglob("*"))
+    settings = [part for key, value in overrides.items() for part in ("--set", key, json.dumps(value))]
+    systems_main(["--system", ENSEMBLE, "--trained", str(kept), "--install-fold", "0", *settings])
+    assert sorted(kept.rglob("*")) == before, "nothing is trained, nothing is written there"
+    members = read_members(root / "models" / ENSEMBLE / "model.pt")
+    assert (members.names, members.rule, members.searched_on) == (PAIR, "average", NOT_SEARCHED)
+    shutil.rmtree(kept / PAIR[0])
+    systems_main(["--trained", str(kept), "--only-metrics", *settings])
+    alone = (root / "cache" / "systems" / ENSEMBLE).glob("members-0-*.members.json")
+    assert any(json.loads(file.read_text("utf-8"))["names"] == [PAIR[1]] for file in alone)
+    assert f"{PAIR[0]}: no trained weights without fold 0 in trained" in caplog.text
+    with pytest.raises(SystemExit, match="1"):
+        systems_main(["--system", ENSEMBLE, "--trained", str(tmp_path), "--only-metrics", *settings])
+    assert "no trained weights" in caplog.text
 
 
 def test_the_saliency_network_is_trained_in_four_stages_and_says_what_stood_in_for_gaze(
@@ -239,6 +253,8 @@ def test_saliency_and_its_four_ablations_are_measured_by_one_command_that_says_w
     monkeypatch.setattr("research.systems.saliency_slices._read", fail)
     saliency_main(of_saliency(overrides, "--folds", "0"))
     assert saliency_result(root) == found
+    saliency_main(of_saliency(overrides, "--only", "full", "--trained", str(weights.parent)))
+    assert saliency_result(root)["saliency"]["full"] == found["saliency"]["full"]
 
 
 def test_the_ablations_differ_by_keys_of_the_configuration_alone():

@@ -56,6 +56,15 @@ def test_names_are_short_and_of_one_system_each_outside_the_ich_app():
     assert {"RSNA 2019 winner", "ResNet18", "DrCT1 (RSNA)", "DenseNet-A"} <= set(names)
 
 
+def test_what_the_height_alone_tells_is_shaded_with_its_value():
+    heights = [replace(dot, chance=0.82) for dot in crowd()]
+    texts = [text.get_text() for text in figure_of(heights).axes[0].texts]
+    assert "shaded: no better than a slice's height alone tells (0.82); grey names: may be" in texts
+    assert "shaded: no better than chance; grey names: may be" in [
+        text.get_text() for text in figure_of(crowd()).axes[0].texts
+    ]
+
+
 def crowd() -> list[Dot]:
     return [
         Dot(f"system {number}", "other", 0.4 + 0.01 * number, 0.7 + 0.004 * number, 0.5, 0.9, 0.1, number % 2 == 0)

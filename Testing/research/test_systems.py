@@ -78,6 +78,9 @@ def test_it_is_measured_on_the_patients_that_each_fold_left_out(measured: dict[s
     predictions = Predictions.from_json(root / "cache" / "systems" / NAME / "predictions.json")
     assert {scan.fold for scan in predictions.scans} == {0, 1}
     assert predictions.has_slice_logits
+    assert 0 <= measured["slice_auc_by_height"] <= 1
+    shown = sum(bool(patient.kinds) for patient in PATIENTS)
+    assert measured["erased_blood"]["scans"] == shown, "every scan with a mask was read without its blood"
     assert set(measured["map_quality"]) >= {"any", "subdural", "overall"}
     assert measured["map_method"] == "slice_gradcam"
     assert "random weights" in measured["trained"]["0"]
@@ -141,8 +144,8 @@ def test_given_weights_are_measured_and_nothing_is_trained_or_installed(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--system", "shipped"], ["--weights", "a.pt"], ["--system", NAME, "--install-fold", "3"]],
-    ids=["the shipped one is trained elsewhere", "weights of no system", "a fold that is not measured"],
+    [["--system", "shipped"], ["--weights", "a.pt"], ["--system", NAME, "--install-fold", "3"], ["--trained", "a"]],
+    ids=["the shipped one is trained elsewhere", "weights of no system", "a fold that is not measured", "of no fold"],
 )
 def test_what_does_not_go_together_is_refused(root: Path, arguments: list[str]):
     with pytest.raises(SystemExit, match="2"):

@@ -34,8 +34,9 @@ BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
 COST = Cost(1_234_567, 12.5, None, 1, "1 x 128 x 128")
 CHOSEN = Value(0.25, 0.1, 0.4, 0.01)
 MEASURED = MeasuredSystem(
-    *((0, 1), 33, 12, Value(0.75, 0.5, 0.9), Value(0.875, 0.71, 0.95), Value(0.5, 0.3, 0.7, 0.3), "slice_gradcam"),
+    *((0, 1), 33, 12, Value(0.75, 0.5, 0.9), Value(0.875, 0.71, 0.95, 0.7), Value(0.5, 0.3, 0.7, 0.3), "slice_gradcam"),
     *(dict.fromkeys(MAP_MEASURES, CHOSEN), "240 steps", "2 x scan, from random weights", "random weights"),
+    Value(-1.5, -2.0, -1.0, 0.0),
 )
 
 
@@ -77,6 +78,22 @@ def test_the_shipped_network_is_counted_with_its_lesion_decoder_and_the_page_is_
     assert found.gflop > 40
 
 
+def test_a_network_of_several_sub_stacks_is_counted_alike_each_time_and_says_how_many_key_slices(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(BUNDLE)
+    system = next(system for system in systems(".") if system.name == "drct2_rsna")
+    torch.manual_seed(5)
+    found, kept = cost_of(system), Cost(**json.loads(page.COSTS.read_text("utf-8"))["drct2_rsna"])
+    assert kept == replace(found, threads=kept.threads, seconds=kept.seconds)
+    size, _, rest = found.input.rpartition(", ")[2].partition(" (")
+    assert size == "512 x 512"
+    slices = int(rest.removesuffix(" slices)"))
+    assert 16 <= slices <= 32, "two sub-stacks of 28 choose 16 each"
+    # VGG16 on 32 slices of 224 x 224, and on each key slice of 512 x 512.
+    assert found.gflop == pytest.approx(982 + slices * 2566 / 16, abs=2)
+
+
 def test_what_was_not_run_says_so():
     known = [a_system("radnet")]
     assert "1,234,567" in page.cost_table({"radnet": COST}, known)
@@ -85,14 +102,17 @@ def test_what_was_not_run_says_so():
 
 
 def test_what_was_measured_is_stated_with_its_intervals():
-    found = {"radnet": MEASURED, "densenet40": replace(MEASURED, slice_auc=Value(0.56, 0.44, 0.7))}
+    found = {"radnet": MEASURED, "densenet40": replace(MEASURED, slice_auc=Value(0.75, 0.64, 0.82, 0.7))}
     costs = dict.fromkeys(found, COST)
     table = page.result_table(found, costs, [a_system("radnet"), a_system("densenet40")])
     row = table.splitlines()[2]
-    assert row.startswith("| radnet | 0, 1 | 33, 12 positive | 0.88 (0.71 to 0.95) | 0.75 (0.50 to 0.90) | 0.50 ")
+    assert row.startswith("| radnet | 0, 1 | 33, 12 positive | 0.88 (0.71 to 0.95) | -1.50 (-2.00 to -1.00) | 0.75 ")
     assert row.endswith("| 0.25 (0.10 to 0.40) | 1 x 128 x 128 | 240 steps | random weights |")
     assert f"densenet40 {page.MARK}" in table
-    assert "(1 of 2): densenet40." in page.statement(found), "a network at chance is named"
+    assert "(1 of 2): densenet40." in page.statement(found), "a network that knows no more than the height is named"
+    assert "height alone gives a slice AUC of 0.70" in page.statement(found)
+    many = {f"system {number}": found["densenet40"] for number in range(page.MOST_NAMED + 1)}
+    assert page.statement(many).endswith("(6 of 6)."), "the table marks them"
     assert "0.010 of slices" in page.statement(found)
 
 
@@ -139,11 +159,18 @@ def test_what_evaluate_left_is_measured_with_patients_resampled(tmp_path: Path, 
     assert (found.scans, found.positive, found.folds) == (8, 4, (0,))
     assert found.scan_auc.value == 1.0
     assert found.slice_auc.low is not None
+    assert found.slice_auc.random_baseline is None, "kept by a version that did not ask for the height"
+    assert found.erased_blood == Value(None, None, None)
     assert found.key_slices.value == 1.0
     assert found.key_slices.random_baseline == 0.5
     assert (found.length, found.start) == ("240 steps", "random weights"), "as the configuration trains it"
-    stated = measured_in(evaluated(tmp_path / "other", "scans", length="2 steps"), radnet, count=100)
+    change = {"value": -3.5, "low": -4.0, "high": -2.5, "random_baseline": 0.0}
+    asked = {"length": "2 steps", "slice_auc_by_height": 1.0, "erased_blood": change}
+    stated = measured_in(evaluated(tmp_path / "other", "scans", **asked), radnet, count=100)
     assert stated is not None
+    assert stated.slice_auc.random_baseline == 1.0
+    assert stated.erased_blood == Value(-3.5, -4.0, -2.5, 0.0)
+    assert not stated.learnt()
     assert (stated.length, stated.start) == ("2 steps", "not known")
     assert measured_in(tmp_path / "absent", radnet) is None
 
@@ -177,6 +204,9 @@ def test_the_length_of_a_training_is_added_up_over_its_stages(monkeypatch: pytes
     assert lengths["shipped"] == "400 steps, 20 epochs of scans"
     radnet = next(system for system in systems(".") if system.name == "radnet")
     assert training_length(radnet, {"epochs": 2, "steps_per_epoch": 3}) == "6 steps"
+    assert training_length(radnet, {}, last_epochs=120) == "480 steps", "as the note beside the weights states"
+    winner = next(system for system in systems(".") if system.name == "rsna2019_winner")
+    assert training_length(winner, {}, last_epochs=50) == "240 steps, 50 epochs of scans"
 
 
 def test_tables_go_between_the_lines_of_the_page():

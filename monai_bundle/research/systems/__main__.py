@@ -4,6 +4,7 @@
     python -m research.systems --system radnet --folds 0 1 2 3 4  one system on all folds
     python -m research.systems --system radnet --only-metrics     measure, install nothing
     python -m research.systems --install-fold 0                   install what was trained without fold 0, train no more
+    python -m research.systems --trained cache/systems            measure and install what lies there, train nothing
     python -m research.systems --system shipped --weights 'cache/folds/{fold}.pt'    the shipped network beside them
     python -m research.systems --system radnet --set epochs 2     another setting; its value is read as JSON
 
@@ -27,7 +28,9 @@ from research.systems.installing import install
 from research.systems.training import (
     FOLDER,
     MEMBERS,
+    KeptTraining,
     SystemTraining,
+    fold_weights,
     published_system,
     published_systems,
     shipped_system,
@@ -37,6 +40,7 @@ from research.systems.training import (
 from research.training.cross_validation import table
 from scripts.messages import ExpectedError
 from scripts.systems import System
+from scripts.weights import note_file
 
 OF_READING = ("image_size", "high_res_size", "device", "windows", "slab_mm", "crop_margin", "field_mm")
 """Settings of a training that reading must share; with them goes all that is below ``network_def`` and ``backbone``."""
@@ -53,11 +57,22 @@ def of_reading(overrides: dict[str, Any]) -> dict[str, Any]:
     return shared | {key: value for key, value in overrides.items() if key.split("#")[0] == "backbone"}
 
 
-def training_of(system: System, folds: Sequence[int], overrides: dict[str, Any]) -> SystemTraining:
-    """Return how a system comes to its weights: trained itself, or put together from trained members."""
+def training_of(
+    system: System, folds: Sequence[int], overrides: dict[str, Any], kept: Path | None = None
+) -> SystemTraining:
+    """Return how a system comes to its weights: trained itself, put together from trained members, or kept.
+
+    Parameters
+    ----------
+    system, folds, overrides
+        See :func:`run`.
+    kept : Path, optional
+        Folder with trained weights, a folder per system; nothing is trained then.
+    """
     if MEMBERS in stages_of(system):
-        return EnsembleTraining(overrides, folds=tuple(folds), of_reading=of_reading(overrides))
-    return SystemTraining(overrides)
+        shared = of_reading(overrides)
+        return EnsembleTraining(overrides, kept or FOLDER, tuple(folds), shared, kept=kept is not None)
+    return SystemTraining(overrides) if kept is None else KeptTraining(overrides, kept)
 
 
 def run(
@@ -66,6 +81,7 @@ def run(
     overrides: dict[str, Any],
     only_metrics: bool,
     install_fold: int | None = None,
+    kept: Path | None = None,
 ) -> dict[str, Any]:
     """Train, measure and, unless only metrics are wanted, install one system; return what was measured.
 
@@ -81,8 +97,10 @@ def run(
         Whether nothing is installed.
     install_fold : int, optional
         One of the folds: the network that has not seen it is installed, in the place of one that is trained on all.
+    kept : Path, optional
+        See :func:`training_of`.
     """
-    training = training_of(system, folds, overrides)
+    training = training_of(system, folds, overrides, kept)
     weights = {fold: training.trained(system, fold) for fold in folds}
     found = measure(system, training, weights)
     if of_reading(overrides).keys() - {"device"}:
@@ -98,12 +116,18 @@ def run(
 def measure(system: System, training: SystemTraining, weights: Mapping[int, Path]) -> dict[str, Any]:
     """Read held-out scans by the weights of their folds, and print what was measured."""
     overrides = dict(training.overrides)
-    length = training_length(system, overrides)
+    length = training_length(system, overrides, stated_epochs(next(iter(weights.values()))))
     found = evaluate(
         system, training.datalist(system), weights, FOLDER / system.name, of_reading(overrides), length=length
     )
     sys.stdout.write(f"{system.title}\n{table(found['metrics'])}\n")
     return found
+
+
+def stated_epochs(weights: Path) -> int | None:
+    """Return the epochs of the last stage of some weights as the note beside them states; None without a note."""
+    note = note_file(weights)
+    return json.loads(note.read_text("utf-8")).get("epochs") if note.is_file() else None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -116,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--weights", help="read by these weights, {fold} in place of the number; train and install none"
     )
+    parser.add_argument("--trained", type=Path, metavar="FOLDER", help="read by the newest weights there; train none")
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="of training")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -125,25 +150,43 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--install-fold {arguments.install_fold} is none of --folds: its network is not measured")
     if (arguments.system == SHIPPED) > (arguments.weights is not None):
         parser.error("the shipped network is trained by make train: --weights names the weights of its folds")
+    if arguments.trained is not None and arguments.install_fold is None and not arguments.only_metrics:
+        parser.error("--trained installs the network of a fold: name it (--install-fold), or measure (--only-metrics)")
     if arguments.weights is not None:
         if arguments.system is None:
             parser.error("--weights belongs to --system")
         _measure_weights(arguments.system, arguments.weights, arguments.folds, overrides)
         return
     chosen = [published_system(arguments.system)] if arguments.system else published_systems()
+    if arguments.trained is not None and arguments.system is None:
+        chosen = _kept(chosen, arguments.folds, arguments.trained)
     failed = []
     for system in chosen:
-        if arguments.system is None and MEMBERS in stages_of(system) and len(arguments.folds) < 2:
-            logger.warning("%s", ExpectedError("training.ensemble_folds", name=system.name))
-            continue
         try:
-            run(system, arguments.folds, overrides, arguments.only_metrics, arguments.install_fold)
+            run(
+                *(system, arguments.folds, overrides, arguments.only_metrics, arguments.install_fold),
+                kept=arguments.trained,
+            )
         except ExpectedError as error:
             # The next one may well have what this one lacks.
             logger.error("%s: %s", system.name, error)
             failed.append(system.name)
     if failed:
         sys.exit(1)
+
+
+def _kept(known: Sequence[System], folds: Sequence[int], folder: Path) -> list[System]:
+    """Return the systems whose weights of all folds are there, and ensembles, which are put together from those."""
+    found = []
+    for system in known:
+        missing = [fold for fold in folds if fold_weights(system, fold, folder) is None]
+        if not missing or MEMBERS in stages_of(system):
+            found.append(system)
+        else:
+            logger.info(
+                "%s", ExpectedError("training.not_trained", name=system.name, fold=missing[0], folder=folder.name)
+            )
+    return found
 
 
 def _measure_weights(name: str, weights: str, folds: Sequence[int], overrides: dict[str, Any]) -> None:

@@ -22,6 +22,8 @@ from scripts.systems import SHIPPED_CONFIGURATION, System
 SLICES = 32
 """Input slices of the scan that is read: a routine head CT."""
 WARM_UP = 8
+SEED = 0
+"""Of the weights and embeddings that are counted: they decide which slices are key slices, and how many differ."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Cost:
     threads : int
         Of the processor.
     input : str
-        Channels and sizes of the images.
+        Channels and sizes of the images; where fewer than all slices are read at a size, how many. Key slices of a scan
+        of several sub-stacks may be the same: another scan may have more or fewer.
     """
 
     parameters: int
@@ -51,7 +54,7 @@ class Cost:
 
 
 def cost_of(system: System, repeats: int = 0) -> Cost:
-    """Build a system with random weights, which take as long as trained ones, and count one reading.
+    """Build a system with random weights, the same each time, and count one reading; trained ones take as long.
 
     Parameters
     ----------
@@ -63,15 +66,17 @@ def cost_of(system: System, repeats: int = 0) -> Cost:
     parser = ConfigParser()
     own = [] if system.configuration.endswith(SHIPPED_CONFIGURATION) else [system.configuration]
     parser.read_config([CONFIGURATION, *own])
-    network: StudyNetwork = parser.get_parsed_content("network_def").eval()
     sizes: dict[str, int] = parser.get_parsed_content("image_sizes")
     channels = len(parser.get_parsed_content("windows"))
     mirrored = bool(parser.get_parsed_content("mirrored_views"))
-    parameters = sum(each.numel() for each in network.parameters())
     counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        network.read_study(CountedSource(network, channels, sizes, mirrored))
-    operations = counter.get_total_flops() / 1e9
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(SEED)
+        network: StudyNetwork = parser.get_parsed_content("network_def").eval()
+        source = CountedSource(network, channels, sizes, mirrored)
+        with counter:
+            network.read_study(source)
+    parameters = sum(each.numel() for each in network.parameters())
     seconds = None
     if repeats:
         images = {name: torch.rand(channels, SLICES, size, size) for name, size in sizes.items()}
@@ -79,8 +84,13 @@ def cost_of(system: System, repeats: int = 0) -> Cost:
         # The first reading is slower, whatever its length.
         _read(network, {name: image[:, :WARM_UP] for name, image in images.items()}, mirrored)
         seconds = statistics.median(_timed(network, images, mirrored) for _ in range(repeats))
-    described = f"{channels} x " + ", ".join(f"{size} x {size}" for size in sizes.values())
-    return Cost(parameters, round(operations, 1), seconds, torch.get_num_threads(), described)
+    described = f"{channels} x " + ", ".join(_described(size, source.slices.get(size)) for size in sizes.values())
+    operations = round(counter.get_total_flops() / 1e9, 1)
+    return Cost(parameters, operations, seconds, torch.get_num_threads(), described)
+
+
+def _described(size: int, slices: int | None) -> str:
+    return f"{size} x {size}" + ("" if slices in (None, SLICES) else f" ({slices} slices)")
 
 
 class CountedSource:
@@ -98,6 +108,11 @@ class CountedSource:
         ``image`` and, where slices are read again, ``high_res``: rows and columns.
     mirrored : bool
         Whether each is read from both sides.
+
+    Attributes
+    ----------
+    slices : dict
+        Size to how many slices were read at it.
     """
 
     def __init__(self, network: StudyNetwork, channels: int, sizes: dict[str, int], mirrored: bool = False) -> None:
@@ -106,6 +121,7 @@ class CountedSource:
         self.decoder = None if decoder is None else copy.deepcopy(decoder).to("meta")
         self.channels, self.sizes, self.width = channels, sizes, network.embedding_width
         self.views = 2 if mirrored else 1
+        self.slices: dict[int, int] = {}
 
     def embeddings(self) -> Tensor:
         """Return random embeddings (input slices, channels)."""
@@ -132,6 +148,7 @@ class CountedSource:
         return ()
 
     def _read(self, count: int, size: int) -> Tensor:
+        self.slices[size] = self.slices.get(size, 0) + count
         image = torch.empty(count * self.views, self.channels, size, size, device="meta")
         if self.decoder is None:
             self.backbone(image)

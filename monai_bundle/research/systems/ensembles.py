@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +15,13 @@ import torch
 from research.metrics.predictions import Predictions
 from research.systems.ensemble_search import best_ensemble
 from research.systems.evaluation import evaluate
-from research.systems.training import SystemTraining, published_system
+from research.systems.training import FOLDER, KeptTraining, SystemTraining, published_system
 from scripts.messages import ExpectedError
-from scripts.networks.slice_ensemble import TWELVE, assembled_state, members_file
+from scripts.networks.slice_ensemble import TWELVE, EnsembleMembers, assembled_state, members_file
 from scripts.systems import System
 from scripts.weights import note_file, read_state
+
+NOT_SEARCHED = "not searched: one fold alone was held out"
 
 logger = logging.getLogger(__name__)
 
@@ -31,35 +33,29 @@ class EnsembleTraining(SystemTraining):
     Attributes
     ----------
     folds : tuple of int
-        Held out in turn: two or more, as the members of one fold are chosen on the others.
+        Held out in turn; the members of one fold are chosen on the others. With a single fold, on which nothing may be
+        chosen, all members are averaged.
     of_reading : mapping
         Overrides with which members read.
+    kept : bool
+        Whether members are taken from the folder, those that are there, and none is trained; what is put together
+        lies in the cache.
     """
 
     folds: tuple[int, ...] = ()
     of_reading: Mapping[str, Any] = field(default_factory=dict)
+    kept: bool = False
 
     def trained(self, system: System, validation_fold: int | None) -> Path:
-        """Return the weights of an ensemble of members that have not seen one fold and were not chosen on it.
-
-        Raises
-        ------
-        ExpectedError
-            ``training.ensemble_folds`` where no other fold can choose the members.
-        """
-        others = [fold for fold in self.folds if fold != validation_fold]
-        if len(self.folds) < 2:
-            raise ExpectedError("training.ensemble_folds", name=system.name)
-        members, score = best_ensemble(self.candidates, others)
-        alone = SystemTraining(self.overrides, self.folder)
-        files = [alone.trained(published_system(name), validation_fold) for name in members.names]
+        """Return the weights of an ensemble of members that have not seen one fold and were not chosen on it."""
+        members = self._chosen([fold for fold in self.folds if fold != validation_fold])
+        files = [self.alone.trained(published_system(name), validation_fold) for name in members.names]
         key = joblib.hash([members, [file.name for file in files]])
-        path = self.folder / system.name / f"members-{validation_fold}-{key[:16]}.pt"
+        path = (FOLDER if self.kept else self.folder) / system.name / f"members-{validation_fold}-{key[:16]}.pt"
         if path.is_file():
             return path
         logger.info(
-            "%s without fold %s: %s of %s (AUC %.3f where chosen)",
-            *(system.name, validation_fold, members.rule, ", ".join(members.names), score),
+            "%s without fold %s: %s of %s", system.name, validation_fold, members.rule, ", ".join(members.names)
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
@@ -71,13 +67,51 @@ class EnsembleTraining(SystemTraining):
         return path
 
     @cached_property
+    def alone(self) -> SystemTraining:
+        """How members come to their weights."""
+        return (KeptTraining if self.kept else SystemTraining)(self.overrides, self.folder)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Who may become a member: all, or those whose weights of all folds are there.
+
+        Raises
+        ------
+        ExpectedError
+            ``training.not_trained`` where there is none.
+        """
+        if not self.kept:
+            return TWELVE
+        missing = {name: error for name in TWELVE if (error := self._missing(name)) is not None}
+        for error in missing.values():
+            logger.warning("%s", error)
+        if len(missing) == len(TWELVE):
+            raise next(iter(missing.values()))
+        return tuple(name for name in TWELVE if name not in missing)
+
+    @cached_property
     def candidates(self) -> dict[str, Predictions]:
         """Held-out predictions of every system that may become a member, each measured as a system of its own."""
-        alone, found = SystemTraining(self.overrides, self.folder), {}
-        for name in TWELVE:
+        found = {}
+        for name in self.names:
             member = published_system(name)
-            weights = {fold: alone.trained(member, fold) for fold in self.folds}
-            folder = self.folder / name
-            evaluate(member, alone.datalist(member), weights, folder, self.of_reading)
+            weights = {fold: self.alone.trained(member, fold) for fold in self.folds}
+            folder = FOLDER / name if self.kept else self.folder / name
+            evaluate(member, self.datalist(member), weights, folder, self.of_reading)
             found[name] = Predictions.from_json(folder / "predictions.json")
         return found
+
+    def _chosen(self, others: Sequence[int]) -> EnsembleMembers:
+        if len(self.folds) < 2:
+            return EnsembleMembers(self.names, "average", (1.0,) * len(self.names), NOT_SEARCHED)
+        members, score = best_ensemble(self.candidates, others)
+        logger.info("AUC %.3f where the members were chosen", score)
+        return members
+
+    def _missing(self, name: str) -> ExpectedError | None:
+        try:
+            for fold in self.folds:
+                self.alone.trained(published_system(name), fold)
+        except ExpectedError as error:
+            return error
+        return None

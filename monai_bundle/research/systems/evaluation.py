@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from research.evidence.explanations import HeldOutScan, Quality, as_plain, label_map, load_scan
@@ -19,7 +21,9 @@ from research.evidence.network_reading import CONFIGURATION, NetworkReader, Netw
 from research.metrics.attribution_quality import MapQuality, map_quality, mask_of_label, summarise_labels
 from research.metrics.eval_metrics import eval_metrics
 from research.metrics.predictions import Predictions, ScanPrediction
-from research.metrics.random_baseline import by_patient
+from research.metrics.random_baseline import MeanMetric, by_patient, mean_metric, missing
+from research.metrics.slice_height import auc_by_height, positive_by_height
+from research.systems.erased_blood import without_blood
 from scripts.cache import Cache, files_key
 from scripts.networks.study_network import StudyOutput
 from scripts.systems import System
@@ -85,6 +89,37 @@ def _maps(scan: HeldOutScan, output: StudyOutput, reader: NetworkReader) -> Iter
             yield key, map_quality(stored.voxels, mask, scan.head), stored.largest
 
 
+def erased_change(entry: Mapping[str, Any], reader: NetworkReader, before: ScanPrediction) -> float | None:
+    """Read a scan without its blood; return by how much the logits of any haemorrhage change where it was.
+
+    Parameters
+    ----------
+    entry : mapping
+        Of a datalist.
+    reader : NetworkReader
+        Gave ``before``.
+    before : ScanPrediction
+        Of the scan as it is.
+
+    Returns
+    -------
+    float or None
+        Mean over the slices with a mask; None without mask or slice logits.
+    """
+    scan = load_scan(entry, reader)
+    if scan.mask is None or not scan.mask.any() or before.slice_logits is None or not _answers_for_slices(before):
+        return None
+    inputs = reader.inputs(without_blood(scan.study, scan.mask, scan.head))
+    output = reader.pass_with_graph(inputs).detached()
+    after = NetworkReading(output, inputs["geometry"], inputs["head"], None, {}).slice_logits
+    affected = scan.mask.any(axis=(1, 2))
+    return float((after - before.slice_logits)[affected, reader.labels.index("any")].mean())
+
+
+def _answers_for_slices(found: ScanPrediction) -> bool:
+    return found.slice_logits is not None and float(np.ptp(found.slice_logits[:, 0])) > 0
+
+
 def evaluate(
     system: System,
     entries: Sequence[Mapping[str, Any]],
@@ -116,10 +151,12 @@ def evaluate(
         What ``evaluation.json`` holds: ``system``, ``title``, ``folds``, ``scans``, ``trained`` (fold to what its
         weights were made of), ``length``, ``metrics``, ``map_method``, ``map_quality``, ``map_quality_per_scan``
         (of any haemorrhage, means over a scan's slices), ``largest`` (largest values of the measured maps, in
-        logits), ``seconds_per_scan``.
+        logits), ``slice_auc_by_height`` (see :mod:`research.metrics.slice_height`, learnt from the patients that are
+        not of a scan's fold), ``erased_blood`` (see :func:`erased_change`, mean over scans), ``seconds_per_scan``.
     """
     cache = Cache(folder / "cache")
     readings: list[SystemReading] = []
+    changes: list[float | None] = []
     readers: dict[int, NetworkReader] = {}
     chosen = [entry for entry in entries if int(entry["fold"]) in weights]
     for entry in tqdm(chosen, desc=system.name, unit="scan"):
@@ -129,7 +166,12 @@ def evaluate(
             readers = {fold: reader_of(system, weights[fold], overrides or {})}
         reader = readers[fold]
         key = [_VERSION, entry["name"], fold, files_key(entry["study"].files), reader.key, reader.inferer.method]
-        readings.append(cache.get("system_readings", key, partial(read_entry, entry, reader)))
+        reading = cache.get("system_readings", key, partial(read_entry, entry, reader))
+        if reading.qualities and not reading.largest:
+            # Kept by a version that had no fixed scale of maps to choose.
+            reading = cache.get("system_readings", [*key, "largest"], partial(read_entry, entry, reader))
+        readings.append(reading)
+        changes.append(_change(cache, key, entry, reader, reading))
     reader = next(iter(readers.values()))
     predictions = _predictions(system, readings, reader.labels)
     predictions.to_json(folder / "predictions.json")
@@ -145,12 +187,55 @@ def evaluate(
         "map_quality": as_plain(summarise_labels(_by_label(readings), by_patient())),
         "map_quality_per_scan": _per_scan(readings),
         "largest": [value for each in readings for value in each.largest],
+        "slice_auc_by_height": slice_auc_by_height(entries, set(weights)),
+        "erased_blood": asdict(_mean_change(readings, changes)),
         "seconds_per_scan": sum(each.seconds for each in readings) / len(readings),
     }
     partial_file = folder / "evaluation.partial"
     partial_file.write_text(json.dumps(jsonable(content), indent=1) + "\n", encoding="utf-8")
     partial_file.replace(folder / "evaluation.json")
     return content
+
+
+def slice_auc_by_height(entries: Sequence[Mapping[str, Any]], folds: set[int]) -> float | None:
+    """Return the AUC of any haemorrhage of the slices of some folds, scored by what the other folds tell of heights.
+
+    None where slices are not labelled, or there is no other fold.
+    """
+    labelled = [(entry, labels) for entry in entries if (labels := _any_of_slices(entry)) is not None]
+    found = []
+    for fold in sorted(folds):
+        others = [labels for entry, labels in labelled if int(entry["fold"]) != fold]
+        if not others:
+            return None
+        shares = positive_by_height(others)
+        found += [(entry["patient"], labels, shares) for entry, labels in labelled if int(entry["fold"]) == fold]
+    return auc_by_height(found, count=1).estimate if found else None
+
+
+def _any_of_slices(entry: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    if entry.get("slice_labels") is None:
+        return None
+    labels = np.asarray(entry["slice_labels"], dtype=np.float64)[:, 0]
+    return None if np.isnan(labels).all() else labels
+
+
+def _change(
+    cache: Cache, key: list[Any], entry: Mapping[str, Any], reader: NetworkReader, reading: SystemReading
+) -> float | None:
+    if not reading.qualities or not _answers_for_slices(reading.prediction):
+        return None
+    return cache.get("erased_blood", key, partial(erased_change, entry, reader, reading.prediction))
+
+
+def _mean_change(readings: Sequence[SystemReading], changes: Sequence[float | None]) -> MeanMetric:
+    known = [
+        (value, each.prediction.patient) for each, value in zip(readings, changes, strict=True) if value is not None
+    ]
+    if not known:
+        return missing("no scan with a mask, or no answer for slices")
+    values, patients = zip(*known, strict=True)
+    return mean_metric(values, [0.0] * len(values), patients, by_patient())
 
 
 def _predictions(system: System, readings: Sequence[SystemReading], keys: tuple[str, ...]) -> Predictions:

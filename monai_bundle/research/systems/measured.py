@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,9 @@ class Value:
         return None if self.low is None else self.low > chance
 
 
+NOTHING = Value(None, None, None)
+
+
 @dataclass(frozen=True)
 class MeasuredSystem:
     """One system on held-out patients.
@@ -63,7 +66,8 @@ class MeasuredSystem:
     scans, positive : int
         How many were read, and how many of them show haemorrhage.
     scan_auc, slice_auc : Value
-        Of any haemorrhage. A system that answers for scans alone has no value for slices.
+        Of any haemorrhage. A system that answers for scans alone has no value for slices. The baseline of slices is
+        what their height alone gives (:mod:`research.metrics.slice_height`).
     key_slices : Value
         Share of positive slices among the h with most attention, h being their number (DrCT2, comprehensive task).
     map_method : str
@@ -74,6 +78,8 @@ class MeasuredSystem:
         How long it was trained.
     trained_on, start : str
         What it learnt from, and what weights it began with.
+    erased_blood : Value
+        By how much the logits of slices with haemorrhage change when the blood is taken out of the image; baseline 0.
     """
 
     folds: tuple[int, ...]
@@ -87,11 +93,12 @@ class MeasuredSystem:
     length: str
     trained_on: str
     start: str
+    erased_blood: Value = NOTHING
 
     def learnt(self) -> bool | None:
-        """Whether it tells haemorrhage from none better than chance; None where there is no interval to tell by.
+        """Whether it tells haemorrhage from none better than its baseline; None where there is no interval to tell by.
 
-        By slices, where it answers for them, else by scans.
+        By slices, where it answers for them: better than their height alone does; else by scans.
         """
         return (self.slice_auc if self.slice_auc.value is not None else self.scan_auc).above_chance()
 
@@ -112,14 +119,15 @@ def measured_in(folder: Path, system: System, count: int = RESAMPLES) -> Measure
         return None
     content: dict[str, Any] = json.loads((folder / "evaluation.json").read_text("utf-8"))
     predictions = Predictions.from_json(folder / "predictions.json")
-    column, interval = predictions.keys.index("any"), by_patient(count)
+    column = predictions.keys.index("any")
     truth = predictions.labels[:, column]
     scan_auc = _of_interval(auc_interval(truth, predictions.logits[:, column], predictions.patients, count))
-    slice_auc = Value(None, None, None)
+    slice_auc = NOTHING
     if predictions.has_slice_logits:
         labels, logits, patients = predictions.slice_level()
-        slice_auc = _of_interval(auc_interval(labels[:, column], logits[:, column], patients, count))
-    top_h = interpretive_tasks(attended_scans(predictions, "any"), interval=interval)["comprehensive"]
+        interval = auc_interval(labels[:, column], logits[:, column], patients, count)
+        slice_auc = replace(_of_interval(interval), random_baseline=content.get("slice_auc_by_height"))
+    top_h = interpretive_tasks(attended_scans(predictions, "any"), interval=by_patient(count))["comprehensive"]
     qualities = content["map_quality"].get("any", content["map_quality"]["overall"])["per_slice"]
     trained_on = next(iter(content["trained"].values()))
     return MeasuredSystem(
@@ -134,6 +142,7 @@ def measured_in(folder: Path, system: System, count: int = RESAMPLES) -> Measure
         length=content.get("length") or training_length(system, {}),
         trained_on=trained_on,
         start=trained_on.partition(", from ")[2] or "not known",
+        erased_blood=_of_metric(content["erased_blood"]) if "erased_blood" in content else NOTHING,
     )
 
 
@@ -175,7 +184,8 @@ def _of_metric(found: dict[str, Any]) -> Value:
 
 
 def _system(content: dict[str, Any]) -> MeasuredSystem:
-    values = {name: Value(**content[name]) for name in ("scan_auc", "slice_auc", "key_slices")}
+    named = ("scan_auc", "slice_auc", "key_slices", "erased_blood")
+    values = {name: Value(**content[name]) for name in named if name in content}
     maps = {name: Value(**each) for name, each in content["maps"].items()}
     return MeasuredSystem(**{**content, **values, "maps": maps, "folds": tuple(content["folds"])})
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -29,8 +29,9 @@ COSTS = Path("docs/systems.json")
 FIGURE = Path("docs/systems.svg")
 NOT_RUN = "not yet run"
 MARK = "†"
+MOST_NAMED = 5
 COLUMNS = (
-    *("system", "folds", "scans", "slice AUC any", "AUC any", "key slices, top h", "pointing game"),
+    *("system", "folds", "scans", "slice AUC any", "blood erased", "AUC any", "key slices, top h", "pointing game"),
     *("input", "trained", "began with"),
 )
 
@@ -56,7 +57,7 @@ def result_table(found: Mapping[str, MeasuredSystem], costs: Mapping[str, Cost],
         if each is None:
             lines.append(f"| {system.name} | {NOT_RUN} |" + " |" * (len(COLUMNS) - 2))
             continue
-        metrics = (each.slice_auc, each.scan_auc, each.key_slices, each.maps["pointing_game"])
+        metrics = (each.slice_auc, each.erased_blood, each.scan_auc, each.key_slices, each.maps["pointing_game"])
         row = [
             system.name + ("" if each.learnt() else f" {MARK}"),
             ", ".join(str(fold) for fold in each.folds),
@@ -69,21 +70,28 @@ def result_table(found: Mapping[str, MeasuredSystem], costs: Mapping[str, Cost],
 
 
 def statement(found: Mapping[str, MeasuredSystem]) -> str:
-    """Return the sentence below the table: what the mark means, and what chance is."""
+    """Return the sentences below the table: what the mark means, and what chance is."""
     failed = [name for name, each in found.items() if not each.learnt()]
-    chance = [each.maps["pointing_game"].random_baseline for each in found.values()]
-    known = [value for value in chance if value is not None]
     text = f"{len(found)} measured. In brackets: 95 % intervals, patients resampled."
-    if known:
-        text += (
-            f" By chance a map's strongest voxel lies in the haemorrhage in {sum(known) / len(known):.3f} of slices."
-        )
+    heights = _mean([each.slice_auc.random_baseline for each in found.values()])
+    pointing = _mean([each.maps["pointing_game"].random_baseline for each in found.values()])
+    if heights is not None:
+        text += f" A slice's height alone gives a slice AUC of {heights:.2f}."
+    if pointing is not None:
+        text += f" By chance a map's strongest voxel lies in the haemorrhage in {pointing:.3f} of slices."
     if not failed:
         return text
+    named = f": {', '.join(failed)}" if len(failed) <= MOST_NAMED else ""
     return (
-        f"{text} {MARK}: the interval of the slice AUC (of the AUC, without an answer for slices) reaches .5, so that "
-        f"this network is not shown to have learnt anything ({len(failed)} of {len(found)}): {', '.join(failed)}."
+        f"{text} {MARK}: the interval of the slice AUC reaches that of the height alone (of the AUC, without an answer "
+        f"for slices, .5), so that this network is not shown to have learnt anything of haemorrhage ({len(failed)} of "
+        f"{len(found)}){named}."
     )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def with_table(page: str, name: str, table: str) -> str:

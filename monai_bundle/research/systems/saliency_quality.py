@@ -1,6 +1,7 @@
 """Quality of predicted saliency, and what each part of the network adds (Qiu, thesis 2024, 4.3.4, 4.3.5, 4.4).
 
     python -m research.systems.saliency_quality                          the network and its ablations, one fold
+    python -m research.systems.saliency_quality --trained cache/systems  the full network from there
     python -m research.systems.saliency_quality --gaze_dir FOLDER        against gaze (scripts/datasets/gaze_maps.py)
     python -m research.systems.saliency_quality --only full plain_unet --set image_size 64 --set epochs 1
 
@@ -25,7 +26,7 @@ from research.evidence.measured_file import jsonable
 from research.metrics.saliency import SaliencyAgreement
 from research.systems.gradcam_quality import slice_diagnosis, write
 from research.systems.saliency_slices import EVEN, SliceMeasure, Variant, measured_slices
-from research.systems.training import FOLDER, SystemTraining, published_system
+from research.systems.training import FOLDER, KeptTraining, SystemTraining, published_system
 from scripts.explanation.saliency import RECORDED, STAND_IN
 from scripts.messages import ExpectedError
 
@@ -212,6 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="some of them")
     parser.add_argument("--folds", type=int, nargs="+", default=[0], help="held out in turn (default: 0)")
     parser.add_argument("--gaze_dir", help="folder of gaze maps; readers' masks, blurred, stand in without it")
+    parser.add_argument("--trained", type=Path, metavar="FOLDER", help="take the full network from there, by its name")
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="of training")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -228,7 +230,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             training = SystemTraining({**overrides, **variant.overrides})
             measured[name] = []
             for fold in arguments.folds:
-                weights = training.trained_in(system, fold, variant.stages)
+                if name == "full" and arguments.trained is not None:
+                    weights = KeptTraining(overrides, arguments.trained).trained(system, fold)
+                else:
+                    weights = training.trained_in(system, fold, variant.stages)
                 measured[name] += measured_slices(system, variant, weights, fold, overrides)
     except ExpectedError as error:
         parser.exit(1, f"{error}\n")

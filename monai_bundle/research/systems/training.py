@@ -128,7 +128,25 @@ class SystemTraining:
         return path
 
 
-def training_length(system: System, overrides: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class KeptTraining(SystemTraining):
+    """Weights that lie in a folder, whatever configuration trained them: the newest are taken, nothing is trained."""
+
+    def trained(self, system: System, validation_fold: int | None) -> Path:
+        """Return the weights of a system that has not seen one fold.
+
+        Raises
+        ------
+        ExpectedError
+            ``training.not_trained`` where the folder has none.
+        """
+        found = fold_weights(system, validation_fold, self.folder)
+        if found is None:
+            raise ExpectedError("training.not_trained", name=system.name, fold=validation_fold, folder=self.folder.name)
+        return found
+
+
+def training_length(system: System, overrides: Mapping[str, Any], last_epochs: int | None = None) -> str:
     """Return how long a system is trained: steps on batches of slices, epochs over whole scans, added up over stages.
 
     Parameters
@@ -137,6 +155,9 @@ def training_length(system: System, overrides: Mapping[str, Any]) -> str:
         An ensemble is trained no further than its members; the shipped one is stated as ``make train`` trains it.
     overrides : mapping
         Keys of training that were set otherwise.
+    last_epochs : int, optional
+        Of the last stage, as the note beside its weights states them, and of those stages that the configuration trains
+        as long: weights may have been trained with other keys than these.
     """
     stages = [] if is_shipped(system) else stages_of(system)
     if MEMBERS in stages:
@@ -144,13 +165,15 @@ def training_length(system: System, overrides: Mapping[str, Any]) -> str:
     files = [(*STAGES[stage], system.configuration) for stage in stages]
     if is_shipped(system):
         files = [(HEADS, PREPARED, SLICES), (HEADS, PREPARED, STUDIES)]
+    settings = [{**merged_configurations(names), **overrides} for names in files]
+    as_last = settings[-1]["epochs"]
     steps = epochs = 0
-    for names in files:
-        settings = {**merged_configurations(names), **overrides}
+    for names, each in zip(files, settings, strict=True):
+        count = int(each["epochs"] if last_epochs is None or each["epochs"] != as_last else last_epochs)
         if ON_SLICES & set(names) and not ON_SCANS & set(names):
-            steps += int(settings["epochs"]) * int(settings["steps_per_epoch"])
+            steps += count * int(each["steps_per_epoch"])
         else:
-            epochs += int(settings["epochs"])
+            epochs += count
     stated = [f"{steps:,} steps"] if steps else []
     return ", ".join(stated + ([f"{epochs} epochs of scans"] if epochs else []))
 
@@ -163,7 +186,7 @@ def merged_configurations(names: Sequence[str]) -> dict[str, Any]:
     return merged
 
 
-def fold_weights(system: System, fold: int, folder: Path = FOLDER) -> Path | None:
+def fold_weights(system: System, fold: int | None, folder: Path = FOLDER) -> Path | None:
     """Return the newest weights of a system's last stage that have not seen one fold; None where there are none."""
     found = (folder / system.name).glob(f"{stages_of(system)[-1]}-{fold}-*.pt")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
