@@ -12,7 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chromium import opened_browser, requested
-from sample_diagnosis import MODEL, NEGATIVE, a_diagnosis, a_refusal, a_study, an_affine, with_lesions, with_slice_labels
+from sample_diagnosis import (
+    MODEL,
+    NEGATIVE,
+    a_diagnosis,
+    a_refusal,
+    a_study,
+    an_affine,
+    with_lesions,
+    with_slice_labels,
+)
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 

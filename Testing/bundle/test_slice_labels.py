@@ -45,7 +45,9 @@ class BrightestPixelNetwork(DrCT1):
     def read_study(self, source: SliceSource) -> StudyOutput:
         output = super().read_study(source)
         assert isinstance(source, ImageSource)
-        logits = 40 * source.images["image"].amax(dim=(1, 2, 3))[:, None].repeat(1, self.labels) - 4
+        brightest = source.images["image"].amax(dim=(1, 2, 3))[:, None].repeat(1, self.labels)
+        # The mean of thin slices with one that is marked is still far brighter than tissue.
+        logits = 5 * (brightest / 0.06).log10()
         logits[:, 1:] -= 3
         logits[:, LEADING] += 2
         return replace(output, slice_logits=logits)

@@ -175,7 +175,7 @@ class ReadingGeometry:
         return original
 
     def repeat_on_original(self, values: Tensor) -> list[Tensor | None]:
-        """Return for each original slice the values of its input slice, of (input slices, ...); None where none was read."""
+        """Return for each original slice the values (input slices, ...) of its input slice; None where it has none."""
         original: list[Tensor | None] = [None] * self.original_shape[0]
         for input_slice, slab in enumerate(self.slabs):
             for index in slab:

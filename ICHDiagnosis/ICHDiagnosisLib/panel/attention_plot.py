@@ -24,7 +24,7 @@ LEFT, RIGHT, TOP, BOTTOM = 6, 6, 16, 16
 OUTPUT_ROW, _BETWEEN_ROWS = 20, 5
 """Heights in pixels: of the row of the slice classifier's values, and of what separates it from the attention."""
 _BAR, _AXIS, _CURRENT = (110, 140, 180), (120, 128, 136), (220, 60, 50)
-_OUTPUT = (86, 99, 111)
+OUTPUT_COLOUR = (86, 99, 111)
 _KEY = KEY_SLICES_COLOUR
 _KEY_EDGE = (150, 120, 0)
 
@@ -82,7 +82,7 @@ class AttentionPlot:
         self._label.removeEventFilter(self._filter)
 
     def show(self, slices: Sequence[OriginalSlice]) -> bool:
-        """Show the attention of every original slice; return whether there is a row of the slice classifier's values."""
+        """Show the attention of every original slice; return whether a row of the slice classifier's values is below."""
         self._slices = tuple(slices)
         self._current = None
         self.paint()
@@ -157,7 +157,7 @@ class AttentionPlot:
         for original, span in zip(self._slices, spans(width, len(self._slices)), strict=True):
             if original.haemorrhage is not None:
                 length = round(OUTPUT_ROW * original.haemorrhage)
-                painter.fillRect(span.begin, base - length, span.painted, length, qt.QColor(*_OUTPUT))
+                painter.fillRect(span.begin, base - length, span.painted, length, qt.QColor(*OUTPUT_COLOUR))
 
     def _paint_axis(self, painter: qt.QPainter, width: int, height: int) -> None:
         base = height - BOTTOM

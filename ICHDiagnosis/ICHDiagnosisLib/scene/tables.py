@@ -100,7 +100,7 @@ def show_attention(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> None
 
 
 def _slice_columns(result: Result, slices: Sequence[OriginalSlice]) -> dict[str, Sequence[str | float]]:
-    """Lay out slices; with a column per label where the slice classifier's values are known, NaN where a slice has none."""
+    """Lay out slices; a column per label where the slice classifier's values are known, NaN where a slice has none."""
     columns: dict[str, Sequence[str | float]] = {
         slice_column(): [original.index for original in slices],
         message("table.position"): [original.position_mm for original in slices],

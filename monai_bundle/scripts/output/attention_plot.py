@@ -1,4 +1,4 @@
-"""The plot of slice attention: one bar per original slice, key slices marked; below it the slice classifier's output."""
+"""The plot of slice attention: a bar per original slice, key slices marked; below it the slice classifier's output."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def attention_svg(
 ) -> bytes:
     """Draw the attention of every original slice, and below it the probability of any haemorrhage where there is one.
 
-    Two scales, so two plots on one axis of slices: a share of attention and a probability on one scale would be compared.
+    Two plots on one axis of slices: on one scale, a share of attention and a probability would be compared.
 
     Parameters
     ----------
