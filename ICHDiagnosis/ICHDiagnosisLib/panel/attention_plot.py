@@ -82,7 +82,7 @@ class AttentionPlot:
         self._label.removeEventFilter(self._filter)
 
     def show(self, slices: Sequence[OriginalSlice]) -> bool:
-        """Show the attention of every original slice; return whether a row of the slice classifier's values is below."""
+        """Show the attention of every original slice; return whether the slice classifier's values are too."""
         self._slices = tuple(slices)
         self._current = None
         self.paint()
