@@ -82,7 +82,7 @@ def test_the_slice_that_shows_blood_has_the_largest_value(grid: str, longest_mm:
     assert marked in strongest
     assert strongest == list(range(strongest[0], strongest[-1] + 1))
     assert len(strongest) * study.spacing_mm[2] <= longest_mm + 1e-6
-    assert max(overall) > 0.9
+    assert max(overall) > 0.8
     assert max(value for value in overall if value != max(overall)) < 0.1
 
 
