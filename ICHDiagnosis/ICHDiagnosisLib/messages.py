@@ -135,6 +135,7 @@ CATALOGUE = {
     "result.slices_out_of_order": _("the slices are not one per original slice, in order"),
     "result.same_rank_twice": _("two key slices have the same rank"),
     "result.slices_and_shape": _("the number of slices does not fit the shape of the maps"),
+    "result.slice_labels": _("the labels of its slices are not those of its findings"),
     "result.map_labels": _("attention has no label, and every Grad-CAM has one"),
     "result.map_of_nothing": _("there must be at most one map per finding, and none of anything else"),
     "result.lesion_groups": _("lesion volumes must be of groups that the result lists, each once"),
@@ -200,6 +201,7 @@ CATALOGUE = {
     "slice.number": _("Slice {number}"),
     "slice.attention": _("Slice {number}: {percent:.1f} % of the attention"),
     "slice.attention_of_key_slice": _("Slice {number}: {percent:.1f} % of the attention, key slice (rank {rank})"),
+    "slice.output": _("{attention}. Network's output for any haemorrhage on this slice: {probability}, not calibrated"),
     # The result on the scene
     "node.folder": _("ICHDiagnosis: {name}"),
     "node.evidence": _("{name}: ICHDiagnosis evidence"),
@@ -229,6 +231,11 @@ CATALOGUE = {
     "plot.title": _("Slice attention: the weight of each slice in the study's result"),
     "plot.attention": _("Slice attention"),
     "plot.key_slices": _("Key slices"),
+    "plot.hint": _("Slice attention: the weight of each slice. Click a bar to go there."),
+    "plot.hint_with_outputs": _(
+        "Slice attention: the weight of each slice. Click a bar to go there. Lower row: the network's output for any "
+        "haemorrhage on each slice, 0 to 100 %, not calibrated."
+    ),
     "plot.slices": _("Slice index (0 = first original slice)"),
     "table.compartment": _("Compartment"),
     "table.volume": _("Volume (ml)"),
@@ -237,6 +244,7 @@ CATALOGUE = {
     "table.slice": _("Slice index"),
     "table.position": _("Position (mm)"),
     "table.attention": _("Attention (%)"),
+    "table.slice_output": _("{label} on the slice (%)"),
     "table.rank": _("Rank"),
     "table.finding": _("Finding"),
     "table.probability": _("Probability"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from dataclasses import replace
 from itertools import permutations, product
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from nibabel.affines import apply_affine
 from PIL import Image
-from sample_diagnosis import NEGATIVE, a_diagnosis, a_study, an_affine
+from sample_diagnosis import NEGATIVE, a_diagnosis, a_study, an_affine, with_slice_labels
 
 from scripts.diagnosis import AttributionMap, SliceResult
 from scripts.labels import RSNA
@@ -183,3 +184,16 @@ def test_the_histogram_holds_a_bar_for_every_original_slice(count):
     drawn = attention_svg(slices, (), LIGHT)
     assert drawn.count(f"fill: {LIGHT.bar}".encode()) == count
     assert drawn == attention_svg(slices, (), LIGHT)
+
+
+@pytest.mark.parametrize(("count", "dots"), [(12, 10), (90, 0)])
+def test_each_slice_that_was_read_has_a_dot_at_its_output_unless_there_are_too_many(count, dots):
+    labelled = with_slice_labels(a_diagnosis(a_study((count, 16, 16)))).slices
+    drawn = attention_svg(labelled, (), LIGHT)
+    marks = re.findall(rf'<use [^>]*y="([0-9.]+)"[^>]*fill: {LIGHT.slice_mark}'.encode(), drawn)
+    assert len(marks) == dots
+    known = [entry.haemorrhage for entry in labelled if entry.haemorrhage is not None]
+    if dots:
+        # The ordinate of an SVG grows downwards.
+        heights = np.interp(known, (min(known), max(known)), (max(map(float, marks)), min(map(float, marks))))
+        np.testing.assert_allclose(np.array(marks, dtype=float), heights, atol=0.01)

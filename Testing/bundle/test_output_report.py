@@ -12,7 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chromium import opened_browser, requested
-from sample_diagnosis import MODEL, NEGATIVE, a_diagnosis, a_refusal, a_study, an_affine, with_lesions
+from sample_diagnosis import (
+    MODEL,
+    NEGATIVE,
+    a_diagnosis,
+    a_refusal,
+    a_study,
+    an_affine,
+    with_lesions,
+    with_slice_labels,
+)
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
@@ -31,7 +40,7 @@ DEFAULT_THRESHOLD = message("report.default_threshold")
 @cache
 def report_of(*, negative: bool = False) -> str:
     """Render the report of the sample study once: tests of the page share it."""
-    return render_report(a_diagnosis(probabilities=NEGATIVE if negative else None))
+    return render_report(with_slice_labels(a_diagnosis(probabilities=NEGATIVE if negative else None)))
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +157,24 @@ def test_key_slices_are_identified_by_number_position_and_rank(show):
     assert sorted(tile.find_element(By.CLASS_NAME, "rank").text for tile in framed) == ["1", "2", "3", "4", "5"]
 
 
+def test_key_slices_state_the_network_s_output_for_the_slice_alone(show):
+    browser = show(report_of())
+    first, *_, last = [caption.text for caption in browser.find_elements(By.CSS_SELECTOR, ".key figcaption")]
+    assert "this slice: any haemorrhage 97 %, subdural 87 %" in first.replace("\u00a0", " ")
+    assert "any haemorrhage" not in last
+    assert "not calibrated" in browser.find_element(By.ID, "key-slices").text
+
+
+def test_the_plot_of_attention_has_the_slices_outputs_below_it(show):
+    browser = show(report_of())
+    for image in browser.find_elements(By.CLASS_NAME, "histogram"):
+        assert "the largest is 97 %, on slice 6" in image.get_attribute("alt")
+    assert message("report.slice_output_caption") in browser.find_element(By.ID, "attention").text
+    without = show(render_report(a_diagnosis())).find_element(By.TAG_NAME, "body").text
+    assert "this slice" not in without.lower()
+    assert "Lower plot" not in without
+
+
 def test_the_report_of_a_negative_study_draws_no_map_and_claims_no_volume(show):
     browser = show(render_report(with_lesions(a_diagnosis(probabilities=NEGATIVE))))
     text = browser.find_element(By.TAG_NAME, "body").text
@@ -221,7 +248,7 @@ def test_a_script_that_slips_in_would_be_stopped_by_the_page_s_own_policy(show):
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_nothing_sticks_out_at_any_width(show, width):
     provenance = Provenance("a_long_name_without_any_space_" * 6, "dicom", series_uid="1.2.840." * 8)
-    browser = show(render_report(a_diagnosis(a_study(provenance=provenance))), width)
+    browser = show(render_report(with_slice_labels(a_diagnosis(a_study(provenance=provenance)))), width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
@@ -233,7 +260,7 @@ def test_the_impression_stands_first_with_its_caution(show):
 
 
 def test_it_prints_on_a_few_pages(show):
-    browser = show(render_report(a_diagnosis(a_study((36, 64, 64), warnings=(WARNING,)))))
+    browser = show(render_report(with_slice_labels(a_diagnosis(a_study((36, 64, 64), warnings=(WARNING,))))))
     assert 2 <= pages_printed(browser) <= 4
 
 

@@ -50,6 +50,7 @@ def as_version_1(document: dict) -> dict:
         finding["code"].pop("region_modifier", None)
     for entry in earlier["slices"]:
         del entry["sop_instance_uid"]
+        entry.pop("probabilities", None)
         entry["read"] = True
     earlier["study"]["quality"] = [
         {"name": warning["code"], "message": warning["message"]} for warning in earlier["study"]["quality"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from sample_diagnosis import a_diagnosis, a_refusal, a_study
+from sample_diagnosis import a_diagnosis, a_refusal, a_study, with_slice_labels
 
 from ICHDiagnosisLib.result.reader import read_result
 from scripts.output.impression import impression
@@ -16,7 +16,7 @@ def test_impression_findings_and_slices_arrive(tmp_path: Path):
     uids = tuple(f"1.2.{index}" for index in range(12))
     diagnosis = a_diagnosis(a_study(sop_instance_uids=uids))
     first, *others = diagnosis.findings
-    diagnosis = replace(diagnosis, findings=(replace(first, default_threshold=True), *others))
+    diagnosis = with_slice_labels(replace(diagnosis, findings=(replace(first, default_threshold=True), *others)))
     read = read_result(write_result_folder(diagnosis, tmp_path))
     written = impression(diagnosis.findings)
     assert (read.impression.code, read.impression.text, read.impression.caution) == (
@@ -28,6 +28,7 @@ def test_impression_findings_and_slices_arrive(tmp_path: Path):
     assert [finding.probability for finding in read.findings] == [entry.probability for entry in diagnosis.findings]
     assert [finding.default_threshold for finding in read.findings] == [True] + [False] * len(others)
     assert [entry.attention for entry in read.slices] == [entry.attention for entry in diagnosis.slices]
+    assert [entry.probabilities for entry in read.slices] == [entry.probabilities for entry in diagnosis.slices]
     assert tuple(entry.sop_instance_uid for entry in read.slices) == uids
 
 

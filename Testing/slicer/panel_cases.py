@@ -57,6 +57,12 @@ def with_lesions_of_no_subtype(request: BundleRequest) -> int:
     return 0
 
 
+def with_slice_labels(request: BundleRequest) -> int:
+    content = sample.with_slice_labels(sample.document(SHAPE))
+    sample.write_folder(request.output_dir / "study", content, sample.made_maps(SHAPE), affine())
+    return 0
+
+
 def of_version_1(request: BundleRequest) -> int:
     content = sample.of_version_1(sample.document(SHAPE))
     sample.write_folder(request.output_dir / "study", content, sample.made_maps(SHAPE), affine())

@@ -77,6 +77,21 @@ def slices(count: int) -> list[dict[str, Any]]:
     ]
 
 
+SURE_SLICE, UNREAD_SLICE = 5, 0
+"""The slice on which the slice classifier is surest, and one that it was not given."""
+
+
+def with_slice_labels(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a ``result.json`` with the slice classifier's values: less by a tenth for each slice from the surest."""
+    weights = {"any": 1.0, "intraparenchymal": 0.1, "subdural": 0.8}
+    labelled = []
+    for entry in content["slices"]:
+        value = max(0.9 - 0.1 * abs(entry["index"] - SURE_SLICE), 0.0)
+        known = {key: weights[key] * value for key in LABELS}
+        labelled.append(entry | {"probabilities": None if entry["index"] == UNREAD_SLICE else known})
+    return content | {"slices": labelled}
+
+
 def document(
     shape: tuple[int, int, int], slice_axis: int = 2, orientation: str = "LPS", positive: tuple[str, ...] = POSITIVE
 ) -> dict[str, Any]:

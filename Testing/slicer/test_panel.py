@@ -7,6 +7,7 @@ import pytest
 
 import sample_result_folder as sample
 from ICHDiagnosisLib.messages import message
+from ICHDiagnosisLib.panel.attention_plot import OUTPUT_COLOUR, OUTPUT_ROW, spans
 from ICHDiagnosisLib.scene import segments, views
 from ICHDiagnosisLib.scene.layers import remove_result, shown_result
 from ICHDiagnosisLib.scene.slice_positions import jump_to_slice
@@ -23,6 +24,7 @@ from panel_cases import (
     unfold,
     wait,
     with_lesions,
+    with_slice_labels,
 )
 from scene_cases import SHAPE, a_ct, affine, mask_of
 
@@ -237,6 +239,37 @@ def test_a_click_on_a_bar_leads_to_its_slice(panel, head_ct):
     click_bar(panel.ui.attentionPlot, 0.5)
     assert stands_on(panel.result.navigation.current)
     assert panel.result.navigation.current in (9, 10)
+
+
+def test_a_row_below_the_attention_shows_the_network_s_output_for_each_slice(panel, bundle, head_ct):
+    applied(panel, head_ct)
+    assert panel.ui.plotTitle.text == message("plot.hint")
+    assert heights_of_outputs(panel) == [0] * SHAPE[2]
+    bundle.write = with_slice_labels
+    applied(panel, head_ct)
+    assert panel.ui.plotTitle.text == message("plot.hint_with_outputs")
+    heights = heights_of_outputs(panel)
+    assert heights.index(max(heights)) == sample.SURE_SLICE
+    assert max(heights) == pytest.approx(0.9 * OUTPUT_ROW, abs=1)
+    assert heights[sample.UNREAD_SLICE] == 0
+    plot = panel.result.navigation.plot
+    bars = spans(panel.ui.attentionPlot.width, SHAPE[2])
+    hints = [plot.hint(bars[index].begin) for index in (sample.UNREAD_SLICE, sample.SURE_SLICE)]
+    assert ["90 %, not calibrated" in hint for hint in hints] == [False, True]
+    assert hints[1].startswith(f"Slice {sample.SURE_SLICE + 1}: ")
+
+
+def heights_of_outputs(panel) -> list[int]:
+    """Return how many pixels of each slice's bar are painted in the colour of the slice classifier's values."""
+    image = panel.ui.attentionPlot.pixmap.toImage()
+    ratio = image.devicePixelRatio()
+    bars = spans(panel.ui.attentionPlot.width, SHAPE[2])
+    columns = [round((bar.begin + bar.painted // 2) * ratio) for bar in bars]
+    painted = [
+        [image.pixelColor(column, row).getRgb()[:3] == OUTPUT_COLOUR for row in range(image.height())]
+        for column in columns
+    ]
+    return [round(sum(rows) / ratio) for rows in painted]
 
 
 def test_a_new_threshold_colours_and_segments_anew_at_once(panel, head_ct):

@@ -106,6 +106,16 @@ def test_a_result_of_version_1_is_read_with_a_count_in_place_of_an_impression(
     assert parse_result(earlier.document).impression == earlier.impression
 
 
+def test_labels_of_slices_are_read_where_the_result_states_them(a_folder: Path):
+    assert {original.probabilities for original in read_result(a_folder).slices} == {None}
+    result = parse_result(json.dumps(sample.with_slice_labels(sample.document(SHAPE))))
+    assert [original.index for original in result.slices if original.probabilities is None] == [sample.UNREAD_SLICE]
+    assert result.slices[sample.UNREAD_SLICE].haemorrhage is None
+    surest = max(result.slices[1:], key=lambda original: original.haemorrhage)
+    assert surest.index == sample.SURE_SLICE
+    assert surest.probabilities == pytest.approx({"any": 0.9, "intraparenchymal": 0.09, "subdural": 0.72})
+
+
 def test_a_finding_of_version_1_without_a_word_on_its_threshold_had_one_chosen():
     earlier = sample.of_version_1(sample.document(SHAPE))
     for finding in earlier["findings"]:
@@ -281,6 +291,11 @@ CONTRADICTIONS: dict[str, Callable[[dict[str, Any]], object]] = {
     r"slices\[0\]\.sop_instance_uid": lambda c: c["slices"][0].update(sop_instance_uid=7),
     r"findings\[0\]\.name": lambda c: c["findings"][0].update(name=None),
     "one per original slice": lambda c: c["slices"].pop(),
+    r"slices\[0\]\.probabilities\.any": lambda c: c["slices"][0].update(
+        probabilities=dict.fromkeys(sample.LABELS, 1.1)
+    ),
+    r"slices\[0\]\.probabilities has": lambda c: c["slices"][0].update(probabilities=[0.5]),
+    "labels of its slices": lambda c: c["slices"][0].update(probabilities={"any": 0.5}),
     "rank": lambda c: c["slices"][0].update(key_rank=1),
     r"slices\[2\]\.index": lambda c: c["slices"][2].update(index=-1),
     "does not fit the shape": lambda c: c["study"].update(shape=[12, 16, 21]),

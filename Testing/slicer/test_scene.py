@@ -29,6 +29,8 @@ from scene_cases import (
     voxels_of,
 )
 
+SHORT_NAMES = ("Any intracranial", "Intraparenchymal", "Subdural")
+
 
 def test_everything_lies_in_one_folder_of_the_inputs_study(ct, result):
     show_result(result, ct)
@@ -62,6 +64,31 @@ def test_the_plot_shows_attention_over_slices_with_the_key_slices_marked(ct, res
     assert marked.tolist() == [3, 5]
     heights = slicer.util.arrayFromTableColumn(key_slices.GetTableNode(), tables.attention_column())
     assert heights.tolist() == pytest.approx(values[marked].tolist())
+
+
+def test_the_tables_of_slices_have_a_column_per_label_where_the_result_knows_them(ct, tmp_path: Path):
+    content = sample.with_slice_labels(sample.document(SHAPE))
+    folder = sample.write_folder(tmp_path / "labelled", content, sample.made_maps(SHAPE), GEOMETRIES["oblique"])
+    show_result(read_result(folder), ct)
+    table = node_of(ct, result_nodes.ATTENTION)
+    column = {name: slicer.util.arrayFromTableColumn(table, f"{name} on the slice (%)") for name in SHORT_NAMES}
+    assert np.nanargmax(column["Subdural"]) == sample.SURE_SLICE
+    assert column["Subdural"][sample.SURE_SLICE] == pytest.approx(72)
+    assert column["Any intracranial"][sample.SURE_SLICE] == pytest.approx(90)
+    assert np.flatnonzero(np.isnan(column["Intraparenchymal"])).tolist() == [sample.UNREAD_SLICE]
+    key_slices = node_of(ct, result_nodes.KEY_SLICES)
+    overall = slicer.util.arrayFromTableColumn(key_slices, "Any intracranial on the slice (%)")
+    assert overall.tolist() == pytest.approx([column["Any intracranial"][index] for index in sample.KEY_SLICES])
+
+
+def test_a_result_without_labels_of_slices_takes_their_columns_away(ct, tmp_path: Path):
+    contents = {"labelled": sample.with_slice_labels(sample.document(SHAPE)), "plain": sample.document(SHAPE)}
+    counts = []
+    for name, content in contents.items():
+        folder = sample.write_folder(tmp_path / name, content, sample.made_maps(SHAPE), GEOMETRIES["oblique"])
+        show_result(read_result(folder), ct)
+        counts.append(node_of(ct, result_nodes.ATTENTION).GetNumberOfColumns())
+    assert counts == [3 + len(sample.LABELS), 3]
 
 
 def test_the_provenance_states_which_model_it_was_and_that_it_is_research(ct, result):

@@ -92,12 +92,21 @@ class SliceResult:
         Slice attention, 0..1; all original slices sum to 1.
     key_rank : int or None
         1 for the slice with most attention, 2 for the next ...; None where it is no key slice.
+    probabilities : dict or None
+        Label key to the slice classifier's probability, 0..1, not calibrated: that of the input slice that holds this
+        slice. None where the network has no slice classifier, or did not read the slice.
     """
 
     index: int
     position_mm: float
     attention: float
     key_rank: int | None
+    probabilities: dict[str, float] | None = None
+
+    @property
+    def haemorrhage(self) -> float | None:
+        """The slice classifier's probability of any haemorrhage, if it is known."""
+        return None if self.probabilities is None else self.probabilities.get("any")
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,9 @@ class StudyReading:
         Where a reader is expected to look, on the original voxels; None where the network does not predict it.
     mirrored_views : bool
         Whether slices were read a second time, left and right exchanged.
+    slice_probabilities : Tensor or None, shape (input slices, labels)
+        Of the slice classifier, of both readings where a slice was read twice, not calibrated; None where the network
+        has no slice classifier.
     """
 
     probabilities: Tensor
@@ -58,6 +61,7 @@ class StudyReading:
     lesions: LesionReading | None = None
     saliency: StoredMap | None = None
     mirrored_views: bool = False
+    slice_probabilities: Tensor | None = None
 
 
 class ImageSource:
@@ -278,6 +282,7 @@ class StudyInferer(Inferer):
         if self.write_feature_attention and output.feature_attention is not None:
             attended = as_stored_map(feature_attention_map(output, inputs["geometry"]), inputs["head"])
         looks = saliency_map(output, inputs["geometry"])
+        of_slices = output.merged_slice_logits.sigmoid().detach().cpu() if network.has_slice_classifier else None
         return StudyReading(
             probabilities=output.probabilities.detach().cpu(),
             slice_attention=output.slice_attention.detach().cpu(),
@@ -287,6 +292,7 @@ class StudyInferer(Inferer):
             lesions=read_lesions(output, inputs["geometry"], inputs["head"]),
             saliency=None if looks is None else as_stored_map(looks, inputs["head"]),
             mirrored_views=self.mirrored_views,
+            slice_probabilities=of_slices,
         )
 
 

@@ -174,6 +174,14 @@ class ReadingGeometry:
             original[list(slab)] = weights[input_slice] / len(slab)
         return original
 
+    def repeat_on_original(self, values: Tensor) -> list[Tensor | None]:
+        """Return for each original slice the values (input slices, ...) of its input slice; None where it has none."""
+        original: list[Tensor | None] = [None] * self.original_shape[0]
+        for input_slice, slab in enumerate(self.slabs):
+            for index in slab:
+                original[index] = values[input_slice]
+        return original
+
 
 def head_centred_crop(
     study: CTStudy, head: NDArray[np.bool_], margin: float, field_mm: float | None = None

@@ -33,6 +33,7 @@ from scripts.operating_points import DEFAULT_THRESHOLD, prevalence_shift
 from scripts.output.folder import OutputError, OutputFolderError
 from scripts.output.result import write_refusal_folder, write_result_folder
 from scripts.progress import Progress
+from scripts.reading_geometry import ReadingGeometry
 
 logger = logging.getLogger(__name__)
 
@@ -264,8 +265,10 @@ class StudyEvaluator(SupervisedEvaluator):
             # Through the probability: the mean over samples is one of probabilities.
             findings=reader.findings(reading.probabilities.double().logit(eps=1e-7).numpy()),
             slices=tuple(
-                SliceResult(index, float(position), float(share), ranks.get(index))
-                for index, (position, share) in enumerate(zip(study.positions_mm, attention, strict=True))
+                SliceResult(index, float(position), float(share), ranks.get(index), of_labels)
+                for index, (position, share, of_labels) in enumerate(
+                    zip(study.positions_mm, attention, _slice_labels(reading, geometry, reader.labels), strict=True)
+                )
             ),
             maps=tuple(maps),
             input_slices=geometry.slabs,
@@ -279,6 +282,19 @@ class StudyEvaluator(SupervisedEvaluator):
             draw_negative_maps=reader.draw_negative_maps,
             prevalence=dict(reader.prevalence or {}),
         )
+
+
+def _slice_labels(
+    reading: StudyReading, geometry: ReadingGeometry, labels: tuple[Label, ...]
+) -> list[dict[str, float] | None]:
+    """Return each original slice's probabilities by the key of their label; None where nothing is known of it."""
+    if reading.slice_probabilities is None:
+        return [None] * geometry.original_shape[0]
+    keys = [label.key for label in labels]
+    return [
+        None if values is None else dict(zip(keys, values.tolist(), strict=True))
+        for values in geometry.repeat_on_original(reading.slice_probabilities)
+    ]
 
 
 def _evidence(kind: str, label: Label | None, stored: StoredMap) -> AttributionMap:

@@ -1,5 +1,8 @@
 """Slice attention as bars over the original slices, key slices marked; a click on a bar leads to its slice.
 
+Where the result states the slice classifier's values, a lower row of bars shows those of any haemorrhage, on a scale of
+their own from 0 to 1.
+
 Painted into a label's pixmap, with an event filter for clicks, tool tips and changes of size: there is no widget class
 of our own that PythonQt would have to call back for painting. That PythonQt hands the filter its mouse events as such
 is proven in the test host only.
@@ -14,11 +17,14 @@ from dataclasses import dataclass
 import qt
 
 from ..messages import message
-from ..result.content import OriginalSlice
+from ..result.content import OriginalSlice, percent
 from ..scene.segments import KEY_SLICES_COLOUR
 
 LEFT, RIGHT, TOP, BOTTOM = 6, 6, 16, 16
+OUTPUT_ROW, _BETWEEN_ROWS = 20, 5
+"""Heights in pixels: of the row of the slice classifier's values, and of what separates it from the attention."""
 _BAR, _AXIS, _CURRENT = (110, 140, 180), (120, 128, 136), (220, 60, 50)
+OUTPUT_COLOUR = (86, 99, 111)
 _KEY = KEY_SLICES_COLOUR
 _KEY_EDGE = (150, 120, 0)
 
@@ -29,6 +35,12 @@ class Span:
 
     begin: int
     end: int
+
+    @property
+    def painted(self) -> int:
+        """Width that is painted: one pixel less where bars are wide enough for a gap between them."""
+        width = self.end - self.begin
+        return width - 1 if width > 3 else width
 
 
 def spans(width: int, count: int) -> list[Span]:
@@ -69,11 +81,12 @@ class AttentionPlot:
         """Listen to the label no longer."""
         self._label.removeEventFilter(self._filter)
 
-    def show(self, slices: Sequence[OriginalSlice]) -> None:
-        """Show the attention of every original slice."""
+    def show(self, slices: Sequence[OriginalSlice]) -> bool:
+        """Show the attention of every original slice; return whether the slice classifier's values are too."""
         self._slices = tuple(slices)
         self._current = None
         self.paint()
+        return self._has_outputs
 
     def set_current(self, index: int | None) -> None:
         """Mark the original slice that the views show."""
@@ -91,10 +104,18 @@ class AttentionPlot:
         found = self._under(x)
         if found is None:
             return ""
-        number, percent = found.index + 1, 100 * found.attention
+        number, share = found.index + 1, 100 * found.attention
         if found.key_rank is None:
-            return message("slice.attention", number=number, percent=percent)
-        return message("slice.attention_of_key_slice", number=number, percent=percent, rank=found.key_rank)
+            text = message("slice.attention", number=number, percent=share)
+        else:
+            text = message("slice.attention_of_key_slice", number=number, percent=share, rank=found.key_rank)
+        if found.haemorrhage is None:
+            return text
+        return message("slice.output", attention=text, probability=percent(found.haemorrhage))
+
+    @property
+    def _has_outputs(self) -> bool:
+        return any(original.haemorrhage is not None for original in self._slices)
 
     def _under(self, x: float) -> OriginalSlice | None:
         index = bar_at(x, self._label.width, len(self._slices)) if self._slices else None
@@ -111,31 +132,41 @@ class AttentionPlot:
         pixmap.fill(qt.QColor(255, 255, 255))
         painter = qt.QPainter()
         painter.begin(pixmap)
-        self._paint_bars(painter, width, height)
+        bottom = BOTTOM + (OUTPUT_ROW + _BETWEEN_ROWS if self._has_outputs else 0)
+        self._paint_bars(painter, width, height - bottom)
+        self._paint_outputs(painter, width, height - BOTTOM)
         self._paint_axis(painter, width, height)
         painter.end()
         self._label.setPixmap(pixmap)
 
-    def _paint_bars(self, painter: qt.QPainter, width: int, height: int) -> None:
-        base, highest = height - BOTTOM, max(original.attention for original in self._slices) or 1.0
+    def _paint_bars(self, painter: qt.QPainter, width: int, base: int) -> None:
+        highest = max(original.attention for original in self._slices) or 1.0
         for original, span in zip(self._slices, spans(width, len(self._slices)), strict=True):
-            gap = 1 if span.end - span.begin > 3 else 0
             length = round((base - TOP) * original.attention / highest)
             is_key = original.key_rank is not None
             colour = _KEY if is_key else _BAR
-            painter.fillRect(span.begin, base - length, span.end - span.begin - gap, length, qt.QColor(*colour))
+            painter.fillRect(span.begin, base - length, span.painted, length, qt.QColor(*colour))
             if is_key:
-                middle = (span.begin + span.end - gap) // 2
-                painter.fillRect(span.begin, base - length, span.end - span.begin - gap, 2, qt.QColor(*_KEY_EDGE))
+                middle = span.begin + span.painted // 2
+                painter.fillRect(span.begin, base - length, span.painted, 2, qt.QColor(*_KEY_EDGE))
                 _write(painter, str(original.key_rank), middle, base - length - 3, _KEY_EDGE)
-            if original.index == self._current:
-                painter.fillRect(span.begin, base + 1, max(span.end - span.begin - gap, 2), 3, qt.QColor(*_CURRENT))
+
+    def _paint_outputs(self, painter: qt.QPainter, width: int, base: int) -> None:
+        if self._has_outputs:
+            painter.fillRect(LEFT, base - OUTPUT_ROW - _BETWEEN_ROWS, width - LEFT - RIGHT, 1, qt.QColor(*_AXIS))
+        for original, span in zip(self._slices, spans(width, len(self._slices)), strict=True):
+            if original.haemorrhage is not None:
+                length = round(OUTPUT_ROW * original.haemorrhage)
+                painter.fillRect(span.begin, base - length, span.painted, length, qt.QColor(*OUTPUT_COLOUR))
 
     def _paint_axis(self, painter: qt.QPainter, width: int, height: int) -> None:
         base = height - BOTTOM
         painter.fillRect(LEFT, base, width - LEFT - RIGHT, 1, qt.QColor(*_AXIS))
         places = spans(width, len(self._slices))
         last = len(self._slices) - 1
+        if self._current is not None:
+            here = places[self._current]
+            painter.fillRect(here.begin, base + 1, max(here.painted, 2), 3, qt.QColor(*_CURRENT))
         labelled = sorted({0, last, *([] if self._current is None else [self._current])})
         for index in labelled:
             crowded = index in (0, last) and self._current is not None and 0 < abs(index - self._current) <= last * 0.08

@@ -43,7 +43,7 @@ class SliceNavigation:
         self._key_slices = sorted(result.key_slices, key=lambda key_slice: key_slice.index)
         for button in (self._ui.previousButton, self._ui.nextButton):
             button.setEnabled(bool(self._key_slices))
-        self.plot.show(result.slices)
+        self._ui.plotTitle.text = message("plot.hint_with_outputs" if self.plot.show(result.slices) else "plot.hint")
         self.show_place(None)
 
     def clear(self) -> None:

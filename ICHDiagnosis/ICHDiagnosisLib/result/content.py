@@ -96,7 +96,9 @@ class Finding:
 class OriginalSlice:
     """One original slice: 0-based index, position in mm, attention weight (0..1), rank if it is a key slice.
 
-    ``sop_instance_uid`` is that of its DICOM instance (0008,0018), where the study came from DICOM.
+    ``sop_instance_uid`` is that of its DICOM instance (0008,0018), where the study came from DICOM. ``probabilities``
+    (0..1, by the key of a label, not calibrated) are the slice classifier's; None where the network has none or did not
+    read the slice, and in results of earlier bundles.
     """
 
     index: int
@@ -104,6 +106,12 @@ class OriginalSlice:
     attention: float
     key_rank: int | None
     sop_instance_uid: str | None
+    probabilities: Mapping[str, float] | None = None
+
+    @property
+    def haemorrhage(self) -> float | None:
+        """The slice classifier's probability of any haemorrhage, if it is known."""
+        return None if self.probabilities is None else self.probabilities.get("any")
 
 
 @dataclass(frozen=True)

@@ -91,9 +91,9 @@ class Fields:
             raise FieldError("field.not_texts", field=f"{self._path}.{key}")
         return tuple(values)
 
-    def numbers(self) -> dict[str, float]:
-        """Return the whole object as names with numbers not below 0."""
-        return {key: self.number(key, low=0) for key in self._fields}
+    def numbers(self, high: float = math.inf) -> dict[str, float]:
+        """Return the whole object as names with numbers within ``0..high``."""
+        return {key: self.number(key, 0, high) for key in self._fields}
 
     def all_texts(self) -> dict[str, str]:
         """Return the whole object as names with texts."""

@@ -192,12 +192,14 @@ def _finding(fields: Fields) -> Finding:
 
 
 def _original_slice(fields: Fields) -> OriginalSlice:
+    of_labels = fields.optional_child("probabilities")
     return OriginalSlice(
         index=fields.integer("index", low=0),
         position_mm=fields.number("position_mm"),
         attention=fields.number("attention", 0, 1),
         key_rank=fields.optional_integer("key_rank", low=1),
         sop_instance_uid=fields.optional_text("sop_instance_uid"),
+        probabilities=None if of_labels is None else of_labels.numbers(high=1),
     )
 
 
@@ -264,6 +266,8 @@ def _check_consistency(result: Result) -> None:
     ranks = [s.key_rank for s in result.slices if s.key_rank is not None]
     if len(set(ranks)) != len(ranks):
         raise ResultError("result.same_rank_twice")
+    if any(s.probabilities is not None and set(s.probabilities) != set(keys) for s in result.slices):
+        raise ResultError("result.slice_labels")
     if len(result.slices) not in result.study.shape:
         raise ResultError("result.slices_and_shape")
     if any((found.kind in WHOLE_SCAN_KINDS) != (found.label is None) for found in result.maps):

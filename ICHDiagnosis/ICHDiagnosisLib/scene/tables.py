@@ -1,4 +1,4 @@
-"""Findings and slice attention as table nodes, the attention plot, and the provenance as text."""
+"""Findings, slice attention and the slices' labels as table nodes, the attention plot, and the provenance as text."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def slice_column() -> str:
 def attention_column() -> str:
     """Return the name of the column of attention weights in percent."""
     return message("table.attention")
+
+
+def slice_output_column(finding: Finding) -> str:
+    """Return the name of the column of the slice classifier's values for one label in percent."""
+    return message("table.slice_output", label=finding.short_name)
 
 
 def show_findings(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> None:
@@ -80,26 +85,35 @@ def _code_text(code: Code) -> str:
 
 
 def show_attention(result: Result, input_node: slicer.vtkMRMLVolumeNode) -> None:
-    """Write slice attention into table nodes and plot it, key slices marked."""
+    """Write slice attention and the slices' labels into table nodes; plot the attention, key slices marked."""
     name = input_node.GetName()
     every_slice = result_nodes.provide_node(
         "vtkMRMLTableNode", input_node, result_nodes.ATTENTION, message("node.attention", name=name)
     )
-    _fill(every_slice, _attention_columns(result.slices))
+    _fill(every_slice, _slice_columns(result, result.slices))
     key_slices = result_nodes.provide_node(
         "vtkMRMLTableNode", input_node, result_nodes.KEY_SLICES, message("node.key_slices", name=name)
     )
     ranks = [key_slice.key_rank or 0 for key_slice in result.key_slices]
-    _fill(key_slices, {**_attention_columns(result.key_slices), message("table.rank"): ranks})
+    _fill(key_slices, {**_slice_columns(result, result.key_slices), message("table.rank"): ranks})
     _plot(input_node, every_slice, key_slices)
 
 
-def _attention_columns(slices: Sequence[OriginalSlice]) -> dict[str, Sequence[str | float]]:
-    return {
+def _slice_columns(result: Result, slices: Sequence[OriginalSlice]) -> dict[str, Sequence[str | float]]:
+    """Lay out slices; a column per label where the slice classifier's values are known, NaN where a slice has none."""
+    columns: dict[str, Sequence[str | float]] = {
         slice_column(): [original.index for original in slices],
         message("table.position"): [original.position_mm for original in slices],
         attention_column(): [100 * original.attention for original in slices],
     }
+    if all(original.probabilities is None for original in result.slices):
+        return columns
+    for finding in result.findings:
+        columns[slice_output_column(finding)] = [
+            math.nan if original.probabilities is None else 100 * original.probabilities[finding.key]
+            for original in slices
+        ]
+    return columns
 
 
 def _plot(

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from scripts.diagnosis import MAP_KINDS, AttributionMap, Diagnosis, Finding, LesionVolume, Refusal
+from scripts.diagnosis import MAP_KINDS, AttributionMap, Diagnosis, Finding, LesionVolume, Refusal, SliceResult
 from scripts.intake.study import CTStudy
 from scripts.labels import LESION_GROUPS
 from scripts.messages import ENGLISH, Message, Translation
-from scripts.output.attention_plot import DARK, LIGHT, Palette, attention_svg
-from scripts.output.impression import impression, is_close, label_name, millilitres, percent
+from scripts.output.attention_plot import DARK, LIGHT, Palette, attention_svg, haemorrhage_known
+from scripts.output.impression import impression, is_close, label_name, millilitres, percent, short_name
 from scripts.output.overlay import colour_bar, data_uri, png_uri
 from scripts.output.provenance import model_rows, run_rows, study_rows
 from scripts.output.report_images import (
@@ -109,10 +109,12 @@ def render_report(diagnosis: Diagnosis, language: str = ENGLISH) -> str:
             warnings=[warning.text(translate) for warning in diagnosis.study.warnings],
             images=images,
             label_name=lambda label: label_name(label, translate),
+            short_name=lambda label: short_name(label, translate),
             percent=percent,
             attention_light=_attention_uri(diagnosis, LIGHT, translate),
             attention_dark=_attention_uri(diagnosis, DARK, translate),
-            attention_in_words=_attention_in_words(images, len(diagnosis.slices), translate),
+            attention_in_words=_attention_in_words(images, diagnosis.slices, translate),
+            slice_outputs_shown=haemorrhage_known(diagnosis.slices),
             equal=percent(1 / len(diagnosis.slices), 1),
             end=_first_slice(diagnosis.study, translate),
             shown_map=_map_caption(diagnosis, translate),
@@ -202,14 +204,21 @@ def _attention_uri(diagnosis: Diagnosis, palette: Palette, translate: Translatio
     return data_uri("image/svg+xml", svg)
 
 
-def _attention_in_words(images: ReportImages, slices: int, translate: Translation) -> str:
+def _attention_in_words(images: ReportImages, slices: tuple[SliceResult, ...], translate: Translation) -> str:
     """Describe the plot for those who cannot see it."""
-    if not images.key_slices:
-        return translate("report.attention_plot_without_keys", slices=slices)
     keys = tuple(
         Message("report.attention_of_slice", number=key.number, attention=key.attention) for key in images.key_slices
     )
-    return translate("report.attention_plot", slices=slices, key_slices=keys)
+    if keys:
+        bars = translate("report.attention_plot", slices=len(slices), key_slices=keys)
+    else:
+        bars = translate("report.attention_plot_without_keys", slices=len(slices))
+    known = {entry.index: entry.haemorrhage for entry in slices if entry.haemorrhage is not None}
+    if not known:
+        return bars
+    strongest = max(known, key=lambda index: known[index])
+    below = translate("report.slice_output_plot", number=strongest + 1, probability=percent(known[strongest]))
+    return f"{bars} {below}"
 
 
 def _first_slice(study: CTStudy, translate: Translation) -> str:

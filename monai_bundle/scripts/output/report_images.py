@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scripts.diagnosis import MAP_KINDS, SALIENCY_FILE, AttributionMap, Diagnosis, Finding, SliceResult
+from scripts.labels import Label
 from scripts.messages import Message
 from scripts.output.impression import percent
 from scripts.output.lesion_images import LesionSlice, contours, group_masks, lesion_slices
@@ -14,6 +15,15 @@ from scripts.output.slice_images import Display, display_of, grey_slab, millimet
 
 KEY_SLICES_SHOWN = 5
 _KEY_PIXELS, _SMALL_PIXELS, _TILE_PIXELS = 640, 260, 180
+
+
+@dataclass(frozen=True)
+class SliceOutput:
+    """What the slice classifier gives any haemorrhage on a slice, and the subtype that it gives most."""
+
+    haemorrhage: str
+    subtype: Label
+    probability: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,7 @@ class KeySlice:
     position: str
     attention: str
     averaged: tuple[int, int] | None
+    output: SliceOutput | None
     ct: str
     map: str
 
@@ -144,9 +155,19 @@ def _key_slice(diagnosis: Diagnosis, entry: SliceResult, shown: AttributionMap |
         position=millimetres(entry.position_mm),
         attention=percent(entry.attention, 1),
         averaged=(slab[0] + 1, slab[-1] + 1) if len(slab) > 1 else None,
+        output=_slice_output(diagnosis, entry),
         ct=jpeg_uri(grey),
         map=jpeg_uri(overlay(grey, display.sized(shown.voxels[entry.index], _KEY_PIXELS))) if shown else "",
     )
+
+
+def _slice_output(diagnosis: Diagnosis, entry: SliceResult) -> SliceOutput | None:
+    of_labels = entry.probabilities
+    if of_labels is None or entry.haemorrhage is None:
+        return None
+    subtypes = [found.label for found in diagnosis.findings if found.label.is_haemorrhage and found.label.key != "any"]
+    leading = max(subtypes, key=lambda label: of_labels[label.key])
+    return SliceOutput(percent(entry.haemorrhage), leading, percent(of_labels[leading.key]))
 
 
 def _tiles(diagnosis: Diagnosis, key_slices: tuple[SliceResult, ...], display: Display) -> tuple[Tile, ...]:

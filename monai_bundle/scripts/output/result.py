@@ -255,6 +255,7 @@ def _slice(entry: SliceResult, study: CTStudy) -> Document:
         "position_mm": float(entry.position_mm),
         "attention": float(entry.attention),
         "key_rank": None if entry.key_rank is None else int(entry.key_rank),
+        "probabilities": entry.probabilities,
         "sop_instance_uid": (uids[entry.index] or None) if uids else None,
     }
 
