@@ -2,7 +2,7 @@
 
 Slicer's translation tools (``lupdate_preprocess.py``, then Qt's ``lupdate``) put each ``_("...")`` of this file into
 the context ``ICHDiagnosisLib.messages``, and :func:`message` asks ``slicer.i18n.tr`` for that context when a text is
-needed; the texts of installing, and of reader study and comparison, have files, and with them contexts, of their own.
+needed; the texts of installing, and of history, reader study and comparison, have files, and contexts, of their own.
 Outside the application texts stay English. The texts of ``ICHDiagnosis.ui`` are in Qt's own mechanism.
 
 Placeholders are named and stay as they are in a translation. Lines of the log, and errors that only a programmer can
@@ -301,15 +301,6 @@ CATALOGUE = {
     "table.no_table": _("{name} is no table of findings: choose another file."),
     "table.other_columns": _("{name} has other columns: choose another file."),
     "table.incomplete": _("The last line of {name} is incomplete: repair it or choose another file."),
-    # History
-    "history.not_opened": _("The history cannot be opened: {error}"),
-    "history.not_usable": _("The history cannot be read or written: {error}"),
-    "history.newer": _("The history was written by a newer version of ICHDiagnosis: update the extension"),
-    "history.damaged": _("The history was damaged and a new one was begun; the old file is kept as {name}"),
-    "history.entry": _("Entry {number} of the history cannot be read: {error}"),
-    "history.shown_by_name": _("Shown on the loaded volume of the same name: make sure that it is the same study."),
-    "history.report_opened": _("{reason} The report was opened instead."),
-    "history.forgotten": _("Forgotten. Its results stay in {folder}."),
     # Many studies
     "batch.no_studies": _("There are no studies to analyse."),
     "batch.no_result": _("The analysis wrote no result."),
@@ -318,12 +309,6 @@ CATALOGUE = {
     "batch.table_title": _("Add all findings to a table"),
     "batch.made_before": _("{status} (before)"),
     "batch.no_worklist": _("The worklist could not be written: {reason}"),
-    "status.waiting": _("Waiting"),
-    "status.running": _("Running"),
-    "status.evaluated": _("Evaluated"),
-    "status.not_evaluable": _("Not evaluable"),
-    "status.failed": _("Failed"),
-    "status.cancelled": _("Cancelled"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Every text that users read of the reader study and of comparing two studies; see ``messages.py``."""
+"""Every text that users read of the history, the reader study and comparing two studies; see ``messages.py``."""
 
 from __future__ import annotations
 
@@ -242,6 +242,22 @@ STUDY_CATALOGUE = {
     "compare.difference_ml": _("{sign}{ml} ml, {change}"),
     "compare.view_earlier": _("earlier: {name}"),
     "compare.view_later": _("later: {name}"),
+    # History
+    "history.not_opened": _("The history cannot be opened: {error}"),
+    "history.not_usable": _("The history cannot be read or written: {error}"),
+    "history.newer": _("The history was written by a newer version of ICHDiagnosis: update the extension"),
+    "history.damaged": _("The history was damaged and a new one was begun; the old file is kept as {name}"),
+    "history.entry": _("Entry {number} of the history cannot be read: {error}"),
+    "history.shown_by_name": _("Shown on the loaded volume of the same name: make sure that it is the same study."),
+    "history.report_opened": _("{reason} The report was opened instead."),
+    "history.forgotten": _("Forgotten. Its results stay in {folder}."),
+    # Where a study stands
+    "status.waiting": _("Waiting"),
+    "status.running": _("Running"),
+    "status.evaluated": _("Evaluated"),
+    "status.not_evaluable": _("Not evaluable"),
+    "status.failed": _("Failed"),
+    "status.cancelled": _("Cancelled"),
 }
 
 

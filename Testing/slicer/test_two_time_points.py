@@ -15,7 +15,8 @@ from PySide6.QtTest import QTest
 import sample_result_folder as sample
 from ICHDiagnosisLib.panel import history_section
 from ICHDiagnosisLib.result.comparison import FindingChange, VolumeChange, compare
-from ICHDiagnosisLib.result.content import LesionVolume, Result
+from ICHDiagnosisLib.result.content import Result
+from ICHDiagnosisLib.result.lesions import LesionVolume
 from ICHDiagnosisLib.result.reader import parse_result, read_result
 from ICHDiagnosisLib.scene.layers import shown_result
 from ICHDiagnosisLib.scene.show_result import show_result

@@ -21,7 +21,8 @@ from ..result.comparison import (
     VolumeChange,
     compare,
 )
-from ..result.content import Finding, LesionVolume, Result, millilitres, percent
+from ..result.content import Finding, Result, millilitres, percent
+from ..result.lesions import LesionVolume
 from ..scene.patient import patient_of
 from ..scene.show_result import show_result
 from ..scene.side_by_side import SideBySide

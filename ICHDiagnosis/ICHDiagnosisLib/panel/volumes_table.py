@@ -7,7 +7,8 @@ from collections.abc import Callable
 import qt
 
 from ..messages import message
-from ..result.content import LesionGroup, Lesions, LesionVolume, millilitres
+from ..result.content import millilitres
+from ..result.lesions import LesionGroup, Lesions, LesionVolume
 from .findings_table import HEADER_HEIGHT, ROW_HEIGHT
 
 NAME, VOLUME, LIMITS = range(3)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from .content import Finding, Lesions, LesionVolume, Result
+from .content import Finding, Result
+from .lesions import Lesions, LesionVolume
 
 TOTAL = "total"
 

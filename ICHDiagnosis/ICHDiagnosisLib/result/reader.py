@@ -14,13 +14,9 @@ from typing import Any
 from . import earlier_version
 from .content import (
     Certainty,
-    Code,
     Considered,
     Finding,
     Impression,
-    LesionGroup,
-    Lesions,
-    LesionVolume,
     Model,
     Notice,
     OriginalSlice,
@@ -30,6 +26,7 @@ from .content import (
     Study,
 )
 from .json_fields import FieldError, Fields
+from .lesions import Code, LesionGroup, Lesions, LesionVolume
 
 SCHEMA = "ich-diagnosis-result/2"
 SALIENCY_KINDS = ("saliency", "saliency_masks", "saliency_gaze")

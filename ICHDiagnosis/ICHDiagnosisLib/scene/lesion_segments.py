@@ -6,7 +6,7 @@ import numpy as np
 import slicer
 
 from ..messages import message
-from ..result.content import LesionGroup, Lesions
+from ..result.lesions import LesionGroup, Lesions
 from . import segments
 
 _CONTOUR_PIXELS = 3

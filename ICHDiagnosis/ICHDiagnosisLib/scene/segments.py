@@ -14,7 +14,8 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from ..messages import message
-from ..result.content import Code, Finding
+from ..result.content import Finding
+from ..result.lesions import Code
 from . import result_nodes
 
 THRESHOLD_PERCENT = "ICHDiagnosis.ThresholdPercent"

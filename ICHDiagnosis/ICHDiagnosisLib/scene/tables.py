@@ -9,7 +9,8 @@ import slicer
 import vtk
 
 from ..messages import message
-from ..result.content import Code, Considered, Finding, Lesions, OriginalSlice, Result
+from ..result.content import Considered, Finding, OriginalSlice, Result
+from ..result.lesions import Code, Lesions
 from . import result_nodes
 from .segments import KEY_SLICES_COLOUR
 
