@@ -143,13 +143,30 @@ def test_averaged_slices_are_one_tile_and_their_key_slice_shows_the_mean():
     assert next(tile.rank for tile, slab in zip(images.tiles, slabs, strict=True) if first.index in slab) == 1
 
 
-def test_the_map_of_the_most_probable_positive_type_is_shown():
-    def chosen(**probabilities: float) -> str:
-        return shown_finding(a_diagnosis(probabilities=probabilities).findings).label.key
+def test_of_positive_types_the_one_is_shown_whose_map_says_most_on_the_key_slices():
+    diagnosis = a_diagnosis(probabilities={"any": 0.99, "subdural": 0.7, "epidural": 0.8, "subarachnoid": 0.3})
+    (key, *_), shape = (entry.index for entry in diagnosis.slices if entry.key_rank), diagnosis.study.voxels.shape
+    elsewhere = next(entry.index for entry in diagnosis.slices if entry.key_rank is None)
 
-    assert chosen(any=0.99, subdural=0.7, epidural=0.8) == "epidural"
-    assert chosen(any=0.99, subdural=0.3) == "any"
-    assert chosen(any=0.1, subdural=0.3) == "any"
+    def chosen(**marks: tuple[int, int, float]) -> str:
+        """Mark one voxel per label: slice, value, scale of its map."""
+        maps = []
+        for label in RSNA:
+            voxels = np.zeros(shape, np.uint8)
+            place, value, scale = marks.get(label.key, (0, 0, 1.0))
+            voxels[place, 3, 4] = value
+            maps.append(AttributionMap("gradcam", label, voxels, scale))
+        return shown_finding(replace(diagnosis, maps=tuple(maps))).label.key
+
+    assert chosen(subdural=(key, 100, 1.0), epidural=(elsewhere, 255, 1.0)) == "subdural"
+    assert chosen(subdural=(key, 100, 1.0), epidural=(key, 60, 2.0)) == "epidural", "in logits, not in steps of a scale"
+    assert chosen(subarachnoid=(key, 255, 1.0), any=(key, 255, 1.0)) == "epidural", "a negative type is not shown"
+    assert chosen() == "epidural", "the most probable where no map says anything"
+
+
+def test_without_a_positive_type_the_map_of_any_is_shown():
+    for probabilities in ({"any": 0.99, "subdural": 0.3}, {"any": 0.1, "subdural": 0.3}):
+        assert shown_finding(a_diagnosis(probabilities=probabilities)).label.key == "any"
 
 
 def test_feature_attention_is_shown_where_the_run_made_a_map_of_it():

@@ -228,7 +228,7 @@ def _first_slice(study: CTStudy, translate: Translation) -> str:
 
 
 def _map_caption(diagnosis: Diagnosis, translate: Translation) -> MapCaption | None:
-    finding = shown_finding(diagnosis.findings)
+    finding = shown_finding(diagnosis)
     attribution = map_of(diagnosis, finding)
     if attribution is None:
         return None

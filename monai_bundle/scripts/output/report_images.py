@@ -88,14 +88,22 @@ def key_slices_of(diagnosis: Diagnosis) -> tuple[SliceResult, ...]:
     return tuple(entry for rank, _, entry in ranked if rank <= KEY_SLICES_SHOWN)[:KEY_SLICES_SHOWN]
 
 
-def shown_finding(findings: tuple[Finding, ...]) -> Finding:
-    """Choose whose map is shown large: the most probable positive type, else "any", else the most probable label."""
+def shown_finding(diagnosis: Diagnosis) -> Finding:
+    """Choose whose map is shown large.
 
-    def preference(finding: Finding) -> tuple[bool, bool, bool, float]:
+    Of the positive types it is the one whose map says most on the key slices, where it will be seen; where no map says
+    anything there, the most probable. Where no type is positive it is "any", else the most probable label.
+    """
+    places = [entry.index for entry in key_slices_of(diagnosis)]
+
+    def preference(finding: Finding) -> tuple[bool, bool, bool, float, float]:
         single_type = finding.label.key != "any"
-        return finding.positive and single_type, finding.positive, not single_type, finding.probability
+        found = next((entry for entry in diagnosis.maps if entry.label == finding.label), None)
+        seen = 0.0 if found is None or not single_type else found.scale * float(found.voxels[places].sum(dtype=float))
+        positive_type = finding.positive and single_type
+        return positive_type, finding.positive, not single_type, seen * positive_type, finding.probability
 
-    return max(findings, key=preference)
+    return max(diagnosis.findings, key=preference)
 
 
 def map_of(diagnosis: Diagnosis, finding: Finding) -> AttributionMap | None:
@@ -113,7 +121,7 @@ def report_images(diagnosis: Diagnosis) -> ReportImages:
     """
     display = display_of(diagnosis.study, diagnosis.head)
     key_slices = key_slices_of(diagnosis)
-    shown, lesions = map_of(diagnosis, shown_finding(diagnosis.findings)), diagnosis.stated_lesions
+    shown, lesions = map_of(diagnosis, shown_finding(diagnosis)), diagnosis.stated_lesions
     return ReportImages(
         display=display,
         lesion_slices=lesion_slices(diagnosis, lesions, display) if lesions else (),

@@ -35,5 +35,5 @@ def thumbnail(diagnosis: Diagnosis) -> bytes:
     grey = grey_slab(diagnosis.study, input_slice_of(diagnosis, index), display, _PIXELS)
     if lesions and with_lesion:
         return jpeg(contours(grey, group_masks(lesions, labels, index), display))
-    shown = map_of(diagnosis, shown_finding(diagnosis.findings))
+    shown = map_of(diagnosis, shown_finding(diagnosis))
     return jpeg(grey if shown is None else overlay(grey, display.sized(shown.voxels[index], _PIXELS)))
