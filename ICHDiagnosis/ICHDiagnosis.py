@@ -166,7 +166,7 @@ class ICHDiagnosisLogic(ScriptedLoadableModuleLogic):
         device: str | None = None,
         operating_point: str = "balanced",
         thresholds: Mapping[str, float] | None = None,
-        explanation_method: str = "gradcam",
+        explanation_method: str = "slice_gradcam",
         use_original_files: bool = True,
         accept_terms: bool = False,
         system: str = "",

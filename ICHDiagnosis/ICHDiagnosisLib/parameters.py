@@ -87,7 +87,7 @@ class Parameters:
     inputVolume: slicer.vtkMRMLScalarVolumeNode
     device: DeviceChoice = DeviceChoice.AUTOMATIC
     operatingPoint: str = "balanced"
-    explanationMethod: ExplanationMethod = ExplanationMethod.GRADCAM
+    explanationMethod: ExplanationMethod = ExplanationMethod.SLICE_GRADCAM
     useOriginalFiles: bool = True
     mapThreshold: Annotated[float, WithinRange(1, 100)] = DEFAULT_THRESHOLD
     opacity: Annotated[float, WithinRange(0, 1)] = DEFAULT_OPACITY

@@ -175,7 +175,7 @@ def test_the_map_of_every_label_lies_on_the_voxels_of_the_file(
 ):
     ct = nib.Nifti1Image.from_filename(studies / "größer als gedacht.nii.gz")
     kinds = {(entry["kind"], entry["label"]) for entry in result["maps"]}
-    assert kinds == {("attention", None)} | {("gradcam", finding["key"]) for finding in result["findings"]}
+    assert kinds == {("attention", None)} | {("slice_gradcam", finding["key"]) for finding in result["findings"]}
     outside = np.asanyarray(ct.dataobj) < -900
     for entry in result["maps"]:
         stored = nib.Nifti1Image.from_filename(finished[1] / "größer als gedacht" / entry["file"])
@@ -265,8 +265,8 @@ def test_old_names_are_read_with_a_warning_where_the_overlay_is_among_the_files(
     bundle: Path, studies: Path, tmp_path: Path
 ):
     files = "['configs/inference.json','configs/renamed_keys_0_3.json']"
-    names = ("--picture_size", "32", "--zoom_size", "48", "--sample_size", "8", "--network_def#key_slices", "4")
-    names = (*names, "--mirrored_views", "false")
+    names = ["--picture_size", "32", "--zoom_size", "48", "--sample_size", "8", "--network_def#key_slices", "4"]
+    names += ["--mirrored_views", "false"]
     study = studies / "größer als gedacht.nii.gz"
     ended = start(bundle, study, tmp_path / "out", *names, files=files, quick=("--device", "cpu")).end()
     assert ended.status == 0, ended.log

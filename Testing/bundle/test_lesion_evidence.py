@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,7 @@ def test_without_it_an_answer_does_not_know_the_decoder():
     ("backbone", "classified"), [(VGG16Features, True), (EfficientNetLite0, False)], ids=["no decoder", "no classifier"]
 )
 def test_a_network_without_decoder_or_slice_classifier_reads_without_that_evidence(
-    backbone: type[Backbone], classified: bool
+    backbone: Callable[[], Backbone], classified: bool
 ):
     network = DrCT1(backbone(), heads=HEADS | {"slice_classifier": classified}, slices=4).eval()
     assert not network.heeds_lesions

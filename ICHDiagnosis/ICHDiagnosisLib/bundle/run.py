@@ -51,7 +51,7 @@ class RunSettings:
     output_folder: Path
     device: str | None = None
     operating_point: str = "balanced"
-    explanation_method: str = "gradcam"
+    explanation_method: str = "slice_gradcam"
     use_original_files: bool = True
     overrides: Mapping[str, str] = field(default_factory=dict)
     system: str = SHIPPED

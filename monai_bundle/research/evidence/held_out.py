@@ -213,6 +213,8 @@ def read_entries(entries: Sequence[Mapping[str, Any]], readers: FoldReaders, cac
     for entry in tqdm(entries, unit="scan"):
         reader = readers(int(entry["fold"]))
         key = [_VERSION, entry["name"], entry["fold"], entry["label"], files_key(entry["study"].files), reader.key]
+        # What is kept of attribution maps, their largest values, depends on how labels are explained.
+        key.append(reader.inferer.method)
         readings.append(cache.get("held_out", key, partial(read_entry, entry, reader)))
     return readings
 
