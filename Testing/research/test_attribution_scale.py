@@ -35,8 +35,8 @@ def test_a_result_of_an_earlier_version_states_no_largest_value():
     assert strongest_values([result]) == {}
 
 
-def test_the_scale_is_the_median_and_needs_twenty_maps():
-    assert chosen_scales({"gradcam": [float(value) for value in range(1, 22)]}) == {"gradcam": 11.0}
+def test_the_scale_is_the_ninth_decile_and_needs_twenty_maps():
+    assert chosen_scales({"gradcam": [float(value) for value in range(1, 22)]}) == {"gradcam": 19.0}
     assert chosen_scales({"gradcam": [1.0] * 19}) == {}
 
 
@@ -49,13 +49,13 @@ def test_the_command_writes_what_a_run_reads(tmp_path: Path, capsys: pytest.Capt
     configs.mkdir()
     (configs / "attribution_scale.json").write_text('{"gradcam": 1.0, "slice_gradcam": 4.5}', encoding="utf-8")
     main([str(tmp_path / "results"), "--output", str(configs / "attribution_scale.json")])
-    assert attribution_scale(tmp_path, "gradcam") == 6.6
+    assert attribution_scale(tmp_path, "gradcam") == 6.7
     assert attribution_scale(tmp_path, "slice_gradcam") == 4.5
     assert attribution_scale(tmp_path, "gradcam++") is None
-    assert "20 maps of positive findings, scale 6.6" in capsys.readouterr().out
+    assert "20 maps of positive findings, scale 6.7" in capsys.readouterr().out
 
 
 def test_values_of_held_out_scans_serve_as_well(tmp_path: Path):
     (tmp_path / "values.json").write_text(json.dumps({"gradcam": [2.0] * 12 + [3.0] * 9}), encoding="utf-8")
     main([str(tmp_path / "values.json"), "--output", str(tmp_path / "attribution_scale.json")])
-    assert attribution_scale(tmp_path, "gradcam", "attribution_scale.json") == 2.0
+    assert attribution_scale(tmp_path, "gradcam", "attribution_scale.json") == 3.0

@@ -15,13 +15,16 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
+
+import numpy as np
 
 from scripts.explanation.methods import METHODS
 
 FEWEST = 20
 """Maps of positive findings that a scale needs."""
+SHARE = 0.9
+"""Of positive findings whose maps stay below the brightest colour."""
 
 
 def strongest_values(results: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -47,12 +50,15 @@ def strongest_values(results: Iterable[Mapping[str, Any]]) -> dict[str, list[flo
 
 
 def chosen_scales(values: Mapping[str, Sequence[float]], fewest: int = FEWEST) -> dict[str, float]:
-    """Return the scale of each method that has enough maps: the median of their largest values, two digits.
+    """Return the scale of each method that has enough maps: the ninth decile of their largest values, two digits.
 
-    Half of all positive findings then reach the brightest colour, and a map with a tenth of that evidence stays dark.
+    One in ten positive findings then reaches the brightest colour, and a map with a seventh of that evidence stays dark.
+    With a lower scale all of a large haemorrhage's surroundings are as bright as the haemorrhage.
     """
     return {
-        method: float(f"{median(largest):.2g}") for method, largest in sorted(values.items()) if len(largest) >= fewest
+        method: float(f"{np.quantile(largest, SHARE):.2g}")
+        for method, largest in sorted(values.items())
+        if len(largest) >= fewest
     }
 
 
