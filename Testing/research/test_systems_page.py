@@ -197,8 +197,8 @@ def test_the_length_of_a_training_is_added_up_over_its_stages(monkeypatch: pytes
     monkeypatch.chdir(BUNDLE)
     lengths = {system.name: training_length(system, {}) for system in systems(".")}
     assert lengths["radnet"] == "240 steps"
-    assert lengths["saliency_multitask"] == "960 steps"
-    assert lengths["rsna2019_winner"] == "240 steps, 40 epochs of scans"
+    assert lengths["saliency_multitask"] == "1,600 steps"
+    assert lengths["rsna2019_winner"] == "1,000 steps, 40 epochs of scans"
     assert lengths["drct1_rsna"] == "100 epochs of scans"
     assert lengths["ich_app_ensemble"] == "as its members"
     assert lengths["shipped"] == "400 steps, 12 epochs of scans"
@@ -206,7 +206,7 @@ def test_the_length_of_a_training_is_added_up_over_its_stages(monkeypatch: pytes
     assert training_length(radnet, {"epochs": 2, "steps_per_epoch": 3}) == "6 steps"
     assert training_length(radnet, {}, last_epochs=120) == "480 steps", "as the note beside the weights states"
     winner = next(system for system in systems(".") if system.name == "rsna2019_winner")
-    assert training_length(winner, {}, last_epochs=50) == "240 steps, 50 epochs of scans"
+    assert training_length(winner, {}, last_epochs=50) == "1,000 steps, 50 epochs of scans"
 
 
 def test_tables_go_between_the_lines_of_the_page():

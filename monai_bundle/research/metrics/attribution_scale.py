@@ -52,7 +52,7 @@ def strongest_values(results: Iterable[Mapping[str, Any]]) -> dict[str, list[flo
 def chosen_scales(values: Mapping[str, Sequence[float]], fewest: int = FEWEST) -> dict[str, float]:
     """Return the scale of each method that has enough maps: the ninth decile of their largest values, two digits.
 
-    One in ten positive findings then reaches the brightest colour, and a map with a seventh of that evidence stays dark.
+    One in ten positive findings then reaches the brightest colour; a map with a seventh of that evidence stays dark.
     With a lower scale all of a large haemorrhage's surroundings are as bright as the haemorrhage.
     """
     return {
