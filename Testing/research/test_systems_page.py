@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from research.systems.measured import (
     write_measured_systems,
 )
 from research.systems.measured import MEASURED as MEASURED_FILE
-from research.systems.training import training_length
+from research.systems.training import stated_epochs, training_length
 from scripts.systems import System, main, systems
 
 torch.set_num_threads(1)
@@ -204,9 +205,27 @@ def test_the_length_of_a_training_is_added_up_over_its_stages(monkeypatch: pytes
     assert lengths["shipped"] == "400 steps, 12 epochs of scans"
     radnet = next(system for system in systems(".") if system.name == "radnet")
     assert training_length(radnet, {"epochs": 2, "steps_per_epoch": 3}) == "6 steps"
-    assert training_length(radnet, {}, last_epochs=120) == "480 steps", "as the note beside the weights states"
+    assert training_length(radnet, {}, {"slices": 120}) == "480 steps", "as the note beside the weights states"
     winner = next(system for system in systems(".") if system.name == "rsna2019_winner")
-    assert training_length(winner, {}, last_epochs=50) == "1,000 steps, 50 epochs of scans"
+    assert training_length(winner, {}, {"slices": 12, "sequences": 50}) == "240 steps, 50 epochs of scans"
+    assert training_length(winner, {}, {"sequences": 50}) == "50 epochs of scans, slices: not known"
+
+
+def test_epochs_are_those_of_the_newest_note_of_each_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(BUNDLE)
+    winner = next(system for system in systems(".") if system.name == "rsna2019_winner")
+    weights = tmp_path / "sequences-0-abc.pt"
+    assert stated_epochs(winner, weights) is None
+    for name, epochs, age in (
+        ("slices-0-old", 3, 50),
+        ("slices-0-new", 12, 5),
+        ("slices-1-x", 99, 0),
+        ("sequences-0-abc", 40, 1),
+    ):
+        note = tmp_path / f"{name}.json"
+        note.write_text(json.dumps({"epochs": epochs}), encoding="utf-8")
+        os.utime(note, (1e9 - age, 1e9 - age))
+    assert stated_epochs(winner, weights) == {"slices": 12, "sequences": 40}
 
 
 def test_tables_go_between_the_lines_of_the_page():

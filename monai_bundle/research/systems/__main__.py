@@ -35,12 +35,12 @@ from research.systems.training import (
     published_systems,
     shipped_system,
     stages_of,
+    stated_epochs,
     training_length,
 )
 from research.training.cross_validation import table
 from scripts.messages import ExpectedError
 from scripts.systems import System
-from scripts.weights import note_file
 
 OF_READING = ("image_size", "high_res_size", "device", "windows", "slab_mm", "crop_margin", "field_mm")
 """Settings of a training that reading must share; with them goes all that is below ``network_def`` and ``backbone``."""
@@ -116,18 +116,12 @@ def run(
 def measure(system: System, training: SystemTraining, weights: Mapping[int, Path]) -> dict[str, Any]:
     """Read held-out scans by the weights of their folds, and print what was measured."""
     overrides = dict(training.overrides)
-    length = training_length(system, overrides, stated_epochs(next(iter(weights.values()))))
+    length = training_length(system, overrides, stated_epochs(system, next(iter(weights.values()))))
     found = evaluate(
         system, training.datalist(system), weights, FOLDER / system.name, of_reading(overrides), length=length
     )
     sys.stdout.write(f"{system.title}\n{table(found['metrics'])}\n")
     return found
-
-
-def stated_epochs(weights: Path) -> int | None:
-    """Return the epochs of the last stage of some weights as the note beside them states; None without a note."""
-    note = note_file(weights)
-    return json.loads(note.read_text("utf-8")).get("epochs") if note.is_file() else None
 
 
 def main(argv: Sequence[str] | None = None) -> None:

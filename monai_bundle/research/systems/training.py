@@ -46,6 +46,7 @@ An ensemble has no configuration of training: :mod:`research.systems.ensembles` 
 ON_SLICES, ON_SCANS = {SYSTEMS, SLICES}, {SEQUENCES, STUDIES}
 """Configurations whose trainings count batches of slices, and those laid over them that go through whole scans."""
 FOLDER = Path("cache/systems")
+SHIPPED_STAGES = ("slices", "heads")
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ class KeptTraining(SystemTraining):
         return found
 
 
-def training_length(system: System, overrides: Mapping[str, Any], last_epochs: int | None = None) -> str:
+def training_length(system: System, overrides: Mapping[str, Any], stated: Mapping[str, int] | None = None) -> str:
     """Return how long a system is trained: steps on batches of slices, epochs over whole scans, added up over stages.
 
     Parameters
@@ -155,9 +156,9 @@ def training_length(system: System, overrides: Mapping[str, Any], last_epochs: i
         An ensemble is trained no further than its members; the shipped one is stated as ``make train`` trains it.
     overrides : mapping
         Keys of training that were set otherwise.
-    last_epochs : int, optional
-        Of the last stage, as the note beside its weights states them, and of those stages that the configuration trains
-        as long: weights may have been trained with other keys than these.
+    stated : mapping, optional
+        Stage to epochs, as the notes beside its weights state them: weights may have been trained with other keys than
+        these. A stage without a note is named as unknown.
     """
     stages = [] if is_shipped(system) else stages_of(system)
     if MEMBERS in stages:
@@ -165,17 +166,43 @@ def training_length(system: System, overrides: Mapping[str, Any], last_epochs: i
     files = [(*STAGES[stage], system.configuration) for stage in stages]
     if is_shipped(system):
         files = [(HEADS, PREPARED, SLICES), (HEADS, PREPARED, STUDIES)]
-    settings = [{**merged_configurations(names), **overrides} for names in files]
-    as_last = settings[-1]["epochs"]
     steps = epochs = 0
-    for names, each in zip(files, settings, strict=True):
-        count = int(each["epochs"] if last_epochs is None or each["epochs"] != as_last else last_epochs)
+    unknown = [] if stated is None else [stage for stage in stages if stage not in stated]
+    for stage, names in zip(stages or SHIPPED_STAGES, files, strict=True):
+        if stage in unknown:
+            continue
+        each = {**merged_configurations(names), **overrides}
+        count = int(each["epochs"] if stated is None or not stages else stated[stage])
         if ON_SLICES & set(names) and not ON_SCANS & set(names):
             steps += count * int(each["steps_per_epoch"])
         else:
             epochs += count
-    stated = [f"{steps:,} steps"] if steps else []
-    return ", ".join(stated + ([f"{epochs} epochs of scans"] if epochs else []))
+    parts = [f"{steps:,} steps"] if steps else []
+    parts += [f"{epochs} epochs of scans"] if epochs else []
+    return ", ".join([*parts, *(f"{stage}: not known" for stage in unknown)])
+
+
+def stated_epochs(system: System, weights: Path) -> dict[str, int] | None:
+    """Return the epochs of each stage as the newest notes beside some weights state them; None without any note.
+
+    Parameters
+    ----------
+    system : System
+        Its stages name the files.
+    weights : Path
+        Of its last stage, ``<stage>-<fold>-<key>.pt``.
+    """
+    if is_shipped(system):
+        return None
+    found = {}
+    for stage in stages_of(system):
+        name = weights.name.replace(stages_of(system)[-1], stage, 1).rpartition("-")[0]
+        notes = list(weights.parent.glob(f"{name}-*.json"))
+        if notes:
+            newest = max(notes, key=lambda note: note.stat().st_mtime)
+            epochs = json.loads(newest.read_text("utf-8")).get("epochs")
+            found |= {stage: int(epochs)} if epochs is not None else {}
+    return found or None
 
 
 def merged_configurations(names: Sequence[str]) -> dict[str, Any]:
