@@ -91,7 +91,7 @@ def test_the_learning_rates_are_the_configurations(toy: dict[str, Any]):
     of_configuration = ("learning_rate", "optimizer#params#aps_learning_rate")
     workflow, _ = trained({**{key: value for key, value in toy.items() if key not in of_configuration}, "epochs": 1})
     groups = workflow.parser.get_parsed_content("optimizer").param_groups
-    assert [group["lr"] for group in groups] == [0.0005, 0.0003]
+    assert [group["lr"] for group in groups] == [0.0005, 0.01, 0.0003], "network, evidence of lesions, APS network"
     assert {group["weight_decay"] for group in groups} == {0.001}
 
 
