@@ -211,7 +211,7 @@ def _frame(axes: Axes, shown: Sequence[Dot]) -> None:
     axes.legend(
         handles,
         [FAMILIES[name][2] for name in present],
-        loc="lower right",
+        loc="upper right",
         frameon=True,
         framealpha=0.9,
         edgecolor="none",
