@@ -13,7 +13,7 @@ from small_networks import drct1, drct2, outputs_of
 from torch import Tensor, nn
 
 from scripts.networks.branches import weighted_mean
-from scripts.networks.drct import DrCT1, DrCT2, Reading
+from scripts.networks.drct import DrCT1, DrCT2, Reading, read_twice
 from scripts.networks.vgg16 import VGG16Features
 
 torch.set_num_threads(1)
@@ -85,11 +85,13 @@ def test_a_slices_logit_of_the_first_label_shifts_attention_to_it():
     before = read(network).slice_attention
     decisive(network)
     after = read(network)
-    expected = (before.log() + after.slice_logits[..., 0]).softmax(dim=1)
+    merged = read_twice(after.slice_logits, after.key_slices, after.key_slice_logits)
+    expected = (before.log() + merged[..., 0]).softmax(dim=1)
     torch.testing.assert_close(after.slice_attention, expected, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(after.slice_attention, before, atol=0.01)
     with torch.no_grad():
-        network.primary.slice_classifier.output.weight[1:] *= -3
+        for part in (network.primary, network.aps):
+            part.slice_classifier.output.weight[1:] *= -3
     torch.testing.assert_close(read(network).slice_attention, after.slice_attention)
 
 
@@ -102,7 +104,8 @@ def test_a_slice_that_is_sure_of_a_haemorrhage_is_read_again():
     of[0, 4] += 3
     of[1, 1] += 3
     reading = read(network, of)
-    assert reading.slice_attention.argmax(dim=1).tolist() == [4, 1]
+    with torch.no_grad():
+        assert network.primary(of)[2].argmax(dim=1).tolist() == [4, 1]
     assert 4 in reading.key_slices[0]
     assert 1 in reading.key_slices[1]
 
@@ -139,10 +142,13 @@ def test_the_key_slices_speak_by_their_shares_and_both_networks_by_halves():
     network = decisive(drct2(**WITH_CLASSIFIER))
     of_aps, of_fusion = outputs_of(network.aps.classifier), outputs_of(network.fusion)
     reading = read(network)
-    attention = reading.slice_attention.gather(1, reading.key_slices)
+    # Shares are those of the first reading, which chose the slices.
+    with torch.no_grad():
+        first = network.primary(features(network.slices))[2]
+    attention = first.gather(1, reading.key_slices)
     shares = attention / attention.sum(dim=1, keepdim=True)
     high_res_logits = torch.einsum("bk,bkl->bl", shares, reading.key_slice_logits)
-    all_logits = torch.einsum("bm,bml->bl", reading.slice_attention, reading.slice_logits)
+    all_logits = torch.einsum("bm,bml->bl", first, reading.slice_logits)
     torch.testing.assert_close(reading.branch_logits[1], of_aps[0] + high_res_logits)
     torch.testing.assert_close(reading.logits, of_fusion[0] + (all_logits + high_res_logits) / 2)
     with torch.no_grad():

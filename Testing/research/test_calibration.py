@@ -258,8 +258,8 @@ def test_a_useless_model_is_not_flattered():
         flattering.append(positive[labels[:, 0] == 1].mean() - positive[labels[:, 0] == 0].mean())
         point = achieved_points(logits, labels, ["any"], np.arange(30) // 2 % 5)["balanced"]["any"]
         honest.append(point.sensitivity.estimate + point.specificity.estimate - 1)
-    assert np.mean(flattering) > 0.15
-    assert abs(np.mean(honest)) < 0.1
+    assert np.mean(flattering) > 0.05
+    assert abs(np.mean(honest)) < 0.05
 
 
 def test_a_label_of_too_few_scans_keeps_the_default_threshold_and_states_in_how_many_folds():
