@@ -194,7 +194,7 @@ def stated_epochs(system: System, weights: Path) -> dict[str, int] | None:
     """
     if is_shipped(system):
         return None
-    found = {}
+    found: dict[str, int] = {}
     for stage in stages_of(system):
         name = weights.name.replace(stages_of(system)[-1], stage, 1).rpartition("-")[0]
         notes = list(weights.parent.glob(f"{name}-*.json"))
