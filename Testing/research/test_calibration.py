@@ -258,7 +258,9 @@ def test_a_useless_model_is_not_flattered():
         flattering.append(positive[labels[:, 0] == 1].mean() - positive[labels[:, 0] == 0].mean())
         point = achieved_points(logits, labels, ["any"], np.arange(30) // 2 % 5)["balanced"]["any"]
         honest.append(point.sensitivity.estimate + point.specificity.estimate - 1)
-    assert np.mean(flattering) > 0.05
+    # At a specificity of 0.9 noise has little to gain; what it gains, it gains in nearly every draw.
+    gained = np.subtract(flattering, honest)
+    assert gained.mean() > 4 * gained.std(ddof=1) / np.sqrt(len(gained))
     assert abs(np.mean(honest)) < 0.05
 
 
