@@ -148,7 +148,7 @@ def separable_features(entries: Sequence[Mapping[str, Any]], variants: int = 2, 
         for _ in ("image", "high_res"):
             noise = torch.rand(variants, len(shown), EfficientNetLite0.channels, generator=generator)
             noise[:, :, : signal.shape[1]] += signal
-            # The lesion decoder outlines nothing: the other features must do.
+            # Lesion maps are empty: the other features must do.
             sizes.append(torch.cat([noise, torch.zeros(variants, *shown.shape)], dim=-1))
         image, high_res = sizes
         features.append(ScanFeatures(image, high_res, torch.arange(len(shown))))

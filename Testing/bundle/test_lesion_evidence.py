@@ -1,4 +1,4 @@
-"""What the lesion decoder outlines counts in the answer, alike from images, from a cache and in an exported network."""
+"""The area of the lesion map counts in the answer, alike from images, from a cache and in an exported network."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_network_without_decoder_or_slice_classifier_reads_without_that_eviden
     backbone: Callable[[], Backbone], classified: bool
 ):
     network = DrCT1(backbone(), heads=HEADS | {"slice_classifier": classified}, slices=4).eval()
-    assert not network.heeds_lesions
+    assert not network.uses_lesion_scores
     assert network.embedding_width == network.backbone.channels
     assert network(torch.rand(1, 3, 4, 64, 64)).shape == (1, LABELS)
 

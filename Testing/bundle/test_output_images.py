@@ -143,7 +143,7 @@ def test_averaged_slices_are_one_tile_and_their_key_slice_shows_the_mean():
     assert next(tile.rank for tile, slab in zip(images.tiles, slabs, strict=True) if first.index in slab) == 1
 
 
-def test_of_positive_types_the_one_is_shown_whose_map_says_most_on_the_key_slices():
+def test_of_positive_types_the_one_is_shown_whose_map_is_strongest_on_the_key_slices():
     diagnosis = a_diagnosis(probabilities={"any": 0.99, "subdural": 0.7, "epidural": 0.8, "subarachnoid": 0.3})
     (key, *_), shape = (entry.index for entry in diagnosis.slices if entry.key_rank), diagnosis.study.voxels.shape
     elsewhere = next(entry.index for entry in diagnosis.slices if entry.key_rank is None)
@@ -161,7 +161,7 @@ def test_of_positive_types_the_one_is_shown_whose_map_says_most_on_the_key_slice
     assert chosen(subdural=(key, 100, 1.0), epidural=(elsewhere, 255, 1.0)) == "subdural"
     assert chosen(subdural=(key, 100, 1.0), epidural=(key, 60, 2.0)) == "epidural", "in logits, not in steps of a scale"
     assert chosen(subarachnoid=(key, 255, 1.0), any=(key, 255, 1.0)) == "epidural", "a negative type is not shown"
-    assert chosen() == "epidural", "the most probable where no map says anything"
+    assert chosen() == "epidural", "the most probable where all maps are empty"
 
 
 def test_without_a_positive_type_the_map_of_any_is_shown():

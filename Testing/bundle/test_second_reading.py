@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scripts.networks.attention import SliceAttention
-from scripts.networks.drct import DrCT2, read_twice
+from scripts.networks.drct import DrCT2, mean_of_readings
 from scripts.networks.efficientnet_lite import EfficientNetLite0
 from scripts.networks.study_network import attention_per_slice
 from scripts.reading_geometry import sub_stacks
@@ -27,7 +27,7 @@ def a_network(slices: int = 8) -> DrCT2:
 def test_a_slice_that_was_read_twice_answers_with_the_mean_of_both_readings():
     first = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]])
     again = torch.tensor([[[10.0], [20.0]]])
-    merged = read_twice(first, torch.tensor([[1, 3]]), again)
+    merged = mean_of_readings(first, torch.tensor([[1, 3]]), again)
     assert merged[0, :, 0].tolist() == [1.0, 6.0, 3.0, 12.0]
 
 

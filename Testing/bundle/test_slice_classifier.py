@@ -13,7 +13,7 @@ from small_networks import drct1, drct2, outputs_of
 from torch import Tensor, nn
 
 from scripts.networks.branches import weighted_mean
-from scripts.networks.drct import DrCT1, DrCT2, Reading, read_twice
+from scripts.networks.drct import DrCT1, DrCT2, Reading, mean_of_readings
 from scripts.networks.vgg16 import VGG16Features
 
 torch.set_num_threads(1)
@@ -85,7 +85,7 @@ def test_a_slices_logit_of_the_first_label_shifts_attention_to_it():
     before = read(network).slice_attention
     decisive(network)
     after = read(network)
-    merged = read_twice(after.slice_logits, after.key_slices, after.key_slice_logits)
+    merged = mean_of_readings(after.slice_logits, after.key_slices, after.key_slice_logits)
     expected = (before.log() + merged[..., 0]).softmax(dim=1)
     torch.testing.assert_close(after.slice_attention, expected, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(after.slice_attention, before, atol=0.01)

@@ -168,7 +168,9 @@ class ImageSource:
         read = [FeatureMaps(torch.cat(of_view).requires_grad_(), input_slices) for of_view in maps]
         self.maps += read
         features = torch.stack([self.backbone.pool(each.maps) for each in read]).mean(dim=0)
-        return self.network.embedding(features, merged["lesion_decoder"]) if self.network.heeds_lesions else features
+        return (
+            self.network.embedding(features, merged["lesion_decoder"]) if self.network.uses_lesion_scores else features
+        )
 
     def _view(self, batch: Tensor, mirrored: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Return feature maps and each decoder's logits of one view, all as the slices lie."""

@@ -1,4 +1,4 @@
-"""What a result says of outlined haemorrhage: its groups, their codes and volumes. Standard library only."""
+"""The lesions of a result: groups of subtypes, their codes, colours and volumes. Standard library only."""
 
 from __future__ import annotations
 

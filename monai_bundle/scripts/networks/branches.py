@@ -57,7 +57,7 @@ class HeadSettings:
         (:func:`~scripts.networks.attention.mean_with_neighbours`): a haemorrhage spans slices, and what one slice of
         5 mm shows alone is more often none. 0 takes each slice's own.
     lesion_evidence : bool
-        Whether the area that the lesion decoder outlines counts in each slice's logits
+        Whether the area of the lesion map counts in each slice's logits
         (:class:`~scripts.networks.lesion_evidence.LesionEvidence`), and so in attention and answer; without effect
         where there is no slice classifier, or a backbone without maps for a lesion decoder.
     """

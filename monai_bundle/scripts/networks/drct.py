@@ -108,7 +108,7 @@ class DrCT1(StudyNetwork):
         self.lesion_decoder = LesionDecoder(backbone.level_channels, labels) if backbone.level_channels else None
         self.heads = heads_for(backbone, HeadSettings(**(heads or {})))
         self.has_slice_classifier = self.heads.slice_classifier
-        self.heeds_lesions = self.heads.lesion_evidence
+        self.uses_lesion_scores = self.heads.lesion_evidence
         self.primary = PrimaryNetwork(labels, slices, backbone.channels, self.heads, feature_attention, aggregation)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -118,8 +118,8 @@ class DrCT1(StudyNetwork):
 
     @property
     def embedding_width(self) -> int:
-        """Length of an embedding: the backbone's channels, and a lesion score per label where lesions are heeded."""
-        return self.backbone.channels + (self.labels if self.heeds_lesions else 0)
+        """Length of an embedding: the backbone's channels, and a lesion score per label where they are used."""
+        return self.backbone.channels + (self.labels if self.uses_lesion_scores else 0)
 
     def embeddings_of(self, image: Tensor) -> Tensor:
         """Return z, the embeddings (batch, m, width), of windowed slices (batch, 3, m, height, width) (eq. 2)."""
@@ -221,7 +221,7 @@ class DrCT2(DrCT1):
         keys = self.choose(slice_attention)
         found = self.fuse(rows, slice_logits, slice_attention, keys, high_resolution(keys))
         logits, aps_logits, key_slice_logits = found
-        merged = read_twice(slice_logits, keys, key_slice_logits)[..., 0]
+        merged = mean_of_readings(slice_logits, keys, key_slice_logits)[..., 0]
         attended = self.primary.slice_attention.after_second_reading(slice_attention, slice_logits[..., 0], merged)
         branches = (primary_logits, aps_logits)
         return Reading(logits, branches, attended, feature_attention, keys, slice_logits, key_slice_logits)
@@ -254,7 +254,7 @@ class DrCT2(DrCT1):
         aps_logits, key_rows, key_slice_logits = self.aps(features, weights)
         fused = rows + self._on_all_slices(key_rows, key_slices, rows)
         if self.heads.slice_pooling == "smooth_maximum":
-            both = smooth_maximum(read_twice(slice_logits, key_slices, key_slice_logits))
+            both = smooth_maximum(mean_of_readings(slice_logits, key_slices, key_slice_logits))
         else:
             both = (weighted_mean(slice_logits, slice_attention) + weighted_mean(key_slice_logits, weights)) / 2
         logits: Tensor = self.fusion(self.aggregate(fused)) + both
@@ -266,7 +266,7 @@ class DrCT2(DrCT1):
         return torch.zeros_like(rows).scatter_add(1, keys[..., None].expand_as(key_rows), key_rows)
 
 
-def read_twice(slice_logits: Tensor, key_slices: Tensor, key_slice_logits: Tensor) -> Tensor:
+def mean_of_readings(slice_logits: Tensor, key_slices: Tensor, key_slice_logits: Tensor) -> Tensor:
     """Return slice logits (batch, m, labels), the mean of both readings where a slice is a key slice.
 
     Parameters

@@ -1,7 +1,7 @@
-"""What the lesion decoder outlines counts in the answer: the area of blood on a slice as evidence beside its embedding.
+"""The lesion map as evidence for the answer: its area on a slice, beside the slice's embedding.
 
 Not in the paper, whose network knows no pixels. Without it a slice's logits come from pooled features alone, and a
-haemorrhage that the lesion map outlines plainly may be missing from the findings.
+haemorrhage that the lesion map shows plainly may be missing from the findings.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class LesionEvidence(nn.Module):
 
 
 class NoLesionEvidence(nn.Module):
-    """Takes the place of :class:`LesionEvidence` where the answer does not heed it."""
+    """Takes the place of :class:`LesionEvidence` where the network uses no lesion scores."""
 
     def __init__(self, labels: int) -> None:
         super().__init__()

@@ -126,7 +126,7 @@ class StudyNetwork(nn.Module, ABC):
         m, the number of input slices of a sub-stack.
     has_slice_classifier : bool
         Whether ``slice_logits`` are learnt ones.
-    heeds_lesions : bool
+    uses_lesion_scores : bool
         Whether each embedding ends with the slice's lesion scores, see :meth:`embedding`; needs a ``lesion_decoder``.
     """
 
@@ -135,7 +135,7 @@ class StudyNetwork(nn.Module, ABC):
         backbone: Backbone
         slices: int
     has_slice_classifier = False
-    heeds_lesions = False
+    uses_lesion_scores = False
 
     @property
     def embedding_width(self) -> int:
@@ -144,13 +144,13 @@ class StudyNetwork(nn.Module, ABC):
 
     def embed(self, slices: Tensor) -> Tensor:
         """Return the embeddings (slices, width) of windowed slices (slices, 3, height, width)."""
-        if not self.heeds_lesions:
+        if not self.uses_lesion_scores:
             return self.backbone.pool(self.backbone(slices))
         levels = self.backbone.levels(slices)
         return self.embedding(self.backbone.pool(levels[-1]), self.get_submodule("lesion_decoder")(levels))
 
     def embedding(self, features: Tensor, pixel_logits: Tensor) -> Tensor:
-        """Return the embeddings (slices, width): pooled features, and lesion scores behind them where they are heeded.
+        """Return the embeddings (slices, width): pooled features, and lesion scores behind them where they are used.
 
         Parameters
         ----------
@@ -159,7 +159,7 @@ class StudyNetwork(nn.Module, ABC):
         pixel_logits : Tensor, shape (slices, labels, h, w)
             Of the lesion decoder.
         """
-        return torch.cat([features, lesion_scores(pixel_logits)], dim=-1) if self.heeds_lesions else features
+        return torch.cat([features, lesion_scores(pixel_logits)], dim=-1) if self.uses_lesion_scores else features
 
     @abstractmethod
     def read_study(self, source: SliceSource) -> StudyOutput:

@@ -91,8 +91,8 @@ def key_slices_of(diagnosis: Diagnosis) -> tuple[SliceResult, ...]:
 def shown_finding(diagnosis: Diagnosis) -> Finding:
     """Choose whose map is shown large.
 
-    Of the positive types it is the one whose map says most on the key slices, where it will be seen; where no map says
-    anything there, the most probable. Where no type is positive it is "any", else the most probable label.
+    Of the positive types it is the one whose map is strongest on the key slices, where it will be seen; where all maps
+    are empty there, the most probable. Where no type is positive it is "any", else the most probable label.
     """
     places = [entry.index for entry in key_slices_of(diagnosis)]
 

@@ -114,7 +114,7 @@ def prepared_features(
     groups : sequence of PreparedGroup
         Whole scans.
     network : StudyNetwork
-        With the weights of its backbone, and of its lesion decoder if it heeds lesions.
+        With the weights of its backbone, and of its lesion decoder if it uses lesion scores.
     windows : sequence of (float, float)
         Centre and width in HU of each channel.
     sizes : mapping
@@ -130,7 +130,7 @@ def prepared_features(
     fastest_layout(network.eval().to(device))
     chosen = choose_precision(device, precision)
     of_backbone = [type(backbone).__name__, weights_key(backbone), [list(each) for each in windows], dict(sizes)]
-    if network.heeds_lesions:
+    if network.uses_lesion_scores:
         of_backbone.append(weights_key(network.get_submodule("lesion_decoder")))
     found = []
     for group in tqdm(groups, desc="embeddings", unit="scan"):

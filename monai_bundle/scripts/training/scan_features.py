@@ -59,7 +59,7 @@ def scan_features(
     recipe : SliceRecipe
         How slices are made.
     network : StudyNetwork
-        With the weights of its backbone, and of its lesion decoder if it heeds lesions.
+        With the weights of its backbone, and of its lesion decoder if it uses lesion scores.
     cache : Cache
         Keeps them as ``features``.
     device : torch.device
@@ -94,7 +94,7 @@ def _of_entries(
     fastest_layout(network.eval().to(device))
     precision = choose_precision(device, recipe.precision)
     of_backbone = [type(backbone).__name__, backbone.normalisation, weights_key(backbone), precision.name]
-    if network.heeds_lesions:
+    if network.uses_lesion_scores:
         of_backbone.append(weights_key(network.get_submodule("lesion_decoder")))
     pooled = partial(_pooled_images, network, device, precision)
     features = []
