@@ -201,7 +201,7 @@ CATALOGUE = {
     "slice.number": _("Slice {number}"),
     "slice.attention": _("Slice {number}: {percent:.1f} % of the attention"),
     "slice.attention_of_key_slice": _("Slice {number}: {percent:.1f} % of the attention, key slice (rank {rank})"),
-    "slice.output": _("{attention}. Network's output for any haemorrhage on this slice: {probability}, not calibrated"),
+    "slice.output": _("{attention}. Any haemorrhage on this slice: {probability}, no finding by itself"),
     # The result on the scene
     "node.folder": _("ICHDiagnosis: {name}"),
     "node.evidence": _("{name}: ICHDiagnosis evidence"),
@@ -233,8 +233,8 @@ CATALOGUE = {
     "plot.key_slices": _("Key slices"),
     "plot.hint": _("Slice attention: the weight of each slice. Click a bar to go there."),
     "plot.hint_with_outputs": _(
-        "Slice attention: the weight of each slice. Click a bar to go there. Lower row: the network's output for any "
-        "haemorrhage on each slice, 0 to 100 %, not calibrated."
+        "Slice attention: the weight of each slice. Click a bar to go there. Lower row: the probability of any "
+        "haemorrhage on each slice, 0 to 100 %; no finding by itself."
     ),
     "plot.slices": _("Slice index (0 = first original slice)"),
     "table.compartment": _("Compartment"),

@@ -162,7 +162,7 @@ def test_key_slices_state_the_network_s_output_for_the_slice_alone(show):
     first, *_, last = [caption.text for caption in browser.find_elements(By.CSS_SELECTOR, ".key figcaption")]
     assert "this slice: any haemorrhage 97 %, subdural 87 %" in first.replace("\u00a0", " ")
     assert "any haemorrhage" not in last
-    assert "not calibrated" in browser.find_element(By.ID, "key-slices").text
+    assert "no finding by itself" in browser.find_element(By.ID, "key-slices").text
 
 
 def test_the_plot_of_attention_has_the_slices_outputs_below_it(show):

@@ -14,10 +14,11 @@ import torch
 from entries_of_studies import a_network, an_entry, read
 from marked_phantoms import GRIDS, MARK_HU, a_marked_study, as_dicom, geometry_of
 from sample_diagnosis import MODEL, a_diagnosis, with_slice_labels
+from scipy.special import expit, logit
 from test_output_result import SCHEMA
 from tiny_backbone import TinyBackbone
 
-from scripts.calibration import identity
+from scripts.calibration import Calibration, identity
 from scripts.inferer import ImageSource, StudyInferer
 from scripts.intake.discovery import StudySource
 from scripts.intake.study import CTStudy
@@ -35,6 +36,7 @@ from scripts.transforms import HounsfieldWindowsd, ReadSlicesd
 torch.set_num_threads(1)
 
 WINDOWS = [[MARK_HU / 2, MARK_HU]] * 3
+KEYS = [label.key for label in RSNA]
 LEADING = 3
 """Place of the subtype that the network below prefers."""
 
@@ -53,7 +55,9 @@ class BrightestPixelNetwork(DrCT1):
         return replace(output, slice_logits=logits)
 
 
-def evaluated(study: CTStudy, output_dir: Path, slice_classifier: bool = True) -> dict[str, Any]:
+def evaluated(
+    study: CTStudy, output_dir: Path, slice_classifier: bool = True, of_slices: Calibration | None = None
+) -> dict[str, Any]:
     """Read a study as inference does, up to its folder; return what ``result.json`` states."""
     entry: dict[Any, Any] = {"study": study, "source": StudySource("study", "study", Path("study"))}
     entry |= {"geometry": geometry_of(study), "head": np.ones(study.voxels.shape, dtype=bool)}
@@ -61,7 +65,8 @@ def evaluated(study: CTStudy, output_dir: Path, slice_classifier: bool = True) -
         entry = step(entry)
     torch.manual_seed(2)
     network = BrightestPixelNetwork(TinyBackbone(), slices=4, heads={"slice_classifier": slice_classifier}).eval()
-    reader = Reader(MODEL, RSNA, "balanced", (0.5,) * len(RSNA), identity([label.key for label in RSNA]))
+    calibration = replace(identity(KEYS), slices=of_slices)
+    reader = Reader(MODEL, RSNA, "balanced", (0.5,) * len(RSNA), calibration)
     inferer, progress = StudyInferer(precision="float32"), Progress(studies=1)
     evaluator = StudyEvaluator(torch.device("cpu"), [entry], network, inferer, reader, output_dir, progress)
     evaluator.run()
@@ -93,6 +98,17 @@ def test_every_label_of_a_slice_is_stated(tmp_path: Path):
     of_labels = document["slices"][6]["probabilities"]
     assert list(of_labels) == document["model"]["labels"]
     assert max((key for key in of_labels if key != "any"), key=of_labels.get) == RSNA[LEADING].key
+
+
+def test_slices_have_a_calibration_of_their_own_and_the_finding_keeps_its(tmp_path: Path):
+    study = a_marked_study(GRIDS["axial"], (6, 20, 22), as_dicom)
+    plain = evaluated(study, tmp_path / "plain")
+    lines = Calibration(tuple(KEYS), (0.5,) * len(KEYS), (-1.0,) * len(KEYS), {})
+    calibrated = evaluated(study, tmp_path / "calibrated", of_slices=lines)
+    assert calibrated["findings"] == plain["findings"]
+    for before, after in zip(plain["slices"], calibrated["slices"], strict=True):
+        expected = expit(0.5 * logit(list(before["probabilities"].values())) - 1.0)
+        assert list(after["probabilities"].values()) == pytest.approx(expected, abs=2e-3)
 
 
 def test_a_network_without_a_slice_classifier_states_none(tmp_path: Path):

@@ -169,8 +169,18 @@ def test_unknown_labels_take_no_part():
 
 def test_a_calibration_survives_json():
     logits, labels, _ = drawn()
-    found = fit_platt(logits, labels, KEYS)
+    found = dataclasses.replace(fit_platt(logits, labels, KEYS), slices=fit_platt(logits + 1, labels, KEYS))
     assert Calibration.from_dict(json.loads(json.dumps(dataclasses.asdict(found)))) == found
+
+
+def test_lines_follow_their_labels_into_another_order():
+    lines = Calibration(KEYS, (1.0, 2.0), (0.0, 3.0), {"subdural": "pooled"}, (0.4, 0.1), identity(KEYS))
+    turned = lines.of_labels(KEYS[::-1])
+    assert (turned.slope, turned.offset, turned.prevalence) == ((2.0, 1.0), (3.0, 0.0), (0.1, 0.4))
+    assert turned.slices == identity(KEYS[::-1])
+    assert lines.of_labels(["any"]).remarks == {}
+    with pytest.raises(ValueError, match="not in tuple"):
+        lines.of_labels(["chronic"])
 
 
 def test_held_out_patients_do_not_touch_their_own_calibration():

@@ -20,6 +20,8 @@ from research.metrics.predictions import Predictions
 from research.training.cross_validation import decisions
 from scripts.labels import RSNA
 
+SLICE_ARRAYS = ("slice_labels", "slice_logits")
+
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
@@ -95,6 +97,16 @@ def test_the_thresholds_that_are_shipped_are_those_that_are_evaluated(slope):
     assert evaluated.uncalibrated == calibration.remarks
     for name, of_label in evaluated.points.items():
         assert {key: point.threshold for key, point in of_label.items()} == points[name]
+
+
+def test_slices_whose_probabilities_are_too_large_are_calibrated_on_held_out_slices():
+    predictions = changed(made_up("good", 1.2), slice_logits=lambda scan: 2 * scan.slice_logits + 3)
+    of_slices = decisions(predictions)[0].slices
+    labels, logits = (np.concatenate([getattr(scan, name) for scan in predictions.scans]) for name in SLICE_ARRAYS)
+    assert of_slices.offset[0] < -1
+    assert of_slices.prevalence[0] == pytest.approx(labels[:, 0].mean(), abs=1e-4)
+    assert of_slices.apply(logits)[:, 0].mean() == pytest.approx(labels[:, 0].mean(), abs=0.01)
+    assert decisions(changed(predictions, slice_labels=lambda _: None))[0].slices is None
 
 
 def test_no_fold_is_thresholded_by_its_own_labels():

@@ -255,7 +255,7 @@ def test_a_row_below_the_attention_shows_the_network_s_output_for_each_slice(pan
     plot = panel.result.navigation.plot
     bars = spans(panel.ui.attentionPlot.width, SHAPE[2])
     hints = [plot.hint(bars[index].begin) for index in (sample.UNREAD_SLICE, sample.SURE_SLICE)]
-    assert ["90 %, not calibrated" in hint for hint in hints] == [False, True]
+    assert ["90 %, no finding by itself" in hint for hint in hints] == [False, True]
     assert hints[1].startswith(f"Slice {sample.SURE_SLICE + 1}: ")
 
 

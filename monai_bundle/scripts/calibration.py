@@ -29,6 +29,8 @@ class Calibration:
     prevalence : tuple of (float or None)
         Part of the scans behind the line that show the label: what calibrated probabilities presume. None where no scan
         is known.
+    slices : Calibration or None
+        That of the slice classifier's logits; None where no held-out slices are known.
     """
 
     keys: tuple[str, ...]
@@ -36,6 +38,7 @@ class Calibration:
     offset: tuple[float, ...]
     remarks: dict[str, str]
     prevalence: tuple[float | None, ...] = ()
+    slices: Calibration | None = None
 
     def __post_init__(self) -> None:
         """Refuse a line that would turn the order of scans round.
@@ -63,7 +66,28 @@ class Calibration:
         """Return the calibration that ``dataclasses.asdict`` and JSON made of one."""
         prevalence = tuple(entry.get("prevalence", ()))
         lines = (tuple(entry["keys"]), tuple(entry["slope"]), tuple(entry["offset"]))
-        return cls(*lines, dict(entry["remarks"]), prevalence)
+        of_slices = entry.get("slices")
+        return cls(
+            *lines, dict(entry.get("remarks", {})), prevalence, None if of_slices is None else cls.from_dict(of_slices)
+        )
+
+    def of_labels(self, labels: Sequence[str]) -> Calibration:
+        """Return the lines of some labels, in their order.
+
+        Raises
+        ------
+        ValueError
+            If a label has no line.
+        """
+        places = [self.keys.index(label) for label in labels]
+        return Calibration(
+            tuple(labels),
+            tuple(self.slope[place] for place in places),
+            tuple(self.offset[place] for place in places),
+            {label: self.remarks[label] for label in labels if label in self.remarks},
+            tuple(self.prevalence[place] for place in places) if self.prevalence else (),
+            None if self.slices is None else self.slices.of_labels(labels),
+        )
 
     def shift_for(self, prevalence: Mapping[str, float]) -> tuple[float, ...]:
         """Return what another prevalence adds to each label's calibrated logit.

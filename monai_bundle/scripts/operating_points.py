@@ -50,12 +50,8 @@ def calibration(bundle_root: str | Path, labels: Sequence[str], file: str = CALI
     """
     content = _read(bundle_root, file)
     try:
-        places = [list(content["keys"]).index(label) for label in labels]
-        lines = {name: [float(content[name][place]) for place in places] for name in ("slope", "offset")}
-        known = content.get("prevalence") or [None] * len(content["keys"])
-        stated = {"keys": labels, "remarks": {}, **lines, "prevalence": [known[place] for place in places]}
-        return Calibration.from_dict(stated)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        return Calibration.from_dict(content).of_labels(labels)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise SettingError("settings.calibration", file=file, labels=", ".join(labels)) from error
 
 

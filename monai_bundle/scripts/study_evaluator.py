@@ -16,7 +16,7 @@ from monai.engines import SupervisedEvaluator
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
-from scripts.calibration import Calibration
+from scripts.calibration import Calibration, identity
 from scripts.diagnosis import AttributionMap, Diagnosis, Finding, ModelIdentity, Refusal, SliceResult
 from scripts.dicom_output.request import FOLDER as DICOM_FOLDER
 from scripts.dicom_output.request import DicomOutputError, require_packages
@@ -267,7 +267,7 @@ class StudyEvaluator(SupervisedEvaluator):
             slices=tuple(
                 SliceResult(index, float(position), float(share), ranks.get(index), of_labels)
                 for index, (position, share, of_labels) in enumerate(
-                    zip(study.positions_mm, attention, _slice_labels(reading, geometry, reader.labels), strict=True)
+                    zip(study.positions_mm, attention, _slice_labels(reading, geometry, reader), strict=True)
                 )
             ),
             maps=tuple(maps),
@@ -284,16 +284,15 @@ class StudyEvaluator(SupervisedEvaluator):
         )
 
 
-def _slice_labels(
-    reading: StudyReading, geometry: ReadingGeometry, labels: tuple[Label, ...]
-) -> list[dict[str, float] | None]:
+def _slice_labels(reading: StudyReading, geometry: ReadingGeometry, reader: Reader) -> list[dict[str, float] | None]:
     """Return each original slice's probabilities by the key of their label; None where nothing is known of it."""
     if reading.slice_probabilities is None:
         return [None] * geometry.original_shape[0]
-    keys = [label.key for label in labels]
+    calibration = reader.calibration.slices or identity([label.key for label in reader.labels])
+    probabilities = calibration.apply(reading.slice_probabilities.double().logit(eps=1e-7).numpy())
     return [
-        None if values is None else dict(zip(keys, values.tolist(), strict=True))
-        for values in geometry.repeat_on_original(reading.slice_probabilities)
+        None if values is None else dict(zip(calibration.keys, values.tolist(), strict=True))
+        for values in geometry.repeat_on_original(torch.from_numpy(probabilities))
     ]
 
 

@@ -87,7 +87,7 @@ class OriginalSlice:
     """One original slice: 0-based index, position in mm, attention weight (0..1), rank if it is a key slice.
 
     ``sop_instance_uid`` is that of its DICOM instance (0008,0018), where the study came from DICOM. ``probabilities``
-    (0..1, by the key of a label, not calibrated) are the slice classifier's; None where the network has none or did not
+    (0..1, by the key of a label) are the slice classifier's; None where the network has none or did not
     read the slice, and in results of earlier bundles.
     """
 

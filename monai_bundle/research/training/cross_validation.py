@@ -18,7 +18,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,24 @@ def decisions(predictions: Predictions) -> tuple[Calibration, dict[str, dict[str
     fit = platt_where_it_helps(*held_out)
     probabilities = held_out_probabilities(*held_out, fit)
     points = operating_points(probabilities, predictions.labels, predictions.keys, fewest=FEW)
-    return fit(predictions.logits, predictions.labels, predictions.keys), points
+    fitted = fit(predictions.logits, predictions.labels, predictions.keys)
+    return replace(fitted, slices=slice_calibration(predictions)), points
+
+
+def slice_calibration(predictions: Predictions) -> Calibration | None:
+    """Fit the calibration of the slice classifier on slices of held-out patients; None where their labels are unknown.
+
+    Most slices show no haemorrhage, and training draws those that do more often: probabilities come out too large.
+    """
+    scans = [scan for scan in predictions.scans if scan.slice_logits is not None and scan.slice_labels is not None]
+    if not scans:
+        return None
+    logits = np.concatenate([np.asarray(scan.slice_logits) for scan in scans])
+    labels = np.concatenate([np.asarray(scan.slice_labels) for scan in scans])
+    folds = np.repeat([scan.fold for scan in scans], [len(scan.slice_attention) for scan in scans])
+    read = np.isfinite(logits).all(axis=1)
+    held_out = (logits[read], labels[read], predictions.keys, folds[read])
+    return platt_where_it_helps(*held_out)(*held_out[:3])
 
 
 def stated_points(

@@ -84,6 +84,9 @@ class SliceReadingLoss(nn.Module):
         Of the pixels' cross-entropy, of Dice (Milletari et al. 2016) and of the strongest pixels, beside the labels'.
     blood_weight : float
         How often a pixel with blood counts in the cross-entropy: there are few.
+    subtype_weight : float
+        Of the choice among subtypes where there is blood. Blood is so rare that the pixels' cross-entropy hardly
+        teaches to tell its subtypes apart.
     """
 
     def __init__(
@@ -92,10 +95,11 @@ class SliceReadingLoss(nn.Module):
         dice_weight: float = 1.0,
         strongest_weight: float = 0.25,
         blood_weight: float = 6.0,
+        subtype_weight: float = 0.5,
     ) -> None:
         super().__init__()
         self.pixel_weight, self.dice_weight, self.strongest_weight = pixel_weight, dice_weight, strongest_weight
-        self.blood_weight = blood_weight
+        self.blood_weight, self.subtype_weight = blood_weight, subtype_weight
 
     def forward(self, found: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         """Return the loss.
@@ -116,6 +120,8 @@ class SliceReadingLoss(nn.Module):
             of_pixels = _mean_known(found["pixels"], torch.where(known, target, torch.nan), counted)
             loss = loss + self.pixel_weight * of_pixels
             loss = loss + self.dice_weight * _dice_loss(found["pixels"][:, 0], target[:, 0], batch["mask_known"])
+            subtypes = torch.where(batch["mask_known"][:, None, None], batch["mask"][:, 0], UNKNOWN_SUBTYPE)
+            loss = loss + self.subtype_weight * _subtype_loss(found["pixels"][:, 1:], subtypes)
             strongest = found["pixels"].flatten(2).topk(_STRONGEST, dim=2).values.mean(dim=2)
             loss = loss + self.strongest_weight * _mean_known(strongest, batch["label"], weights)
         return loss
@@ -242,6 +248,21 @@ def _mean_known(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     each = functional.binary_cross_entropy_with_logits(logits, target.nan_to_num(), reduction="none")
     counted = known * weights
     return (each * counted).sum() / counted.sum().clamp(min=1.0)
+
+
+def _subtype_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of the subtypes (slices, subtypes, h, w) in pixels of known subtype; each subtype counts the same.
+
+    Reading names a pixel by its largest logit, so that is what is learnt here; ``mask`` (slices, h, w) as in
+    :func:`pixel_targets`.
+    """
+    loss = logits.new_zeros(())
+    seen = [value for value in LABEL_VALUES.values() if bool((mask == value).any())]
+    for value in seen:
+        inside = mask == value
+        chosen = logits.movedim(1, -1)[inside]
+        loss = loss + functional.cross_entropy(chosen, torch.full_like(chosen[:, 0], value - 1, dtype=torch.long))
+    return loss / max(len(seen), 1)
 
 
 def _dice_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
