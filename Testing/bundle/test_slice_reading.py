@@ -117,6 +117,41 @@ def test_a_map_that_covers_the_mask_costs_less_than_one_beside_it():
     assert losses[1] > 1.0
 
 
+def test_a_pixel_named_by_another_subtype_costs_more_however_few_show_blood():
+    mask = torch.zeros(1, 1, 64, 64, dtype=torch.uint8)
+    mask[..., :2, :2] = SUBDURAL
+    batch = {"label": torch.full((1, 6), torch.nan), "mask": mask, "mask_known": torch.tensor([True])}
+
+    def loss(subtype: int, weight: float) -> float:
+        pixels = torch.full((1, 6, 64, 64), -6.0)
+        pixels[:, [0, subtype], :2, :2] = 2.0
+        found = {"logits": torch.zeros(1, 6), "pixels": pixels}
+        return float(SliceReadingLoss(subtype_weight=weight)(found, batch))
+
+    own, other = SUBDURAL, 1
+    without, with_choice = (loss(other, weight) - loss(own, weight) for weight in (0.0, 0.5))
+    assert with_choice == pytest.approx(without + 0.5 * 8.0, abs=0.01)
+    assert without < 0.1 * with_choice
+    # A mask that is not known, or not by subtype, says nothing about it.
+    batch["mask_known"] = torch.tensor([False])
+    assert loss(other, 0.5) == pytest.approx(loss(other, 0.0))
+    batch |= {"mask_known": torch.tensor([True]), "mask": mask.masked_fill(mask > 0, 255)}
+    assert loss(other, 0.5) == pytest.approx(loss(other, 0.0))
+
+
+def test_each_subtype_counts_the_same_among_pixels_with_blood():
+    mask = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    mask[..., :7] = SUBDURAL
+    mask[..., 7:] = 1
+    batch = {"label": torch.full((1, 6), torch.nan), "mask": mask, "mask_known": torch.tensor([True])}
+    pixels = torch.zeros(1, 6, 8, 8, requires_grad=True)
+    weights = {"pixel_weight": 0.0, "dice_weight": 0.0, "strongest_weight": 0.0, "subtype_weight": 1.0}
+    SliceReadingLoss(**weights)({"logits": torch.zeros(1, 6), "pixels": pixels}, batch).backward()
+    pulled = pixels.grad.abs().sum(dim=(0, 2, 3))
+    assert pulled[0] == 0
+    assert pulled[1] == pytest.approx(float(pulled[SUBDURAL]), rel=1e-4)
+
+
 def test_gradients_are_bounded_between_backward_and_step():
     layer = nn.Linear(2, 1)
     engine = Engine(lambda *_: None)
