@@ -202,7 +202,7 @@ def test_the_length_of_a_training_is_added_up_over_its_stages(monkeypatch: pytes
     assert lengths["rsna2019_winner"] == "1,000 steps, 40 epochs of scans"
     assert lengths["drct1_rsna"] == "100 epochs of scans"
     assert lengths["ich_app_ensemble"] == "as its members"
-    assert lengths["shipped"] == "400 steps, 12 epochs of scans"
+    assert lengths["shipped"] == "600 steps, 12 epochs of scans"
     radnet = next(system for system in systems(".") if system.name == "radnet")
     assert training_length(radnet, {"epochs": 2, "steps_per_epoch": 3}) == "6 steps"
     assert training_length(radnet, {}, {"slices": 120}) == "480 steps", "as the note beside the weights states"

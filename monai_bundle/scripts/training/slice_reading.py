@@ -95,7 +95,7 @@ class SliceReadingLoss(nn.Module):
         dice_weight: float = 1.0,
         strongest_weight: float = 0.25,
         blood_weight: float = 6.0,
-        subtype_weight: float = 0.5,
+        subtype_weight: float = 0.15,
     ) -> None:
         super().__init__()
         self.pixel_weight, self.dice_weight, self.strongest_weight = pixel_weight, dice_weight, strongest_weight
