@@ -7,10 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scripts.archive_demo import __main__ as demo
+from scripts.dicom_node.identity import key_of
+from scripts.dicom_node.study_queue import State, StudyQueue
 from scripts.messages import ExpectedError
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
@@ -62,9 +65,45 @@ class SilentOrthanc:
         return False
 
 
+class RunningNode:
+    """A node that runs."""
+
+    def poll(self) -> None:
+        return None
+
+
+class FillingOrthanc:
+    """An Orthanc that has the first objects of one study; every other question brings the node one step further."""
+
+    UID = "1.2.3"
+
+    def __init__(self, queue: StudyQueue) -> None:
+        self.queue, self.steps = queue, iter([State.READ, State.SENDING, State.SENT])
+
+    def get(self, path: str) -> Any:
+        if path == "studies":
+            if claimed := self.queue.study(key_of(self.UID)):
+                self.queue.finish(claimed, next(self.steps))
+            return ["study"]
+        return (
+            [{"MainDicomTags": {"Modality": "SR"}}]
+            if path.endswith("series")
+            else {"MainDicomTags": {"StudyInstanceUID": self.UID}}
+        )
+
+
+def test_the_first_object_of_a_study_is_not_taken_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(demo.time, "sleep", lambda _: None)
+    queue = StudyQueue(tmp_path / "queue.sqlite")
+    queue.add_image(key_of(FillingOrthanc.UID), "image", 1, 0.0)
+    demo._wait_for_objects(tmp_path / "queue.sqlite", FillingOrthanc(queue), RunningNode())
+    assert queue.study(key_of(FillingOrthanc.UID)).state is State.SENT
+    queue.close()
+
+
 def test_a_node_that_ended_or_takes_nothing_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ExpectedError, match="did not arrive"):
-        demo._wait_for_objects(SilentOrthanc(), EndedNode())
+        demo._wait_for_objects(tmp_path / "queue.sqlite", SilentOrthanc(), EndedNode())
     monkeypatch.setattr(demo, "_START_SECONDS", -1.0)
     with pytest.raises(ExpectedError, match="did not arrive"):
         demo._send_studies(tmp_path, SilentOrthanc())

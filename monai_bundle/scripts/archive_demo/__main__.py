@@ -21,7 +21,8 @@ from typing import Any
 from scripts.archive_demo.orthanc import Orthanc, free_port
 from scripts.demo import BUNDLE_ROOT, EXIT_CANCELLED, EXIT_FAILURE, STUDIES, summary, write_phantoms
 from scripts.dicom_node.identity import key_of
-from scripts.dicom_node.node import RESULTS
+from scripts.dicom_node.node import QUEUE_FILE, RESULTS
+from scripts.dicom_node.study_queue import ENDS, StudyQueue
 from scripts.messages import ExpectedError, message
 from scripts.worklist.page import PAGE_FILE, write_worklist
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.info("%s", message("archive.started", url=orthanc.url))
         node = _start_node(output, orthanc, node_port)
         _send_studies(output / "phantom" / STUDIES, orthanc)
-        _wait_for_objects(orthanc, node)
+        _wait_for_objects(output / STATE / QUEUE_FILE, orthanc, node)
         _show(output, orthanc)
         if options.stay:
             logger.info("%s", message("archive.stays", url=f"{orthanc.url}/app/explorer.html"))
@@ -78,7 +79,7 @@ def _start_node(output: Path, orthanc: Orthanc, port: int) -> subprocess.Popen[b
         "callers": [{"ae_title": orthanc.ae_title, "address": "127.0.0.1"}],
         "send_to": {"ae_title": orthanc.ae_title, "port": orthanc.dicom_port},
         "disk": {"least_free_mb": 200},
-        "wait": {"quiet": 3, "interrupted": 10},
+        "wait": {"quiet": 8, "interrupted": 20},
     }
     config = output / CONFIG
     config.write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
@@ -101,15 +102,27 @@ def _send_studies(studies: Path, orthanc: Orthanc) -> None:
         time.sleep(0.5)
 
 
-def _wait_for_objects(orthanc: Orthanc, node: subprocess.Popen[bytes]) -> None:
+def _wait_for_objects(queue_file: Path, orthanc: Orthanc, node: subprocess.Popen[bytes]) -> None:
+    """Wait until the node is done with every study of the archive: its objects arrive one after the other."""
     give_up = time.monotonic() + _MOST_SECONDS
     while time.monotonic() < give_up and node.poll() is None:
         # An archive that is busy is asked again.
         with suppress(OSError):
-            if all(_objects(orthanc, study) for study in orthanc.get("studies")):
+            studies = orthanc.get("studies")
+            keys = {key_of(orthanc.get(f"studies/{study}")["MainDicomTags"]["StudyInstanceUID"]) for study in studies}
+            if keys <= _ended(queue_file) and all(_objects(orthanc, study) for study in studies):
                 return
         time.sleep(1.0)
     raise ExpectedError("archive.nothing_came")
+
+
+def _ended(queue_file: Path) -> set[str]:
+    """Return the keys of the studies that the node has read and of which the archive has confirmed every object."""
+    queue = StudyQueue(queue_file)
+    try:
+        return {study.key for study in queue.studies(*ENDS)}
+    finally:
+        queue.close()
 
 
 def _objects(orthanc: Orthanc, study: str) -> list[dict[str, Any]]:
