@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from certificates import make_certificates
-from dicom_node_cases import SENDER, a_study, associated, file_of, key_of_study, stored, until
+from dicom_node_cases import NETWORK_SECONDS, SENDER, a_study, associated, file_of, key_of_study, stored, until
 from pydicom.uid import SecondaryCaptureImageStorage
 from pynetdicom.acse import ACSE
 
@@ -32,7 +32,7 @@ Listening = Callable[..., Reception]
 @pytest.fixture
 def listening(tmp_path: Path, queue: StudyQueue, received: ReceivedStudies) -> Iterator[Listening]:
     started: list[Reception] = []
-    wait = WaitSettings(quiet=0.0, interrupted=600.0, network=5.0)
+    wait = WaitSettings(quiet=0.0, interrupted=600.0, network=NETWORK_SECONDS)
     settings = NodeSettings(tmp_path, (Caller(SENDER, "127.0.0.1"),), ae_title="NODE", port=0, wait=wait)
 
     def start(**changes: object) -> Reception:
@@ -108,9 +108,9 @@ def test_a_disk_without_room_is_answered_as_the_standard_has_it_and_loses_nothin
     port = listening().port
     assert stored(port, study[:1]) == [SUCCESS]
     full = ReceivedStudies(tmp_path / "received", queue, 0.0, limit)
-    reception = Reception(
-        NodeSettings(tmp_path, (Caller(SENDER),), ae_title="NODE", port=0, wait=WaitSettings(network=5.0)), full, queue
-    )
+    wait = WaitSettings(network=NETWORK_SECONDS)
+    settings = NodeSettings(tmp_path, (Caller(SENDER),), ae_title="NODE", port=0, wait=wait)
+    reception = Reception(settings, full, queue)
     reception.start()
     assert stored(reception.port, study[1:])[-1] == OUT_OF_RESOURCES
     reception.stop()
