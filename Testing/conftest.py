@@ -13,6 +13,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA_ABSENT = "real data absent"
@@ -53,6 +54,9 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("ichdiagnosis")
+# It also draws numbers that stand in the modules loaded so far: other ones on each worker, and after each change.
+assert callable(providers._get_local_constants)
+providers._get_local_constants = providers.Constants
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pynetdicom.association import Association
 
 from scripts.archive_demo.orthanc import Orthanc, free_port
 from scripts.dicom_node.identity import key_of
+from scripts.dicom_node.node import Node
 from scripts.dicom_node.study_queue import QueuedStudy, State, StudyQueue
 
 BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
@@ -30,7 +32,10 @@ STAND_IN = Path(__file__).with_name("stand_in_reader.py")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(STAND_IN.parent), "PYTHONUTF8": "1"}
 NODE, ARCHIVE, SENDER = "NODE", "ORTHANC", "SENDER"
 VERIFICATION = "1.2.840.10008.1.1"
-QUIET = {"quiet": 0.3, "interrupted": 4, "retry_first": 0.2, "retry_most": 1, "network": 10}
+NETWORK_SECONDS = 60.0
+"""What a busy machine may take for an answer: nobody is to give up whom a test wants to have answered."""
+
+QUIET = {"quiet": 0.3, "interrupted": 4, "retry_first": 0.2, "retry_most": 1, "network": NETWORK_SECONDS}
 _PATIENCE_SECONDS = 300.0
 
 
@@ -68,7 +73,8 @@ def until(holds: Callable[[], Any], what: str) -> Any:
 def associated(port: int, title: str = SENDER, called: str = NODE, tls: Any = None) -> Association:
     """Begin an association with a node, to store CT images."""
     entity = AE(ae_title=title)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = 10
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = NETWORK_SECONDS
+    entity.connection_timeout = NETWORK_SECONDS
     for sop_class in (VERIFICATION, "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.7"):
         entity.add_requested_context(sop_class, "1.2.840.10008.1.2.1")
     return entity.associate("127.0.0.1", port, ae_title=called, tls_args=tls)
@@ -81,6 +87,14 @@ def stored(port: int, images: Sequence[Dataset], **association: Any) -> list[int
     statuses = [int(sender.send_c_store(image).Status) for image in images]
     sender.release()
     return statuses
+
+
+def received_whole(node: Node, study: Sequence[Dataset]) -> None:
+    """Give a node the images of a study, which it cannot take for all before the last one has come."""
+    images = [key_of(str(image.SOPInstanceUID)) for image in study]
+    node.queue.expect_images(key_of_study(study), images, 0.0)
+    for image in study:
+        node.received.add(file_of(image))
 
 
 @dataclass
@@ -131,6 +145,11 @@ class NodeProcess:
         """End it as a service manager does; return its exit status."""
         self.process.terminate()
         return self.process.wait(_PATIENCE_SECONDS)
+
+    def time_of(self, text: str) -> datetime:
+        """Return when it last wrote a line with a text into its log."""
+        (*_, line) = [line for line in self.log.splitlines() if text in line]
+        return datetime.strptime(" ".join(line.split()[:2]), "%Y-%m-%d %H:%M:%S,%f")
 
     def command(self, name: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "scripts.dicom_node", name, "--config", str(self.config)]

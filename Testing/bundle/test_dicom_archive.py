@@ -58,17 +58,17 @@ def a_dated_study(images: int = 3, date: str = "20260102"):
 
 def test_a_study_is_found_fetched_read_and_its_report_is_stored_in_the_archive(orthanc: Orthanc, tmp_path: Path):
     study = a_study()
-    node = NodeProcess(
-        tmp_path / "node", {"archive": {"url": orthanc.dicomweb_url, "poll_seconds": 0.5, "days": None}}
-    ).start()
+    node = NodeProcess(tmp_path / "node", {"archive": {"url": orthanc.dicomweb_url, "poll_seconds": 0.5, "days": None}})
+    # Before it starts: what comes while it searches can be read in pieces.
     for image in study[:2]:
         orthanc.upload(file_of(image))
+    node.start()
     node.wait_for(State.SENT, study)
     assert reports_in(orthanc, study) == ["2 images. A test."]
 
     # Killed while the rest is fetched: the study is read whole, and with it what housekeeping would have removed.
     orthanc.upload(file_of(study[2]))
-    until(lambda: node.studies()[key_of_study(study)].state is not State.SENT, "the rest is seen")
+    until(lambda: node.studies()[key_of_study(study)].revision == 3, "the rest is seen")
     node.kill()
     node.start()
     node.wait_for(State.SENT, study)

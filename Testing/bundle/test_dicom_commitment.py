@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 import requests
-from dicom_node_cases import ARCHIVE, NODE, STAND_IN, a_study, file_of, key_of_study, notices_in, reports_in, until
+from dicom_node_cases import (
+    ARCHIVE,
+    NETWORK_SECONDS,
+    NODE,
+    STAND_IN,
+    a_study,
+    file_of,
+    key_of_study,
+    notices_in,
+    received_whole,
+    reports_in,
+    until,
+)
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from stand_in_reader import REFUSE
@@ -24,7 +36,7 @@ from scripts.dicom_node.study_queue import State, StudyQueue
 
 pytest_plugins = ("study_queue_cases",)
 
-WAIT = WaitSettings(quiet=0.0, interrupted=0.0, retry_first=0.1, retry_most=0.2, network=10.0)
+WAIT = WaitSettings(quiet=0.0, interrupted=0.0, retry_first=0.1, retry_most=0.2, network=NETWORK_SECONDS)
 
 
 @pytest.fixture
@@ -73,21 +85,21 @@ def test_what_the_archive_keeps_is_at_its_end_with_notices_too(
     node = Node(settings)
     node.start()
     study, refused = a_study(2), a_study(1, REFUSE)
-    for image in (*study, *refused):
-        node.received.add(file_of(image))
+    received_whole(node, study)
+    received_whole(node, refused)
     ended(node, study, State.SENT)
     ended(node, refused, State.NOT_EVALUABLE)
+    until(lambda: caplog.text.count("1 objects committed, 0 not") == 2, "it is logged after it is noted")
     node.stop()
     assert reports_in(orthanc, study) == ["2 images. A test."]
     assert len(notices_in(orthanc, refused, tmp_path)) == 1
-    assert caplog.text.count("1 objects committed, 0 not") == 2
 
 
 def test_what_the_archive_has_lost_is_sent_again_until_it_keeps_it(
     settings: NodeSettings, orthanc: Orthanc, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level("INFO", "scripts.dicom_node")
-    destination = Losing(PeerDestination(settings.send_to, NODE, None, 10.0))
+    destination = Losing(PeerDestination(settings.send_to, NODE, None, NETWORK_SECONDS))
     node, study = Node(settings, destination=destination), a_study(1)
     node.start()
     node.received.add(file_of(study[0]))
@@ -132,7 +144,7 @@ def archive() -> Iterator[tuple[PeerDestination, list[int]]]:
     entity.add_supported_context(PUSH_MODEL)
     handlers = [(evt.EVT_N_ACTION, lambda event: (answers.pop(0), None))]
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    yield PeerDestination(Peer(ARCHIVE, server.server_address[1]), NODE, None, 5.0), answers
+    yield PeerDestination(Peer(ARCHIVE, server.server_address[1]), NODE, None, NETWORK_SECONDS), answers
     server.shutdown()
 
 
@@ -156,7 +168,7 @@ def test_a_peer_without_storage_commitment_is_said_so(orthanc: Orthanc, queue: S
     entity = AE(ae_title=ARCHIVE)
     entity.add_supported_context("1.2.840.10008.1.1")
     server = entity.start_server(("127.0.0.1", 0), block=False)
-    peer = PeerDestination(Peer(ARCHIVE, server.server_address[1]), NODE, None, 5.0)
+    peer = PeerDestination(Peer(ARCHIVE, server.server_address[1]), NODE, None, NETWORK_SECONDS)
     with pytest.raises((UnavailableError, RefusedError)):
         PeerCommitment(peer, CommitmentReports(queue)).ask(new_request(), [])
     server.shutdown()

@@ -12,7 +12,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from dicom_node_cases import ARCHIVE, SENDER, STAND_IN, a_study, file_of, key_of_study, stored, until
+from dicom_node_cases import (
+    ARCHIVE,
+    NETWORK_SECONDS,
+    SENDER,
+    STAND_IN,
+    a_study,
+    file_of,
+    key_of_study,
+    received_whole,
+    stored,
+    until,
+)
 from printed_text import text_of
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -43,7 +54,7 @@ from scripts.messages import ExpectedError
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 READING = ReadingSettings(worker=(sys.executable, str(STAND_IN)), attempts=2)
-WAIT = WaitSettings(quiet=0.0, interrupted=0.0, retry_first=0.1, retry_most=0.2, network=5.0)
+WAIT = WaitSettings(quiet=0.0, interrupted=0.0, retry_first=0.1, retry_most=0.2, network=NETWORK_SECONDS)
 
 
 @dataclass
@@ -150,8 +161,7 @@ def test_a_result_that_no_object_can_hold_has_a_notice_that_does_not_deny_it(sta
     destination = Destination()
     node, study = started(destination, callers=()), a_study(2)
     node._sending._make = refuse
-    for image in study:
-        node.received.add(file_of(image))
+    received_whole(node, study)
     assert arrived(node, study, State.FAILED).reason == "dicom_output.several"
     assert destination.taken == ["not_evaluated_1.dcm"]
     (written,) = node.settings.state_folder.glob(f"objects/{key_of_study(study)}-2-not-evaluated-*/*.dcm")
@@ -302,7 +312,7 @@ def test_what_a_peer_answers_decides_whether_a_file_was_taken(peer: tuple[Peer, 
     for index, image in enumerate(a_study(2)):
         files.append(tmp_path / f"{index}.dcm")
         files[-1].write_bytes(file_of(image))
-    destination, taken = PeerDestination(address, "NODE", None, 5.0), []
+    destination, taken = PeerDestination(address, "NODE", None, NETWORK_SECONDS), []
     statuses += [0x0000, 0xB000]
     destination.send(files, taken.append)
     assert taken == files
@@ -313,7 +323,7 @@ def test_what_a_peer_answers_decides_whether_a_file_was_taken(peer: tuple[Peer, 
             destination.send(files, taken.append)
         assert taken == files[:1]
     with pytest.raises(UnavailableError, match="rejected"):
-        PeerDestination(address, "STRANGER", None, 5.0).send(files, taken.append)
+        PeerDestination(address, "STRANGER", None, NETWORK_SECONDS).send(files, taken.append)
     (capture,) = a_study(1)
     capture.SOPClassUID = capture.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.7")
     files[0].write_bytes(file_of(capture))

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from certificates import make_certificates
-from dicom_node_cases import SENDER, a_study, associated, file_of, key_of_study, stored
+from dicom_node_cases import NETWORK_SECONDS, SENDER, a_study, associated, file_of, key_of_study, stored, until
 from pydicom.uid import SecondaryCaptureImageStorage
+from pynetdicom.acse import ACSE
 
 from scripts.dicom_node import received as received_module
 from scripts.dicom_node.received import NotAnImageError, ReceivedStudies, StorageFullError
@@ -31,7 +32,7 @@ Listening = Callable[..., Reception]
 @pytest.fixture
 def listening(tmp_path: Path, queue: StudyQueue, received: ReceivedStudies) -> Iterator[Listening]:
     started: list[Reception] = []
-    wait = WaitSettings(quiet=0.0, interrupted=600.0, network=5.0)
+    wait = WaitSettings(quiet=0.0, interrupted=600.0, network=NETWORK_SECONDS)
     settings = NodeSettings(tmp_path, (Caller(SENDER, "127.0.0.1"),), ae_title="NODE", port=0, wait=wait)
 
     def start(**changes: object) -> Reception:
@@ -107,9 +108,9 @@ def test_a_disk_without_room_is_answered_as_the_standard_has_it_and_loses_nothin
     port = listening().port
     assert stored(port, study[:1]) == [SUCCESS]
     full = ReceivedStudies(tmp_path / "received", queue, 0.0, limit)
-    reception = Reception(
-        NodeSettings(tmp_path, (Caller(SENDER),), ae_title="NODE", port=0, wait=WaitSettings(network=5.0)), full, queue
-    )
+    wait = WaitSettings(network=NETWORK_SECONDS)
+    settings = NodeSettings(tmp_path, (Caller(SENDER),), ae_title="NODE", port=0, wait=wait)
+    reception = Reception(settings, full, queue)
     reception.start()
     assert stored(reception.port, study[1:])[-1] == OUT_OF_RESOURCES
     reception.stop()
@@ -166,20 +167,45 @@ def test_what_nobody_foresaw_is_a_failure_and_not_a_success(
 
 
 def test_a_study_waits_for_a_sender_that_broke_off_but_not_for_one_that_has_gone(
-    listening: Listening, queue: StudyQueue
+    listening: Listening, queue: StudyQueue, monkeypatch: pytest.MonkeyPatch
 ):
     whole, broken = a_study(), a_study()
-    reception = listening()
+    reception, postpone, arriving = listening(), queue.wait_for_rest, []
+
+    def noted(study: str, seconds: float) -> None:
+        arriving.append(reception.arriving())
+        postpone(study, seconds)
+
+    monkeypatch.setattr(queue, "wait_for_rest", noted)
     stored(reception.port, whole)
     sender = associated(reception.port)
     sender.send_c_store(broken[0])
     assert key_of_study(broken) in reception.arriving()
+    until(lambda: reception.arriving() == {key_of_study(broken)}, "the release is noticed")
     sender.abort()
-    while reception.arriving():
-        pass
+    until(lambda: not reception.arriving(), "the abort is noticed")
+    assert arriving == [{key_of_study(broken)}], "at no moment could the node have settled it"
     settled = queue.settle(reception.arriving(), 600.0, 1.0)
     assert [study.key for study in settled] == [key_of_study(whole)]
     assert queue.study(key_of_study(broken)).state is State.RECEIVING
+
+
+def test_a_sender_that_has_gone_did_not_break_off_though_its_connection_ends_before_the_release_is_handled(
+    listening: Listening, queue: StudyQueue, monkeypatch: pytest.MonkeyPatch
+):
+    answer = ACSE.send_release
+
+    def handled_late(acse: ACSE, is_response: bool = False) -> None:
+        answer(acse, is_response=is_response)
+        if is_response:
+            # The thread that sees the connection's end.
+            acse.assoc.dul.join()
+
+    monkeypatch.setattr(ACSE, "send_release", handled_late)
+    reception, study = listening(), a_study()
+    stored(reception.port, study)
+    until(lambda: not reception.arriving(), "the release is noticed")
+    assert [each.key for each in queue.settle((), 600.0, 1.0)] == [key_of_study(study)]
 
 
 def test_after_a_kill_files_that_no_sender_was_told_of_are_gone(received: ReceivedStudies, tmp_path: Path):

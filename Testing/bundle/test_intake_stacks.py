@@ -147,8 +147,10 @@ def test_small_noise_in_direction_cosines_leaves_the_stack_whole(size, seed):
 @settings(max_examples=8)
 @given(cut=st.integers(6, 18), degrees=st.floats(3, 25))
 def test_what_another_tilt_keeps_out_of_the_stack_is_warned_of_in_millimetres(cut, degrees):
-    angle = np.radians(degrees)
-    tilted = replace(SMALL, orientation=(1, 0, 0, 0, np.cos(angle), np.sin(angle)))
+    angle, middle_mm = np.radians(degrees), HEAD.shape[1] * SMALL.pixel_spacing[0] / 2
+    # About the middle of the images: about their corner, a large tilt would move the few low slices among the others.
+    origin = (-96, -96 + middle_mm * (1 - np.cos(angle)), 10.0 - middle_mm * np.sin(angle))
+    tilted = replace(SMALL, orientation=(1, 0, 0, 0, np.cos(angle), np.sin(angle)), origin=origin)
     with folder() as place:
         write_series(place / "low", replace(tilted, voxels=HEAD[:cut]))
         write_series(place / "high", replace(SMALL, voxels=HEAD[cut:], origin=(-96, -96, 10.0 + 5 * cut)))

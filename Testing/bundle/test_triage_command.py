@@ -85,6 +85,8 @@ def test_half_written_folders_of_runs_that_are_over_are_removed_and_those_of_oth
 def test_progress_is_printed_once_for_each_change_and_the_worklist_follows(tmp_path: Path, capsys, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     write_results(tmp_path)
+    now = time.monotonic()
+    monkeypatch.setattr(command.time, "monotonic", lambda: now)
     report = Reporter(tmp_path)
     tally = Tally(4)
     report(tally)
@@ -94,8 +96,7 @@ def test_progress_is_printed_once_for_each_change_and_the_worklist_follows(tmp_p
     assert capsys.readouterr().out == "PROGRESS 0/400 reading\nPROGRESS 100/400 reading\n"
     assert len(caplog.records) == 1
     assert not (tmp_path / "worklist.html").exists()
-    later = time.monotonic() + 3600
-    monkeypatch.setattr(command.time, "monotonic", lambda: later)
+    now += 3600
     report(tally)
     assert (tmp_path / "worklist.html").exists()
     assert len(caplog.records) == 2

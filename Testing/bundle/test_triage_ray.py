@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -61,7 +62,11 @@ def test_dead_workers_are_replaced_hanging_studies_ended_and_all_others_read(tmp
     assert len(processes_of(tmp_path, "once")) == 2
     assert not list((tmp_path / "partial").glob("*"))
     pids = {pid for name in names for pid in processes_of(tmp_path, name)}
-    left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    left = []
+    for pid in pids:
+        # They are ending at this moment.
+        with suppress(psutil.NoSuchProcess):
+            left.append(psutil.Process(pid))
     _, alive = psutil.wait_procs(left, timeout=120)
     assert not alive
 

@@ -89,7 +89,8 @@ def test_a_killed_machine_of_a_cluster_costs_only_time(tmp_path: Path):
     small = {"object_store_memory": 80 * 2**20, "num_cpus": 1}
     cluster = Cluster()
     try:
-        second = [patiently(lambda: cluster.add_node(**small)) for _ in ("head", "second")][1]
+        second = [patiently(lambda: cluster.add_node(wait=False, **small)) for _ in ("head", "second")][1]
+        cluster.wait_for_nodes(PATIENCE_S)
         with ray_workers.engine(cluster.address):
             assert ray_workers.places_for(CORE) == 2
             workers = ray_workers.RayWorkers(Settings(tmp_path), 2, CORE, named_fate)

@@ -136,10 +136,17 @@ def test_other_files_of_the_folder_are_passed_over(images: Path, index: Path):
 
 
 def test_a_run_that_was_killed_goes_on_where_it_stopped(images: Path, index: Path):
-    links = images.parent / "links"
+    links, targets = images.parent / "links", images.parent / "targets"
     links.mkdir()
+    targets.mkdir()
     for number in range(3000):
-        (links / f"ID_{number:09x}.dcm").symlink_to(file_of(images, number % SLICES))
+        target = targets / f"ID_{number:09x}.dcm"
+        target.symlink_to(file_of(images, number % SLICES))
+        (links / target.name).symlink_to(target)
+    # A pipe that nobody writes to, late in the order of the folder: there the run waits to be killed.
+    pipe = targets / [entry.name for entry in os.scandir(links)][2900]
+    pipe.unlink()
+    os.mkfifo(pipe)
     command = [sys.executable, "-m", "research.datasets.rsna_index", links, "--index", index, "--processes", "1"]
     bundle = Path(__file__).resolve().parents[2] / "monai_bundle"
     with subprocess.Popen(command, cwd=bundle, stderr=subprocess.DEVNULL) as process:
@@ -148,6 +155,8 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(images: Path, index: Pat
             time.sleep(0.02)
         process.kill()
     assert process.returncode == -signal.SIGKILL
+    pipe.unlink()
+    pipe.symlink_to(file_of(images, 0))
     kept = rows_in(index)
     assert 0 < kept < 3000
     with pytest.raises(IntakeError, match="the last run was interrupted"):

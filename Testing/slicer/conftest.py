@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import sys
 import traceback
@@ -29,6 +30,7 @@ from ICHDiagnosisLib.scene.volume_input import write_stored_voxels  # noqa: E402
 from logic_cases import BUNDLE  # noqa: E402
 from package_build import PackageTrees, build_package  # noqa: E402
 from panel_cases import PlayedBundle, an_open_panel  # noqa: E402
+from process_cases import PATIENCE_SECONDS  # noqa: E402
 from reading_runner import ReadingRunner  # noqa: E402
 from scene_cases import GEOMETRIES, SHAPE, a_ct, a_result, affine  # noqa: E402
 
@@ -70,6 +72,20 @@ def _begin_anew() -> None:
 def no_worker_unless_asked_for() -> None:
     """A worker takes seconds to start; tests that are about it switch it on."""
     slicer.app.userSettings().setValue("ICHDiagnosis/KeepWarm", False)
+
+
+@pytest.fixture(autouse=True)
+def same_orders_of_studies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the orders of reader studies anew from one seed: what a test finds must not depend on the draw."""
+    monkeypatch.setattr("ICHDiagnosisLib.reader_study.protocol.secrets.randbits", random.Random(0).getrandbits)
+
+
+@pytest.fixture(autouse=True)
+def ends_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let whatever closes wait for the end, which on a busy machine takes longer than a user is kept waiting."""
+    for place in ("bundle.process", "bundle.resident_bundle", "bundle.dicom_process"):
+        monkeypatch.setattr(f"ICHDiagnosisLib.{place}.CANCEL_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("ICHDiagnosisLib.install.steps._CLOSE_SECONDS", PATIENCE_SECONDS)
 
 
 # Scene

@@ -25,6 +25,7 @@ from ICHDiagnosisLib.bundle.location import weights_terms
 from ICHDiagnosisLib.bundle.process import RunUpdate
 from ICHDiagnosisLib.scene import views
 from ICHDiagnosisLib.settings import ModuleSettings
+from process_cases import PATIENCE_SECONDS
 from scene_cases import SHAPE, affine, plane_of
 
 MODULE_FILE = Path(__file__).resolve().parents[2] / "ICHDiagnosis" / "ICHDiagnosis.py"
@@ -177,7 +178,7 @@ def press(panel: Any, key: str) -> None:
     QTest.keyClick(panel.widget, getattr(Qt.Key, f"Key_{key}"))
 
 
-def wait(until: Callable[[], object], seconds: float = 60.0) -> None:
+def wait(until: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Let the application run, and with it the panel's timer."""
     deadline = time.monotonic() + seconds
     while not until():

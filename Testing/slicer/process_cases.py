@@ -15,31 +15,42 @@ from ICHDiagnosisLib.bundle.process import BundleRunner, RunUpdate
 MODULE_FOLDER = Path(__file__).parents[2] / "ICHDiagnosis"
 
 
-def processes_in(folder: Path) -> list[int]:
-    """Find, without the code under test, who works in a folder: the stand-in and its family stay where they start."""
-    found = []
+PATIENCE_SECONDS = 180.0
+"""What must happen does, however busy the computer is; after so long it does not."""
+
+
+def commands_in(folder: Path) -> dict[int, str]:
+    """Find, without the code under test, who works in a folder, and by which command.
+
+    The stand-in and its family stay where they start. A process that is ending loses its command line first.
+    """
+    found = {}
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and (entry / "cwd").readlink().is_relative_to(folder):
-                found.append(int(entry.name))
+                found[int(entry.name)] = (entry / "cmdline").read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-    return found
+    return {pid: line for pid, line in found.items() if line}
 
 
-def command_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
+def processes_in(folder: Path) -> list[int]:
+    return list(commands_in(folder))
+
+
+def supervisor_pid(a_bundle: Path) -> int:
+    return next(pid for pid, line in commands_in(a_bundle).items() if "process_tree.py" in line)
 
 
 def bundle_pid(a_bundle: Path) -> int:
     """Find the bundle itself, not its supervisor, whose command line holds the bundle's too."""
-    return next(pid for pid in processes_in(a_bundle) if "process_tree.py" not in command_of(pid))
+    return next(pid for pid, line in commands_in(a_bundle).items() if "process_tree.py" not in line)
 
 
 def workers_in(folder: Path) -> list[int]:
     """Find the workers themselves, not their supervisors."""
-    pids = {pid: command_of(pid) for pid in processes_in(folder)}
-    return [pid for pid, line in pids.items() if "resident_worker" in line and "process_tree.py" not in line]
+    lines = commands_in(folder).items()
+    return [pid for pid, line in lines if "resident_worker" in line and "process_tree.py" not in line]
 
 
 def with_worker(a_bundle: Path) -> Path:
@@ -50,8 +61,7 @@ def with_worker(a_bundle: Path) -> Path:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for what must happen, however long a busy computer takes; a minute means that it does not."""
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < give_up, "nothing happened"
         time.sleep(0.01)
@@ -60,7 +70,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 def follow(process: BundleRunner, until: Callable[[RunUpdate], object] | None = None) -> tuple[RunUpdate, list[str]]:
     """Poll like the timer of the module, until the outcome or until a condition holds."""
     lines: list[str] = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         update = process.poll()
         lines += update.lines

@@ -239,12 +239,13 @@ def test_closing_ends_pip_and_everything_that_it_started(tmp_path):
     silent = (
         "import subprocess, sys; print('begun'); subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
     )
+    others = descendants(os.getpid())
     step = a_step(tmp_path, python(silent))
     lines: list[str] = []
     while not lines:
         lines += step.advance()[0]
         time.sleep(0.01)
-    before = descendants(os.getpid())
+    before = descendants(os.getpid()) - others
     assert before
     step.close()
     assert descendants(os.getpid()) & before == set()

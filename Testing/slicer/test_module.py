@@ -131,7 +131,7 @@ def test_a_panel_that_was_reloaded_listens_to_nothing_any_more(reloadable):
 
 def run_that_hangs(environment: dict[str, str], build=None) -> BundleProcess:
     """Return a process whose every analysis hangs once it has begun; other commands are run as they are."""
-    program = "import time\nprint('PROGRESS 1/4 slices', flush=True)\ntime.sleep(60)"
+    program = "import time\nprint('PROGRESS 1/4 slices', flush=True)\ntime.sleep(600)"
     return BundleProcess(environment, build or (lambda _request: [sys.executable, "-c", program]))
 
 

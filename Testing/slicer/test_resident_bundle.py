@@ -20,10 +20,10 @@ from ICHDiagnosisLib.bundle.resident_bundle import ResidentBundle
 from ICHDiagnosisLib.bundle.worker_process import WorkerSettings
 from process_cases import (
     MODULE_FOLDER,
-    command_of,
     follow,
     outcome_of,
     processes_in,
+    supervisor_pid,
     wait_until,
     with_worker,
     workers_in,
@@ -144,7 +144,7 @@ def test_a_study_whose_supervisor_is_killed_is_read_by_another_process(resident,
     request = a_request("hang_in_a_worker")
     resident.start(request)
     is_at_stage_one(resident)
-    os.kill(next(pid for pid in processes_in(a_bundle) if "process_tree.py" in command_of(pid)), signal.SIGKILL)
+    os.kill(supervisor_pid(a_bundle), signal.SIGKILL)
     update, _ = follow(resident)
     assert update.outcome is not None
     assert update.outcome.ending is Ending.EVALUATED
@@ -257,7 +257,7 @@ from ICHDiagnosisLib.bundle.command import BundleRequest
 from ICHDiagnosisLib.bundle.resident_bundle import ResidentBundle
 bundle = ResidentBundle()  # held: the worker ends with its last reference
 bundle.warm_up(BundleRequest(Path(sys.executable), Path({str(request.bundle_root)!r}), Path(), Path()))
-time.sleep(60)
+time.sleep(600)
 """
     parent = subprocess.Popen([sys.executable, "-c", application], cwd=tmp_path)
     wait_until(lambda: workers_in(a_bundle))

@@ -57,7 +57,7 @@ def opened_on(a_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def wait_for_worker(a_bundle: Path) -> None:
     def is_there() -> bool:
         slicer.app.processEvents()
-        return bool(workers_in(a_bundle))
+        return len(workers_in(a_bundle)) == 1
 
     wait_until(is_there)
 

@@ -7,9 +7,9 @@ import logging
 import socket
 import ssl
 import threading
-from functools import partial
 from socketserver import BaseServer
 from typing import Any
+from weakref import WeakSet
 
 from pydicom.uid import (
     JPEG2000TransferSyntaxes,
@@ -21,6 +21,7 @@ from pydicom.uid import (
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
+from pynetdicom.pdu import A_RELEASE_RQ
 from pynetdicom.transport import ThreadedAssociationServer
 
 from scripts.dicom_node.commitment import PUSH_MODEL, SYNTAXES, CommitmentReports
@@ -101,7 +102,9 @@ class Reception:
         self._received = received
         self._queue = queue
         self._lock = threading.Lock()
+        self._ending = threading.Lock()
         self._arriving: dict[Association, set[str]] = {}
+        self._released: WeakSet[Association] = WeakSet()
         self._reports = CommitmentReports(queue)
         self._server: ThreadedAssociationServer | None = None
 
@@ -143,9 +146,10 @@ class Reception:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, lambda event: SUCCESS),
             (evt.EVT_N_EVENT_REPORT, self._reports.handle),
-            (evt.EVT_RELEASED, partial(self._end, broken_off=False)),
-            (evt.EVT_ABORTED, partial(self._end, broken_off=True)),
-            (evt.EVT_CONN_CLOSE, partial(self._end, broken_off=True)),
+            (evt.EVT_PDU_RECV, self._note_release),
+            (evt.EVT_RELEASED, self._end),
+            (evt.EVT_ABORTED, self._end),
+            (evt.EVT_CONN_CLOSE, self._end),
         ]
         context = server_context(settings.tls) if settings.tls else None
         try:
@@ -202,12 +206,30 @@ class Reception:
             self._arriving.setdefault(event.assoc, set()).add(study)
         return SUCCESS
 
-    def _end(self, event: Event, *, broken_off: bool) -> None:
-        with self._lock:
-            studies = self._arriving.pop(event.assoc, set())
-        for study in studies if broken_off else ():
-            logger.warning("study %s: its sender broke off", short(study))
-            self._queue.wait_for_rest(study, self._settings.wait.interrupted)
+    def _note_release(self, event: Event) -> None:
+        """Note that a sender says it has sent all.
+
+        pynetdicom tells of the release and of the connection's end in threads of their own: on a busy machine the end
+        comes first, and a sender that has taken its leave would look like one that broke off.
+        """
+        if isinstance(event.pdu, A_RELEASE_RQ):
+            with self._lock:
+                self._released.add(event.assoc)
+
+    def _end(self, event: Event) -> None:
+        # Of one association several events come, and from two threads at once.
+        with self._ending:
+            with self._lock:
+                studies = self._arriving.get(event.assoc, set())
+                broken_off = event.assoc not in self._released
+            try:
+                # Before the studies count as arrived: the node may settle what has arrived at any moment.
+                for study in studies if broken_off else ():
+                    logger.warning("study %s: its sender broke off", short(study))
+                    self._queue.wait_for_rest(study, self._settings.wait.interrupted)
+            finally:
+                with self._lock:
+                    self._arriving.pop(event.assoc, None)
 
 
 def _log_rejected(event: Event) -> None:

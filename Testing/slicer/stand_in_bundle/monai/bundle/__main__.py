@@ -49,7 +49,7 @@ def refuse(settings: dict[str, str]) -> int:
 def hang(settings: dict[str, str]) -> int:
     for done in range(1, int(settings["stage"]) + 1):
         progress(done)
-    time.sleep(60)
+    time.sleep(600)
     return 0
 
 
@@ -64,7 +64,7 @@ def hang_in_a_worker(settings: dict[str, str]) -> int:
 def hang_with_family(settings: dict[str, str]) -> int:
     """Start a child, one that ignores SIGTERM, and one that left session and parent behind; hang when all are there."""
     ready, report = os.pipe()
-    sleep = f"import os, time; os.write({report}, b'.'); time.sleep(60)"
+    sleep = f"import os, time; os.write({report}, b'.'); time.sleep(600)"
     ignore = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {sleep}"
     escape = f"import os, sys; os.fork() and sys.exit(); os.setsid(); os.fork() and sys.exit(); {ignore}"
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -76,7 +76,7 @@ def hang_with_family(settings: dict[str, str]) -> int:
 
 
 def leave_a_child(settings: dict[str, str]) -> int:
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     return evaluate(settings)
 
 
