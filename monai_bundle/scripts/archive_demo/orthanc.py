@@ -28,12 +28,14 @@ _LOOPBACK = "127.0.0.1"
 _PORTS, _TRIES = range(20000, 32000), 100
 _START_SECONDS = 180.0
 _STOP_SECONDS = 20.0
+_given: set[int] = set()
 
 
 def free_port() -> int:
     """Return a port of the loopback interface that nobody listens at.
 
     It is none that the system gives to outgoing connections: one of those would take it while a server is restarted.
+    This process gets each port once: whoever was given one may not listen there yet.
 
     Raises
     ------
@@ -41,8 +43,11 @@ def free_port() -> int:
         If all that were tried are taken.
     """
     for port in random.SystemRandom().sample(_PORTS, _TRIES):
+        if port in _given:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind((_LOOPBACK, port))
+            _given.add(port)
             return port
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
