@@ -77,8 +77,8 @@ class FillingOrthanc:
 
     UID = "1.2.3"
 
-    def __init__(self, queue: StudyQueue) -> None:
-        self.queue, self.steps = queue, iter([State.READ, State.SENDING, State.SENT])
+    def __init__(self, queue: StudyQueue, end: State = State.SENT) -> None:
+        self.queue, self.steps = queue, iter([State.READ, State.SENDING, end])
 
     def get(self, path: str) -> Any:
         if path == "studies":
@@ -98,6 +98,16 @@ def test_the_first_object_of_a_study_is_not_taken_for_all(tmp_path: Path, monkey
     queue.add_image(key_of(FillingOrthanc.UID), "image", 1, 0.0)
     demo._wait_for_objects(tmp_path / "queue.sqlite", FillingOrthanc(queue), RunningNode())
     assert queue.study(key_of(FillingOrthanc.UID)).state is State.SENT
+    queue.close()
+
+
+def test_a_study_that_failed_ends_the_wait_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(demo.time, "sleep", lambda _: None)
+    queue = StudyQueue(tmp_path / "queue.sqlite")
+    queue.add_image(key_of(FillingOrthanc.UID), "image", 1, 0.0)
+    with pytest.raises(ExpectedError, match="did not arrive"):
+        demo._wait_for_objects(tmp_path / "queue.sqlite", FillingOrthanc(queue, State.FAILED), RunningNode())
+    assert queue.study(key_of(FillingOrthanc.UID)).state is State.FAILED
     queue.close()
 
 

@@ -108,7 +108,15 @@ def test_slices_have_a_calibration_of_their_own_and_the_finding_keeps_its(tmp_pa
     assert calibrated["findings"] == plain["findings"]
     for before, after in zip(plain["slices"], calibrated["slices"], strict=True):
         expected = expit(0.5 * logit(list(before["probabilities"].values())) - 1.0)
+        expected = np.minimum(expected, expected[0])
         assert list(after["probabilities"].values()) == pytest.approx(expected, abs=2e-3)
+
+
+def test_no_subtype_of_a_slice_is_likelier_than_any_haemorrhage(tmp_path: Path):
+    lines = Calibration(tuple(KEYS), (1.0,) * len(KEYS), (-2.0, *(2.0,) * (len(KEYS) - 1)), {})
+    study = a_marked_study(GRIDS["axial"], (6, 20, 22), as_dicom)
+    for entry in evaluated(study, tmp_path, of_slices=lines)["slices"]:
+        assert max(entry["probabilities"].values()) == entry["probabilities"]["any"]
 
 
 def test_a_network_without_a_slice_classifier_states_none(tmp_path: Path):

@@ -207,6 +207,15 @@ def test_what_cannot_be_calibrated_is_refused():
         Calibration(KEYS, (1.0, 1.0), (0.0,), {})
 
 
+@given(seed=st.integers(0, 10_000), positives=st.integers(1, 15), negatives=st.integers(1, 60))
+def test_more_specific_points_have_no_lower_thresholds(seed, positives, negatives):
+    generator = np.random.default_rng(seed)
+    labels = np.repeat([1.0, 0.0], [positives, negatives])[:, None]
+    points = operating_points(expit(generator.normal(labels * generator.uniform(0, 4))), labels, ("any",))
+    thresholds = [points[name]["any"] for name in ("high_sensitivity", "balanced", "high_specificity")]
+    assert thresholds == sorted(thresholds)
+
+
 def test_operating_points_leave_unknown_labels_out():
     logits, labels, _ = drawn(scans=60)
     partly, more = np.vstack([labels, [[np.nan, np.nan]]]), np.vstack([expit(logits), [[np.nan, 0.3]]])

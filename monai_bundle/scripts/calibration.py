@@ -64,8 +64,9 @@ class Calibration:
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Calibration:
         """Return the calibration that ``dataclasses.asdict`` and JSON made of one."""
-        prevalence = tuple(entry.get("prevalence", ()))
-        lines = (tuple(entry["keys"]), tuple(entry["slope"]), tuple(entry["offset"]))
+        prevalence = tuple(entry.get("prevalence") or ())
+        slope, offset = (tuple(float(value) for value in entry[name]) for name in ("slope", "offset"))
+        lines = (tuple(entry["keys"]), slope, offset)
         of_slices = entry.get("slices")
         return cls(
             *lines, dict(entry.get("remarks", {})), prevalence, None if of_slices is None else cls.from_dict(of_slices)

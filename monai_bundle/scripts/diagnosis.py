@@ -93,8 +93,8 @@ class SliceResult:
     key_rank : int or None
         1 for the slice with most attention, 2 for the next ...; None where it is no key slice.
     probabilities : dict or None
-        Label key to the slice classifier's probability, 0..1, not calibrated: that of the input slice that holds this
-        slice. None where the network has no slice classifier, or did not read the slice.
+        Label key to the slice classifier's probability, 0..1, calibrated where that helps: that of the input slice that
+        holds this slice. None where the network has no slice classifier, or did not read the slice.
     """
 
     index: int

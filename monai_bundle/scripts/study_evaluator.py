@@ -16,7 +16,7 @@ from monai.engines import SupervisedEvaluator
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
-from scripts.calibration import Calibration, identity
+from scripts.calibration import ANY, Calibration, identity
 from scripts.diagnosis import AttributionMap, Diagnosis, Finding, ModelIdentity, Refusal, SliceResult
 from scripts.dicom_output.request import FOLDER as DICOM_FOLDER
 from scripts.dicom_output.request import DicomOutputError, require_packages
@@ -290,6 +290,9 @@ def _slice_labels(reading: StudyReading, geometry: ReadingGeometry, reader: Read
         return [None] * geometry.original_shape[0]
     calibration = reader.calibration.slices or identity([label.key for label in reader.labels])
     probabilities = calibration.apply(reading.slice_probabilities.double().logit(eps=1e-7).numpy())
+    if calibration.keys[0] == ANY:
+        # Each label has a line of its own, and no subtype is likelier than any haemorrhage.
+        probabilities = np.minimum(probabilities, probabilities[:, :1])
     return [
         None if values is None else dict(zip(calibration.keys, values.tolist(), strict=True))
         for values in geometry.repeat_on_original(torch.from_numpy(probabilities))

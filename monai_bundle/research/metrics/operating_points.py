@@ -61,8 +61,9 @@ def operating_points(
     """Choose the thresholds of every label at three operating points.
 
     ``balanced`` maximises sensitivity + specificity (Youden) among thresholds of a specificity of 0.9 at least; the
-    other two reach 0.95 of what their name states and as much of the other as that allows. A scan is
-    positive from its threshold upwards; the threshold is 1 where no other reaches the specificity.
+    other two reach 0.95 of what their name states and as much of the other as that allows, and none of the three
+    promises more than it has beside the others. A scan is positive from its threshold upwards; the threshold is 1 where
+    no other reaches the specificity.
 
     Parameters
     ----------
@@ -109,6 +110,9 @@ def _chosen(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[s
         "balanced": int(np.argmax(np.where(allowed, true_positive - false_positive, -np.inf))),
         "high_specificity": int(np.flatnonzero(false_positive <= 1 - TARGET)[-1]),
     }
+    # Cuts fall. The best balance may be more specific than asked, or more sensitive: no name may then promise less.
+    chosen["high_specificity"] = min(chosen["high_specificity"], chosen["balanced"])
+    chosen["high_sensitivity"] = max(chosen["high_sensitivity"], chosen["balanced"])
     below = {name: float(cuts[at + 1]) if at + 1 < len(cuts) else -np.inf for name, at in chosen.items()}
     return {name: _shortened(float(cuts[at]), below[name]) for name, at in chosen.items()}
 

@@ -10,6 +10,7 @@ import json
 import logging
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from scripts.archive_demo.orthanc import Orthanc, free_port
 from scripts.demo import BUNDLE_ROOT, EXIT_CANCELLED, EXIT_FAILURE, STUDIES, summary, write_phantoms
 from scripts.dicom_node.identity import key_of
 from scripts.dicom_node.node import QUEUE_FILE, RESULTS
-from scripts.dicom_node.study_queue import ENDS, StudyQueue
+from scripts.dicom_node.study_queue import ENDS, State, StudyQueue
 from scripts.messages import ExpectedError, message
 from scripts.worklist.page import PAGE_FILE, write_worklist
 
@@ -103,24 +104,35 @@ def _send_studies(studies: Path, orthanc: Orthanc) -> None:
 
 
 def _wait_for_objects(queue_file: Path, orthanc: Orthanc, node: subprocess.Popen[bytes]) -> None:
-    """Wait until the node is done with every study of the archive: its objects arrive one after the other."""
+    """Wait until the archive has confirmed every object of every study: they arrive one after the other.
+
+    Raises
+    ------
+    ExpectedError
+        ``archive.nothing_came`` if the node has ended, has failed with a study, or takes too long.
+    """
     give_up = time.monotonic() + _MOST_SECONDS
     while time.monotonic() < give_up and node.poll() is None:
-        # An archive that is busy is asked again.
-        with suppress(OSError):
+        # An archive that is busy is asked again, and so is a queue that the node is writing to.
+        with suppress(OSError, sqlite3.OperationalError):
             studies = orthanc.get("studies")
             keys = {key_of(orthanc.get(f"studies/{study}")["MainDicomTags"]["StudyInstanceUID"]) for study in studies}
-            if keys <= _ended(queue_file) and all(_objects(orthanc, study) for study in studies):
+            ended = _ended(queue_file)
+            if keys <= ended.keys():
+                if any(ended[key] is not State.SENT for key in keys):
+                    break
                 return
         time.sleep(1.0)
     raise ExpectedError("archive.nothing_came")
 
 
-def _ended(queue_file: Path) -> set[str]:
-    """Return the keys of the studies that the node has read and of which the archive has confirmed every object."""
+def _ended(queue_file: Path) -> dict[str, State]:
+    """Return how each study ended that the node is done with, by its key."""
+    if not queue_file.is_file():
+        return {}
     queue = StudyQueue(queue_file)
     try:
-        return {study.key for study in queue.studies(*ENDS)}
+        return {study.key: study.state for study in queue.studies(*ENDS)}
     finally:
         queue.close()
 

@@ -219,17 +219,23 @@ class Reception:
     def _end(self, event: Event) -> None:
         # Of one association several events come, and from two threads at once.
         with self._ending:
-            with self._lock:
-                studies = self._arriving.get(event.assoc, set())
-                broken_off = event.assoc not in self._released
-            try:
-                # Before the studies count as arrived: the node may settle what has arrived at any moment.
-                for study in studies if broken_off else ():
-                    logger.warning("study %s: its sender broke off", short(study))
-                    self._queue.wait_for_rest(study, self._settings.wait.interrupted)
-            finally:
-                with self._lock:
-                    self._arriving.pop(event.assoc, None)
+            while study := self._still_arriving(event.assoc):
+                try:
+                    # Before the study counts as arrived: the node may settle what has arrived at any moment.
+                    if event.assoc not in self._released:
+                        logger.warning("study %s: its sender broke off", short(study))
+                        self._queue.wait_for_rest(study, self._settings.wait.interrupted)
+                finally:
+                    with self._lock:
+                        self._arriving[event.assoc].discard(study)
+
+    def _still_arriving(self, association: Association) -> str | None:
+        """Return a study of an association; its last image may be stored while others are dealt with."""
+        with self._lock:
+            studies = self._arriving.get(association, set())
+            if not studies:
+                self._arriving.pop(association, None)
+            return next(iter(studies), None)
 
 
 def _log_rejected(event: Event) -> None:
