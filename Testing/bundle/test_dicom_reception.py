@@ -190,6 +190,26 @@ def test_a_study_waits_for_a_sender_that_broke_off_but_not_for_one_that_has_gone
     assert queue.study(key_of_study(broken)).state is State.RECEIVING
 
 
+def test_a_study_whose_image_is_stored_while_its_sender_breaks_off_waits_too(
+    listening: Listening, queue: StudyQueue, monkeypatch: pytest.MonkeyPatch
+):
+    first, last = a_study(), a_study()
+    reception, noted = listening(), []
+
+    def stored_meanwhile(study: str, seconds: float) -> None:
+        noted.append(study)
+        if len(noted) == 1:
+            for studies in reception._arriving.values():
+                studies.add(key_of_study(last))
+
+    monkeypatch.setattr(queue, "wait_for_rest", stored_meanwhile)
+    sender = associated(reception.port)
+    sender.send_c_store(first[0])
+    sender.abort()
+    until(lambda: not reception.arriving(), "the abort is noticed")
+    assert noted == [key_of_study(first), key_of_study(last)]
+
+
 def test_a_sender_that_has_gone_did_not_break_off_though_its_connection_ends_before_the_release_is_handled(
     listening: Listening, queue: StudyQueue, monkeypatch: pytest.MonkeyPatch
 ):

@@ -28,7 +28,7 @@ _LOOPBACK = "127.0.0.1"
 _PORTS, _TRIES = range(20000, 32000), 100
 _START_SECONDS = 180.0
 _STOP_SECONDS = 20.0
-_given: set[int] = set()
+_given_ports: set[int] = set()
 
 
 def free_port() -> int:
@@ -43,11 +43,11 @@ def free_port() -> int:
         If all that were tried are taken.
     """
     for port in random.SystemRandom().sample(_PORTS, _TRIES):
-        if port in _given:
+        if port in _given_ports:
             continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind((_LOOPBACK, port))
-            _given.add(port)
+            _given_ports.add(port)
             return port
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 

@@ -86,7 +86,7 @@ class SliceReadingLoss(nn.Module):
         How often a pixel with blood counts in the cross-entropy: there are few.
     subtype_weight : float
         Of the choice among subtypes where there is blood. Blood is so rare that the pixels' cross-entropy hardly
-        teaches to tell its subtypes apart.
+        teaches to distinguish its subtypes.
     """
 
     def __init__(
