@@ -56,6 +56,12 @@ def test_the_loss_is_the_sum_of_equations_11_to_13(primary: str, aps: str):
     assert DrCTLoss(primary, aps)(a_reading(), with_slices(SCAN)).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_drct1_as_the_papers_primary_network_has_its_squared_error():
+    p, y = 1 / (1 + np.exp(-LOGITS[:, 0].double().numpy())), SCAN.double().numpy()
+    found = DrCTLoss(alone="mse")(a_reading(LOGITS[:, :1]), with_slices(SCAN))
+    assert found.item() == pytest.approx(((p - y) ** 2).mean(), rel=1e-5)
+
+
 def test_the_loss_of_a_network_without_branches_is_its_cross_entropy():
     expected = (cross_entropy(0.5, 1) + cross_entropy(-1, 0) + cross_entropy(0, 0) + cross_entropy(3, 1)) / 4
     found = DrCTLoss()(a_reading(LOGITS[:, :1]), with_slices(SCAN))

@@ -75,7 +75,7 @@ def test_a_slice_of_radnet_knows_its_neighbourhood_and_nothing_beyond():
     assert moved.tolist() == [False] * 5 + [True] * 4
 
 
-@pytest.mark.parametrize(("step_mm", "asked"), [(1.0, 3), (2.0, 3), (2.5, 2), (3.0, 2), (5.0, 1), (10.0, 1)])
+@pytest.mark.parametrize(("step_mm", "asked"), [(1.0, 3), (2.0, 3), (2.4, 3), (2.5, 2), (3.0, 2), (5.0, 1), (10.0, 1)])
 def test_radnets_three_consecutive_slices_become_fewer_where_slices_are_thicker_than_the_papers(
     step_mm: float, asked: int
 ):

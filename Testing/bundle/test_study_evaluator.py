@@ -28,6 +28,7 @@ from scripts.output.folder import OutputFolderError
 from scripts.progress import Progress
 from scripts.settings import SettingError
 from scripts.study_evaluator import Reader, StudyDataset, StudyEvaluator
+from scripts.weights import labels_without_training
 
 torch.set_num_threads(1)
 
@@ -165,3 +166,17 @@ def test_what_is_wrong_with_the_run_ends_it(tmp_path: Path, error: Exception):
     with pytest.raises(type(error)):
         evaluator.run()
     assert evaluator.refusals == []
+
+
+def test_a_label_that_the_network_never_learnt_is_no_finding():
+    reader = Reader(MODEL, RSNA, "balanced", (0.5,) * len(RSNA), UNCALIBRATED, unanswered=("epidural",))
+    found = [finding.label.key for finding in reader.findings([4.0] * len(RSNA))]
+    assert found == [label.key for label in RSNA if label.key != "epidural"]
+
+
+def test_the_note_beside_weights_states_which_labels_they_never_learnt(tmp_path: Path):
+    assert labels_without_training(tmp_path, None) == ()
+    assert labels_without_training(tmp_path, "model.pt") == (), "no note"
+    for content, stated in (('{"labels_without_training": ["mass_effect"]}', ("mass_effect",)), ("[]", ()), ("{", ())):
+        (tmp_path / "model.json").write_text(content, encoding="utf-8")
+        assert labels_without_training(tmp_path, "model.pt") == stated

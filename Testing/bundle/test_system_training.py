@@ -13,11 +13,12 @@ import torch
 from monai.bundle import ConfigWorkflow
 from prepared_groups import SIDE, a_group
 from test_published_networks import winner
-from training_runs import inside_a_copy_of_bundle
+from training_runs import BUNDLE, inside_a_copy_of_bundle
 
 from scripts.messages import ExpectedError
 from scripts.networks.slice_system import SlicePass
 from scripts.training.neighbourhood_batches import HeldOutNeighbourhoods, NeighbourhoodBatches, neighbours
+from scripts.training.prepared_features import without_fold
 from scripts.training.scan_features import ScanFeatures
 from scripts.training.sequence_learning import SequenceLearning, SequenceScans, labelled_sequences
 from scripts.training.slice_augmentation import SliceAugmentation
@@ -181,15 +182,32 @@ def sequence_data(count: int, slices: int = 30) -> list[tuple[dict[str, Any], Sc
     return [(entry, ScanFeatures(image, image, torch.arange(slices)))] * count
 
 
-def test_runs_of_slices_keep_their_labels_in_any_step_and_direction():
-    data = SequenceScans(sequence_data(20, slices=60), length=24)
+@pytest.mark.parametrize("slices", [30, 60])
+def test_runs_of_slices_keep_their_labels_in_any_step_and_direction(slices: int):
+    data = SequenceScans(sequence_data(20, slices=slices), length=24)
     steps = set()
     for index in range(len(data)):
         sample = data[index]
-        assert torch.equal(sample["image"][:, 0], sample["label"][:, 0])
+        inside = sample["label"][:, 0].isfinite()
+        assert torch.equal(sample["image"][inside, 0], sample["label"][inside, 0])
         assert torch.equal(sample["positions_mm"], 5.0 * sample["image"][:, 0])
-        steps |= set(sample["image"][:, 0].diff().tolist())
-    assert steps == {1.0, 2.0, -1.0, -2.0}
+        steps |= set(sample["image"][inside, 0].diff().tolist())
+    assert steps == {1.0, 2.0, -1.0, -2.0}, "a scan of routine slices is read every other one, too"
+
+
+def test_every_other_slice_of_a_short_scan_is_read_once_and_the_rest_of_the_run_has_no_label():
+    data = SequenceScans(sequence_data(20, slices=30), length=24)
+    runs = [data[index]["label"][:, 0] for index in range(len(data))]
+    seen = {tuple(sorted(run_[run_.isfinite()].tolist())) for run_ in runs if int(run_.isfinite().sum()) == 15}
+    assert seen == {tuple(map(float, range(0, 30, 2))), tuple(map(float, range(1, 30, 2)))}
+
+
+def test_a_note_counts_no_scan_of_the_fold_that_was_held_out():
+    groups = [a_group("scan", 0), a_group("scan", 1), a_group("synthetic scan", 1), a_group("phantom", -1)]
+    assert [(group.kind, group.fold) for group in without_fold(groups, 1)] == [("scan", 0), ("phantom", -1)]
+    assert without_fold(groups, None) == groups
+    settings = json.loads((BUNDLE / "configs" / "train_sequences.json").read_text("utf-8"))
+    assert "without_fold(@prepared_scans, @validation_fold)" in settings["finalize"][1]
 
 
 def test_short_scans_are_filled_up_without_labels():

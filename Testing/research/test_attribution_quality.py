@@ -22,6 +22,7 @@ from research.metrics.attribution_quality import (
     summarise,
     summarise_labels,
 )
+from research.metrics.random_baseline import by_patient
 
 
 def a_map(*slices: list[list[float]]) -> NDArray[np.float64]:
@@ -177,3 +178,15 @@ def test_labels_are_averaged_separately_and_overall():
 def test_a_labels_mask_is_that_of_the_slices_that_show_it():
     mask = np.ones((3, 2, 2), dtype=bool)
     assert mask_of_label(mask, np.array([True, False, True])).any(axis=(1, 2)).tolist() == [True, False, True]
+
+
+def test_only_hits_have_an_interval_where_every_map_is_empty():
+    mask = np.zeros((1, 8, 8), bool)
+    mask[0, 2:4, 2:4] = True
+    empty = map_quality(np.zeros((1, 8, 8), np.uint8), mask, np.ones((1, 8, 8), bool))
+    found = summarise([empty] * 4, ["a", "b", "c", "d"], by_patient(200))["per_slice"]
+    assert found["pointing_game"].low == 0.0
+    assert found["pointing_game"].high is not None
+    assert found["pointing_game"].high > 0.3, "four patients without a hit exclude little"
+    for measure in ("diff_gradcam", "effective_heat_ratio_auc", "energy_inside"):
+        assert (found[measure].value, found[measure].low, found[measure].high) == (0.0, None, None)

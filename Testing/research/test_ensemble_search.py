@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from research.metrics.predictions import Predictions
 from research.systems.ensemble_search import best_ensemble, mean_auc
+from research.systems.ensembles import members_note
 from scripts.networks.slice_ensemble import TWELVE
 
 
@@ -81,3 +84,19 @@ def test_candidates_on_other_scans_or_folds_without_labels_are_refused():
     found[TWELVE[1]] = dataclasses.replace(found[TWELVE[1]], scans=found[TWELVE[1]].scans[3:])
     with pytest.raises(ValueError, match="not measured on the same scans"):
         best_ensemble(found, [0, 1, 2, 3, 4])
+
+
+def test_an_ensembles_note_says_of_each_member_what_it_was_trained_on(tmp_path: Path):
+    files = [tmp_path / f"{name}.pt" for name in ("one", "two", "three", "four")]
+    for file, text in zip(files, ("240 steps", "1,000 steps", "240 steps"), strict=False):
+        note = {"trained_on": text, "start": "random weights"}
+        file.with_suffix(".json").write_text(json.dumps(note), encoding="utf-8")
+    assert members_note(["one", "three"], [files[0], files[2]]) == {
+        "trained_on": "240 steps",
+        "start": "random weights",
+    }
+    assert members_note(["one", "two", "three", "four"], files) == {
+        "trained_on": "one, three: 240 steps; two: 1,000 steps; four: not known",
+        "start": "one, two, three: random weights; four: not known",
+    }
+    assert members_note(["four"], files[3:]) == {}

@@ -127,6 +127,26 @@ def test_enough_maps_of_held_out_scans_give_an_installed_system_one_scale(measur
     note_file(target).write_bytes(kept[1])
 
 
+def test_a_label_that_no_scan_states_is_named_in_the_installed_note_even_of_weights_without_one(
+    measured: dict[str, Any], root: Path
+):
+    system = published_system(NAME)
+    target = root / system.model_file
+    kept = target.read_bytes(), note_file(target).read_bytes()
+    predictions = Predictions.from_json(root / "cache" / "systems" / NAME / "predictions.json")
+    scans = [replace(scan, labels=scan.labels.copy(), slice_labels=None) for scan in predictions.scans]
+    for scan in scans:
+        scan.labels[predictions.keys.index("epidural")] = np.nan
+    alone = root / "cache" / "without a note.pt"
+    alone.write_bytes(kept[0])
+    install(system, alone, replace(predictions, scans=tuple(scans)), {}, 0, trained_on="scans, from random weights")
+    note = json.loads(note_file(target).read_text("utf-8"))
+    assert note["labels_without_training"] == ["epidural"]
+    assert note["trained_on"] == ("scans, from random weights; without fold 0; no scan states epidural, not answered")
+    target.write_bytes(kept[0])
+    note_file(target).write_bytes(kept[1])
+
+
 def test_given_weights_are_measured_and_nothing_is_trained_or_installed(
     measured: dict[str, Any], root: Path, overrides: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ):

@@ -95,7 +95,8 @@ class Reader:
     """Who reads, with which vocabulary, operating point and lesion threshold: the constant part of every diagnosis.
 
     ``dicom_output`` asks for DICOM objects in each result folder (:mod:`scripts.dicom_output`); a study that was not
-    read from DICOM, or that no object can refer to, has a result without.
+    read from DICOM, or that no object can refer to, has a result without. ``unanswered`` names labels that the network
+    has an output for but never learnt: a result holds no finding, no map and no slice's probability of them.
     """
 
     model: ModelIdentity
@@ -109,6 +110,7 @@ class Reader:
     draw_negative_maps: bool = False
     prevalence: Mapping[str, float] | None = None
     dicom_output: bool = False
+    unanswered: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that model, labels and thresholds belong together, and that texts and packages are there."""
@@ -135,7 +137,12 @@ class Reader:
         return tuple(
             Finding(label, float(expit(value)), limit, default_threshold=threshold is None)
             for label, value, limit, threshold in zip(self.labels, calibrated, limits, self.thresholds, strict=True)
+            if self.answers(label.key)
         )
+
+    def answers(self, key: str) -> bool:
+        """Return whether the network learnt a label."""
+        return key not in self.unanswered
 
 
 class StudyEvaluator(SupervisedEvaluator):
@@ -257,7 +264,8 @@ class StudyEvaluator(SupervisedEvaluator):
         if reading.saliency is not None:
             maps.append(_evidence(saliency_kind(reader.model.trained_on), None, reading.saliency))
         for label, stored in zip(reader.labels, reading.label_maps, strict=True):
-            maps.append(_evidence(self.study_inferer.method, label, stored))
+            if reader.answers(label.key):
+                maps.append(_evidence(self.study_inferer.method, label, stored))
         return Diagnosis(
             study_id=study_id,
             study=study,
@@ -294,7 +302,9 @@ def _slice_labels(reading: StudyReading, geometry: ReadingGeometry, reader: Read
         # Each label has a line of its own, and no subtype is likelier than any haemorrhage.
         probabilities = np.minimum(probabilities, probabilities[:, :1])
     return [
-        None if values is None else dict(zip(calibration.keys, values.tolist(), strict=True))
+        None
+        if values is None
+        else {key: value for key, value in zip(calibration.keys, values.tolist(), strict=True) if reader.answers(key)}
         for values in geometry.repeat_on_original(torch.from_numpy(probabilities))
     ]
 

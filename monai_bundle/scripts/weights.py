@@ -316,6 +316,17 @@ def note_file(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
+def labels_without_training(bundle_root: str | Path, model_file: str | None) -> tuple[str, ...]:
+    """Return the labels that a weight file's note says no training scan stated: the network cannot answer them."""
+    if model_file is None:
+        return ()
+    try:
+        content = json.loads(note_file(Path(bundle_root) / model_file).read_text("utf-8"))
+        return tuple(str(label) for label in content.get("labels_without_training", ()))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return ()
+
+
 def _stated_training(bundle_root: str | Path, model_file: str) -> str | None:
     try:
         content = json.loads(note_file(Path(bundle_root) / model_file).read_text("utf-8"))

@@ -32,6 +32,7 @@ from scipy.integrate import trapezoid
 from research.metrics.random_baseline import MeanInterval, MeanMetric, mean_metric, missing
 
 MEASURES = ("diff_gradcam", "effective_heat_ratio_auc", "pointing_game", "energy_inside")
+_HITS = "pointing_game"
 
 STEPS = 20
 """Equal steps of the threshold between 0 and 1."""
@@ -138,7 +139,7 @@ def summarise(
                 [measures[name].value for measures, _ in measured],
                 [measures[name].random_baseline for measures, _ in measured],
                 [patient for _, patient in measured],
-                interval,
+                _bounds_of(name, interval),
             )
             if measured
             else missing(_reasons(qualities))
@@ -164,6 +165,17 @@ def summarise_labels(
         key: summarise([quality for _, quality in entries], [patient for patient, _ in entries], interval)
         for key, entries in groups.items()
     }
+
+
+def _bounds_of(measure: str, interval: MeanInterval | None) -> MeanInterval | None:
+    """Return an interval for a measure; where all values are equal, only that of hits has one, Wilson's."""
+    if interval is None or measure == _HITS:
+        return interval
+
+    def bounds(values: NDArray[np.float64], patients: NDArray[np.str_]) -> tuple[float, float] | None:
+        return None if np.ptp(values) == 0 else interval(values, patients)
+
+    return bounds
 
 
 def _measures(evidence: NDArray[np.float64], mask: NDArray[np.bool_], domain: NDArray[np.bool_]) -> dict[str, Measured]:

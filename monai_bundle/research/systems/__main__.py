@@ -108,7 +108,10 @@ def run(
     elif not only_metrics:
         chosen = training.trained(system, None) if install_fold is None else weights[install_fold]
         predictions = Predictions.from_json(FOLDER / system.name / "predictions.json")
-        installed = install(system, chosen, predictions, {found["map_method"]: found["largest"]}, install_fold)
+        installed = install(
+            *(system, chosen, predictions, {found["map_method"]: found["largest"]}, install_fold),
+            trained_on=next(iter(found["trained"].values())),
+        )
         logger.info("%s is installed: %s", system.name, installed)
     return found
 

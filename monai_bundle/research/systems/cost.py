@@ -151,7 +151,8 @@ class CountedSource:
         self.slices[size] = self.slices.get(size, 0) + count
         image = torch.empty(count * self.views, self.channels, size, size, device="meta")
         if self.decoder is None:
-            self.backbone(image)
+            # A vision transformer's last block is part of its pooling.
+            self.backbone.pool(self.backbone(image))
         else:
             self.decoder(self.backbone.levels(image))
         return torch.rand(count, self.width)

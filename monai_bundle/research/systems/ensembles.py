@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,8 +62,8 @@ class EnsembleTraining(SystemTraining):
         partial = path.with_suffix(".partial")
         torch.save(assembled_state([read_state(".", str(file), None) for file in files]), partial)
         members.write(members_file(path))
-        if note_file(files[0]).is_file():
-            note_file(path).write_bytes(note_file(files[0]).read_bytes())
+        if note := members_note(members.names, files):
+            note_file(path).write_text(json.dumps(note, indent=4) + "\n", encoding="utf-8")
         partial.replace(path)
         return path
 
@@ -115,3 +116,33 @@ class EnsembleTraining(SystemTraining):
         except ExpectedError as error:
             return error
         return None
+
+
+def members_note(names: Sequence[str], files: Sequence[Path]) -> dict[str, str]:
+    """Return what the members of an ensemble were trained on and began with, each stated once, with who it holds for.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Members.
+    files : sequence of Path
+        Their weights, in that order; a member without a note is named as unknown.
+
+    Returns
+    -------
+    dict
+        ``trained_on`` and ``start``, as a training's own note has them; empty where no member has a note.
+    """
+    notes = [json.loads(note_file(file).read_text("utf-8")) if note_file(file).is_file() else {} for file in files]
+    return {
+        key: _each_once(names, [str(note.get(key, "not known")) for note in notes])
+        for key in ("trained_on", "start")
+        if any(notes)
+    }
+
+
+def _each_once(names: Sequence[str], texts: Sequence[str]) -> str:
+    if len(set(texts)) == 1:
+        return texts[0]
+    holders = {text: [name for name, own in zip(names, texts, strict=True) if own == text] for text in texts}
+    return "; ".join(f"{', '.join(each)}: {text}" for text, each in holders.items())

@@ -9,6 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from research.metrics.attribution_scale import chosen_scales
 from research.metrics.predictions import Predictions
 from research.training.cross_validation import decisions, stated_points
@@ -27,6 +30,7 @@ def install(
     predictions: Predictions,
     largest: Mapping[str, Sequence[float]],
     without_fold: int | None = None,
+    trained_on: str | None = None,
 ) -> Path:
     """Copy a system's weights into the bundle, with what held-out patients tell of thresholds, calibration and maps.
 
@@ -43,6 +47,9 @@ def install(
         each map on its own scan's scale.
     without_fold : int, optional
         Whose patients the weights have not seen: the note beside them, and so every result, says it.
+    trained_on : str, optional
+        What the weights were made of, where no note lies beside them. The installed note also names the labels that no
+        scan states, which results then leave out.
 
     Returns
     -------
@@ -64,15 +71,35 @@ def install(
     )
     if members_file(weights).is_file():
         shutil.copyfile(members_file(weights), members_file(target))
-    if note_file(weights).is_file():
-        note = json.loads(note_file(weights).read_text("utf-8"))
-        if without_fold is not None:
-            note |= {"trained_on": f"{note['trained_on']}; without fold {without_fold}", "without_fold": without_fold}
+    note = _note(weights, predictions, without_fold, trained_on)
+    if note:
         _write(note_file(target), note)
     partial = target.with_suffix(".partial")
     shutil.copyfile(weights, partial)
     partial.replace(target)
     return target
+
+
+def _note(weights: Path, predictions: Predictions, without_fold: int | None, trained_on: str | None) -> dict[str, Any]:
+    """Return the note to be installed beside weights; empty where nothing is known of them."""
+    note: dict[str, Any] = {} if trained_on is None else {"trained_on": trained_on}
+    if note_file(weights).is_file():
+        note = json.loads(note_file(weights).read_text("utf-8"))
+    if not note:
+        return {}
+    stated = [note["trained_on"]]
+    if without_fold is not None:
+        stated.append(f"without fold {without_fold}")
+        note["without_fold"] = without_fold
+    unstated = [key for key, labels in zip(predictions.keys, predictions.labels.T, strict=True) if not _known(labels)]
+    if unstated:
+        stated.append(f"no scan states {', '.join(unstated)}, not answered")
+        note["labels_without_training"] = unstated
+    return note | {"trained_on": "; ".join(stated)}
+
+
+def _known(labels: NDArray[np.float64]) -> bool:
+    return bool(np.isfinite(labels).any())
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

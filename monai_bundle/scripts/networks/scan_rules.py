@@ -6,6 +6,7 @@ gradients reach the slices that decided.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,8 +38,8 @@ class Consecutive:
     slices : int
         Most slices that are asked for.
     extent_mm : float or None
-        Length along the slice normal that as many slices as fit into it must show the label; None asks for ``slices``
-        whatever their thickness.
+        Length along the slice normal; the number of slices that comes nearest to it must show the label. None asks for
+        ``slices`` whatever their thickness.
     """
 
     slices: int = 3
@@ -48,7 +49,7 @@ class Consecutive:
         """Return how many neighbouring slices must show a label, at least 1 and at most the scan's."""
         count = len(positions_mm)
         step = float(positions_mm.diff().abs().median()) if count > 1 else SLAB_MM
-        fitting = self.slices if self.extent_mm is None else round(self.extent_mm / max(step, 0.1))
+        fitting = self.slices if self.extent_mm is None else math.floor(round(self.extent_mm / max(step, 0.1), 3) + 0.5)
         return max(1, min(self.slices, fitting, count))
 
     def __call__(self, slice_logits: Tensor, positions_mm: Tensor) -> Tensor:

@@ -39,16 +39,24 @@ class DrCTLoss(nn.Module):
     attention_weight : float
         Weight of slice attention against the positive slices of a positive scan: cross-entropy with the even
         distribution over them; 0 for scan labels only.
+    alone : {"mse", "bce"}
+        Loss of the answer of a network without branches: DrCT1 is the paper's primary network alone.
     """
 
     def __init__(
-        self, primary: Branch = "mse", aps: Branch = "mse", slice_weight: float = 0.0, attention_weight: float = 0.0
+        self,
+        primary: Branch = "mse",
+        aps: Branch = "mse",
+        slice_weight: float = 0.0,
+        attention_weight: float = 0.0,
+        alone: Branch = "bce",
     ) -> None:
         super().__init__()
-        for name, kind in (("primary", primary), ("aps", aps)):
+        for name, kind in (("primary", primary), ("aps", aps), ("alone", alone)):
             if kind not in ("mse", "bce"):
                 raise ValueError(f"loss#{name} must be 'mse' or 'bce', not {kind!r}")
         self.branches = (primary, aps)
+        self.alone = alone
         self.slice_weight = slice_weight
         self.attention_weight = attention_weight
 
@@ -64,13 +72,11 @@ class DrCTLoss(nn.Module):
         """
         scan, slices = target[:, 0], target[:, 1:]
         cross_entropy = functional.binary_cross_entropy_with_logits
-        loss = known_mean(cross_entropy, reading["logits"][:, 0], scan)
+        answer, *branches = reading["logits"].unbind(dim=1)
         # DrCT1 has no branch beside its answer.
-        for kind, branch in zip(self.branches, reading["logits"][:, 1:].unbind(dim=1), strict=False):
-            if kind == "bce":
-                loss = loss + known_mean(cross_entropy, branch, scan)
-            else:
-                loss = loss + known_mean(functional.mse_loss, branch.sigmoid(), scan)
+        loss = _of_kind("bce" if branches else self.alone, answer, scan)
+        for kind, branch in zip(self.branches, branches, strict=False):
+            loss = loss + _of_kind(kind, branch, scan)
         if self.slice_weight > 0:
             of_keys = reading["key_slices"][..., None].expand(-1, -1, slices.shape[-1])
             loss = loss + self.slice_weight * known_mean(cross_entropy, reading["slice_logits"], slices)
@@ -79,6 +85,12 @@ class DrCTLoss(nn.Module):
         if self.attention_weight > 0:
             loss = loss + self.attention_weight * attention_loss(reading["slice_attention"], slices[..., 0])
         return loss
+
+
+def _of_kind(kind: Branch, logits: Tensor, target: Tensor) -> Tensor:
+    if kind == "bce":
+        return known_mean(functional.binary_cross_entropy_with_logits, logits, target)
+    return known_mean(functional.mse_loss, logits.sigmoid(), target)
 
 
 def attention_loss(slice_attention: Tensor, positive: Tensor) -> Tensor:

@@ -49,6 +49,11 @@ def scans_of(groups: Sequence[PreparedGroup], synthetic: int, resembling: int, p
     return chosen
 
 
+def without_fold(groups: Sequence[PreparedGroup], validation_fold: int | None) -> list[PreparedGroup]:
+    """Return the groups that training may see: none of the fold that is held out, nor what was made of its scans."""
+    return [group for group in groups if validation_fold is None or group.fold != validation_fold]
+
+
 def scan_entries(groups: Sequence[PreparedGroup], datalist: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a data entry for every prepared scan: the datalist's own for a real one, a made one for the others.
 

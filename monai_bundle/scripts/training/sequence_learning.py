@@ -19,6 +19,9 @@ from scripts.training.cached_scans import LabelledFeatures
 from scripts.training.prepared_slices import PreparedGroup
 from scripts.training.slice_learning import label_loss
 
+_FEWEST_TO_SKIP = 10
+"""Scans with more slices than this are read every other slice half of the time, as in the winner's released code."""
+
 
 def labelled_sequences(groups: Sequence[PreparedGroup]) -> list[dict[str, Any]]:
     """Return a data entry for every prepared scan, labelled slice by slice.
@@ -91,8 +94,9 @@ class SequenceScans(Dataset[dict[str, Tensor]]):
         return {"image": embeddings[places], "positions_mm": positions[places], "label": label}
 
     def _run(self, count: int, generator: np.random.Generator) -> Tensor:
-        step = 1 + int(generator.integers(2)) if count >= 2 * self.length else 1
-        start = int(generator.integers(max(1, count - step * (self.length - 1))))
+        step = 1 + int(generator.integers(2)) if count > _FEWEST_TO_SKIP else 1
+        # A run beyond the scan's end is filled up there; every other slice begins with the first or the second.
+        start = int(generator.integers(max(step, count - step * (self.length - 1))))
         places = start + step * torch.arange(self.length)
         return places.flip(0) if generator.random() < 0.5 else places
 
