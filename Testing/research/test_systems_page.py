@@ -249,6 +249,7 @@ def test_the_page_holds_what_the_command_would_write(monkeypatch: pytest.MonkeyP
     assert costs.keys() == {system.name for system in known}, "python -m research.systems.page counts the others"
     assert page.cost_table(costs, known) in text
     assert page.result_table(read_measured_systems(), costs, known) in text
+    assert page.saliency_tables(Path("nothing measured since")) in text
 
 
 def test_the_figure_is_that_of_the_committed_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -262,7 +263,8 @@ def test_the_figure_is_that_of_the_committed_numbers(tmp_path: Path, monkeypatch
 def test_the_command_writes_page_file_and_figure_from_kept_costs(tmp_path: Path):
     with inside_a_copy_of_bundle(tmp_path / "copy") as root:
         (root / "docs").mkdir()
-        (root / page.PAGE).write_text((BUNDLE / page.PAGE).read_text("utf-8"), encoding="utf-8")
+        for name in (page.PAGE, page.SALIENCY):
+            (root / name).write_text((BUNDLE / name).read_text("utf-8"), encoding="utf-8")
         kept = {system.name: vars(replace(COST, seconds=0.5)) for system in systems(root)}
         (root / page.COSTS).write_text(json.dumps(kept), encoding="utf-8")
         write_measured_systems({"densenet40": MEASURED}, root / MEASURED_FILE)

@@ -21,12 +21,14 @@ from research.evidence.formatting import with_interval
 from research.systems.cost import SLICES, Cost, cost_of
 from research.systems.figure import draw
 from research.systems.measured import MeasuredSystem, read_measured_systems, renewed, write_measured_systems
+from research.systems.saliency_quality import RESULT, tables
 from research.systems.training import FOLDER
 from scripts.systems import System, systems
 
 PAGE = Path("docs/SYSTEMS.md")
 COSTS = Path("docs/systems.json")
 FIGURE = Path("docs/systems.svg")
+SALIENCY = Path("docs/systems_saliency.json")
 NOT_RUN = "not yet run"
 MARK = "†"
 MOST_NAMED = 5
@@ -126,8 +128,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     # The page states the numbers of the file, rounded as they are there: whoever writes it again writes the same.
     measured = read_measured_systems()
     page = with_table(PAGE.read_text("utf-8"), "costs", cost_table(costs, known))
+    page = with_table(page, "saliency", saliency_tables(arguments.measured / RESULT.name))
     _write(PAGE, with_table(page, "results", result_table(measured, costs, known)))
     draw(measured, costs, known, FIGURE)
+
+
+def saliency_tables(measured: Path) -> str:
+    """Return the tables of the saliency network's ablations, of what was measured since or of the kept file."""
+    if measured.is_file():
+        _write(SALIENCY, measured.read_text("utf-8"))
+    return tables(json.loads(SALIENCY.read_text("utf-8"))).strip()
 
 
 def count(known: Sequence[System], counted: Sequence[System], readings: int) -> dict[str, Cost]:

@@ -170,6 +170,13 @@ def page(found: Mapping[str, Any]) -> str:
         f"Research use only. Slices of held-out patients. **Here {found['truth']}.** In brackets the thesis's figures, "
         "of gaze on chest X-rays: they show an order, not a goal.",
         "",
+    ]
+    return "\n".join(lines) + "\n" + tables(found)
+
+
+def tables(found: Mapping[str, Any]) -> str:
+    """Write plain results as three tables in Markdown: maps, answers and ablations."""
+    lines = [
         "| saliency map | slices | scans | KL (less is better) | CC | HS |",
         "|" + "---|" * 6,
     ]
