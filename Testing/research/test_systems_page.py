@@ -23,6 +23,7 @@ from research.systems.measured import (
     measured_in,
     read_measured_systems,
     renewed,
+    starts_of,
     write_measured_systems,
 )
 from research.systems.measured import MEASURED as MEASURED_FILE
@@ -276,6 +277,15 @@ def test_the_command_writes_page_file_and_figure_from_kept_costs(tmp_path: Path)
         assert "| radnet | 0 |" in text, "what is new"
         assert set(read_measured_systems(root / MEASURED_FILE)) == {"densenet40", "radnet"}
         assert (root / page.FIGURE).is_file()
+
+
+def test_what_weights_began_with_is_stated_once_and_without_what_follows():
+    slices = "65 x scan, at 128 x 128 pixels, 12 epochs, from"
+    assert starts_of(f"{slices} random weights; without fold 0") == "random weights"
+    assert starts_of(f"one, two: {slices} random weights; three: {slices} pretrained weights") == (
+        "random weights, pretrained weights"
+    )
+    assert starts_of("not known: weights of one's own") == "not known"
 
 
 def test_counting_again_keeps_the_time_that_was_taken(tmp_path: Path):

@@ -6,6 +6,7 @@ The cache, where ``make evaluate`` writes, is in no clone: what pages and figure
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -141,9 +142,15 @@ def measured_in(folder: Path, system: System, count: int = RESAMPLES) -> Measure
         maps={name: _of_metric(qualities[name]) for name in MAP_MEASURES},
         length=content.get("length") or training_length(system, {}),
         trained_on=trained_on,
-        start=trained_on.partition(", from ")[2] or "not known",
+        start=starts_of(trained_on),
         erased_blood=_of_metric(content["erased_blood"]) if "erased_blood" in content else NOTHING,
     )
+
+
+def starts_of(trained_on: str) -> str:
+    """Return what weights began with, of every member where they are an ensemble's, each stated once."""
+    found = dict.fromkeys(re.findall(r", from ([^;]+)", trained_on))
+    return ", ".join(found) or "not known"
 
 
 def read_measured_systems(path: Path = MEASURED) -> dict[str, MeasuredSystem]:
